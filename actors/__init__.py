@@ -1,0 +1,1 @@
+"""Data plane: how a model answers. Torch lives here."""

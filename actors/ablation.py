@@ -1,0 +1,327 @@
+"""The ablation actor: ONE vLLM engine for all conditions of its model.
+
+Owns the engine, the pack plans and the two routes; hands out log-probabilities with a receipt that proves the
+intervention. Clamps are buffers changed in place; the model is loaded once. Fails closed: an intervention whose receipt
+does not add up is an error, never a result. Knows nothing of benchmarks' scoring or of MLflow; a plain class that the
+pool turns into a Ray actor, so it runs and is tested without Ray too.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from actors.messages import (
+    EngineFacts,
+    EvaluateRequest,
+    Intervention,
+    Matched,
+    MatchRequest,
+    ModelSource,
+    Progress,
+    Receipt,
+    Route,
+    Scored,
+    StepFailed,
+    TextRequest,
+)
+from actors.sites import SITES
+from actors.token_tree import PackPlan, plan_packs
+from actors.tokens import load_tokenizer, tokenise
+from studies.errors import InterventionError, StudyError
+from studies.matching import match_perplexity
+
+PACK_NODES = {"cpu": 512, "cuda": 4096}
+"""Default pack size per device: 512 beat 1024 on CPU (README, Numbers); 4096 on CUDA keeps the dense mask at 16 MiB."""
+
+PROBE_TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.3}
+"""Largest |tree - flat| log-probability of one token, in nats, at start-up."""
+
+PROBE_TEXTS = (
+    "The keys to the cabinet are on the table.",
+    "The keys to the cabinet is on the table.",
+    "The author that the critics praised has never been to Chicago, nor did she want to go.",
+    "In 1911, about 40 % of the river's water came from snow; today it is less than half of that!",
+    "Water boils at a lower temperature on a mountain than it does at the sea.",
+    '"Why," asked the boy, "would anybody lock a door that no one wants to open?"',
+)
+"""Scored both ways at start-up, and forwarded once after every change of the clamps."""
+
+PROGRESS_SECONDS = 1.0
+
+
+class AblationActor:
+    """One engine; see the module. Methods that stream return iterators of messages."""
+
+    def __init__(self, model: ModelSource):
+        self._model = model
+        self._plans: dict[tuple[str, int | None], PackPlan] = {}
+        self._tokenizer = load_tokenizer(model)
+        self._engine = _start_engine(model)
+        try:
+            self._facts = self._install()
+        except BaseException:
+            self.close()
+            raise
+
+    def facts(self) -> EngineFacts:
+        """What stands behind this actor's numbers."""
+        return self._facts
+
+    def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Scored | StepFailed]:
+        """Score the texts under every intervention; a failed one does not take its siblings down."""
+        plan = self._plan(request.benchmark, request.texts, request.max_nodes)
+        for step, intervention in request.interventions.items():
+            started = time.monotonic()
+            try:
+                receipt = self._apply(intervention)
+                edges = yield from self._score(step, plan)
+            except InterventionError as error:
+                yield StepFailed(step=step, error=str(error))
+                continue
+            yield Scored(
+                step=step,
+                sums=plan.sums(edges),
+                counts=plan.counts(),
+                receipt=receipt,
+                route=self._facts.route,
+                route_reason=self._facts.route_reason,
+                pack_plan=plan.digest,
+                num_nodes=plan.num_nodes,
+                num_tokens=plan.num_tokens,
+                seconds=time.monotonic() - started,
+            )
+
+    def match(self, request: MatchRequest) -> Iterator[Progress | Matched]:
+        """Search the fraction of lowest-scored neurons whose clamp costs the treated condition's perplexity."""
+        started = time.monotonic()
+        plan = self._plan("perplexity", request.texts, None)
+        cap = min(len(neurons) for neurons in request.ranking.values()) / self._model.d_mlp
+        search = match_perplexity(
+            baseline=request.baseline_perplexity,
+            treated=request.treated_perplexity,
+            start=request.treated_fraction,
+            cap=cap,
+            within=request.within,
+            within_rise=request.within_rise,
+            max_evaluations=request.max_evaluations,
+            resolution=1 / self._model.d_mlp,
+        )
+        receipt, done = None, 0
+        try:
+            fraction = next(search)
+            while True:
+                intervention = self._lowest(request, fraction)
+                receipt = self._apply(intervention)
+                edges = yield from self._score(request.step, plan, report=False)
+                done += 1
+                yield Progress(step=request.step, done=done, total=request.max_evaluations, unit="perplexities")
+                fraction = search.send(perplexity(plan.sums(edges), plan.counts()))
+        except StopIteration as stop:
+            outcome = stop.value
+        matched = outcome.fraction is not None
+        yield Matched(
+            step=request.step,
+            matched=matched,
+            reason=outcome.reason,
+            fraction=outcome.fraction if matched else math.nan,
+            neurons=self._lowest(request, outcome.fraction).neurons if matched else {},
+            curve=outcome.curve,
+            receipt=receipt,
+            seconds=time.monotonic() - started,
+        )
+
+    def close(self) -> None:
+        """Shut the engine and its worker processes down."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.llm_engine.engine_core.shutdown()
+
+    # -- interventions ---------------------------------------------------------------------------------------------
+
+    def _lowest(self, request: MatchRequest, fraction: float) -> Intervention:
+        count = round(fraction * self._model.d_mlp)
+        neurons = {layer: tuple(ranked[:count]) for layer, ranked in request.ranking.items()}
+        return Intervention(neurons=neurons, floor=request.floor, ceiling=request.ceiling)
+
+    def _apply(self, intervention: Intervention) -> Receipt:
+        """Set the clamps, forward the probe, and check that what was asked for is what happened."""
+        wanted = {int(layer): [int(j) for j in neurons] for layer, neurons in intervention.neurons.items()}
+        self._check_indices(wanted)
+        per_rank = self._rpc("halfwave_set_clamps", wanted, intervention.floor, intervention.ceiling)
+        placed = [sum(counts) for counts in zip(*per_rank, strict=True)]
+        asked = [len(wanted.get(layer, ())) for layer in range(self._model.num_layers)]
+        if placed != asked:
+            raise InterventionError(f"{self._model.label}: asked for {asked} neurons per layer, placed {placed}")
+        self._rpc("halfwave_start_counting")
+        if self._facts.route is Route.TREE:
+            edges = self._forward_tree(self._probe)
+        else:
+            edges = self._forward_flat(self._probe)
+        del edges
+        reports = self._rpc("halfwave_stop_counting")
+        silent = [i for calls, _, _ in reports for i, count in enumerate(calls) if count == 0]
+        if silent:
+            raise InterventionError(f"{self._model.label}: the clamp of layer {silent[0]} was never called")
+        clipped = sum(sum(counts) for _, counts, _ in reports)
+        if intervention.num_neurons and not clipped:
+            raise InterventionError(
+                f"{self._model.label}: the clamp [{intervention.floor}, {intervention.ceiling}] on "
+                f"{intervention.num_neurons} neurons changed nothing in {self._probe.num_nodes} probe tokens"
+            )
+        return Receipt(
+            layers_matched=len(placed),
+            neurons_per_layer=tuple(placed),
+            digest=":".join(digest for _, _, digest in reports),
+            probe_tokens=self._probe_tokens,
+            clipped_fraction=clipped / max(1, intervention.num_neurons * self._probe_tokens),
+        )
+
+    def _check_indices(self, wanted: Mapping[int, list[int]]) -> None:
+        for layer, neurons in wanted.items():
+            if not 0 <= layer < self._model.num_layers:
+                raise InterventionError(f"{self._model.label} has no layer {layer} (0 to {self._model.num_layers - 1})")
+            outside = [j for j in neurons if not 0 <= j < self._model.d_mlp]
+            if outside or len(set(neurons)) != len(neurons):
+                what = f"neuron {outside[0]} is outside 0..{self._model.d_mlp - 1}" if outside else "a neuron is repeated"
+                raise InterventionError(f"{self._model.label} layer {layer}: {what}")
+
+    # -- routes ----------------------------------------------------------------------------------------------------
+
+    def _install(self) -> EngineFacts:
+        model = self._model
+        site = dataclasses.asdict(SITES[model.family])
+        found = self._rpc("halfwave_install", site, model.num_layers, model.d_mlp)[0]
+        if found["layers"] != found["expected_layers"]:
+            raise InterventionError(
+                f"{model.label}: {found['layers']} layers hooked, config.json says {found['expected_layers']}"
+            )
+        device = self._engine.llm_engine.vllm_config.device_config.device_type
+        self._max_nodes = PACK_NODES.get(device, PACK_NODES["cuda"])
+        sequences = tokenise_probe(self._tokenizer, model.context)
+        self._probe = plan_packs(sequences, np.ones(len(sequences), dtype=np.int64), self._max_nodes)
+        tolerance = PROBE_TOLERANCE[model.dtype]
+        reason, difference = found["tree_refused"], math.nan
+        if model.route == "flat":
+            reason = "asked for in the study file"
+        elif reason and model.route == "tree":
+            raise StudyError(f"{model.label}: route 'tree' is not possible: {reason}; use route: auto or flat")
+        route = Route.FLAT if reason else Route.TREE
+        if route is Route.TREE:
+            difference = float(np.abs(self._forward_tree(self._probe) - self._forward_flat(self._probe)).max())
+            if not difference <= tolerance:
+                raise InterventionError(
+                    f"{model.label}: tree and flat route differ by {difference:.3g} nats on the probe (tolerance {tolerance})"
+                )
+        self._probe_tokens = self._probe.num_nodes if route is Route.TREE else self._probe.num_tokens
+        return EngineFacts(
+            route=route,
+            route_reason=reason,
+            device=device,
+            dtype=model.dtype,
+            versions=_versions(),
+            probe_difference=difference,
+            probe_tolerance=tolerance,
+            max_nodes=self._max_nodes,
+        )
+
+    def _plan(self, benchmark: str, texts: TextRequest, max_nodes: int | None) -> PackPlan:
+        key = (benchmark, max_nodes)
+        if key not in self._plans:
+            sequences = tokenise(texts, self._tokenizer, self._model.context)
+            self._plans[key] = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
+        return self._plans[key]
+
+    def _score(self, step: str, plan: PackPlan, report: bool = True):
+        """[num_edges] log-probabilities of a plan under the clamps as they stand; yields progress."""
+        if self._facts.route is Route.FLAT:
+            return self._forward_flat(plan)
+        parts, last = [], time.monotonic()
+        for i, pack in enumerate(plan.packs):
+            parts.append(self._forward_pack(pack))
+            if report and time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                yield Progress(step=step, done=i + 1, total=len(plan.packs), unit="packs")
+        return np.concatenate(parts)
+
+    def _forward_tree(self, plan: PackPlan) -> np.ndarray:
+        return np.concatenate([self._forward_pack(pack) for pack in plan.packs])
+
+    def _forward_pack(self, pack) -> np.ndarray:
+        from actors.vllm_worker import pack_to_wire
+
+        answers = [answer for answer in self._rpc("halfwave_score", pack_to_wire(pack)) if answer is not None]
+        return np.frombuffer(answers[0], dtype=np.float32)
+
+    def _forward_flat(self, plan: PackPlan) -> np.ndarray:
+        """Ordinary requests with `prompt_logprobs`, brought back to the plan's edges."""
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+
+        sequences = plan.sequences()
+        outputs = self._engine.generate(
+            [TokensPrompt(prompt_token_ids=ids.tolist()) for ids in sequences],
+            SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False),
+            use_tqdm=False,
+        )
+        edges = np.full(plan.num_edges, np.nan, dtype=np.float32)
+        for i, (ids, output) in enumerate(zip(sequences, outputs, strict=True)):
+            mine = plan.edges[plan.offsets[i] : plan.offsets[i + 1]]
+            start = len(ids) - len(mine)
+            edges[mine] = [output.prompt_logprobs[t][int(ids[t])].logprob for t in range(start, len(ids))]
+        return edges
+
+    def _rpc(self, method: str, *arguments):
+        return self._engine.collective_rpc(method, args=arguments)
+
+
+def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
+    """exp of the mean of the windows' mean negative log-likelihoods (DESIGN 1, the paper's protocol)."""
+    return float(np.exp(np.mean(-sums / counts)))
+
+
+def tokenise_probe(tokenizer, context: int) -> list[np.ndarray]:
+    """The probe texts as token sequences."""
+    from actors.messages import Sentences
+
+    return tokenise(Sentences(texts=PROBE_TEXTS), tokenizer, context).ids
+
+
+def _start_engine(model: ModelSource):
+    """A vLLM engine in this process: eager, no prefix cache, the smallest KV cache that the flat probe needs."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if model.threads is not None:
+        # Several engines may share a CPU machine: vLLM must not bind each of them to all cores.
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+        os.environ["OMP_NUM_THREADS"] = str(max(1, model.threads // model.tensor_parallel))
+    from vllm import LLM
+
+    options = {
+        "model": model.path,
+        "revision": model.revision,
+        "tokenizer_revision": model.revision,
+        "dtype": model.dtype,
+        "max_model_len": min(model.context, 4096),
+        "tensor_parallel_size": model.tensor_parallel,
+        "distributed_executor_backend": "mp" if model.tensor_parallel > 1 else "uni",
+        "enforce_eager": True,
+        "enable_prefix_caching": False,
+        "kv_cache_memory_bytes": 256 * 2**20,
+        "worker_extension_cls": "actors.vllm_worker.LogitsPass",
+        "trust_remote_code": model.trust_remote_code,
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+    return LLM(**{**options, **model.engine})
+
+
+def _versions() -> dict[str, str]:
+    import torch
+    import vllm
+
+    return {"vllm": vllm.__version__, "torch": torch.__version__}

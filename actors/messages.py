@@ -1,0 +1,242 @@
+"""Requests and results that cross Ray: frozen dataclasses of plain data (numbers, strings, bytes, numpy arrays).
+
+Owns the vocabulary between the control plane and the data plane. Imports no torch, so that the driver needs none.
+Actors stream events: any number of `Progress`, then results; a generator that ends without its results has failed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+
+class Route(StrEnum):
+    """How log-probabilities were computed."""
+
+    TREE = "tree"
+    """The logits pass over packed token trees inside vLLM."""
+    FLAT = "flat"
+    """Ordinary vLLM requests with `prompt_logprobs`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """One resolved model: actors load exactly this."""
+
+    label: str
+    path: str
+    """Local folder with config, safetensors and tokenizer, or a hub repository with `revision` pinned."""
+    revision: str | None = None
+    family: str
+    num_layers: int
+    d_mlp: int
+    context: int
+    dtype: str = "float32"
+    tensor_parallel: int = 1
+    threads: int | None = None
+    """CPU threads of the actor; None leaves the libraries' own choice (GPU machines)."""
+    trust_remote_code: bool = False
+    route: str = "auto"
+    """`auto`: the tree, or flat with the reason recorded; `tree`: the tree or an error; `flat`."""
+    engine: Mapping[str, object] = field(default_factory=dict)
+    """Extra vLLM engine arguments from the study file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentences:
+    """Whole texts with the tokenizer's own special tokens; every token after the first is scored."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuations:
+    """log p(continuation | context); the text is context + continuation, the split is by tokens of the context."""
+
+    contexts: tuple[str, ...]
+    continuations: tuple[str, ...]
+    """Each begins with its own white space."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """One text, tokenised once (special tokens at the very start only), cut into windows; all but each first token scored."""
+
+    text: str
+    window: int
+    stride: int
+    num_tokens: int | None = None
+    """Use only this many tokens from the start; None = all. The last partial window is dropped."""
+
+
+TextRequest = Sentences | Continuations | Windows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervention:
+    """A clamp on a neuron set; no neurons = the baseline, on the same path."""
+
+    neurons: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """{layer: neuron indices}."""
+    floor: float = float("-inf")
+    ceiling: float = float("inf")
+
+    @property
+    def num_neurons(self) -> int:
+        return sum(map(len, self.neurons.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof that an intervention was applied, read back after a probe forward; returned with every result."""
+
+    layers_matched: int
+    neurons_per_layer: tuple[int, ...]
+    """Summed over tensor-parallel ranks."""
+    digest: str
+    """sha256 of the clamp buffers as they stand on the device(s)."""
+    probe_tokens: int
+    clipped_fraction: float
+    """Share of (probe token, clamped neuron) pre-activations that the clamp changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateRequest:
+    """Score one text request under several interventions, one result a key, streamed as they are ready."""
+
+    benchmark: str
+    texts: TextRequest
+    interventions: Mapping[str, Intervention]
+    """{step id: intervention}."""
+    max_nodes: int | None = None
+    """Pack size; None = the actor's default for its device. Another size is another pack plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """One intervention's log-probabilities."""
+
+    step: str
+    sums: np.ndarray
+    """[num_sequences] float64 sum of the scored tokens' log-probabilities, nats."""
+    counts: np.ndarray
+    """[num_sequences] scored tokens."""
+    receipt: Receipt
+    route: Route
+    route_reason: str
+    """Why the tree route was not taken; empty on the tree route."""
+    pack_plan: str
+    """Digest of the pack plan."""
+    num_nodes: int
+    num_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailed:
+    """A whole request failed inside its actor; the actor is not used again."""
+
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed:
+    """One step of a coalesced request failed; its siblings go on."""
+
+    step: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a request is."""
+
+    step: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What stands behind an ablation actor's numbers; part of every comparability key."""
+
+    route: Route
+    route_reason: str
+    device: str
+    dtype: str
+    versions: Mapping[str, str]
+    probe_difference: float
+    """Largest |tree - flat| log-probability of the start-up comparison, nats; nan where there was none to make."""
+    probe_tolerance: float
+    max_nodes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchRequest:
+    """Raise m, the fraction of lowest-scored neurons, until perplexity equals the treated condition's."""
+
+    step: str
+    texts: Windows
+    ranking: Mapping[int, tuple[int, ...]]
+    """{layer: neurons in ascending score, the treated ones left out}."""
+    floor: float
+    ceiling: float
+    baseline_perplexity: float
+    treated_perplexity: float
+    treated_fraction: float
+    within: float
+    """Largest relative distance from the treated perplexity."""
+    within_rise: float
+    """Largest distance as a share of the treated condition's rise over baseline."""
+    max_evaluations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """The outcome of a search; `matched` False means that no m within bounds met both tolerances."""
+
+    step: str
+    matched: bool
+    reason: str
+    fraction: float
+    neurons: Mapping[int, tuple[int, ...]]
+    curve: tuple[tuple[float, float], ...]
+    """Every evaluated (fraction, perplexity), in the order of evaluation."""
+    receipt: Receipt | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRequest:
+    """Score every MLP neuron of the model on a corpus."""
+
+    step: str
+    texts: Windows
+    skip_first: bool
+    """Leave position 0 of every window and all special tokens out of the statistics."""
+    num_bins: int
+    calibration_windows: int
+    pairs_per_block: int
+    """Mapping-difficulty pairs drawn in every block of windows; 0 = do not score it."""
+    block_windows: int
+    """Windows in a block, fixed by the corpus so that neither batches nor shards change the pairs."""
+    seed: int
+    batch_windows: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiled:
+    """The neuron table of one model, column by column, and what it was measured on."""
+
+    step: str
+    columns: Mapping[str, np.ndarray]
+    """`layer`, `neuron` and the statistics named in the README; one row a neuron."""
+    num_windows: int
+    num_tokens: int
+    """Tokens that entered the statistics."""
+    num_pairs: int
+    num_pairs_dropped: int
+    seconds: float

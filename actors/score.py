@@ -1,0 +1,219 @@
+"""The score actor: one Transformers model and forward hooks that feed the sketches.
+
+Owns the model on its device(s) and the one pass over the scoring corpus: ranges are calibrated once on the first windows,
+then every window updates the per-layer sketches, so memory does not grow with tokens and shards of a corpus merge
+exactly. The hooks reduce at once and keep no reference to a tensor. A plain class that the pool turns into a Ray actor.
+
+T tokens of one batch that enter the statistics, F d_mlp, D d_model, B windows of a batch, W window length.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from actors.messages import ModelSource, Profiled, ProfileRequest, Progress
+from actors.sites import SITES
+from actors.tokens import load_tokenizer, windows
+from studies.errors import InterventionError
+
+
+class LayerSketch(NamedTuple):
+    """What one layer's tokens are reduced to."""
+
+    pre_activation: "PreActivationSketch"  # noqa: F821 - torch is imported inside the actor's process only
+    difficulty: "MappingDifficultySketch"  # noqa: F821
+
+
+class Pairs(NamedTuple):
+    """Mapping-difficulty pairs of one block of windows."""
+
+    positions: np.ndarray
+    """[2P] sorted flat positions in the block whose vectors are kept."""
+    i: np.ndarray
+    """[P] index into `positions` of the pair's first token."""
+    j: np.ndarray
+
+
+class ScoreActor:
+    """One model; see the module."""
+
+    def __init__(self, model: ModelSource):
+        if model.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(model.threads)
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        if model.threads is not None:
+            torch.set_num_threads(model.threads)
+        self._source = model
+        self._tokenizer = load_tokenizer(model)
+        cuda = torch.cuda.is_available()
+        self._model = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            revision=model.revision,
+            dtype=getattr(torch, model.dtype),
+            trust_remote_code=model.trust_remote_code,
+            device_map="auto" if model.tensor_parallel > 1 else ("cuda" if cuda else None),
+            use_safetensors=True,
+        ).eval()
+        site = SITES[model.family]
+        self._layers = self._model.get_submodule(site.layers)
+        self._projections = [layer.get_submodule(site.projection) for layer in self._layers]
+        if len(self._projections) != model.num_layers:
+            raise InterventionError(
+                f"{model.label}: {len(self._projections)} layers found, config.json says {model.num_layers}"
+            )
+
+    def profile(self, request: ProfileRequest) -> Iterator[Progress | Profiled]:
+        """Score every neuron on the request's corpus."""
+        started = time.monotonic()
+        ids_BW = windows(request.texts, self._tokenizer, self._source.context)
+        keep_BW = self.kept_tokens(ids_BW, request)
+        total = len(ids_BW) + min(request.calibration_windows, len(ids_BW))
+        ranges, done = None, 0
+        for ranges, done in self.calibrate(ids_BW, keep_BW, request):
+            yield Progress(step=request.step, done=done, total=total, unit="windows")
+        sketches = self.empty_sketches(ranges)
+        calibrated = done
+        for block in range(0, len(ids_BW), request.block_windows):
+            rows = slice(block, block + request.block_windows)
+            for done in self.accumulate(sketches, ids_BW[rows], keep_BW[rows], request, block // request.block_windows):
+                yield Progress(step=request.step, done=calibrated + block + done, total=total, unit="windows")
+        yield Profiled(
+            step=request.step,
+            columns=neuron_columns(sketches),
+            num_windows=len(ids_BW),
+            num_tokens=int(keep_BW.sum()),
+            num_pairs=sketches[0].difficulty.num_pairs,
+            num_pairs_dropped=sketches[0].difficulty.num_dropped,
+            seconds=time.monotonic() - started,
+        )
+
+    def kept_tokens(self, ids_BW: np.ndarray, request: ProfileRequest) -> np.ndarray:
+        """[B, W] bool: which tokens enter the statistics. Position 0 of a window is an attention sink."""
+        keep_BW = np.ones(ids_BW.shape, dtype=bool)
+        if request.skip_first:
+            keep_BW[:, 0] = False
+            keep_BW &= ~np.isin(ids_BW, self._tokenizer.all_special_ids)
+        return keep_BW
+
+    def calibrate(self, ids_BW: np.ndarray, keep_BW: np.ndarray, request: ProfileRequest):
+        """Yield (ranges per layer, windows done) after every batch of the first `calibration_windows` windows."""
+        from actors.sketches import RangeCalibration
+
+        calibrations = [RangeCalibration(self._source.d_mlp, self._device(i)) for i in range(len(self._projections))]
+        count = min(request.calibration_windows, len(ids_BW))
+        for first in range(0, count, request.batch_windows):
+            rows = slice(first, min(first + request.batch_windows, count))
+            self._forward(ids_BW[rows], keep_BW[rows], lambda layer, x_TD, y_TF: calibrations[layer].update(y_TF))
+            yield [calibration.ranges(request.num_bins) for calibration in calibrations], rows.stop
+
+    def empty_sketches(self, ranges: list) -> list[LayerSketch]:
+        """One `LayerSketch` a layer over calibrated ranges."""
+        from actors.sketches import MappingDifficultySketch, PreActivationSketch
+
+        return [
+            LayerSketch(PreActivationSketch(range_, self._device(i)), MappingDifficultySketch(range_, self._device(i)))
+            for i, range_ in enumerate(ranges)
+        ]
+
+    def accumulate(
+        self, sketches: list[LayerSketch], ids_BW: np.ndarray, keep_BW: np.ndarray, request: ProfileRequest, block: int
+    ) -> Iterator[int]:
+        """Add one block of windows to the sketches; yields the windows done after every batch.
+
+        `block` is the block's index in the whole corpus: the pairs depend on it, on the seed and on nothing else.
+        """
+        import torch
+
+        pairs = draw_pairs(keep_BW, request, block)
+        kept: list[list] = [[] for _ in sketches]
+        for first in range(0, len(ids_BW), request.batch_windows):
+            rows = slice(first, first + request.batch_windows)
+            local = _local_rows(pairs.positions, keep_BW, rows)
+
+            def add(layer: int, x_TD, y_TF, local=local) -> None:
+                sketches[layer].pre_activation.update(y_TF)
+                if len(local):
+                    chosen = torch.as_tensor(local, device=y_TF.device)
+                    kept[layer].append((x_TD[chosen].clone(), y_TF[chosen].clone()))
+
+            self._forward(ids_BW[rows], keep_BW[rows], add)
+            yield min(rows.stop, len(ids_BW))
+        if len(pairs.i):
+            i_P, j_P = torch.as_tensor(pairs.i), torch.as_tensor(pairs.j)
+            for sketch, parts in zip(sketches, kept, strict=True):
+                x_TD, y_TF = (torch.cat(vectors) for vectors in zip(*parts, strict=True))
+                sketch.difficulty.update(x_TD, y_TF, i_P.to(y_TF.device), j_P.to(y_TF.device))
+
+    def close(self) -> None:
+        """Drop the model."""
+        self._model = self._layers = self._projections = None
+
+    def _forward(self, ids_BW: np.ndarray, keep_BW: np.ndarray, receive) -> None:
+        """Run the decoder without its head and hand `receive(layer, x_TD, y_TF)` the kept tokens' vectors."""
+        import torch
+
+        keep_T = torch.as_tensor(keep_BW.ravel())
+        called = []
+
+        def hook(layer: int):
+            def reduce(module, arguments, output) -> None:
+                x_TD = arguments[0].reshape(-1, arguments[0].shape[-1])
+                y_TF = output.reshape(-1, output.shape[-1])
+                called.append(layer)
+                mask_T = keep_T.to(y_TF.device)
+                receive(layer, x_TD[mask_T], y_TF[mask_T])
+
+            return reduce
+
+        handles = [projection.register_forward_hook(hook(i)) for i, projection in enumerate(self._projections)]
+        try:
+            with torch.inference_mode():
+                self._model.base_model(torch.as_tensor(ids_BW).to(self._model.device), use_cache=False)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if called != list(range(len(self._projections))):
+            raise InterventionError(f"{self._source.label}: the hooks of layers {called} fired, expected each layer once")
+
+    def _device(self, layer: int):
+        return next(self._projections[layer].parameters()).device
+
+
+def draw_pairs(keep_BW: np.ndarray, request: ProfileRequest, block: int) -> Pairs:
+    """2P distinct kept tokens of the block, paired at random; fewer where the block has fewer tokens."""
+    eligible = np.flatnonzero(keep_BW)
+    num_pairs = min(request.pairs_per_block, len(eligible) // 2)
+    if not num_pairs:
+        return Pairs(*(np.empty(0, dtype=np.int64) for _ in range(3)))
+    rng = np.random.default_rng([request.seed, block])
+    drawn = rng.choice(eligible, 2 * num_pairs, replace=False)
+    positions = np.sort(drawn)
+    where = np.searchsorted(positions, drawn)
+    return Pairs(positions=positions, i=where[:num_pairs], j=where[num_pairs:])
+
+
+def _local_rows(positions: np.ndarray, keep_BW: np.ndarray, rows: slice) -> np.ndarray:
+    """Indices, among the kept tokens of these windows, of the drawn positions that fall into them."""
+    window = keep_BW.shape[1]
+    first, stop = rows.start * window, min(rows.stop, len(keep_BW)) * window
+    inside = positions[(positions >= first) & (positions < stop)] - first
+    return (np.cumsum(keep_BW[rows].ravel()) - 1)[inside]
+
+
+def neuron_columns(sketches: list[LayerSketch]) -> dict[str, np.ndarray]:
+    """The neuron table of DESIGN 3.4, column by column, layers in order."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for layer, sketch in enumerate(sketches):
+        statistics = sketch.pre_activation.statistics()._asdict()
+        statistics["mapping_difficulty"] = sketch.difficulty.mapping_difficulty()
+        num_neurons = len(statistics["mean"])
+        columns.setdefault("layer", []).append(np.full(num_neurons, layer, dtype=np.int32))
+        columns.setdefault("neuron", []).append(np.arange(num_neurons, dtype=np.int32))
+        for name, values in statistics.items():
+            columns.setdefault(name, []).append(values.cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in columns.items()}

@@ -1,0 +1,154 @@
+"""Where the pre-activation is, per architecture: one row a family, pure data.
+
+Owns the paths to the decoder layers, to the projection whose output is the pre-activation, and to the activation
+module that vLLM calls on it. Refuses mixture-of-experts models and families without a row: an intervention on a guessed
+site would be a wrong number. Imports nothing, so that the control plane can read it.
+
+To add a family: add a row here and a row in `tests/integration/test_families.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from studies.errors import StudyError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The pre-activation site of one family (`model_type` in config.json)."""
+
+    layers: str
+    """Path of the decoder layers in the Transformers causal LM."""
+    projection: str
+    """Path, inside a layer, of the projection whose OUTPUT is the pre-activation and whose INPUT is x."""
+    gated: bool
+    """True: a = gate half of a GLU, down(act(a) * up); False: plain MLP, down(act(a))."""
+    vllm_layers: str
+    """Path of the decoder layers in vLLM's model."""
+    vllm_activation: str
+    """Path, inside a vLLM layer, of the activation module; its input is the pre-activation (GLU: [gate | up] fused)."""
+    down: str
+    """Path, inside a Transformers layer, of the projection back to the residual stream."""
+    activation: str = "hidden_act"
+    """config.json field that names the activation function."""
+    width: str = "intermediate_size"
+    """config.json field of d_mlp; when absent or null, d_mlp = 4 * hidden."""
+    depth: str = "num_hidden_layers"
+    hidden: str = "hidden_size"
+    context: str = "max_position_embeddings"
+
+
+_GATED = Site(
+    layers="model.layers",
+    projection="mlp.gate_proj",
+    gated=True,
+    vllm_layers="model.layers",
+    vllm_activation="mlp.act_fn",
+    down="mlp.down_proj",
+)
+
+SITES: dict[str, Site] = {
+    "llama": _GATED,
+    "mistral": _GATED,
+    "qwen2": _GATED,
+    "qwen3": _GATED,
+    "gemma3_text": Site(
+        layers="model.layers",
+        projection="mlp.gate_proj",
+        gated=True,
+        vllm_layers="model.layers",
+        vllm_activation="mlp.act_fn",
+        down="mlp.down_proj",
+        activation="hidden_activation",
+    ),
+    "gpt_neox": Site(
+        layers="gpt_neox.layers",
+        projection="mlp.dense_h_to_4h",
+        gated=False,
+        vllm_layers="model.layers",
+        vllm_activation="mlp.act",
+        down="mlp.dense_4h_to_h",
+    ),
+    "opt": Site(
+        layers="model.decoder.layers",
+        projection="fc1",
+        gated=False,
+        vllm_layers="model.decoder.layers",
+        vllm_activation="activation_fn",
+        down="fc2",
+        activation="activation_function",
+        width="ffn_dim",
+    ),
+    "gpt2": Site(
+        layers="transformer.h",
+        projection="mlp.c_fc",
+        gated=False,
+        vllm_layers="transformer.h",
+        vllm_activation="mlp.act",
+        down="mlp.c_proj",
+        activation="activation_function",
+        width="n_inner",
+        depth="n_layer",
+        hidden="n_embd",
+        context="n_positions",
+    ),
+    "phi": Site(
+        layers="model.layers",
+        projection="mlp.fc1",
+        gated=False,
+        vllm_layers="model.layers",
+        vllm_activation="mlp.activation_fn",
+        down="mlp.fc2",
+    ),
+}
+
+_MIXTURE_FIELDS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The facts of one model that planning and scoring need, read from its config.json."""
+
+    family: str
+    num_layers: int
+    d_mlp: int
+    d_model: int
+    activation: str
+    context: int
+    """Longest sequence in tokens that the model has positions for."""
+    vocabulary: int
+
+    @property
+    def is_relu(self) -> bool:
+        """True where max(a, 0) in front of the activation changes nothing."""
+        return self.activation in ("relu", "relu2")
+
+
+def architecture(config: dict[str, Any]) -> Architecture:
+    """Read an `Architecture` from the contents of a config.json.
+
+    Raises StudyError for a family without a row in `SITES`, a mixture of experts, or a missing field.
+    """
+    family = config.get("model_type", "")
+    site = SITES.get(family)
+    if site is None:
+        raise StudyError(f"model family {family!r} is not in the site table{did_you_mean(family, SITES)}")
+    experts = [name for name in _MIXTURE_FIELDS if config.get(name)]
+    if experts:
+        raise StudyError(f"mixture-of-experts MLPs are not supported (config.json has {experts[0]})")
+
+    def required(name: str) -> Any:
+        if config.get(name) is None:
+            raise StudyError(f"config.json has no {name!r}, which family {family!r} needs")
+        return config[name]
+
+    d_model = int(required(site.hidden))
+    return Architecture(
+        family=family,
+        num_layers=int(required(site.depth)),
+        d_mlp=int(config.get(site.width) or 4 * d_model),
+        d_model=d_model,
+        activation=str(required(site.activation)),
+        context=int(required(site.context)),
+        vocabulary=int(required("vocab_size")),
+    )

@@ -1,0 +1,385 @@
+"""Streaming accumulators behind the neuron scores, one sketch per layer.
+
+Owns: moments, histograms and pair sums of a layer's pre-activations, in memory that does not grow with tokens, and
+the Wasserstein distance (WD) and mapping difficulty (MD) computed from them. Knows nothing of models, hooks or
+masking: callers leave out padding, BOS and sinks before `update`.
+Invariant: sketches of disjoint shards over the same `Ranges` merge, in any order, into the sketch of the whole: counts
+to the bit, float64 sums to rounding. No value is clipped away; NaN and infinities raise before anything is counted.
+
+Shapes: T tokens, F d_mlp, K histogram bins (K2: and one column on each side for what lies outside), E = K + 1 bin
+edges, P token pairs, D d_model, G grid points in a tail.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+# Bins reach 2 std beyond the calibration's extremes, but at most 6 std from its mean. Largest error of WD at 1,024 bins
+# against the exact sorted value, for caps of 4, 5, 6, 8 std (8,192 to 131,072 tokens, calibrated on 1/4 to 1/32):
+# ordinary distributions 7e-5, 7e-5, 4e-5, 8e-5; outliers of 40 to 500 std on 0.05 to 2 % of the tokens 6e-4, 3e-4,
+# 4e-4, 7e-4; Student t with 2 degrees of freedom, of which a calibration sees too little, 6e-3, 3e-3, 2e-3, 5e-4.
+# Calibrate on what is typical: 3 % of tokens beyond 20 std, with none in the calibration, put WD off by 1e-2.
+RANGE_STDS, MARGIN_STDS = 6.0, 2.0
+# Below this std / |mean| the spread is rounding, not signal: one float32 ulp on one token in 4e9 is still above it.
+CONSTANT_RATIO = 2.0**-40
+# |y_i - y_j| is binned evenly in log2, between these octaves of the width of the neuron's range.
+LOWEST_OCTAVE, HIGHEST_OCTAVE = -16, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ranges:
+    """Bins of a layer's histograms: bin k of neuron f is [(k - zero_bin) * width, (k + 1 - zero_bin) * width)."""
+
+    zero_bin_F: Tensor
+    """int64; the edge that is exactly 0.0. Outside 0..num_bins where zero lies outside the range."""
+    width_F: Tensor
+    """float64, > 0, raw units."""
+    num_bins: int
+
+    @property
+    def edges_FE(self) -> Tensor:
+        edge_E = torch.arange(self.num_bins + 1, device=self.width_F.device)
+        return (edge_E - self.zero_bin_F[:, None]) * self.width_F[:, None]
+
+    @property
+    def low_F(self) -> Tensor:
+        return -self.zero_bin_F * self.width_F
+
+    @property
+    def high_F(self) -> Tensor:
+        return (self.num_bins - self.zero_bin_F) * self.width_F
+
+    def __getitem__(self, block: slice) -> "Ranges":
+        return Ranges(zero_bin_F=self.zero_bin_F[block], width_F=self.width_F[block], num_bins=self.num_bins)
+
+    def to(self, device: torch.device | str) -> "Ranges":
+        return Ranges(zero_bin_F=self.zero_bin_F.to(device), width_F=self.width_F.to(device), num_bins=self.num_bins)
+
+
+class Moments(NamedTuple):
+    """Count, mean, and sums of the 2nd to 4th powers of the deviations from the mean; float64."""
+
+    num_tokens: int
+    mean_F: Tensor
+    m2_F: Tensor
+    m3_F: Tensor
+    m4_F: Tensor
+
+    @classmethod
+    def of(cls, y_TF: Tensor) -> "Moments":
+        mean_F = y_TF.mean(0)
+        deviation_TF = y_TF - mean_F
+        square_TF = deviation_TF * deviation_TF
+        m2_F, m3_F = square_TF.sum(0), deviation_TF.mul_(square_TF).sum(0)
+        return cls(len(y_TF), mean_F, m2_F, m3_F, square_TF.mul_(square_TF).sum(0))
+
+    def merge(self, other: "Moments") -> "Moments":
+        """Pairwise update of Pebay 2008 (Sandia report SAND2008-6212, section 3); M2 alone is Chan et al. 1979."""
+        if not self.num_tokens:
+            return Moments(other.num_tokens, *(tensor_F.to(self.mean_F.device) for tensor_F in other[1:]))
+        na, nb = float(self.num_tokens), float(other.num_tokens)  # their powers leave int64
+        n, pairs = na + nb, na * nb
+        mean_F, m2b, m3b, m4b = (tensor_F.to(self.mean_F.device) for tensor_F in other[1:])
+        m2a, m3a, step_F = self.m2_F, self.m3_F, (mean_F - self.mean_F) / n
+        m2_F = m2a + m2b + pairs * n * step_F**2
+        m3_F = m3a + m3b + pairs * (na - nb) * n * step_F**3 + 3 * step_F * (na * m2b - nb * m2a)
+        m4_F = self.m4_F + m4b + pairs * (na * na - pairs + nb * nb) * n * step_F**4
+        m4_F = m4_F + 6 * step_F**2 * (na * na * m2b + nb * nb * m2a) + 4 * step_F * (na * m3b - nb * m3a)
+        return Moments(self.num_tokens + other.num_tokens, self.mean_F + nb * step_F, m2_F, m3_F, m4_F)
+
+    @property
+    def std_F(self) -> Tensor:
+        """Population std; exactly 0 for a neuron that never varies."""
+        std_F = (self.m2_F / self.num_tokens).sqrt()
+        return torch.where(std_F > CONSTANT_RATIO * self.mean_F.abs(), std_F, 0.0)
+
+
+class RangeCalibration:
+    """First look at a layer, which decides where the bins of every neuron lie."""
+
+    def __init__(self, num_neurons: int, device: torch.device | str):
+        zero_F = torch.zeros(num_neurons, dtype=torch.float64, device=device)
+        self._moments = Moments(0, zero_F, zero_F, zero_F, zero_F)
+        self._min_F, self._max_F = zero_F + math.inf, zero_F - math.inf
+
+    def update(self, pre_TF: Tensor) -> None:
+        """Add tokens, in any float dtype. Raises ValueError on NaN, infinities or another number of neurons."""
+        for y_TF in _float64_chunks(_checked("pre-activations", pre_TF, len(self._min_F))):
+            self._moments = self._moments.merge(Moments.of(y_TF))
+            self._min_F = torch.minimum(self._min_F, y_TF.amin(0))
+            self._max_F = torch.maximum(self._max_F, y_TF.amax(0))
+
+    def merge(self, other: "RangeCalibration") -> None:
+        """Add another shard's tokens."""
+        self._moments = self._moments.merge(other._moments)
+        self._min_F = torch.minimum(self._min_F, other._min_F.to(self._min_F.device))
+        self._max_F = torch.maximum(self._max_F, other._max_F.to(self._max_F.device))
+
+    def ranges(self, num_bins: int) -> Ranges:
+        """Bins over the data with a margin of MARGIN_STDS std, but at most over mean +- RANGE_STDS std.
+
+        What lies beyond, zero included, is left to the sketch's tails. A constant neuron takes |mean| (or 1) for its
+        std. Raises ValueError without tokens, or for fewer than 2 bins.
+        """
+        if not self._moments.num_tokens or num_bins < 2:
+            raise ValueError(f"ranges need tokens and 2 bins or more, got {self._moments.num_tokens} and {num_bins}")
+        mean_F, std_F = self._moments.mean_F, self._moments.std_F
+        std_F = torch.where(std_F > 0, std_F, torch.where(mean_F != 0, mean_F.abs(), 1.0))
+        low_F = torch.maximum(mean_F - RANGE_STDS * std_F, self._min_F - MARGIN_STDS * std_F)
+        high_F = torch.minimum(mean_F + RANGE_STDS * std_F, self._max_F + MARGIN_STDS * std_F)
+        width_F = (high_F - low_F) / (num_bins - 1)  # one bin to spare, because the edges are moved until one is zero
+        return Ranges(zero_bin_F=(-low_F / width_F).ceil().long(), width_F=width_F, num_bins=num_bins)
+
+
+class NeuronStatistics(NamedTuple):
+    """Per-neuron scores [F], float64 on the CPU. A neuron that never varies has WD 0 and NaN skewness and kurtosis."""
+
+    mean: Tensor
+    std: Tensor
+    """Population std (divided by n), raw units."""
+    skewness: Tensor
+    """Population skewness g1."""
+    kurtosis: Tensor
+    """Population excess kurtosis g2 (Fisher: 0 for a Gaussian)."""
+    negative_fraction: Tensor
+    """Share of tokens with raw y < 0."""
+    wasserstein_distance: Tensor
+    """W1 between (y - mean)/std and N(0, 1)."""
+    wasserstein_distance_negative: Tensor
+    """The part of that integral over raw y < 0, in the same units: the negative share is this divided by the whole."""
+
+
+class PreActivationSketch:
+    """Moments and histogram of every neuron of a layer: all that WD needs."""
+
+    def __init__(self, ranges: Ranges, device: torch.device | str):
+        self.ranges = ranges.to(device)
+        zero_F = torch.zeros_like(self.ranges.width_F)
+        self._moments = Moments(0, zero_F, zero_F, zero_F, zero_F)
+        self._sums = {
+            "counts_FK2": _no_counts(self.ranges),
+            "num_negative_F": torch.zeros_like(self.ranges.zero_bin_F),
+            "negative_excess_F": zero_F.clone(),  # sum of (0 - y)+
+            "excess_below_F": zero_F.clone(),  # sum of (low - y)+: nothing cancels, as it might in a sum of y
+            "excess_above_F": zero_F.clone(),  # sum of (y - high)+
+        }
+
+    @property
+    def num_tokens(self) -> int:
+        return self._moments.num_tokens
+
+    @torch.inference_mode()
+    def update(self, pre_TF: Tensor) -> None:
+        """Add tokens, in any float dtype. Raises ValueError on NaN, infinities or another number of neurons."""
+        ranges, sums, low_F, high_F = self.ranges, self._sums, self.ranges.low_F, self.ranges.high_F
+        for y_TF in _float64_chunks(_checked("pre-activations", pre_TF, len(low_F))):
+            self._moments = self._moments.merge(Moments.of(y_TF))
+            sums["num_negative_F"] += (y_TF < 0).sum(0)
+            sums["negative_excess_F"] -= y_TF.clamp(max=0).sum(0)
+            sums["excess_below_F"] += (low_F - y_TF).clamp_(min=0).sum(0)
+            sums["excess_above_F"] += (y_TF - high_F).clamp_(min=0).sum(0)
+            # floor(y / width) < 0 exactly when y < 0: rounding may move a value across another edge, never across zero.
+            _count(sums["counts_FK2"], (y_TF / ranges.width_F).floor_().add_(ranges.zero_bin_F))
+
+    def merge(self, other: "PreActivationSketch") -> None:
+        """Add another shard's tokens. Raises ValueError unless both have the same ranges."""
+        self._sums = _merged(self, other)
+        self._moments = self._moments.merge(other._moments)
+
+    def state(self) -> dict[str, Any]:
+        """Plain CPU tensors and integers, copied: what crosses processes."""
+        return _copied({**asdict(self.ranges), **self._moments._asdict(), **self._sums}, "cpu")
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> "PreActivationSketch":
+        state = _copied(state, device)
+        sketch = cls(Ranges(**{field.name: state[field.name] for field in fields(Ranges)}), device)
+        sketch._moments = Moments(*(state[name] for name in Moments._fields))
+        sketch._sums = {name: state[name] for name in sketch._sums}
+        return sketch
+
+    def statistics(self) -> NeuronStatistics:
+        """Scores of every neuron. Raises ValueError without tokens."""
+        if not self.num_tokens:
+            raise ValueError("no statistics of a sketch without tokens")
+        n, mean_F, std_F = self.num_tokens, self._moments.mean_F, self._moments.std_F
+        skewness_F = self._moments.m3_F / n / torch.where(std_F > 0, std_F, math.nan) ** 3
+        kurtosis_F = self._moments.m4_F / n / torch.where(std_F > 0, std_F, math.nan) ** 4 - 3
+        negative_fraction_F = self._sums["num_negative_F"].double() / n
+        blocks = [slice(first, first + 512) for first in range(0, len(mean_F), 512)]  # bounds the [F, K] temporaries
+        distances = map(torch.cat, zip(*map(self._wasserstein, blocks), strict=True))
+        columns = (mean_F, std_F, skewness_F, kurtosis_F, negative_fraction_F, *distances)
+        return NeuronStatistics(*(column_F.cpu() for column_F in columns))
+
+    def _wasserstein(self, block: slice) -> tuple[Tensor, Tensor]:
+        """WD and its part over raw y < 0: integral of |F(z) - Phi(z)| dz, z = (y - mean)/std, which is W1 on the line.
+
+        F is exact at the bin edges and linear between them, which makes WD a little too small: at 1,024 bins by 1e-4,
+        and by 7e-4 for values on a lattice about as wide as a bin (bfloat16 far from zero).
+        """
+        ranges, mean_F, std_F = self.ranges[block], self._moments.mean_F[block], self._moments.std_F[block]
+        sums = (sum_F[block].double() / self.num_tokens for sum_F in self._sums.values())
+        share_FK2, negative_F, under_zero_F, below_F, above_F = sums
+        z_FE = (ranges.edges_FE - mean_F[:, None]) / std_F[:, None]
+        cdf_FE = share_FK2.cumsum(1)[:, :-1]
+        gap_FE = cdf_FE - torch.special.ndtr(z_FE)
+        left_FK, right_FK, dz_FK = gap_FE[:, :-1].abs(), gap_FE[:, 1:].abs(), z_FE.diff(dim=1)
+        # Where the gap keeps its sign its area is in closed form, as (z Phi(z) + phi(z))' = Phi(z). Where it changes
+        # sign, two triangles under the chord are off by less than 0.021 dz^3, as |Phi''| < 0.25. But in a filled
+        # bin with an empty neighbour F is a step, not a ramp: two rectangles, as for a step in the middle.
+        area_FK = ((cdf_FE[:, :-1] + cdf_FE[:, 1:]) / 2 * dz_FK - _normal_excess(-z_FE).diff(dim=1)).abs()
+        step_FK = (share_FK2[:, 1:-1] > 0) & (torch.minimum(share_FK2[:, :-2], share_FK2[:, 2:]) == 0)
+        height_FK = torch.where(step_FK, left_FK + right_FK, (left_FK**2 + right_FK**2) / (left_FK + right_FK))
+        area_FK = torch.where(gap_FE[:, :-1] * gap_FE[:, 1:] < 0, height_FK / 2 * dz_FK, area_FK)
+
+        lower_F = _tail_area(-z_FE[:, 0], share_FK2[:, 0], below_F / std_F)
+        whole_F = lower_F + area_FK.sum(1) + _tail_area(z_FE[:, -1], share_FK2[:, -1], above_F / std_F)
+        left_of_zero_FK = torch.arange(ranges.num_bins, device=mean_F.device) < ranges.zero_bin_F[:, None]
+        part_F = lower_F + (area_FK * left_of_zero_FK).sum(1)
+        # Zero outside the range: its count and excess on either side are known too.
+        left_of_zero_F = _tail_area(mean_F / std_F, negative_F, under_zero_F / std_F)
+        right_of_zero_F = _tail_area(-mean_F / std_F, 1 - negative_F, (mean_F + under_zero_F) / std_F)
+        part_F = torch.where(ranges.zero_bin_F < 0, left_of_zero_F, part_F)
+        part_F = torch.where(ranges.zero_bin_F > ranges.num_bins, whole_F - right_of_zero_F, part_F)
+        return torch.where(std_F > 0, whole_F, 0.0), torch.where(std_F > 0, part_F, 0.0)
+
+
+class MappingDifficultySketch:
+    """Sums over token pairs of a layer, for MD (Sawmya et al., ICLR 2025): are near inputs sent to far outputs?"""
+
+    def __init__(self, ranges: Ranges, device: torch.device | str):
+        self.ranges = ranges.to(device)
+        self.num_pairs = 0
+        """Pairs in the sums."""
+        self.num_dropped = 0
+        """Pairs with x_i = x_j, left out."""
+        self.max_input_distance = 0.0
+        self._sums = {"counts_FK2": _no_counts(self.ranges), "ratio_F": torch.zeros_like(self.ranges.width_F)}
+
+    @torch.inference_mode()
+    def update(self, x_TD: Tensor, pre_TF: Tensor, i_P: Tensor, j_P: Tensor) -> None:
+        """Add the pairs (i, j) of the projection's inputs x and outputs. Raises ValueError on NaN and infinities."""
+        ranges, device = self.ranges, self.ranges.width_F.device
+        pre_TF = _checked("pre-activations", pre_TF, len(ranges.width_F))
+        x_TD = _checked("inputs", x_TD, x_TD.shape[-1])
+        bins_per_octave = ranges.num_bins / (HIGHEST_OCTAVE - LOWEST_OCTAVE)
+        num_rows = _chunk_length(max(x_TD.shape[1], pre_TF.shape[1]), device)
+        pairs_2P = torch.stack((i_P, j_P)).to(device)
+        for first in range(0, pairs_2P.shape[1], num_rows):
+            i_P, j_P = pairs_2P[:, first : first + num_rows]
+            dx_P = torch.linalg.vector_norm(x_TD[i_P].double() - x_TD[j_P].double(), dim=1)
+            self.max_input_distance = max(self.max_input_distance, dx_P.max().item())
+            self.num_dropped += (dx_P == 0).sum().item()
+            i_P, j_P, dx_P = i_P[dx_P > 0], j_P[dx_P > 0], dx_P[dx_P > 0]
+            self.num_pairs += len(dx_P)
+            dy_PF = (pre_TF[i_P].double() - pre_TF[j_P].double()).abs_()
+            self._sums["ratio_F"] += (dy_PF / dx_P[:, None]).sum(0)
+            octave_PF = (dy_PF / (ranges.num_bins * ranges.width_F)).log2_() - LOWEST_OCTAVE
+            _count(self._sums["counts_FK2"], octave_PF.mul_(bins_per_octave).floor_())
+
+    def merge(self, other: "MappingDifficultySketch") -> None:
+        """Add another shard's pairs. Raises ValueError unless both have the same ranges."""
+        self._sums = _merged(self, other)
+        self.num_pairs += other.num_pairs
+        self.num_dropped += other.num_dropped
+        self.max_input_distance = max(self.max_input_distance, other.max_input_distance)
+
+    def state(self) -> dict[str, Any]:
+        """Plain CPU tensors and numbers, copied: what crosses processes."""
+        numbers = {name: getattr(self, name) for name in ("num_pairs", "num_dropped", "max_input_distance")}
+        return _copied({**asdict(self.ranges), **numbers, **self._sums}, "cpu")
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> "MappingDifficultySketch":
+        state = _copied(state, device)
+        sketch = cls(Ranges(**{field.name: state[field.name] for field in fields(Ranges)}), device)
+        sketch.num_pairs, sketch.num_dropped = state["num_pairs"], state["num_dropped"]
+        sketch.max_input_distance = state["max_input_distance"]
+        sketch._sums = {name: state[name] for name in sketch._sums}
+        return sketch
+
+    def mapping_difficulty(self) -> Tensor:
+        """MD [F], float64 on the CPU: mean of (|y_i - y_j| / N_y) / (||x_i - x_j|| / N_x) over the pairs.
+
+        N_x is the largest input distance. N_y, the median output distance, is interpolated in its bin: off by a bin at
+        worst, 2^(20 / K) - 1 = 1.4 % at 1,024 bins, but by 0.1 % (rms) with 5,000 pairs and 0.03 % with 50,000.
+        NaN where N_y is 0 or off the binned octaves, and everywhere without pairs.
+        """
+        cdf_FK2 = self._sums["counts_FK2"].cumsum(1).double() / self.num_pairs
+        median_F1 = (cdf_FK2 < 0.5).sum(1, keepdim=True).clamp(1, self.ranges.num_bins)  # its column
+        before_F, upto_F = (cdf_FK2.gather(1, column_F1)[:, 0] for column_F1 in (median_F1 - 1, median_F1))
+        octaves = (HIGHEST_OCTAVE - LOWEST_OCTAVE) / self.ranges.num_bins  # of one bin
+        low_F = self.ranges.num_bins * self.ranges.width_F * 2 ** (LOWEST_OCTAVE + octaves * (median_F1[:, 0] - 1))
+        median_F = low_F * (1 + (2**octaves - 1) * (0.5 - before_F) / (upto_F - before_F))
+        difficulty_F = self._sums["ratio_F"] / self.num_pairs * self.max_input_distance / median_F
+        return torch.where((before_F < 0.5) & (upto_F >= 0.5), difficulty_F, math.nan).cpu()
+
+
+def _normal_excess(z: Tensor) -> Tensor:
+    """E[(Z - z)+] = phi(z) - z Phi(-z) for Z ~ N(0, 1): the integral of Phi(-t) dt from z on."""
+    return torch.exp(-z * z / 2) / math.sqrt(2 * math.pi) - z * torch.special.ndtr(-z)
+
+
+def _tail_area(edge_F: Tensor, share_F: Tensor, excess_F: Tensor) -> Tensor:
+    """Integral of |S(z) - Q(z)| dz from an edge outwards; S is the share of tokens beyond z, Q(z) = Phi(-z).
+
+    Known are share = S(edge) and excess = E[(z - edge)+], the integral of S. Were S and Q never to cross, the area
+    would be the difference of that and the Gaussian's excess, whatever the shape of S. They may cross, so that is a
+    lower bound, short by at most twice the smaller of the two. So S is taken as the exponential with these values
+    (maximum entropy), and the lower bounds over the cells of a fine grid are added: exact but for the (at most two)
+    cells with a crossing.
+    """
+    rate_F1 = (share_F / excess_F.clamp(min=1e-300))[:, None]
+    # Q(9) = 1e-19: beyond the grid S stands alone.
+    grid_G = torch.linspace(0, 1, 512, dtype=torch.float64, device=edge_F.device)
+    t_FG = (9 - edge_F).clamp(min=1)[:, None] * grid_G
+    rest_FG = excess_F[:, None] * torch.exp(-rate_F1 * t_FG) - _normal_excess(edge_F[:, None] + t_FG)
+    return rest_FG.diff(dim=1).abs().sum(1) + rest_FG[:, -1].abs()
+
+
+def _checked(what: str, values: Tensor, num_columns: int) -> Tensor:
+    values = values.detach()
+    if values.ndim != 2 or values.shape[1] != num_columns:
+        raise ValueError(f"{what} have shape {tuple(values.shape)}, need [tokens, {num_columns}]")
+    # The extremes show any NaN or infinity in a twentieth of the time of isfinite().
+    if values.numel() and not torch.stack(values.aminmax()).isfinite().all():
+        raise ValueError(f"{what} hold {(~values.isfinite()).sum().item()} NaN or infinite values of {values.numel()}")
+    return values
+
+
+def _chunk_length(num_columns: int, device: torch.device) -> int:
+    """Rows of float64 that stay in a core's cache, or fill a GPU."""
+    return max(1, 2 ** (16 if device.type == "cpu" else 22) // num_columns)
+
+
+def _float64_chunks(values_TF: Tensor) -> Iterator[Tensor]:
+    for first in range(0, len(values_TF), length := _chunk_length(values_TF.shape[1], values_TF.device)):
+        yield values_TF[first : first + length].double()
+
+
+def _no_counts(ranges: Ranges) -> Tensor:
+    return torch.zeros(len(ranges.width_F), ranges.num_bins + 2, dtype=torch.int64, device=ranges.width_F.device)
+
+
+def _count(counts_FK2: Tensor, bins_NF: Tensor) -> None:
+    """Add one to the bin of every value; bins < 0 and >= K go to the first and last column. Overwrites `bins_NF`."""
+    num_neurons, num_columns = counts_FK2.shape
+    row_F = torch.arange(num_neurons, device=counts_FK2.device) * num_columns + 1
+    flat = (bins_NF.clamp_(-1, num_columns - 2).long() + row_F).flatten()
+    counts_FK2.view(-1).scatter_add_(0, flat, flat.new_ones(1).expand_as(flat))
+
+
+def _merged(mine: Any, theirs: Any) -> dict[str, Tensor]:
+    """Sums of two sketches. Raises ValueError unless their bins are the very same."""
+    a, b = mine.ranges, theirs.ranges.to(mine.ranges.width_F.device)
+    if a.num_bins != b.num_bins or not torch.equal(a.zero_bin_F, b.zero_bin_F) or not torch.equal(a.width_F, b.width_F):
+        raise ValueError("cannot merge sketches over different ranges; give every shard the Ranges of one calibration")
+    return {name: sum_F + theirs._sums[name].to(sum_F.device) for name, sum_F in mine._sums.items()}
+
+
+def _copied(state: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+    return {name: value.to(device, copy=True) if isinstance(value, Tensor) else value for name, value in state.items()}

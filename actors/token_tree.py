@@ -1,0 +1,194 @@
+"""Token sequences -> a prefix forest -> packs; every distinct prefix is computed once.
+
+Owns the planning, in numpy, never the arithmetic of a model. Nodes are token prefixes in depth-first order, so a node's
+descendants are one interval and a pack is three vectors: `ids`, `depth` (the position ids) and `end` (one past the
+node's last descendant). The whole attention mask is `kv <= q < end[kv]`. Leaves are never forwarded: log-probabilities
+live on edges, and an edge is read from its parent's logits. The plan is a pure function of (sequences, score_from,
+max_nodes), so conditions and resumed studies are always compared on identical batches; `digest` proves it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Pack(NamedTuple):
+    """One forward pass. N nodes; E scored edges, contiguous in the plan's edge order."""
+
+    ids: np.ndarray
+    """[N] int64 token ids."""
+    depth: np.ndarray
+    """[N] int64 position ids."""
+    end: np.ndarray
+    """[N] int64 one past the last descendant inside this pack."""
+    rows: np.ndarray
+    """[E] int64 node whose logits hold the edge, non-decreasing."""
+    targets: np.ndarray
+    """[E] int64 token at the edge's far end."""
+
+
+class PackPlan(NamedTuple):
+    """All packs of one request, and the way back from edges to sequences."""
+
+    packs: list[Pack]
+    edges: np.ndarray
+    """[sum of scored tokens] edge index of every scored token, sequence after sequence."""
+    offsets: np.ndarray
+    """[num_sequences + 1] where each sequence's tokens start in `edges`."""
+    num_edges: int
+    tokens: np.ndarray
+    """[num_tokens] the sequences themselves, one after the other, for the flat route."""
+    lengths: np.ndarray
+    """[num_sequences] tokens of each sequence."""
+    digest: str
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that a plain, unpadded forward of all sequences would compute."""
+        return len(self.tokens)
+
+    def sequences(self) -> list[np.ndarray]:
+        """The token sequences that were planned."""
+        return np.split(self.tokens, np.cumsum(self.lengths)[:-1])
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes forwarded, ancestors repeated at cuts included."""
+        return sum(len(pack.ids) for pack in self.packs)
+
+    def token_log_probabilities(self, edge_log_probabilities: np.ndarray) -> np.ndarray:
+        """[sum of scored tokens] log p(token | prefix) in nats, sequence after sequence (see `offsets`)."""
+        return edge_log_probabilities[self.edges]
+
+    def sums(self, edge_log_probabilities: np.ndarray) -> np.ndarray:
+        """[num_sequences] float64 sum of the scored tokens' log-probabilities, in nats."""
+        return np.add.reduceat(edge_log_probabilities[self.edges].astype(np.float64), self.offsets[:-1])
+
+    def counts(self) -> np.ndarray:
+        """[num_sequences] number of scored tokens."""
+        return np.diff(self.offsets)
+
+
+def plan_packs(sequences: Sequence[np.ndarray], score_from: np.ndarray, max_nodes: int) -> PackPlan:
+    """Plan the packs that score `sequences` with at most `max_nodes` nodes each.
+
+    sequences: token id vectors; score_from: [num_sequences] first position that is scored, at least 1. A path that is
+    longer than `max_nodes` raises the limit to its own length: attention needs all of it in one pack. Memory is
+    O(num_sequences x longest). Raises ValueError for a sequence with nothing to score.
+    """
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    score_from = np.asarray(score_from, dtype=np.int64)
+    nothing = np.flatnonzero((score_from < 1) | (score_from >= lengths))
+    if len(nothing):
+        i = int(nothing[0])
+        raise ValueError(f"sequence {i} of {lengths[i]} tokens has nothing to score from position {score_from[i]}")
+    forest = _Forest(sequences, lengths, score_from)
+    limit = max(max_nodes, int(forest.depth.max()) + 1)
+    packs = list(_cut(forest, limit))
+    digest = hashlib.sha256()
+    for pack in packs:
+        for vector in pack:
+            digest.update(vector.tobytes())
+    digest.update(forest.edges.tobytes())
+    return PackPlan(
+        packs=packs,
+        edges=forest.edges,
+        offsets=np.concatenate([[0], np.cumsum(lengths - score_from)]),
+        num_edges=len(forest.edge_parent),
+        tokens=np.concatenate(sequences),
+        lengths=lengths,
+        digest=digest.hexdigest(),
+    )
+
+
+class _Forest:
+    """The internal nodes (I of them) in depth-first order, and the scored edges sorted by parent."""
+
+    def __init__(self, sequences: Sequence[np.ndarray], lengths: np.ndarray, score_from: np.ndarray):
+        num_sequences, longest = len(sequences), int(lengths.max())
+        present = np.arange(longest) < lengths[:, None]
+        tokens = np.zeros((num_sequences, longest), dtype=">u4")  # 0 = padding, so that a prefix sorts first
+        tokens[present] = np.concatenate(sequences).astype(np.int64) + 1
+        order = np.argsort(tokens.view(f"S{4 * longest}").ravel(), kind="stable")
+        tokens, present = tokens[order].astype(np.int64) - 1, present[order]
+
+        # A node is new where a row leaves the one above it; depth-first numbering is then row-major order.
+        differs = np.ones((num_sequences, longest), dtype=bool)
+        differs[1:] = tokens[1:] != tokens[:-1]
+        new = np.logical_or.accumulate(differs, axis=1) & present
+        numbers = np.zeros((num_sequences, longest), dtype=np.int64)
+        numbers[new] = np.arange(1, new.sum() + 1)
+        node = np.maximum.accumulate(numbers, axis=0) - 1
+        num_nodes = int(new.sum())
+        row, position = np.nonzero(new)
+        parent = np.where(position > 0, node[row, np.maximum(position - 1, 0)], -1)
+
+        internal = np.zeros(num_nodes, dtype=bool)
+        internal[parent[parent >= 0]] = True
+        rank = np.cumsum(internal) - 1
+        self.ids = tokens[row, position][internal]
+        self.depth = position[internal]
+        self.parent = np.where(parent >= 0, rank[np.maximum(parent, 0)], -1)[internal]
+        self.end = _subtree_ends(self.depth)
+
+        scored_token = present & (np.arange(longest) >= score_from[order][:, None])
+        scored = np.zeros(num_nodes, dtype=bool)
+        scored[node[scored_token]] = True
+        edge_node = np.flatnonzero(scored)
+        by_parent = np.argsort(parent[edge_node], kind="stable")
+        edge_node = edge_node[by_parent]
+        self.edge_parent = rank[parent[edge_node]]
+        self.edge_target = tokens[row, position][edge_node]
+        edge_of_node = np.full(num_nodes, -1, dtype=np.int64)
+        edge_of_node[edge_node] = np.arange(len(edge_node))
+        back = np.empty(num_sequences, dtype=np.int64)
+        back[order] = np.arange(num_sequences)
+        scored_token = scored_token[back]
+        self.edges = edge_of_node[node[back][scored_token]]
+
+
+def _subtree_ends(depth: np.ndarray) -> np.ndarray:
+    """[I] one past each node's last descendant: the next node that is not deeper."""
+    end = np.full(len(depth), len(depth), dtype=np.int64)
+    order = np.lexsort((np.arange(len(depth)), depth))
+    # Among nodes of one depth d, a node ends at the next node of depth <= d. Walk depths from shallow to deep and keep
+    # the sorted positions seen so far: the next position is found by bisection.
+    boundaries = np.searchsorted(depth[order], np.arange(int(depth.max()) + 2))
+    seen = np.empty(0, dtype=np.int64)
+    for d in range(int(depth.max()) + 1):
+        nodes = order[boundaries[d] : boundaries[d + 1]]
+        seen = np.union1d(seen, nodes) if len(seen) else nodes
+        following = np.searchsorted(seen, nodes, side="right")
+        inside = following < len(seen)
+        end[nodes[inside]] = seen[following[inside]]
+    return end
+
+
+def _cut(forest: _Forest, limit: int):
+    """Walk depth-first and cut, repeating ancestors; prefer a shallow cut in the last quarter of a pack."""
+    start, num_nodes = 0, len(forest.ids)
+    while start < num_nodes:
+        ancestors = []
+        above = forest.parent[start]
+        while above >= 0:
+            ancestors.append(above)
+            above = forest.parent[above]
+        ancestors = np.array(ancestors[::-1], dtype=np.int64)
+        room = limit - len(ancestors)
+        stop = min(start + room, num_nodes)
+        if stop < num_nodes:
+            earliest = start + max(1, (3 * room) // 4)
+            candidates = forest.depth[earliest : stop + 1]
+            stop = earliest + len(candidates) - 1 - int(np.argmin(candidates[::-1]))
+        nodes = np.concatenate([ancestors, np.arange(start, stop)])
+        first, last = np.searchsorted(forest.edge_parent, [start, stop])
+        yield Pack(
+            ids=forest.ids[nodes],
+            depth=forest.depth[nodes].astype(np.int64),
+            end=np.clip(forest.end[nodes], start, stop) - start + len(ancestors),
+            rows=forest.edge_parent[first:last] - start + len(ancestors),
+            targets=forest.edge_target[first:last],
+        )
+        start = stop

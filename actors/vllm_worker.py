@@ -1,0 +1,129 @@
+"""The worker extension that runs the logits pass inside vLLM's workers.
+
+Loaded by vLLM through `worker_extension_cls`; its methods are called by name with `collective_rpc`, plain data in and
+out (bytes and lists: tensors do not cross the process boundary as such). Owns all contact with vLLM's model internals:
+`worker.get_model()`, the forward context, `Attention.impl` and the activation modules. Ordinary generation on the same
+engine still works, and goes through the same clamps.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+
+from actors.clamps import Bounds, ClampSet, LayerClamp
+from actors.logits_pass import Tree, attend, score_pack
+from actors.token_tree import Pack
+
+
+def pack_to_wire(pack: Pack) -> list[bytes]:
+    return [np.ascontiguousarray(vector, dtype=np.int64).tobytes() for vector in pack]
+
+
+def pack_from_wire(wire: list[bytes]) -> Pack:
+    return Pack(*(np.frombuffer(vector, dtype=np.int64).copy() for vector in wire))
+
+
+class LogitsPass:
+    """Mixed into vLLM's worker class. All state lives in `self._halfwave`."""
+
+    def halfwave_install(self, site: dict[str, Any], num_layers: int, d_mlp: int) -> dict[str, Any]:
+        """Hook the activations and the attention layers; returns what was found and why the tree route is refused."""
+        from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
+
+        model = self.get_model()
+        layers = model.get_submodule(site["vllm_layers"])
+        clamps = [
+            LayerClamp(
+                layer.get_submodule(site["vllm_activation"]),
+                d_mlp=d_mlp,
+                gated=site["gated"],
+                device=self.device,
+                dtype=self.vllm_config.model_config.dtype,
+                rank=get_tensor_model_parallel_rank(),
+                num_ranks=get_tensor_model_parallel_world_size(),
+            )
+            for layer in layers
+        ]
+        self._halfwave = _VllmDecoder(self, ClampSet(clamps))
+        refusal = self._halfwave.wrap_attention()
+        return {"layers": len(clamps), "expected_layers": num_layers, "tree_refused": refusal}
+
+    def halfwave_set_clamps(self, neurons: dict[int, list[int]], floor: float, ceiling: float) -> list[int]:
+        """Clamp exactly these neurons; returns this rank's count per layer."""
+        layers = {int(layer): list(indices) for layer, indices in neurons.items()}
+        return self._halfwave.clamps.set(layers, Bounds(floor=floor, ceiling=ceiling))
+
+    def halfwave_start_counting(self) -> None:
+        self._halfwave.clamps.start_counting()
+
+    def halfwave_stop_counting(self) -> tuple[list[int], list[int], str]:
+        """(hook calls per layer, clipped pre-activations per layer, digest of the buffers read back)."""
+        calls, clipped = self._halfwave.clamps.stop_counting()
+        return calls, clipped, self._halfwave.clamps.digest()
+
+    def halfwave_score(self, wire: list[bytes]) -> bytes | None:
+        """float32 log-probabilities of the pack's edges; None on a rank without the gathered head."""
+        log_probabilities_E = score_pack(self._halfwave, pack_from_wire(wire))
+        return None if log_probabilities_E is None else log_probabilities_E.numpy().tobytes()
+
+
+class _VllmDecoder:
+    """vLLM's loaded model as `logits_pass.Decoder`."""
+
+    def __init__(self, worker: Any, clamps: ClampSet):
+        self._model = worker.get_model()
+        self._config = worker.vllm_config
+        self.clamps = clamps
+        self.device = worker.device
+        self.vocabulary = worker.vllm_config.model_config.get_vocab_size()
+
+    def hidden(self, ids_N: torch.Tensor, tree: Tree) -> torch.Tensor:
+        from vllm.forward_context import set_forward_context
+
+        context = set_forward_context(
+            tree, self._config, num_tokens=len(ids_N), slot_mapping={}, skip_compiled=True
+        )
+        with context:
+            return self._model(ids_N, tree.depth_N)
+
+    def logits(self, hidden_R: torch.Tensor) -> torch.Tensor | None:
+        return self._model.compute_logits(hidden_R)
+
+    def wrap_attention(self) -> str:
+        """Let every attention layer attend over a `Tree` when the context carries one; '' or why that cannot be."""
+        from vllm.model_executor.layers.attention import Attention
+
+        context = self._config.compilation_config.static_forward_context
+        for name, layer in context.items():
+            refusal = _tree_refusal(layer, Attention)
+            if refusal:
+                return f"{name}: {refusal}"
+        if self._config.parallel_config.pipeline_parallel_size > 1:
+            return "pipeline parallelism"
+        for layer in context.values():
+            layer.impl.forward = functools.partial(_forward, layer.impl.forward, layer.impl.scale)
+        return ""
+
+
+def _tree_refusal(layer: Any, attention_class: type) -> str:
+    if not isinstance(layer, attention_class):
+        return f"{type(layer).__name__} is not plain attention"
+    for feature, value in (
+        ("ALiBi", getattr(layer.impl, "alibi_slopes", None)),
+        ("attention sinks", getattr(layer.impl, "sinks", None)),
+    ):
+        if value is not None:
+            return feature
+    if getattr(layer.impl, "logits_soft_cap", None):
+        return "soft-capped attention logits"
+    return ""
+
+
+def _forward(original, scale, layer, query, key, value, kv_cache, attn_metadata, output=None, *rest, **named):
+    """In place of `impl.forward`: attend over the pack itself and leave the KV cache alone, or delegate."""
+    if not isinstance(attn_metadata, Tree):
+        return original(layer, query, key, value, kv_cache, attn_metadata, output, *rest, **named)
+    output.copy_(attend(query, key, value, scale=scale, tree=attn_metadata, window=layer.sliding_window))
+    return output

@@ -1,0 +1,150 @@
+"""The command `halfwave`: verbs, exit codes, logging.
+
+Exit codes: 0 done, 1 a step failed, 2 something the user can mend (one line, no traceback), 130 interrupted.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studies.errors import StudyError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Causal, neuron-level studies of language models: plan, run and review.",
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML).", show_default=False)]
+DataRoot = Annotated[Path | None, typer.Option(help="Local evaluation data, before the file's own; no hub is asked.")]
+ModelRoot = Annotated[Path | None, typer.Option(help="Folder in which models are looked up by name before the hub.")]
+Workdir = Annotated[Path | None, typer.Option(help="Working folder; default: .halfwave in the study file's project.")]
+TrackingUri = Annotated[str | None, typer.Option(help="MLflow tracking URI; default: SQLite in the working folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.callback()
+def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
+    )
+    for noisy in ("urllib3", "filelock", "httpx", "httpcore", "matplotlib", "alembic", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@app.command()
+def validate(
+    study: StudyFile,
+    data_root: DataRoot = None,
+    model_root: ModelRoot = None,
+    workdir: Workdir = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Check a study file and everything it names, without starting anything."""
+    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    spec = opened.spec
+    print(f"{study}: {spec.study} is valid: {len(spec.models)} models, {len(opened.plan.steps)} steps")
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    data_root: DataRoot = None,
+    model_root: ModelRoot = None,
+    workdir: Workdir = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every step, cached or why not, its estimated work, and whether the models fit."""
+    from orchestrator import progress
+
+    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    planned, fits = opened.planned(), opened.fits()
+    if as_json:
+        steps = [
+            {"id": e.step.id, "step": e.step.title, "cached": e.cached, "reason": e.reason, "flops": e.flops}
+            for e in planned
+        ]
+        models = [{**fit._asdict(), "fits": fit.fits} for fit in fits]
+        print(json.dumps({"study": opened.spec.study, "steps": steps, "models": models}, indent=2))
+        return
+    progress.show_plan(progress.make_console(), planned, fits)
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    data_root: DataRoot = None,
+    model_root: ModelRoot = None,
+    workdir: Workdir = None,
+    tracking_uri: TrackingUri = None,
+    address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: a local one.")] = None,
+) -> None:
+    """Run what is not recorded yet, then print the tables and verdicts. Resumes by construction."""
+    from orchestrator import progress
+
+    started = time.monotonic()
+    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    console = progress.make_console()
+    console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
+    with progress.Display(console, opened.plan.steps.values()) as display:
+        result = opened.run(listener=display.transition, on_progress=display.progress, address=address)
+    progress.show_result(console, result, time.monotonic() - started)
+    if not result.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    study: StudyFile,
+    data_root: DataRoot = None,
+    model_root: ModelRoot = None,
+    workdir: Workdir = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last recorded report of a study."""
+    from orchestrator import progress
+
+    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    record = opened.record()
+    last = record.latest(opened.spec.study).get(("", "", "report"))
+    if last is None:
+        raise StudyError(f"{opened.spec.study} has no report yet; run it first")
+    found = record.document(last, "report.json")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        progress.show_report(progress.make_console(), found)
+
+
+def _open(study, data_root, model_root, workdir, tracking_uri):
+    from orchestrator.study import Study
+
+    return Study.open(
+        study, data_root=data_root, model_root=model_root, workdir=workdir, tracking_uri=tracking_uri
+    )
+
+
+def entry() -> None:
+    """Console entry point: turns errors into exit codes."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except StudyError as error:
+        print(f"halfwave: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("halfwave: interrupted; what was committed is kept, run again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,65 @@
+"""Canonical JSON -> step id, and the difference between two payloads for `explain`.
+
+Owns what equality of two steps means. The encoder raises on a type it does not know, so that nothing enters an identity
+through `str()` by accident. Batch sizes, tensor parallelism, paths and hardware are never put into a payload.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ID_DIGITS = 20
+"""Hex digits of a step id: 80 bits."""
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, exact floats. Raises TypeError or ValueError naming the place."""
+    _check(value, "payload")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def identify(payload: Mapping[str, Any]) -> str:
+    """The id of a payload: the first `ID_DIGITS` hex digits of the sha256 of its canonical JSON."""
+    return hashlib.sha256(canonical(payload).encode()).hexdigest()[:ID_DIGITS]
+
+
+def difference(new: Mapping[str, Any], old: Mapping[str, Any], at: str = "") -> list[str]:
+    """What changed, one line a leaf: `params.fraction: 0.01 -> 0.02`."""
+    lines = []
+    for key in sorted({*new, *old}):
+        place = f"{at}{key}"
+        if key not in old:
+            lines.append(f"{place}: added {_short(new[key])}")
+        elif key not in new:
+            lines.append(f"{place}: removed {_short(old[key])}")
+        elif isinstance(new[key], Mapping) and isinstance(old[key], Mapping):
+            lines += difference(new[key], old[key], f"{place}.")
+        elif new[key] != old[key]:
+            lines.append(f"{place}: {_short(old[key])} -> {_short(new[key])}")
+    return lines
+
+
+def _check(value: Any, place: str) -> None:
+    match value:
+        case None | bool() | int() | str():
+            return
+        case float():
+            if not math.isfinite(value):
+                raise ValueError(f"{place} is {value}; leave an absent bound out instead")
+        case Mapping():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise TypeError(f"{place} has the key {key!r}; keys must be text")
+                _check(item, f"{place}.{key}")
+        case Sequence():
+            for i, item in enumerate(value):
+                _check(item, f"{place}[{i}]")
+        case _:
+            raise TypeError(f"{place} is a {type(value).__name__}; convert it to plain JSON types first")
+
+
+def _short(value: Any) -> str:
+    text = canonical(value)
+    return text if len(text) <= 40 else f"{text[:28]}...{text[-8:]}"

@@ -1,0 +1,320 @@
+"""Resolved study -> DAG of frozen steps, runs, and what each will cost.
+
+Owns the expansion of conditions (seeds, controls), what enters each step's identity, which conditions do not apply to
+ReLU models, and the estimates. Pure: no Ray, no MLflow. Steps with equal ids collapse, so baselines are shared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.identity import identify
+from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy
+from orchestrator.scheduler import Demand
+from orchestrator.spec import ConditionSpec
+from orchestrator.spool import RunKey
+from orchestrator.steps import KINDS, Step
+from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.benchmarks.perplexity import PerplexityBenchmark
+
+BASELINE = "baseline"
+NOISE_FLOOR = "noise floor"
+NOT_APPLICABLE = "not applicable (ReLU): max(a, 0) before a ReLU changes nothing"
+PAIR_BLOCK_WINDOWS = 16
+CHARACTERS_PER_TOKEN = 4.5
+"""Of English under the tokenizers of this field; only estimates depend on it."""
+_HARMLESS_ENGINE_OPTIONS = {
+    "gpu_memory_utilization",
+    "kv_cache_memory_bytes",
+    "max_model_len",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+}
+"""Engine options that do not change a number; any other enters the identity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One condition of one model, seeds expanded."""
+
+    name: str
+    base: str
+    """Name in the study file; `baseline` for the empty set."""
+    spec: ConditionSpec | None
+    seed: int | None = None
+    neurons: str | None = None
+    """Id of the step that makes the neuron set (select or match); None for the baseline."""
+    not_applicable: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All steps in topological order, and the MLflow run of each."""
+
+    study: ResolvedStudy
+    steps: Mapping[str, Step]
+    runs: Mapping[str, tuple[RunKey, ...]]
+    """{step id: the runs it is recorded on}; more than one where equal conditions collapse into one step."""
+    evaluations: Mapping[tuple[str, str], Mapping[str, str]]
+    """{(model, condition): {benchmark: step id}}; the condition `NOISE_FLOOR` is the baseline on another pack plan."""
+    conditions: Mapping[str, tuple[Condition, ...]]
+    """{model label: its conditions, the baseline first}."""
+
+    def model(self, label: str) -> ResolvedModel:
+        return next(model for model in self.study.models if model.label == label)
+
+    def benchmark(self, name: str) -> Benchmark:
+        return next(benchmark for benchmark in self.study.benchmarks if benchmark.name == name)
+
+
+def build_plan(study: ResolvedStudy) -> Plan:
+    """Expand a resolved study. Raises StudyError only through what `resolve` left to check: nothing here."""
+    builder = _Builder(study)
+    for model in study.models:
+        builder.add_model(model)
+    runs = {step: tuple(keys.values()) for step, keys in builder.runs.items()}
+    return Plan(
+        study=study, steps=builder.steps, runs=runs, evaluations=builder.evaluations, conditions=builder.conditions
+    )
+
+
+class _Builder:
+    def __init__(self, study: ResolvedStudy):
+        self._study = study
+        self.steps: dict[str, Step] = {}
+        self.runs: dict[str, dict[str, RunKey]] = {}
+        self.evaluations: dict[tuple[str, str], dict[str, str]] = {}
+        self.conditions: dict[str, tuple[Condition, ...]] = {}
+
+    def add_model(self, model: ResolvedModel) -> None:
+        spec = self._study.spec
+        profile = self._add("profile", "profile", model, "", self._profile_params(model), {}, work=self._profile_work())
+        self._record_on(profile, _run_key("profile", model, "", identity=profile, params={}))
+        baseline = Condition(name=BASELINE, base=BASELINE, spec=None)
+        evaluated = {BASELINE: self._evaluate_all(model, baseline)}
+        if spec.noise_floor:
+            floor = {b.name: self._evaluate(model, baseline, b, "noise_floor") for b in self._study.benchmarks}
+            self.evaluations[model.label, NOISE_FLOOR] = floor
+        conditions, sets = [baseline], {}
+        # A control refers to another condition's neuron set, so those that others refer to come first.
+        referred = {c.like or (c.match and c.match.perplexity_of) for c in spec.conditions.values()}
+        for name in sorted(spec.conditions, key=lambda name: name not in referred):
+            condition = spec.conditions[name]
+            if model.architecture.is_relu and condition.clamp.is_relu_identity:
+                conditions.append(Condition(name=name, base=name, spec=condition, not_applicable=NOT_APPLICABLE))
+                continue
+            for seed in condition.seeds if condition.select == "random" else (None,):
+                full_name = name if seed is None else f"{name}/seed={seed}"
+                neurons = self._neurons(model, name, full_name, condition, seed, profile, sets, evaluated)
+                sets[name] = neurons
+                expanded = Condition(name=full_name, base=name, spec=condition, seed=seed, neurons=neurons)
+                self._record_on(neurons, self._condition_run(model, expanded))
+                evaluated[full_name] = self._evaluate_all(model, expanded)
+                conditions.append(expanded)
+        order = [BASELINE, *spec.conditions]
+        self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
+
+    def _neurons(self, model, name, full_name, condition: ConditionSpec, seed, profile, sets, evaluated) -> str:
+        """Add the step that makes this condition's neuron set; returns its id."""
+        if condition.match is not None:
+            treated = condition.match.perplexity_of
+            inputs = {
+                "profile": profile,
+                "treated": sets[treated],
+                "baseline_perplexity": evaluated[BASELINE]["perplexity"],
+                "treated_perplexity": evaluated[treated]["perplexity"],
+            }
+            params = {
+                "score": condition.score,
+                "clamp": _clamp(condition),
+                "within": condition.match.within,
+                "within_rise": condition.match.within_rise,
+                "evaluations": condition.match.evaluations,
+            }
+            work = self._benchmark_work("perplexity") * 6
+            return self._add("match", "match", model, full_name, params, inputs, work=work, group=f"match {name}")
+        params = {"select": condition.select, "layers": list(condition.layers) if condition.layers else None}
+        inputs = {"profile": profile}
+        if condition.select in ("top", "bottom"):
+            rule = self._study.spec.scoring["rule"] if condition.select == "top" else "rank"
+            params |= {"score": condition.score, "fraction": condition.fraction, "rule": rule}
+        elif condition.select == "random":
+            disjoint = self._study.spec.scoring["disjoint"] if condition.disjoint is None else condition.disjoint
+            params |= {"fraction": condition.fraction, "seed": seed, "disjoint": disjoint and condition.like is not None}
+            if condition.like is not None:
+                inputs["like"] = sets[condition.like]
+        else:
+            params["neurons"] = self._study.neuron_sets[name].digest
+        return self._add("select", "select", model, full_name, params, inputs)
+
+    def _evaluate_all(self, model: ResolvedModel, condition: Condition) -> dict[str, str]:
+        """Add one evaluate step a benchmark; returns {benchmark: step id}."""
+        ids = {b.name: self._evaluate(model, condition, b, "evaluate") for b in self._study.benchmarks}
+        self.evaluations[model.label, condition.name] = ids
+        return ids
+
+    def _record_on(self, step: str, key: RunKey) -> None:
+        self.runs.setdefault(step, {})[key.name] = key
+
+    def _evaluate(self, model: ResolvedModel, condition: Condition, benchmark: Benchmark, name: str) -> str:
+        params = {
+            "benchmark": benchmark.name,
+            "digest": benchmark.digest,
+            "dtype": model.spec.dtype,
+            "clamp": _clamp(condition.spec) if condition.spec else None,
+            "engine": {k: v for k, v in model.spec.engine.items() if k not in _HARMLESS_ENGINE_OPTIONS},
+            "route": model.spec.route,
+        }
+        if isinstance(benchmark, PerplexityBenchmark):
+            params |= {"window": benchmark.window, "tokens": benchmark.num_tokens}
+        if name == "noise_floor":
+            params["pack_plan"] = "other"
+        inputs = {"neurons": condition.neurons} if condition.neurons else {}
+        step = self._add(
+            "evaluate",
+            f"{name}.{benchmark.name}",
+            model,
+            condition.name,
+            params,
+            inputs,
+            work=self._benchmark_work(benchmark.name),
+            group=f"{name} {benchmark.name}",
+        )
+        self._record_on(step, self._condition_run(model, condition))
+        return step
+
+    def _add(self, kind, name, model, condition, params, inputs, *, work=0.0, group="") -> str:
+        payload = {
+            "kind": kind,
+            "version": KINDS[kind].version,
+            "model": model.digest,
+            "params": params,
+            "inputs": inputs,
+        }
+        step = Step(
+            id=identify(payload),
+            kind=kind,
+            name=name,
+            model=model.label,
+            condition=condition,
+            payload=payload,
+            inputs=inputs,
+            group=group,
+            work=work,
+        )
+        self.steps.setdefault(step.id, step)
+        return step.id
+
+    def _condition_run(self, model: ResolvedModel, condition: Condition) -> RunKey:
+        spec = condition.spec
+        identity = identify(
+            {
+                "model": model.digest,
+                "dtype": model.spec.dtype,
+                "neurons": condition.neurons,
+                "clamp": _clamp(spec) if spec else None,
+            }
+        )
+        selection, score, fraction = "none", "", ""
+        if spec is not None:
+            selection = spec.select if spec.match is None else f"bottom, matched to {spec.match.perplexity_of}"
+            score = spec.score if spec.select in ("top", "bottom") else ""
+            source = self._study.spec.conditions[spec.like] if spec.like else spec
+            fraction = "" if source.fraction is None else f"{source.fraction:g}"
+        layers = spec.layers if spec is not None and spec.layers else None
+        return _run_key(
+            "condition",
+            model,
+            condition.name,
+            identity=identity,
+            params={
+                "condition": condition.name,
+                "selection": selection,
+                "score": score,
+                "fraction": fraction,
+                "intervention": spec.clamp.display if spec else "none",
+                "layers": "all" if layers is None else ",".join(map(str, layers)),
+                "seed": "" if condition.seed is None else str(condition.seed),
+            },
+        )
+
+    def _profile_params(self, model: ResolvedModel) -> dict[str, Any]:
+        profile = self._study.spec.profile
+        return {
+            "corpus": self._study.corpus.digest,
+            "dtype": model.spec.dtype,
+            "tokens": profile.tokens,
+            "window": profile.window,
+            "stride": profile.stride or profile.window,
+            "skip_first": profile.skip_first,
+            "bins": profile.bins,
+            "calibration_windows": profile.calibration_windows,
+            "pairs": profile.pairs if "mapping_difficulty" in profile.scores else 0,
+            "pair_scope": profile.pair_scope,
+            "seed": profile.seed,
+        }
+
+    def _profile_work(self) -> float:
+        profile = self._study.spec.profile
+        tokens = min(profile.tokens, len(self._study.corpus.text) / CHARACTERS_PER_TOKEN)
+        return tokens + profile.calibration_windows * profile.window
+
+    def _benchmark_work(self, name: str) -> float:
+        benchmark = next(item for item in self._study.benchmarks if item.name == name)
+        match benchmark:
+            case PerplexityBenchmark():
+                total = len(benchmark.corpus.text) / CHARACTERS_PER_TOKEN
+                return min(total, benchmark.num_tokens or total)
+            case PairBenchmark():
+                return sum(map(len, benchmark.texts)) / CHARACTERS_PER_TOKEN
+            case ChoiceBenchmark():
+                texts = sum(map(len, benchmark.contexts)) + sum(map(len, benchmark.continuations))
+                return texts / CHARACTERS_PER_TOKEN
+
+
+def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:
+    return RunKey(
+        kind=kind,
+        model=model.label,
+        name=f"{model.label} · {condition or 'neuron profile'}",
+        condition=condition,
+        identity=identity,
+        params={"model": model.label, "revision": model.revision or "local", "dtype": model.spec.dtype, **params},
+        tags={"model.note": model.note} if model.note else {},
+    )
+
+
+def _clamp(condition: ConditionSpec) -> dict[str, float]:
+    bounds = {"floor": condition.clamp.floor, "ceiling": condition.clamp.ceiling}
+    return {side: float(value) for side, value in bounds.items() if value is not None}
+
+
+def memory_need(model: ResolvedModel) -> int:
+    """Bytes one actor of this model takes: weights, and working memory for activations, logits and the runtime.
+
+    1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
+    """
+    width = {"float32": 4, "float16": 2, "bfloat16": 2}[model.spec.dtype]
+    return int(1.2 * model.num_parameters * width + 1.5 * 2**30)
+
+
+def flops(model: ResolvedModel, work: float) -> float:
+    """Floating-point operations of `work` tokens: 2 a parameter and token (attention's quadratic part left out)."""
+    return 2.0 * model.num_parameters * work
+
+
+def demands(study: ResolvedStudy, capacity: Demand) -> dict[str, Demand]:
+    """{model label: resources of its actor}, as the study file says, else by rule.
+
+    With GPUs: tensor_parallel GPUs and as many CPUs (one where less than one GPU is asked for). Without: the CPUs are shared
+    evenly, so that the models run side by side.
+    """
+    share = max(1, int(capacity.cpus) // len(study.models))
+    found = {}
+    for model in study.models:
+        spec = model.spec
+        gpus = spec.gpus if spec.gpus is not None else (float(spec.tensor_parallel) if capacity.gpus else 0.0)
+        cpus = spec.cpus or (spec.tensor_parallel if gpus else max(share, spec.tensor_parallel))
+        found[model.label] = Demand(float(cpus), gpus)
+    return found

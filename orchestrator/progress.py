@@ -1,0 +1,169 @@
+"""Transitions -> a live rich table on a terminal, one plain line each elsewhere. Also renders plans and reports.
+
+One grammar for lines: `RUN  3fa9c1d2  evaluate.blimp SmolLM2-135M wasserstein (reason)`.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from actors.messages import Progress
+from orchestrator.scheduler import State
+from orchestrator.steps import Step
+from orchestrator.study import Fit, PlannedStep, Result
+from studies.report import text_of
+
+WORDS = {
+    State.PENDING: "WAIT",
+    State.RUNNING: "RUN ",
+    State.CACHED: "HIT ",
+    State.DONE: "DONE",
+    State.FAILED: "FAIL",
+    State.SKIPPED: "SKIP",
+}
+COLOURS = {State.FAILED: "red", State.SKIPPED: "yellow", State.DONE: "green", State.CACHED: "cyan", State.RUNNING: "bold"}
+STATUS_COLOURS = {"holds": "green", "does not hold": "red", "not decidable": "yellow", "not applicable": "yellow"}
+
+
+def line(step: Step, state: State, remark: str) -> str:
+    """One transition as a line."""
+    return f"{WORDS[state]}  {step.id[:8]}  {step.title}{f' ({remark})' if remark else ''}"
+
+
+class Display:
+    """Shows a running study; use as a context manager and pass its two methods to `Study.run`."""
+
+    def __init__(self, console: Console, steps: Iterable[Step]):
+        self._console = console
+        self._states: dict[str, State] = {}
+        self._kinds: dict[str, list[str]] = {}
+        for step in steps:
+            self._states[step.id] = State.PENDING
+            self._kinds.setdefault(step.name, []).append(step.id)
+        self._current: dict[str, tuple[Step, Progress, float]] = {}
+        self._started: dict[str, float] = {}
+        self._live: Live | None = None
+        self._cached = 0
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._live = Live(self._render(), console=self._console, refresh_per_second=4, transient=True)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._live is not None:
+            self._live.__exit__(*exception)
+
+    def transition(self, step: Step, state: State, remark: str) -> None:
+        """A step changed its state."""
+        self._states[step.id] = state
+        if state is State.RUNNING:
+            self._started[step.id] = time.monotonic()
+        else:
+            self._current.pop(step.id, None)
+        if state is State.DONE and step.id in self._started:
+            remark = f"{time.monotonic() - self._started[step.id]:.1f} s"
+        text = line(step, state, remark)
+        if self._live is None:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            if state in (State.FAILED, State.SKIPPED):
+                self._live.console.print(Text(text, style=COLOURS[state]))
+            self._live.update(self._render())
+
+    def progress(self, step: Step, progress: Progress) -> None:
+        """A running step reported how far it is."""
+        self._current[step.id] = (step, progress, self._started.setdefault(step.id, time.monotonic()))
+        if self._live is not None:
+            self._live.update(self._render())
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("step")
+        for state in State:
+            table.add_column(state.value, justify="right")
+        for name, ids in self._kinds.items():
+            counts = [sum(self._states[step] is state for step in ids) for state in State]
+            cells = [
+                Text(str(count), style=COLOURS.get(state, "")) if count else Text("·", style="dim")
+                for state, count in zip(State, counts, strict=True)
+            ]
+            table.add_row(name, *cells)
+        return Group(table, *(self._bar(*current) for current in self._current.values()))
+
+    def _bar(self, step: Step, progress: Progress, started: float) -> Table:
+        spent = time.monotonic() - started
+        left = spent / max(progress.done, 1) * (progress.total - progress.done)
+        rate = progress.done / spent if spent else 0.0
+        row = Table.grid(padding=(0, 2))
+        row.add_row(
+            step.title,
+            ProgressBar(total=progress.total, completed=progress.done, width=24),
+            f"{progress.done}/{progress.total} {progress.unit}",
+            f"{rate:.1f}/s",
+            f"about {left:.0f} s left",
+        )
+        return row
+
+
+def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> None:
+    """Every step with its id, cached or why not, and its work; then whether the models fit."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading, justify in (("id", "left"), ("step", "left"), ("state", "left"), ("work", "right")):
+        table.add_column(heading, justify=justify, no_wrap=heading in ("id", "work"))
+    for entry in planned:
+        state = Text("cached", style="cyan") if entry.cached else Text(entry.reason)
+        table.add_row(entry.step.id[:8], entry.step.title, state, f"{entry.flops / 1e12:,.1f} TFLOP" if entry.flops else "")
+    console.print(table)
+    left = [entry for entry in planned if not entry.cached]
+    total = sum(entry.flops for entry in left) / 1e12
+    console.print(f"{len(planned)} steps, {len(planned) - len(left)} cached, {len(left)} to run: about {total:,.0f} TFLOP")
+    for fit in fits:
+        verdict = "fits" if fit.fits else "[red]does not fit[/red]"
+        console.print(
+            f"{fit.model} needs about {fit.need / 2**30:.1f} GiB; {fit.where} has {fit.available / 2**30:.1f} GiB free: {verdict}"
+        )
+
+
+def show_report(console: Console, report: Mapping[str, Any]) -> None:
+    """The table and the verdicts of every model."""
+    for model in report["models"]:
+        table = Table(title=model["display"], title_justify="left", header_style="dim")
+        for heading in ("condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])):
+            table.add_column(heading)
+        for row in model["rows"]:
+            cells = [text_of(b["name"], row["cells"].get(b["name"])) for b in model["benchmarks"]]
+            if row["remark"]:
+                cells = [row["remark"], *[""] * (len(cells) - 1)]
+            table.add_row(row["condition"], row["neurons"], *cells)
+        console.print(table)
+        console.print(f"95 % bootstrap intervals over items. {model['noise']}", style="dim", highlight=False)
+        for verdict in model["verdicts"]:
+            line_ = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])
+            line_.append(f"{verdict['claim']}: ", style="bold").append(verdict["detail"], style="default")
+            console.print(line_)
+    for entry in report["unfinished"]:
+        console.print(f"[red]not finished[/red] {entry}", highlight=False)
+
+
+def show_result(console: Console, result: Result, seconds: float) -> None:
+    """The closing lines of `run`."""
+    show_report(console, result.report)
+    console.print(f"\n{result.computed} steps computed, {result.cached} cached, in {seconds:.0f} s", highlight=False)
+    if result.unsent:
+        console.print(f"[yellow]{result.unsent} steps wait in the spool for the tracking server; run again to send them[/yellow]")
+    console.print(f"Open the record:  {result.ui_command}", highlight=False, soft_wrap=True)
+    console.print(f"then              {result.ui_link}", highlight=False, soft_wrap=True)
+
+
+def make_console() -> Console:
+    """stdout; 160 columns when it is not a terminal, so that tables are not broken."""
+    return Console() if sys.stdout.isatty() else Console(width=160)

@@ -1,0 +1,319 @@
+"""Names -> immutable facts. The only resolver of names: actors load exactly what it pinned.
+
+Owns the look-up of models (local folder, model root, hub revision -> commit SHA) and of data (through `studies`), with
+digests of what was found. Everything a user can get wrong about names fails here, with file and line, before anything is
+started.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actors.sites import Architecture, architecture
+from orchestrator.spec import (
+    BlimpSpec,
+    EmbeddedKnowledgeSpec,
+    EmbeddedPairsSpec,
+    EvaluationSpec,
+    ModelSpec,
+    PerplexitySpec,
+    StudySpec,
+    TseSpec,
+    UserChoicesSpec,
+    UserPairsSpec,
+)
+from orchestrator.study_yaml import Located
+from studies.benchmarks import choices, minimal_pairs
+from studies.benchmarks.perplexity import PerplexityBenchmark
+from studies.corpora import Corpus, load_corpus
+from studies.errors import StudyError
+from studies.selection import NeuronSet
+
+Benchmark = PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark
+
+PROVENANCE_FILE = "provenance.json"
+_IDENTITY_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedModel:
+    """One pinned model."""
+
+    spec: ModelSpec
+    label: str
+    path: str
+    """Local folder, or the hub's repository name."""
+    revision: str | None
+    """Commit SHA on the hub; None for a local folder."""
+    digest: str
+    """sha256 of the folder's config, weights and tokenizer; or repository@SHA."""
+    architecture: Architecture
+    num_parameters: int
+    note: str
+    """Shown wherever the model's numbers are (for example dequantised weights); empty when there is nothing to say."""
+
+    @property
+    def display(self) -> str:
+        return f"{self.label} ({self.note})" if self.note else self.label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedStudy:
+    """A study whose every name is pinned."""
+
+    spec: StudySpec
+    located: Located
+    models: tuple[ResolvedModel, ...]
+    corpus: Corpus
+    benchmarks: tuple[Benchmark, ...]
+    """In the order of `spec.evaluate`."""
+    neuron_sets: dict[str, NeuronSet]
+    """{condition: its explicit neurons}."""
+
+    def facts(self) -> dict[str, Any]:
+        """The resolved study as plain JSON, for the record."""
+        return {
+            "study": self.spec.model_dump(mode="json"),
+            "models": [
+                {
+                    "label": model.label,
+                    "path": model.path,
+                    "revision": model.revision,
+                    "digest": model.digest,
+                    "family": model.architecture.family,
+                    "layers": model.architecture.num_layers,
+                    "d_mlp": model.architecture.d_mlp,
+                    "parameters": model.num_parameters,
+                    "note": model.note,
+                }
+                for model in self.models
+            ],
+            "corpus": {"label": self.corpus.label, "source": self.corpus.source, "digest": self.corpus.digest},
+            "benchmarks": [{"name": item.name, "label": item.label, "digest": item.digest} for item in self.benchmarks],
+        }
+
+
+def resolve(
+    spec: StudySpec,
+    located: Located,
+    *,
+    folder: Path,
+    digests: Path,
+    data_root: Path | None = None,
+    model_root: Path | None = None,
+) -> ResolvedStudy:
+    """Pin every name of a study.
+
+    folder: relative paths of the study file start here; digests: cache file of local weights' digests;
+    data_root, model_root: as given on the command line, before the file's own. Raises StudyError with file and line.
+    """
+    root = data_root or (folder / Path(spec.data.root).expanduser() if spec.data.root else None)
+    if root is not None and not root.is_dir():
+        raise located.error(("data", "root"), f"there is no folder {root}")
+    models_at = model_root or (folder / Path(spec.model_root).expanduser() if spec.model_root else None)
+    if models_at is not None and not models_at.is_dir():
+        raise located.error(("model_root",), f"there is no folder {models_at}")
+    neuron_sets = {
+        name: _at(located, ("conditions", name, "neurons"), _explicit, condition.neurons, folder)
+        for name, condition in spec.conditions.items()
+        if condition.neurons is not None
+    }
+    corpus = _at(located, ("profile", "corpus"), _corpus, spec.profile.corpus, spec.profile.split, " ", root, folder)
+    benchmarks = tuple(
+        _at(located, ("evaluate", i), _benchmark, entry, root, folder, spec.scoring["half_ties"])
+        for i, entry in enumerate(spec.evaluate)
+    )
+    cache = _DigestCache(digests)
+    models = tuple(
+        _at(located, ("models", i), _model, entry, models_at, folder, cache) for i, entry in enumerate(spec.models)
+    )
+    cache.save()
+    return ResolvedStudy(
+        spec=spec,
+        located=located,
+        models=models,
+        corpus=corpus,
+        benchmarks=benchmarks,
+        neuron_sets=neuron_sets,
+    )
+
+
+def _at(located: Located, path: tuple, function, *arguments):
+    try:
+        return function(*arguments)
+    except StudyError as error:
+        raise located.error(path, str(error)) from None
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def _corpus(name: str, split: str, joiner: str, root: Path | None, folder: Path) -> Corpus:
+    if name not in ("wikitext2", "embedded"):
+        name = str(folder / Path(name).expanduser())
+    return load_corpus(name, split=split, joiner=joiner, root=root)
+
+
+def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties: bool) -> Benchmark:
+    match entry:
+        case PerplexitySpec():
+            corpus = _corpus(entry.corpus, entry.split, "\n\n", root, folder)
+            return PerplexityBenchmark(corpus=corpus, window=entry.window, num_tokens=entry.tokens)
+        case BlimpSpec():
+            return minimal_pairs.blimp(root, entry.per_paradigm, half_ties)
+        case TseSpec():
+            return minimal_pairs.tse(root, entry.per_case, half_ties)
+        case EmbeddedPairsSpec():
+            return minimal_pairs.embedded_pairs(entry.per_construction, half_ties)
+        case EmbeddedKnowledgeSpec():
+            return choices.embedded_knowledge()
+        case UserPairsSpec():
+            return minimal_pairs.user_pairs(folder / Path(entry.path).expanduser(), half_ties)
+        case UserChoicesSpec():
+            return choices.user_choices(folder / Path(entry.path).expanduser())
+
+
+def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> NeuronSet:
+    if isinstance(neurons, dict):
+        return NeuronSet.of(neurons)
+    path = folder / Path(neurons).expanduser()
+    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    if path.suffix not in readers:
+        raise StudyError(f"{path} must be a .parquet or .csv with the columns layer and neuron")
+    try:
+        frame = readers[path.suffix](path)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
+    return NeuronSet.from_frame(frame)
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def _model(entry: ModelSpec, model_root: Path | None, folder: Path, cache: "_DigestCache") -> ResolvedModel:
+    local = _local_folder(entry, model_root, folder)
+    return _local_model(entry, local, cache) if local else _hub_model(entry)
+
+
+def _local_folder(entry: ModelSpec, model_root: Path | None, folder: Path) -> Path | None:
+    if entry.path is not None:
+        path = folder / Path(entry.path).expanduser()
+        if not path.is_dir():
+            raise StudyError(f"there is no model folder {path}")
+        return path
+    if model_root is None or entry.revision is not None:
+        return None
+    return next((path for name in (entry.name, Path(entry.name).name) if (path := model_root / name).is_dir()), None)
+
+
+def _local_model(entry: ModelSpec, folder: Path, cache: "_DigestCache") -> ResolvedModel:
+    config = _read_json(folder / "config.json")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise StudyError(f"{folder} holds no .safetensors weights (pickled weights are not loaded; convert them)")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise StudyError(f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
+    provenance = folder / PROVENANCE_FILE
+    note = str(_read_json(provenance).get("note", "")) if provenance.is_file() else ""
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in _IDENTITY_SUFFIXES and path != provenance]
+    return ResolvedModel(
+        spec=entry,
+        label=entry.display,
+        path=str(folder.resolve()),
+        revision=None,
+        digest=cache.digest(files),
+        architecture=architecture(config),
+        num_parameters=sum(map(_num_parameters, weights)),
+        note=note,
+    )
+
+
+def _hub_model(entry: ModelSpec) -> ResolvedModel:
+    from huggingface_hub import HfApi, errors, hf_hub_download
+
+    remedy = f"; or put a local copy under --model-root as {entry.name}"
+    try:
+        info = HfApi().model_info(entry.name, revision=entry.revision, timeout=30)
+        config = _read_json(Path(hf_hub_download(entry.name, "config.json", revision=info.sha)))
+    except errors.GatedRepoError:
+        raise StudyError(
+            f"{entry.name} is gated: ask for access on its page, then run `hf auth login` or set HF_TOKEN{remedy}"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise StudyError(f"{entry.name} has no revision {entry.revision!r} on the hub") from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise StudyError(f"there is no model {entry.name!r} on the hub (or it is private and no token is set){remedy}") from None
+    except Exception as error:  # offline, time-outs, proxies: `huggingface_hub` lets many transports' errors through
+        first_line = str(error).strip().split("\n")[0][:200]
+        raise StudyError(f"{entry.name} cannot be looked up on the hub: {first_line}{remedy}") from error
+    if info.safetensors is None:
+        raise StudyError(f"{entry.name} has no safetensors weights on the hub (pickled weights are not loaded)")
+    return ResolvedModel(
+        spec=entry,
+        label=entry.display,
+        path=entry.name,
+        revision=info.sha,
+        digest=f"{entry.name}@{info.sha}",
+        architecture=architecture(config),
+        num_parameters=info.safetensors.total,
+        note="",
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{path} is not a JSON object")
+    return content
+
+
+def _num_parameters(path: Path) -> int:
+    """Parameters of a safetensors file, from its header."""
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, 2**27)))
+    except (OSError, ValueError, struct.error) as error:
+        raise StudyError(f"{path} is not a safetensors file: {error}") from None
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            start, stop = tensor["data_offsets"]
+            total += (stop - start) // _BYTES.get(tensor["dtype"], 1)
+    return total
+
+
+class _DigestCache:
+    """sha256 of local files, remembered by (path, size, time of change), so that a resume need not read the weights."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            self._known = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+
+    def digest(self, files: Iterable[Path]) -> str:
+        whole = hashlib.sha256()
+        for file in files:
+            stat = file.stat()
+            key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+            if key not in self._known:
+                with file.open("rb") as stream:
+                    self._known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+            whole.update(f"{file.name}:{self._known[key]}\n".encode())
+        return whole.hexdigest()
+
+    def save(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps(self._known, indent=0))

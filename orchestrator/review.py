@@ -1,0 +1,228 @@
+"""Finished steps -> the report: tables, verdicts, figures, recorded on the parent run.
+
+Owns the reading of the record into the claims' evidence. Made from whatever finished; what did not is named. Refuses to
+compare results whose comparability keys differ.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from orchestrator.identity import identify
+from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
+from orchestrator.record import Committed, Record
+from orchestrator.resolve import ResolvedModel
+from orchestrator.runner import NEURONS, Outcome
+from orchestrator.scheduler import BROKEN, FINISHED
+from orchestrator.spool import RunKey
+from orchestrator.steps import KINDS
+from studies import figures, report
+from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.claims import CLAIM_SETS, Evidence, Verdict
+from studies.dissociation import noise_floor, require_same
+
+log = logging.getLogger(__name__)
+
+REPORT = "report.json"
+
+
+class Review(NamedTuple):
+    """The report and whether it was made now or read back."""
+
+    report: Mapping[str, Any]
+    cached: bool
+
+
+def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
+    """Make the report of a study, or read it back when every step it rests on is the same."""
+    done = sorted(step for step, state in outcome.states.items() if state in FINISHED)
+    unfinished = [
+        f"{step.title}: {outcome.states[step.id]} ({outcome.reasons.get(step.id, 'no reason')})"
+        for step in plan.steps.values()
+        if outcome.states[step.id] in BROKEN
+    ]
+    payload = {
+        "kind": "report",
+        "version": KINDS["report"].version,
+        "params": {"claims": plan.study.spec.claims, "study": plan.study.spec.study, "unfinished": unfinished},
+        "inputs": done,
+    }
+    step_id = identify(payload)
+    known = record.known([step_id]).get(step_id)
+    if known is not None and record.verify(known):
+        return Review(record.document(known, REPORT), True)
+    builder = _ModelReport(plan, outcome, record)
+    models = [builder.build(model) for model in plan.study.models]
+    found = {
+        "study": plan.study.spec.study,
+        "models": models,
+        "unfinished": unfinished,
+    }
+    files = {f"figures/{name}.png": png for model in plan.study.models for name, png in builder.figures(model, models)}
+    key = RunKey(kind="study", name=plan.study.spec.study)
+    record.commit(
+        key, step_id, "report", metrics={}, frames={}, documents={REPORT: found, "report.md": report.markdown(found)}, files=files
+    )
+    record.note(report.markdown(found)[:7000])
+    return Review(found, False)
+
+
+class _ModelReport:
+    """Reads one model's frames once."""
+
+    def __init__(self, plan: Plan, outcome: Outcome, record: Record):
+        self._plan, self._outcome, self._record = plan, outcome, record
+        self._frames: dict[str, pd.DataFrame] = {}
+
+    def build(self, model: ResolvedModel) -> dict[str, Any]:
+        """The table, noise floor and verdicts of one model."""
+        benchmarks = self._plan.study.benchmarks
+        conditions = self._plan.conditions[model.label]
+        floors = self._noise(model)
+        return {
+            "label": model.label,
+            "display": model.display,
+            "benchmarks": [{"name": benchmark.name, "label": benchmark.label} for benchmark in benchmarks],
+            "rows": [self._row(model, condition) for condition in conditions],
+            "noise": report.noise_sentence(floors),
+            "noise_floor": floors,
+            "verdicts": [report.verdict_record(verdict) for verdict in self._verdicts(model)],
+        }
+
+    def figures(self, model: ResolvedModel, models: list[dict]) -> list[tuple[str, bytes]]:
+        """(name, PNG) of every figure that can be drawn."""
+        table = next(item for item in models if item["label"] == model.label)
+        prefix = model.label.replace("/", "_").replace("@", "_")
+        drawn = []
+        if any(row["cells"] for row in table["rows"]):
+            drawn.append((f"{prefix}-conditions", figures.conditions(table)))
+        profile = next(s for s in self._plan.steps.values() if s.kind == "profile" and s.model == model.label)
+        if self._done(profile.id):
+            neurons = self._record.frame(self._committed(profile.id), NEURONS)
+            drawn.append((f"{prefix}-wasserstein-distance", figures.wasserstein_by_layer(neurons, title=model.label)))
+        for condition in self._plan.conditions[model.label]:
+            if condition.spec is None or condition.spec.match is None or condition.neurons not in self._outcome.committed:
+                continue
+            treated = condition.spec.match.perplexity_of
+            curve = self._record.frame(self._committed(condition.neurons), "matching_curve.parquet")
+            levels = [self._perplexity(model, name) for name in (BASELINE, treated)]
+            png = figures.matching_curve(
+                curve, baseline=levels[0], treated=levels[1], title=f"{model.label}: {condition.name}"
+            )
+            drawn.append((f"{prefix}-{condition.name}-curve", png))
+        return drawn
+
+    def _row(self, model: ResolvedModel, condition: Condition) -> dict[str, Any]:
+        row = {
+            "condition": condition.name,
+            "role": "baseline" if condition.spec is None else condition.spec.select,
+            "neurons": "none" if condition.spec is None else self._neurons(condition),
+            "remark": condition.not_applicable,
+            "cells": {},
+        }
+        if not condition.not_applicable:
+            for benchmark, items in self._items(model, condition.name).items():
+                row["cells"][benchmark] = report.cell(benchmark, items)
+        return row
+
+    def _neurons(self, condition: Condition) -> str:
+        """`top 1 %`, `random 1 %`, `bottom 34.8 % (matched)`."""
+        spec = condition.spec
+        fraction = self._fraction(condition)
+        share = f" {100 * fraction:.3g} %" if fraction is not None else ""
+        return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}"
+
+    def _fraction(self, condition: Condition) -> float | None:
+        spec = condition.spec
+        if spec.match is not None:
+            if condition.neurons is None or condition.neurons not in self._outcome.committed:
+                return None
+            return self._record.document(self._committed(condition.neurons), "match.json")["fraction"]
+        source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
+        return source.fraction
+
+    def _items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
+        """{benchmark: items} of what finished."""
+        folder = "noise_floor" if condition == NOISE_FLOOR else "items"
+        found = {}
+        for benchmark, step in self._plan.evaluations.get((model.label, condition), {}).items():
+            if self._done(step):
+                if step not in self._frames:
+                    path = f"{folder}/{benchmark}.parquet"
+                    self._frames[step] = self._record.frame(self._committed(step), path)
+                found[benchmark] = self._frames[step]
+        return found
+
+    def _noise(self, model: ResolvedModel) -> dict[str, dict[str, Any]]:
+        baseline, other = self._items(model, BASELINE), self._items(model, NOISE_FLOOR)
+        return {
+            name: report.noise_record(noise_floor(baseline[name], other[name])) for name in baseline if name in other
+        }
+
+    def _verdicts(self, model: ResolvedModel) -> list[Verdict]:
+        claims = self._plan.study.spec.claims
+        if claims is None:
+            return []
+        evidence = self._evidence(model)
+        return CLAIM_SETS[claims](evidence) if evidence else []
+
+    def _evidence(self, model: ResolvedModel) -> Evidence | None:
+        """The claims' roles: the treated condition is the one that controls refer to, or the first top selection."""
+        conditions = self._plan.conditions[model.label]
+        specs = self._plan.study.spec.conditions
+        referred = [spec.like or spec.match.perplexity_of for spec in specs.values() if spec.like or spec.match]
+        tops = [name for name, spec in specs.items() if spec.select == "top"]
+        candidates = [name for name in referred if specs[name].select == "top"] or tops
+        if not candidates:
+            log.warning("claims need a condition that selects top neurons; there is none")
+            return None
+        treated = candidates[0]
+        randoms = [c for c in conditions if c.spec and c.spec.like == treated and not c.not_applicable]
+        matched = [c for c in conditions if c.spec and c.spec.match and c.spec.match.perplexity_of == treated]
+        used = [BASELINE, treated, *(c.name for c in randoms), *(c.name for c in matched)]
+        self._require_comparable(model, used)
+        control = matched[0] if matched and self._items(model, matched[0].name) else None
+        matching = self._record.document(self._committed(control.neurons), "match.json") if control else None
+        benchmarks = self._plan.study.benchmarks
+        return Evidence(
+            model=model.label,
+            relu=model.architecture.is_relu,
+            baseline=self._items(model, BASELINE),
+            treated=self._items(model, treated),
+            randoms={c.name: self._items(model, c.name) for c in randoms},
+            matched=self._items(model, control.name) if control else None,
+            matched_fraction=matching["fraction"] if matching else None,
+            treated_fraction=specs[treated].fraction,
+            match_bracket=self._bracket(model, treated, matching) if matching else None,
+            syntactic=tuple(b.name for b in benchmarks if isinstance(b, PairBenchmark)),
+            non_syntactic=tuple(b.name for b in benchmarks if isinstance(b, ChoiceBenchmark)),
+        )
+
+    def _bracket(self, model: ResolvedModel, treated: str, matching: Mapping[str, Any]) -> tuple[float, float]:
+        """The evaluated fractions next below and above the treated perplexity."""
+        level = self._perplexity(model, treated)
+        below = [fraction for fraction, perplexity in matching["curve"] if perplexity < level]
+        above = [fraction for fraction, perplexity in matching["curve"] if perplexity >= level]
+        return max(below, default=0.0), min(above, default=matching["fraction"])
+
+    def _require_comparable(self, model: ResolvedModel, conditions: list[str]) -> None:
+        for benchmark in self._plan.study.benchmarks:
+            keys = {}
+            for condition in conditions:
+                step = self._plan.evaluations.get((model.label, condition), {}).get(benchmark.name)
+                if step is not None and self._done(step):
+                    keys[condition] = self._committed(step).tags[f"comparability.evaluate.{benchmark.name}"]
+            require_same(keys)
+
+    def _perplexity(self, model: ResolvedModel, condition: str) -> float:
+        step = self._plan.evaluations[model.label, condition]["perplexity"]
+        return self._committed(step).metrics["perplexity"]
+
+    def _done(self, step: str) -> bool:
+        return self._outcome.states[step] in FINISHED
+
+    def _committed(self, step: str) -> Committed:
+        return self._outcome.committed[step]

@@ -1,0 +1,1 @@
+"""Benchmarks: items to score, and per-item results from log-probabilities."""

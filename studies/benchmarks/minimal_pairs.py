@@ -1,0 +1,226 @@
+"""Minimal pairs: BLiMP, TSE, the embedded generator, a user's jsonl -> pairs; log-probabilities -> per-pair results.
+
+Owns what counts as correct: the good sentence's log-probability above the bad one's, a tie is half (preset `strict`) or
+wrong (`paper`); sums for BLiMP, means per token for TSE, as the paper does. Knows nothing of tokens or models.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from studies.errors import StudyError
+
+HUB_BLIMP = "nyu-mll/blimp"
+
+
+class Pair(NamedTuple):
+    """One good and one bad sentence."""
+
+    uid: str
+    """Paradigm (BLiMP), template:case (TSE), construction."""
+    phenomenon: str
+    pair: str
+    """Unique within the uid."""
+    good: str
+    bad: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairBenchmark:
+    """A set of minimal pairs, ready to be scored."""
+
+    name: str
+    label: str
+    """Shown wherever its numbers are; says "embedded" for the embedded set."""
+    pairs: tuple[Pair, ...]
+    per_token: bool = False
+    """Compare mean log-probabilities per token instead of sums (TSE)."""
+    half_ties: bool = True
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """good, bad, good, bad, ..."""
+        return tuple(text for pair in self.pairs for text in (pair.good, pair.bad))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the pairs and of how they are compared."""
+        whole = hashlib.sha256(json.dumps([self.per_token, self.half_ties]).encode())
+        for pair in self.pairs:
+            whole.update(json.dumps(pair).encode())
+        return whole.hexdigest()
+
+    def results(self, sums: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
+        """Per-pair results [num_pairs rows] from the log-probabilities of `texts`.
+
+        Columns uid, phenomenon, pair, logprob_good, logprob_bad (nats; means per token where `per_token`), correct.
+        """
+        values = sums / counts if self.per_token else sums
+        good, bad = values[0::2], values[1::2]
+        tie = 0.5 if self.half_ties else 0.0
+        return pd.DataFrame(
+            {
+                "uid": [pair.uid for pair in self.pairs],
+                "phenomenon": [pair.phenomenon for pair in self.pairs],
+                "pair": [pair.pair for pair in self.pairs],
+                "logprob_good": good,
+                "logprob_bad": bad,
+                "correct": np.where(good > bad, 1.0, np.where(good == bad, tie, 0.0)),
+            }
+        )
+
+    def metrics(self, items: pd.DataFrame) -> dict[str, float]:
+        """`<name>/accuracy` pooled over pairs, and one per phenomenon (and per TSE template)."""
+        found = {f"{self.name}/accuracy": float(items["correct"].mean())}
+        for phenomenon, group in items.groupby("phenomenon"):
+            found[f"{self.name}/{phenomenon}"] = float(group["correct"].mean())
+        if self.name == "tse":
+            for template, group in items.groupby(items["uid"].str.split(":").str[0]):
+                found[f"tse/{template}"] = float(group["correct"].mean())
+        return found
+
+
+def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairBenchmark:
+    """BLiMP: 67 paradigms, from the hub or `<root>/blimp/*.jsonl`; the first `per_paradigm` pairs of each."""
+    if root is None:
+        from studies.hub import load_rows
+
+        import datasets
+
+        paradigms = {name: load_rows(HUB_BLIMP, name, split="train") for name in datasets.get_dataset_config_names(HUB_BLIMP)}
+    else:
+        paradigms = {path.stem: read_jsonl(path, limit=per_paradigm) for path in _files(root / "blimp", "*.jsonl")}
+    pairs = tuple(
+        Pair(
+            row["UID"],
+            row["linguistics_term"],
+            str(row.get("pairID", row.get("pair_id", i))),
+            row["sentence_good"],
+            row["sentence_bad"],
+        )
+        for rows in paradigms.values()
+        for i, row in enumerate(rows[:per_paradigm])
+    )
+    return PairBenchmark(name="blimp", label="BLiMP", pairs=pairs, half_ties=half_ties)
+
+
+def tse(root: Path | None, per_case: int | None, half_ties: bool) -> PairBenchmark:
+    """TSE (Marvin & Linzen 2018) from `<root>/tse`: jsonl, or LM_syneval's template pickles.
+
+    `per_case` keeps the first block of every case, contiguous, because prefixes are shared within a case only. The data
+    set has no maintained copy on the hub, so a root is needed; StudyError says where to get it.
+    """
+    if root is None:
+        raise StudyError(
+            "tse has no copy on the hub: clone BeckyMarvin/LM_syneval and point data: {root: ...} at a folder with "
+            "tse/ = its EMNLP2018/templates"
+        )
+    cases: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for path in _files(root / "tse", "*.jsonl", "*.pickle"):
+        for case, good, bad in _tse_rows(path):
+            cases.setdefault((path.stem, case), []).append((good, bad))
+    pairs = tuple(
+        Pair(f"{template}:{case}", _tse_phenomenon(template), str(i), good, bad)
+        for (template, case), members in cases.items()
+        for i, (good, bad) in enumerate(members[:per_case])
+    )
+    return PairBenchmark(name="tse", label="TSE", pairs=pairs, per_token=True, half_ties=half_ties)
+
+
+def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchmark:
+    """The embedded generator's pairs; `per_construction` are taken evenly spaced, which keeps their balance."""
+    from studies.embedded.pairs import minimal_pairs
+
+    by_uid: dict[str, list] = {}
+    for pair in minimal_pairs():
+        by_uid.setdefault(pair.uid, []).append(pair)
+    pairs = []
+    for uid, members in by_uid.items():
+        # Blocks of 4 neighbours are one frame in all its number combinations: take whole blocks, evenly spaced.
+        blocks = [members[i : i + 4] for i in range(0, len(members), 4)]
+        wanted = len(blocks) if per_construction is None else max(1, per_construction // 4)
+        chosen = [blocks[i * len(blocks) // wanted] for i in range(min(wanted, len(blocks)))]
+        flat = [pair for block in chosen for pair in block]
+        pairs += [Pair(uid, pair.phenomenon, str(i), pair.good, pair.bad) for i, pair in enumerate(flat)]
+    return PairBenchmark(
+        name="embedded_pairs", label="embedded minimal pairs", pairs=tuple(pairs), half_ties=half_ties
+    )
+
+
+def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
+    """A user's jsonl: sentence_good, sentence_bad, optional uid and phenomenon. Raises StudyError naming the line."""
+    pairs = []
+    for i, row in enumerate(read_jsonl(path)):
+        for key in ("sentence_good", "sentence_bad"):
+            if not isinstance(row.get(key), str) or not row[key].strip():
+                raise StudyError(f"{path}:{i + 1}: every line needs a non-empty text {key!r}; found {row.get(key)!r}")
+        uid = str(row.get("uid", path.stem))
+        pairs.append(Pair(uid, str(row.get("phenomenon", uid)), str(i), row["sentence_good"], row["sentence_bad"]))
+    if not pairs:
+        raise StudyError(f"{path} holds no pairs")
+    return PairBenchmark(name=path.stem, label=path.stem, pairs=tuple(pairs), half_ties=half_ties)
+
+
+def read_jsonl(path: Path, limit: int | None = None) -> list[dict]:
+    """The objects of a jsonl file. Raises StudyError naming file and line."""
+    rows = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if limit is not None and len(rows) >= limit:
+                    break
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise StudyError(f"{path}:{number}: not JSON ({error.msg})") from None
+                if not isinstance(row, dict):
+                    raise StudyError(f"{path}:{number}: every line must be a JSON object, found {type(row).__name__}")
+                rows.append(row)
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
+    return rows
+
+
+def _tse_rows(path: Path) -> Iterable[tuple[str, str, str]]:
+    """(case, good, bad) rows of one template file; of three-member NPI tuples the first and the last count."""
+    if path.suffix == ".jsonl":
+        for row in read_jsonl(path):
+            yield row["case"], row["sentence_good"], row["sentence_bad"]
+        return
+    with path.open("rb") as stream:
+        cases = _BuiltinsUnpickler(stream).load()
+    for case, members in cases.items():
+        for member in members:
+            good, bad = (" ".join(str(member[i]).split()) for i in (0, -1))
+            yield str(case), good, bad
+
+
+class _BuiltinsUnpickler(pickle.Unpickler):
+    """Data, never code: plain containers, strings and numbers need no global at all."""
+
+    def find_class(self, module: str, name: str):
+        raise StudyError(f"the pickle asks for {module}.{name}; only builtin containers, strings and numbers are loaded")
+
+
+def _tse_phenomenon(template: str) -> str:
+    if "npi" in template:
+        return "npi"
+    return "reflexives" if "reflexive" in template else "agreement"
+
+
+def _files(folder: Path, *patterns: str) -> list[Path]:
+    if not folder.is_dir():
+        raise StudyError(f"there is no folder {folder}")
+    for pattern in patterns:
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise StudyError(f"{folder} holds no {' or '.join(patterns)}")

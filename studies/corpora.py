@@ -1,0 +1,69 @@
+"""Corpora: names -> one text with the digest of what was read.
+
+Owns where a corpus comes from (the hub through `datasets`, a local folder in the layout of the README, a user's text
+file, the embedded prose) and how its rows are joined, because that changes the tokens. Rows are as on the hub: each line
+with its newline, white-space-only lines as the empty string.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from studies.errors import StudyError
+
+HUB_WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
+SPLITS = ("train", "validation", "test")
+CORPORA = ("wikitext2", "embedded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """One text, joined, and where it came from."""
+
+    label: str
+    """Shown wherever its numbers are, for example "wikitext2 validation" or "embedded train"."""
+    text: str
+    source: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the joined text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def load_corpus(name: str, *, split: str, joiner: str, root: Path | None = None) -> Corpus:
+    """Load `wikitext2` or `embedded`, or a text file (any other name is a path).
+
+    joiner: what stands between rows: " " for scoring, two newlines for perplexity (the paper's protocol).
+    Raises StudyError when the data is not there.
+    """
+    if name == "embedded":
+        part = "validation" if split == "test" else split
+        path = resources.files("studies") / "embedded" / "corpus" / f"{part}.txt"
+        return Corpus(label=f"embedded {part}", text=joiner.join(hub_rows(path.read_text())), source="halfwave embedded")
+    if name == "wikitext2":
+        rows, source = _wikitext_rows(split, root)
+        return Corpus(label=f"wikitext2 {split}", text=joiner.join(rows), source=source)
+    path = Path(name)
+    if not path.is_file():
+        raise StudyError(f"there is no text file {name!r}; corpora by name: {', '.join(CORPORA)}")
+    return Corpus(label=path.stem, text=joiner.join(hub_rows(path.read_text())), source=path.name)
+
+
+def hub_rows(text: str) -> list[str]:
+    """Lines as the hub's WikiText stores them."""
+    return [line if line.strip() else "" for line in text.splitlines(keepends=True)]
+
+
+def _wikitext_rows(split: str, root: Path | None) -> tuple[list[str], str]:
+    if root is None:
+        from studies.hub import load_rows
+
+        return [row["text"] for row in load_rows(*HUB_WIKITEXT, split=split)], "/".join(HUB_WIKITEXT)
+    folder = root / "wikitext2"
+    names = {"train": ("train.txt", "train_raw_head.txt")}.get(split, (f"{split}.txt",))
+    for name in names:
+        if (folder / name).is_file():
+            return hub_rows((folder / name).read_text()), f"local wikitext2/{name}"
+    raise StudyError(f"{folder} holds none of {', '.join(names)}")

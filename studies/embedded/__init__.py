@@ -1,0 +1,1 @@
+"""Study material that ships with Halfwave and needs no download."""

@@ -1,0 +1,86 @@
+"""Figures of a study: numbers in, PNG bytes out. Nothing is shown on a screen; fonts fit MLflow's artifact view."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from studies.report import is_perplexity
+
+BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
+DPI = 130
+
+
+def conditions(model: Mapping[str, Any]) -> bytes:
+    """One panel a benchmark: every condition's estimate with its 95 % interval, the baseline as a dashed line."""
+    figure, axes = _figure(len(model["benchmarks"]), 0.42 * len(model["rows"]) + 1.4)
+    rows = [row for row in model["rows"] if not row["remark"]]
+    for axis, benchmark in zip(axes, model["benchmarks"], strict=True):
+        name = benchmark["name"]
+        present = [row for row in rows if row["cells"].get(name)]
+        for height, row in enumerate(reversed(present)):
+            value = row["cells"][name]
+            colour = {"baseline": GREY, "random": BLUE}.get(row["role"], ORANGE)
+            error = None
+            if value["low"] is not None:
+                error = [[value["estimate"] - value["low"]], [value["high"] - value["estimate"]]]
+            axis.errorbar(value["estimate"], height, xerr=error, fmt="o", color=colour, capsize=3)
+            if row["role"] == "baseline":
+                axis.axvline(value["estimate"], color=GREY, linestyle="--", linewidth=1)
+        axis.set_yticks(range(len(present)), [row["condition"] for row in reversed(present)])
+        axis.set_ylim(-0.6, len(present) - 0.4)
+        axis.set_title(benchmark["label"], fontsize=10)
+        axis.set_xlabel("perplexity" if is_perplexity(name) else "accuracy")
+    figure.suptitle(model["display"], fontsize=11)
+    return _png(figure)
+
+
+def matching_curve(curve: pd.DataFrame, *, baseline: float, treated: float, title: str) -> bytes:
+    """Perplexity against the fraction of lowest-scored neurons clamped, every evaluated point."""
+    figure, (axis,) = _figure(1, 3.6)
+    ordered = curve.sort_values("fraction")
+    axis.plot(ordered["fraction"], ordered["perplexity"], "o-", color=BLUE, label="lowest-scored neurons")
+    axis.axhline(treated, color=ORANGE, linestyle="--", label="treated condition")
+    axis.axhline(baseline, color=GREY, linestyle=":", label="baseline")
+    axis.set(xscale="log", yscale="log", xlabel="fraction clamped", ylabel="perplexity", title=title)
+    axis.legend(fontsize=8)
+    return _png(figure)
+
+
+def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
+    """Median, 99th percentile and maximum of WD in every layer, with the negative share of the top 1 %."""
+    figure, (left, right) = _figure(2, 3.6)
+    groups = neurons.groupby("layer")["wasserstein_distance"]
+    for label, values, colour in (
+        ("maximum", groups.max(), ORANGE),
+        ("99th percentile", groups.quantile(0.99), BLUE),
+        ("median", groups.median(), GREY),
+    ):
+        left.plot(values.index, values, "o-", markersize=3, color=colour, label=label)
+    left.set(xlabel="layer", ylabel="Wasserstein distance to N(0, 1)", yscale="log", title=title)
+    left.legend(fontsize=8)
+    threshold = neurons.groupby("layer")["wasserstein_distance"].transform(lambda values: values.quantile(0.99))
+    for label, chosen, colour in (
+        ("top 1 %", neurons[neurons["wasserstein_distance"] >= threshold], ORANGE),
+        ("all", neurons[neurons["wasserstein_distance"] > 0], GREY),
+    ):
+        share = chosen["wasserstein_distance_negative"] / chosen["wasserstein_distance"]
+        means = share.groupby(chosen["layer"]).mean()
+        right.plot(means.index, means, "o-", markersize=3, color=colour, label=label)
+    right.set(xlabel="layer", ylabel="negative share of WD", ylim=(0, 1), title="where the mass sits")
+    right.legend(fontsize=8)
+    return _png(figure)
+
+
+def _figure(columns: int, height: float) -> tuple[Any, Sequence[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.0 + 4.0 * columns, height), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()

@@ -1,0 +1,154 @@
+"""Neuron table -> neuron sets: top, bottom, random, explicit; per layer, exact counts, stated seeds.
+
+Owns the rules that make a control a control: count = round(fraction x width) in every layer and 0 is an error, ties go to
+the lower index, random sets are seeded and disjoint from the treated set unless asked. Pure pandas and numpy.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from studies.errors import StudyError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronSet:
+    """A set of (layer, neuron), sorted; the same neurons have the same digest whatever chose them."""
+
+    indices: Mapping[int, tuple[int, ...]]
+    """{layer: ascending neuron indices}; layers without neurons are left out."""
+
+    @classmethod
+    def of(cls, indices: Mapping[int, Iterable[int]]) -> "NeuronSet":
+        """Sort and drop empty layers. Raises StudyError when a neuron is named twice."""
+        clean = {}
+        for layer, neurons in sorted(indices.items()):
+            neurons = tuple(sorted(int(neuron) for neuron in neurons))
+            if len(set(neurons)) != len(neurons):
+                raise StudyError(f"layer {layer} names a neuron twice")
+            if neurons:
+                clean[int(layer)] = neurons
+        return cls(clean)
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "NeuronSet":
+        """From a data frame with columns `layer` and `neuron`. Raises StudyError when a column is missing."""
+        missing = {"layer", "neuron"} - set(frame.columns)
+        if missing:
+            raise StudyError(f"a neuron set needs the columns layer and neuron; {sorted(missing)[0]!r} is missing")
+        return cls.of({layer: group["neuron"].tolist() for layer, group in frame.groupby("layer")})
+
+    def to_frame(self) -> pd.DataFrame:
+        """Data frame with columns `layer` and `neuron`, one row a neuron."""
+        rows = [(layer, neuron) for layer, neurons in self.indices.items() for neuron in neurons]
+        return pd.DataFrame(rows, columns=["layer", "neuron"], dtype=np.int32)
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.indices.values()))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the neurons."""
+        text = json.dumps([[layer, list(neurons)] for layer, neurons in self.indices.items()])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+EMPTY = NeuronSet({})
+
+
+def top(neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collection[int] | None = None) -> NeuronSet:
+    """The `fraction` of every layer with the highest score; ties by lower index."""
+    return NeuronSet.of(
+        {layer: ranked[: _count(fraction, len(ranked), layer)] for layer, ranked in _ranked(neurons, score, layers, -1)}
+    )
+
+
+def bottom(neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collection[int] | None = None) -> NeuronSet:
+    """The `fraction` of every layer with the lowest score; ties by lower index."""
+    return NeuronSet.of(
+        {layer: ranked[: _count(fraction, len(ranked), layer)] for layer, ranked in _ranked(neurons, score, layers, 1)}
+    )
+
+
+def above_percentile(
+    neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collection[int] | None = None
+) -> NeuronSet:
+    """The paper's rule: every neuron of a layer with score strictly above the layer's (1 - fraction) percentile."""
+    chosen = {}
+    for layer, values in _scores(neurons, score, layers):
+        chosen[layer] = np.flatnonzero(values > np.percentile(values, 100 * (1 - fraction)))
+        if not len(chosen[layer]):
+            raise StudyError(f"no neuron of layer {layer} lies above its {100 * (1 - fraction):g}th percentile of {score}")
+    return NeuronSet.of(chosen)
+
+
+def ascending(neurons: pd.DataFrame, *, score: str, without: NeuronSet) -> dict[int, tuple[int, ...]]:
+    """{layer: neurons in ascending score}, those of `without` left out; only the layers that `without` touches."""
+    ranking = {}
+    for layer, ranked in _ranked(neurons, score, without.indices or None, 1):
+        left_out = set(without.indices.get(layer, ()))
+        ranking[layer] = tuple(int(neuron) for neuron in ranked if neuron not in left_out)
+    return ranking
+
+
+def random_like(
+    neurons: pd.DataFrame, *, counts: Mapping[int, int], seed: int, disjoint_from: NeuronSet = EMPTY
+) -> NeuronSet:
+    """`counts[layer]` neurons drawn uniformly without replacement; the draw of a layer depends on (seed, layer) only.
+
+    Raises StudyError where the layer has not enough neurons outside `disjoint_from`.
+    """
+    widths = neurons.groupby("layer").size()
+    chosen = {}
+    for layer, count in counts.items():
+        eligible = np.setdiff1d(np.arange(widths[layer]), disjoint_from.indices.get(layer, ()))
+        if count > len(eligible):
+            raise StudyError(f"layer {layer} has {len(eligible)} neurons left for a random set of {count}")
+        chosen[layer] = np.random.default_rng([seed, layer]).choice(eligible, count, replace=False)
+    return NeuronSet.of(chosen)
+
+
+def counts_of(fraction: float, neurons: pd.DataFrame, layers: Collection[int] | None = None) -> dict[int, int]:
+    """{layer: round(fraction x width)}. Raises StudyError where that is 0."""
+    widths = neurons.groupby("layer").size()
+    return {layer: _count(fraction, width, layer) for layer, width in widths.items() if not layers or layer in layers}
+
+
+def explicit(neuron_set: NeuronSet, neurons: pd.DataFrame) -> NeuronSet:
+    """The set itself, checked against the model's table. Raises StudyError for a neuron that is not there."""
+    widths = neurons.groupby("layer").size()
+    for layer, indices in neuron_set.indices.items():
+        if layer not in widths.index:
+            raise StudyError(f"there is no layer {layer}; layers are 0 to {widths.index.max()}")
+        if indices[-1] >= widths[layer] or indices[0] < 0:
+            raise StudyError(f"layer {layer} has neurons 0 to {widths[layer] - 1}, not {indices[-1]}")
+    return neuron_set
+
+
+def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None):
+    if score not in neurons.columns:
+        raise StudyError(f"the neuron table has no column {score!r}{did_you_mean(score, neurons.columns)}")
+    for layer, group in neurons.sort_values(["layer", "neuron"]).groupby("layer"):
+        if layers is None or layer in layers:
+            values = group[score].to_numpy(dtype=np.float64)
+            if not np.isfinite(values).all():
+                broken = int((~np.isfinite(values)).sum())
+                raise StudyError(f"{broken} neurons of layer {layer} have no finite {score}; choose another score")
+            yield int(layer), values
+
+
+def _ranked(neurons: pd.DataFrame, score: str, layers: Collection[int] | None, sign: int):
+    for layer, values in _scores(neurons, score, layers):
+        yield layer, np.argsort(sign * values, kind="stable")
+
+
+def _count(fraction: float, width: int, layer: int) -> int:
+    count = round(fraction * width)
+    if count == 0:
+        raise StudyError(f"fraction {fraction:g} of the {width} neurons of layer {layer} is no neuron at all")
+    return count

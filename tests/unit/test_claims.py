@@ -1,0 +1,232 @@
+"""The scorecard on synthetic evidence: every claim must be able to hold, to fail, and to be undecidable."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies.claims import CLAIM_SETS, MIN_DECISIONS, MIN_WINDOWS, Evidence, Status, double_dissociation
+
+NAMES = [
+    "perplexity_cost", "matched_cost", "syntax_loss/blimp", "syntax_loss/tse", "knowledge_spared", "double_dissociation"
+]
+
+
+def graded(num_items, accuracy):
+    """The same items are right first, so that conditions are nested."""
+    return (np.arange(num_items) < round(accuracy * num_items)).astype(float)
+
+
+def frames(*, log_perplexity, blimp, tse, arc_easy, piqa, num_items=400, num_windows=20):
+    """Item frames of one condition from the accuracy on each benchmark."""
+    window = np.arange(num_windows)
+    losses = log_perplexity + 0.2 * np.sin(window) + 0.01 * np.cos(10 * log_perplexity + window)
+    out = {"perplexity": pd.DataFrame({"window": window, "nll": losses, "num_tokens": 2047})}
+    for name, accuracy in {"blimp": blimp, "tse": tse}.items():
+        out[name] = pd.DataFrame(
+            {"uid": "u", "phenomenon": "p", "pair": range(num_items), "correct": graded(num_items, accuracy)}
+        )
+    for name, accuracy in {"arc_easy": arc_easy, "piqa": piqa}.items():
+        out[name] = pd.DataFrame({"id": range(num_items), "correct": graded(num_items, accuracy)})
+    return out
+
+
+BASELINE = {"log_perplexity": 3.0, "blimp": 0.8, "tse": 0.8, "arc_easy": 0.6, "piqa": 0.7}
+TREATED = {"log_perplexity": 3.2, "blimp": 0.6, "tse": 0.6, "arc_easy": 0.58, "piqa": 0.68}
+MATCHED = {"log_perplexity": 3.21, "blimp": 0.78, "tse": 0.78, "arc_easy": 0.5, "piqa": 0.6}
+RANDOM = {**BASELINE, "log_perplexity": 3.01}
+
+
+def evidence(*, baseline=None, treated=None, matched=None, random=None, size=None, **fields):
+    """The paper's picture, with changes."""
+    size = size or {}
+    first, second = ({**RANDOM, **(random or {})}, RANDOM)
+    values = {
+        "model": "tiny", "relu": False, "baseline": frames(**{**BASELINE, **(baseline or {})}, **size),
+        "treated": frames(**{**TREATED, **(treated or {})}, **size),
+        "matched": frames(**{**MATCHED, **(matched or {})}, **size),
+        "randoms": {"random_0": frames(**first, **size), "random_1": frames(**second, **size)},
+        "treated_fraction": 0.01, "matched_fraction": 0.35, "match_bracket": (0.34, 0.36),
+        "syntactic": ("blimp", "tse"), "non_syntactic": ("arc_easy", "piqa"),
+    }
+    return Evidence(**(values | fields))
+
+
+def score(given):
+    return {verdict.claim: verdict for verdict in double_dissociation(given)}
+
+
+def statuses(given):
+    return {name: verdict.status for name, verdict in score(given).items()}
+
+
+def test_the_papers_picture_holds_throughout():
+    assert statuses(evidence()) == dict.fromkeys(NAMES, Status.HOLDS)
+    assert CLAIM_SETS == {"double_dissociation": double_dissociation}
+
+
+def test_signs_and_numbers_of_the_effects():
+    verdicts = score(evidence())
+    assert verdicts["perplexity_cost"].effect.estimate == pytest.approx(0.2, abs=0.01)
+    assert verdicts["perplexity_cost"].contrast.estimate == pytest.approx(0.19, abs=0.01)
+    assert verdicts["syntax_loss/blimp"].effect.estimate == pytest.approx(-0.2)
+    assert verdicts["syntax_loss/blimp"].contrast.estimate == pytest.approx(-0.18)
+    assert verdicts["knowledge_spared"].effect.estimate == pytest.approx(-0.1)
+    assert verdicts["knowledge_spared"].contrast.estimate == pytest.approx(-0.08)
+    assert verdicts["double_dissociation"].effect.estimate == pytest.approx(-0.18 - 0.08)
+    assert [verdicts[name].num_items for name in NAMES] == [20, 20, 400, 400, 800, 1600]
+
+
+@pytest.mark.parametrize(
+    ("changes", "failing"),
+    [
+        ({"treated": {"log_perplexity": 2.9}}, {"perplexity_cost"}),
+        ({"treated": {"blimp": 0.9}}, {"syntax_loss/blimp"}),
+        ({"baseline": {"blimp": 0.5}}, {"syntax_loss/blimp"}),
+        ({"matched": {"tse": 0.4}}, {"syntax_loss/tse"}),
+        ({"baseline": {"arc_easy": 0.45, "piqa": 0.55}}, {"knowledge_spared"}),
+        ({"treated": {"arc_easy": 0.45, "piqa": 0.55}}, {"knowledge_spared"}),
+        ({"matched_fraction": 0.005, "match_bracket": (0.004, 0.006)}, {"matched_cost"}),
+        ({"matched_fraction": 0.012, "match_bracket": (0.009, 0.015)}, {"matched_cost"}),
+        ({"matched_fraction": 0.012, "match_bracket": (0.01, 0.015)}, {"matched_cost"}),
+        (
+            {"treated": TREATED | {"blimp": 0.78, "tse": 0.78, "arc_easy": 0.5, "piqa": 0.6}},
+            {"syntax_loss/blimp", "syntax_loss/tse", "knowledge_spared", "double_dissociation"},
+        ),
+    ],
+)
+def test_a_flipped_effect_or_contrast_fails_its_claim_alone(changes, failing):
+    found = statuses(evidence(**changes))
+    assert {name for name, status in found.items() if status is not Status.HOLDS} == failing
+    assert {found[name] for name in failing} == {Status.DOES_NOT_HOLD}
+
+
+def test_one_random_seed_is_enough_to_refute():
+    verdict = score(evidence(random={"log_perplexity": 3.3}))["perplexity_cost"]
+    assert verdict.status is Status.DOES_NOT_HOLD
+    assert verdict.contrast.estimate == pytest.approx(-0.1, abs=0.01)
+    assert "over random_0, the weakest of 2 random controls" in verdict.detail
+
+
+def test_an_effect_within_the_noise_does_not_hold():
+    """One pair of 400 lost: the estimate has the right sign, the interval touches 0."""
+    given = evidence(baseline={"blimp": 0.8}, treated={"blimp": 0.7975}, matched={"blimp": 0.8})
+    verdict = score(given)["syntax_loss/blimp"]
+    assert verdict.effect.estimate < 0
+    assert verdict.status is Status.DOES_NOT_HOLD
+
+
+def test_missing_matched_control():
+    given = evidence()
+    verdicts = score(dataclasses.replace(given, matched=None, matched_fraction=None, match_bracket=None))
+    assert verdicts.pop("perplexity_cost").status is Status.HOLDS
+    assert {verdict.status for verdict in verdicts.values()} == {Status.NOT_DECIDABLE}
+    assert verdicts["syntax_loss/tse"].detail == "no matched control (n = 400)"
+    assert verdicts["syntax_loss/tse"].effect is None
+
+
+@pytest.mark.parametrize("field", ["matched_fraction", "treated_fraction", "match_bracket"])
+def test_missing_fraction_of_the_match(field):
+    found = score(evidence(**{field: None}))
+    assert found["matched_cost"].status is Status.NOT_DECIDABLE
+    assert field.replace("_", " ") in found["matched_cost"].detail
+    assert found["knowledge_spared"].status is Status.HOLDS
+
+
+def test_missing_random_control():
+    verdict = score(evidence(randoms={}))["perplexity_cost"]
+    assert (verdict.status, verdict.detail) == (Status.NOT_DECIDABLE, "no random control (n = 20)")
+
+
+def test_missing_benchmark_is_named():
+    given = evidence()
+    del given.matched["piqa"]
+    verdicts = score(given)
+    assert verdicts["knowledge_spared"].status is Status.NOT_DECIDABLE
+    assert "no piqa items of matched" in verdicts["knowledge_spared"].detail
+    assert verdicts["double_dissociation"].detail == "non-syntactic: no piqa items of matched (n = 1600)"
+    assert verdicts["syntax_loss/blimp"].status is Status.HOLDS
+
+
+def test_no_benchmarks_at_all():
+    verdicts = score(evidence(syntactic=(), non_syntactic=()))
+    assert list(verdicts) == [*NAMES[:2], "syntax_loss", *NAMES[4:]]
+    assert [verdict.status for verdict in verdicts.values()][2:] == [Status.NOT_DECIDABLE] * 3
+
+
+def test_the_fewest_windows_cannot_agree_by_chance():
+    assert 0.5**MIN_WINDOWS < 0.025 < 0.5 ** (MIN_WINDOWS - 1)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_few_windows(short):
+    found = statuses(evidence(size={"num_windows": MIN_WINDOWS - short}))
+    expected = Status.NOT_DECIDABLE if short else Status.HOLDS
+    assert (found["perplexity_cost"], found["matched_cost"]) == (expected, expected)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_few_pairs(short):
+    verdicts = score(evidence(size={"num_items": MIN_DECISIONS - short}))
+    assert (verdicts["syntax_loss/blimp"].status is Status.NOT_DECIDABLE) == bool(short)
+    if short:
+        assert verdicts["syntax_loss/blimp"].detail == "too few items, at least 100 needed (n = 99)"
+        assert verdicts["knowledge_spared"].status is not Status.NOT_DECIDABLE  # 198 pooled
+
+
+def test_few_choices():
+    verdicts = score(evidence(size={"num_items": MIN_DECISIONS - 1}, non_syntactic=("piqa",)))
+    assert verdicts["knowledge_spared"].status is Status.NOT_DECIDABLE
+    assert "non-syntactic: too few" in verdicts["double_dissociation"].detail
+
+
+def test_a_diverged_model_is_not_decided():
+    given = evidence()
+    given.treated["perplexity"].loc[3, "nll"] = np.inf
+    verdicts = score(given)
+    assert verdicts["perplexity_cost"].status is Status.NOT_DECIDABLE
+    assert "1 of 20 perplexity items of treated not finite" in verdicts["perplexity_cost"].detail
+    assert "perplexity match not checked" in verdicts["syntax_loss/blimp"].detail
+
+
+def test_relu_models_are_not_applicable():
+    verdicts = score(evidence(relu=True, treated={"blimp": 0.9}))
+    assert {name: verdict.status for name, verdict in verdicts.items()} == dict.fromkeys(NAMES, Status.NOT_APPLICABLE)
+    assert all("ReLU" in verdict.detail for verdict in verdicts.values())
+
+
+@pytest.mark.parametrize("benchmark", ["perplexity", "blimp", "arc_easy"])
+def test_other_items_under_one_condition_raise(benchmark):
+    given = evidence()
+    given.treated[benchmark] = given.treated[benchmark].iloc[1:]
+    with pytest.raises(ValueError, match="item sets differ"):
+        double_dissociation(given)
+
+
+def test_details_show_the_numbers_behind_the_verdict():
+    verdicts = score(evidence())
+    syntax = verdicts["syntax_loss/blimp"].detail
+    assert "accuracy -0.2000 [" in syntax and "; -0.1800 [" in syntax
+    assert "treated/baseline p = " in syntax and "(lost 80, gained 0, ties dropped 0)" in syntax
+    treated, matched = (
+        np.exp(given["perplexity"]["nll"].mean()) for given in (evidence().treated, evidence().matched)
+    )
+    assert f"perplexity {matched:.4g} matched, {treated:.4g} treated" in syntax
+    assert "bracket, not a confidence interval" in verdicts["matched_cost"].detail
+    assert verdicts["matched_cost"].effect == pytest.approx((0.34, 0.33, 0.35))
+    assert all("\n" not in verdict.detail for verdict in verdicts.values())
+    assert "blimp" in verdicts["syntax_loss/blimp"].statement
+    assert "35 % (Llama)" in verdicts["matched_cost"].published
+
+
+def test_p_values_are_corrected_over_the_whole_scorecard():
+    """The smallest of the six tests is multiplied by six; alone on the card it would be by two."""
+    changes = {
+        "treated": {"blimp": 0.78, "tse": 0.8, "arc_easy": 0.6, "piqa": 0.7},
+        "matched": {"blimp": 0.8, "tse": 0.8, "arc_easy": 0.6, "piqa": 0.7},
+    }
+    detail = score(evidence(**changes))["syntax_loss/blimp"].detail
+    assert f"treated/baseline p = {6 * 2 / 2**8:.2g} (lost 8," in detail
+    alone = score(evidence(**changes, syntactic=("blimp",), non_syntactic=()))["syntax_loss/blimp"].detail
+    assert f"treated/baseline p = {2 * 2 / 2**8:.2g} (lost 8," in alone

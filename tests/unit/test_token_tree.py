@@ -1,0 +1,85 @@
+"""Packs against brute force: every prefix once, the mask rule, and the way back to sequences."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.token_tree import plan_packs
+
+token_lists = st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=9), min_size=1, max_size=25)
+
+
+def prefix_scores(sequence, start):
+    """A stand-in for a model: a number that depends on the whole prefix and the next token."""
+    return [hash((tuple(sequence[:t]), sequence[t])) % 1000 for t in range(start, len(sequence))]
+
+
+def scored_through_packs(plan):
+    """The same numbers, read only from what a pack lets a decoder see."""
+    values = []
+    for pack in plan.packs:
+        position = np.arange(len(pack.ids))
+        sees = (position[None, :] <= position[:, None]) & (position[:, None] < pack.end[None, :])
+        for row, target in zip(pack.rows, pack.targets, strict=True):
+            visible = np.flatnonzero(sees[row])
+            assert pack.depth[visible].tolist() == list(range(pack.depth[row] + 1))  # one token a position: a chain
+            values.append(hash((tuple(pack.ids[visible].tolist()), int(target))) % 1000)
+    return np.array(values, dtype=np.float64)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sequences=token_lists, max_nodes=st.integers(1, 30), data=st.data())
+def test_every_scored_token_sees_exactly_its_prefix(sequences, max_nodes, data):
+    score_from = np.array([data.draw(st.integers(1, len(sequence) - 1)) for sequence in sequences])
+    plan = plan_packs([np.array(sequence) for sequence in sequences], score_from, max_nodes)
+    values = scored_through_packs(plan)
+    expected = [prefix_scores(sequence, start) for sequence, start in zip(sequences, score_from, strict=True)]
+    assert plan.token_log_probabilities(values).tolist() == [value for scores in expected for value in scores]
+    assert plan.sums(values).tolist() == [float(sum(scores)) for scores in expected]
+    assert plan.counts().tolist() == [len(scores) for scores in expected]
+    limit = max(max_nodes, max(map(len, sequences)) - 1)
+    assert all(len(pack.ids) <= limit for pack in plan.packs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sequences=token_lists)
+def test_without_cuts_every_prefix_is_computed_once_and_leaves_never(sequences):
+    plan = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 10_000)
+    prefixes = {tuple(s[:t]) for s in sequences for t in range(1, len(s))}
+    assert plan.num_nodes == len(prefixes)
+    assert plan.num_edges == len({tuple(s[:t]) for s in sequences for t in range(2, len(s) + 1)})
+    assert plan.num_tokens == sum(map(len, sequences))
+
+
+def test_plan_is_deterministic_and_its_digest_names_it():
+    sequences = [np.array([1, 2, 3]), np.array([1, 2, 4, 5]), np.array([6, 7])]
+    ones = np.ones(3)
+    assert plan_packs(sequences, ones, 4).digest == plan_packs(sequences, ones, 4).digest
+    assert plan_packs(sequences, ones, 4).digest != plan_packs(sequences, ones, 3).digest
+    assert plan_packs(sequences[::-1], ones, 4).digest != plan_packs(sequences, ones, 4).digest
+
+
+def test_a_window_is_a_chain_whose_end_is_its_length():
+    window = np.arange(700)
+    (pack,) = plan_packs([window], np.ones(1), 512).packs
+    assert pack.ids.tolist() == list(range(699)) and set(pack.end.tolist()) == {699}
+    assert pack.depth.tolist() == list(range(699))
+
+
+def test_repeated_ancestors_cost_little_at_a_realistic_size():
+    rng = np.random.default_rng(0)
+    sequences = [rng.zipf(1.5, size=rng.integers(5, 15)).clip(0, 500) for _ in range(3000)]
+    whole = plan_packs(sequences, np.ones(3000), 10**9).num_nodes
+    assert plan_packs(sequences, np.ones(3000), 256).num_nodes < 1.05 * whole
+
+
+def test_nothing_to_score_is_refused_by_index():
+    with pytest.raises(ValueError, match="sequence 1 of 1 tokens"):
+        plan_packs([np.array([1, 2]), np.array([3])], np.ones(2), 8)
+
+
+def test_the_flat_route_gets_the_sequences_back():
+    sequences = [np.array([5, 6, 7]), np.array([5, 6])]
+    back = plan_packs(sequences, np.ones(2), 8).sequences()
+    assert [ids.tolist() for ids in back] == [[5, 6, 7], [5, 6]]
