@@ -158,14 +158,18 @@ class AblationActor:
             raise InterventionError(f"{self._model.label}: asked for {asked} neurons per layer, placed {placed}")
         self._rpc("halfwave_start_counting")
         if self._facts.route is Route.TREE:
-            edges = self._forward_tree(self._probe)
+            self._forward_tree(self._probe)
         else:
-            edges = self._forward_flat(self._probe)
-        del edges
+            self._forward_flat(self._probe)
         reports = self._rpc("halfwave_stop_counting")
-        silent = [i for calls, _, _ in reports for i, count in enumerate(calls) if count == 0]
-        if silent:
-            raise InterventionError(f"{self._model.label}: the clamp of layer {silent[0]} was never called")
+        for calls, _, _ in reports:
+            expected = len(self._probe.packs) if self._facts.route is Route.TREE else max(calls)
+            wrong = [i for i, count in enumerate(calls) if count != expected or not count]
+            if wrong:
+                raise InterventionError(
+                    f"{self._model.label}: the clamp of layer {wrong[0]} was called {calls[wrong[0]]} times "
+                    f"in the probe, expected {max(expected, 1)}"
+                )
         clipped = sum(sum(counts) for _, counts, _ in reports)
         if intervention.num_neurons and not clipped:
             raise InterventionError(
@@ -186,7 +190,9 @@ class AblationActor:
                 raise InterventionError(f"{self._model.label} has no layer {layer} (0 to {self._model.num_layers - 1})")
             outside = [j for j in neurons if not 0 <= j < self._model.d_mlp]
             if outside or len(set(neurons)) != len(neurons):
-                what = f"neuron {outside[0]} is outside 0..{self._model.d_mlp - 1}" if outside else "a neuron is repeated"
+                what = (
+                    f"neuron {outside[0]} is outside 0..{self._model.d_mlp - 1}" if outside else "a neuron is repeated"
+                )
                 raise InterventionError(f"{self._model.label} layer {layer}: {what}")
 
     # -- routes ----------------------------------------------------------------------------------------------------
@@ -214,7 +220,8 @@ class AblationActor:
             difference = float(np.abs(self._forward_tree(self._probe) - self._forward_flat(self._probe)).max())
             if not difference <= tolerance:
                 raise InterventionError(
-                    f"{model.label}: tree and flat route differ by {difference:.3g} nats on the probe (tolerance {tolerance})"
+                    f"{model.label}: tree and flat route differ by {difference:.3g} nats on the probe "
+                    f"(tolerance {tolerance})"
                 )
         self._probe_tokens = self._probe.num_nodes if route is Route.TREE else self._probe.num_tokens
         return EngineFacts(
@@ -279,7 +286,7 @@ class AblationActor:
 
 
 def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
-    """exp of the mean of the windows' mean negative log-likelihoods (DESIGN 1, the paper's protocol)."""
+    """exp of the mean of the windows' mean negative log-likelihoods (the paper's protocol)."""
     return float(np.exp(np.mean(-sums / counts)))
 
 

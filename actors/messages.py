@@ -61,7 +61,10 @@ class Continuations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """One text, tokenised once (special tokens at the very start only), cut into windows; all but each first token scored."""
+    """One text, tokenised once (special tokens at the very start only), cut into windows.
+
+    All tokens of a window but its first are scored.
+    """
 
     text: str
     window: int

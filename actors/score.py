@@ -1,8 +1,8 @@
 """The score actor: one Transformers model and forward hooks that feed the sketches.
 
-Owns the model on its device(s) and the one pass over the scoring corpus: ranges are calibrated once on the first windows,
-then every window updates the per-layer sketches, so memory does not grow with tokens and shards of a corpus merge
-exactly. The hooks reduce at once and keep no reference to a tensor. A plain class that the pool turns into a Ray actor.
+Owns the model on its device(s) and the one pass over the scoring corpus: ranges are calibrated once on the first
+windows, then every window updates the per-layer sketches, so memory does not grow with tokens and shards of a corpus
+merge exactly. The hooks reduce at once and keep no reference to a tensor. A plain class that the pool turns into a Ray actor.
 
 T tokens of one batch that enter the statistics, F d_mlp, D d_model, B windows of a batch, W window length.
 """
@@ -73,11 +73,11 @@ class ScoreActor:
         ids_BW = windows(request.texts, self._tokenizer, self._source.context)
         keep_BW = self.kept_tokens(ids_BW, request)
         total = len(ids_BW) + min(request.calibration_windows, len(ids_BW))
-        ranges, done = None, 0
-        for ranges, done in self.calibrate(ids_BW, keep_BW, request):
-            yield Progress(step=request.step, done=done, total=total, unit="windows")
-        sketches = self.empty_sketches(ranges)
-        calibrated = done
+        calibrations = self.empty_calibrations()
+        calibrated = 0
+        for calibrated in self.calibrate(calibrations, ids_BW, keep_BW, request):
+            yield Progress(step=request.step, done=calibrated, total=total, unit="windows")
+        sketches = self.empty_sketches([calibration.ranges(request.num_bins) for calibration in calibrations])
         for block in range(0, len(ids_BW), request.block_windows):
             rows = slice(block, block + request.block_windows)
             for done in self.accumulate(sketches, ids_BW[rows], keep_BW[rows], request, block // request.block_windows):
@@ -100,16 +100,21 @@ class ScoreActor:
             keep_BW &= ~np.isin(ids_BW, self._tokenizer.all_special_ids)
         return keep_BW
 
-    def calibrate(self, ids_BW: np.ndarray, keep_BW: np.ndarray, request: ProfileRequest):
-        """Yield (ranges per layer, windows done) after every batch of the first `calibration_windows` windows."""
+    def empty_calibrations(self) -> list:
+        """One `RangeCalibration` a layer."""
         from actors.sketches import RangeCalibration
 
-        calibrations = [RangeCalibration(self._source.d_mlp, self._device(i)) for i in range(len(self._projections))]
+        return [RangeCalibration(self._source.d_mlp, self._device(i)) for i in range(len(self._projections))]
+
+    def calibrate(
+        self, calibrations: list, ids_BW: np.ndarray, keep_BW: np.ndarray, request: ProfileRequest
+    ) -> Iterator[int]:
+        """Show the first `calibration_windows` windows to the calibrations; yields the windows done."""
         count = min(request.calibration_windows, len(ids_BW))
         for first in range(0, count, request.batch_windows):
             rows = slice(first, min(first + request.batch_windows, count))
             self._forward(ids_BW[rows], keep_BW[rows], lambda layer, x_TD, y_TF: calibrations[layer].update(y_TF))
-            yield [calibration.ranges(request.num_bins) for calibration in calibrations], rows.stop
+            yield rows.stop
 
     def empty_sketches(self, ranges: list) -> list[LayerSketch]:
         """One `LayerSketch` a layer over calibrated ranges."""
@@ -178,7 +183,9 @@ class ScoreActor:
             for handle in handles:
                 handle.remove()
         if called != list(range(len(self._projections))):
-            raise InterventionError(f"{self._source.label}: the hooks of layers {called} fired, expected each layer once")
+            raise InterventionError(
+                f"{self._source.label}: the hooks of layers {called} fired, expected each layer once"
+            )
 
     def _device(self, layer: int):
         return next(self._projections[layer].parameters()).device
@@ -206,7 +213,7 @@ def _local_rows(positions: np.ndarray, keep_BW: np.ndarray, rows: slice) -> np.n
 
 
 def neuron_columns(sketches: list[LayerSketch]) -> dict[str, np.ndarray]:
-    """The neuron table of DESIGN 3.4, column by column, layers in order."""
+    """The neuron table, column by column, layers in order."""
     columns: dict[str, list[np.ndarray]] = {}
     for layer, sketch in enumerate(sketches):
         statistics = sketch.pre_activation.statistics()._asdict()

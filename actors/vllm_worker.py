@@ -6,6 +6,7 @@ out (bytes and lists: tensors do not cross the process boundary as such). Owns a
 engine still works, and goes through the same clamps.
 """
 
+import copy
 import functools
 from typing import Any
 
@@ -36,7 +37,7 @@ class LogitsPass:
         layers = model.get_submodule(site["vllm_layers"])
         clamps = [
             LayerClamp(
-                layer.get_submodule(site["vllm_activation"]),
+                _own_module(layer, site["vllm_activation"]),
                 d_mlp=d_mlp,
                 gated=site["gated"],
                 device=self.device,
@@ -69,6 +70,15 @@ class LogitsPass:
         return None if log_probabilities_E is None else log_probabilities_E.numpy().tobytes()
 
 
+def _own_module(layer: torch.nn.Module, path: str) -> torch.nn.Module:
+    """The layer's activation, made its own: vLLM's registry hands ONE instance to all layers (Gemma, GPT-2, OPT)."""
+    parent, _, name = path.rpartition(".")
+    owner = layer.get_submodule(parent)
+    module = copy.deepcopy(getattr(owner, name))
+    setattr(owner, name, module)
+    return module
+
+
 class _VllmDecoder:
     """vLLM's loaded model as `logits_pass.Decoder`."""
 
@@ -82,9 +92,7 @@ class _VllmDecoder:
     def hidden(self, ids_N: torch.Tensor, tree: Tree) -> torch.Tensor:
         from vllm.forward_context import set_forward_context
 
-        context = set_forward_context(
-            tree, self._config, num_tokens=len(ids_N), slot_mapping={}, skip_compiled=True
-        )
+        context = set_forward_context(tree, self._config, num_tokens=len(ids_N), slot_mapping={}, skip_compiled=True)
         with context:
             return self._model(ids_N, tree.depth_N)
 

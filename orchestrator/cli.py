@@ -128,9 +128,7 @@ def report(
 def _open(study, data_root, model_root, workdir, tracking_uri):
     from orchestrator.study import Study
 
-    return Study.open(
-        study, data_root=data_root, model_root=model_root, workdir=workdir, tracking_uri=tracking_uri
-    )
+    return Study.open(study, data_root=data_root, model_root=model_root, workdir=workdir, tracking_uri=tracking_uri)
 
 
 def entry() -> None:

@@ -141,7 +141,11 @@ class _Builder:
             params |= {"score": condition.score, "fraction": condition.fraction, "rule": rule}
         elif condition.select == "random":
             disjoint = self._study.spec.scoring["disjoint"] if condition.disjoint is None else condition.disjoint
-            params |= {"fraction": condition.fraction, "seed": seed, "disjoint": disjoint and condition.like is not None}
+            params |= {
+                "fraction": condition.fraction,
+                "seed": seed,
+                "disjoint": disjoint and condition.like is not None,
+            }
             if condition.like is not None:
                 inputs["like"] = sets[condition.like]
         else:
@@ -307,8 +311,8 @@ def flops(model: ResolvedModel, work: float) -> float:
 def demands(study: ResolvedStudy, capacity: Demand) -> dict[str, Demand]:
     """{model label: resources of its actor}, as the study file says, else by rule.
 
-    With GPUs: tensor_parallel GPUs and as many CPUs (one where less than one GPU is asked for). Without: the CPUs are shared
-    evenly, so that the models run side by side.
+    With GPUs: tensor_parallel GPUs and as many CPUs. Without: the CPUs are shared evenly, so that the models run
+    side by side.
     """
     share = max(1, int(capacity.cpus) // len(study.models))
     found = {}

@@ -5,6 +5,7 @@ time. Closing is orderly first (engines shut their worker processes down), then 
 becomes an `ActorLost` event, never an exception.
 """
 
+import contextlib
 import importlib
 import time
 import traceback
@@ -123,10 +124,8 @@ class Pool:
         """Close the model's actor in order, then kill it."""
         hosted = self._hosted.pop(model)
         if hosted.stream is None:
-            try:
+            with contextlib.suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):  # killed next
                 ray.get(hosted.handle.close.remote(), timeout=CLOSE_SECONDS)
-            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-                pass  # it is killed next
         ray.kill(hosted.handle, no_restart=True)
 
     def _next(self, model: str) -> Any:

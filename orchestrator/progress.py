@@ -28,7 +28,13 @@ WORDS = {
     State.FAILED: "FAIL",
     State.SKIPPED: "SKIP",
 }
-COLOURS = {State.FAILED: "red", State.SKIPPED: "yellow", State.DONE: "green", State.CACHED: "cyan", State.RUNNING: "bold"}
+COLOURS = {
+    State.FAILED: "red",
+    State.SKIPPED: "yellow",
+    State.DONE: "green",
+    State.CACHED: "cyan",
+    State.RUNNING: "bold",
+}
 STATUS_COLOURS = {"holds": "green", "does not hold": "red", "not decidable": "yellow", "not applicable": "yellow"}
 
 
@@ -121,15 +127,20 @@ def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> 
         table.add_column(heading, justify=justify, no_wrap=heading in ("id", "work"))
     for entry in planned:
         state = Text("cached", style="cyan") if entry.cached else Text(entry.reason)
-        table.add_row(entry.step.id[:8], entry.step.title, state, f"{entry.flops / 1e12:,.1f} TFLOP" if entry.flops else "")
+        table.add_row(
+            entry.step.id[:8], entry.step.title, state, f"{entry.flops / 1e12:,.1f} TFLOP" if entry.flops else ""
+        )
     console.print(table)
     left = [entry for entry in planned if not entry.cached]
     total = sum(entry.flops for entry in left) / 1e12
-    console.print(f"{len(planned)} steps, {len(planned) - len(left)} cached, {len(left)} to run: about {total:,.0f} TFLOP")
+    console.print(
+        f"{len(planned)} steps, {len(planned) - len(left)} cached, {len(left)} to run: about {total:,.0f} TFLOP"
+    )
     for fit in fits:
         verdict = "fits" if fit.fits else "[red]does not fit[/red]"
         console.print(
-            f"{fit.model} needs about {fit.need / 2**30:.1f} GiB; {fit.where} has {fit.available / 2**30:.1f} GiB free: {verdict}"
+            f"{fit.model} needs about {fit.need / 2**30:.1f} GiB; "
+            f"{fit.where} has {fit.available / 2**30:.1f} GiB free: {verdict}"
         )
 
 
@@ -159,7 +170,9 @@ def show_result(console: Console, result: Result, seconds: float) -> None:
     show_report(console, result.report)
     console.print(f"\n{result.computed} steps computed, {result.cached} cached, in {seconds:.0f} s", highlight=False)
     if result.unsent:
-        console.print(f"[yellow]{result.unsent} steps wait in the spool for the tracking server; run again to send them[/yellow]")
+        console.print(
+            f"[yellow]{result.unsent} steps wait in the spool for the tracking server; run again to send them[/yellow]"
+        )
     console.print(f"Open the record:  {result.ui_command}", highlight=False, soft_wrap=True)
     console.print(f"then              {result.ui_link}", highlight=False, soft_wrap=True)
 

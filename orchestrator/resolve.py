@@ -1,8 +1,8 @@
 """Names -> immutable facts. The only resolver of names: actors load exactly what it pinned.
 
 Owns the look-up of models (local folder, model root, hub revision -> commit SHA) and of data (through `studies`), with
-digests of what was found. Everything a user can get wrong about names fails here, with file and line, before anything is
-started.
+digests of what was found. Everything a user can get wrong about names fails here, with file and line, before anything
+is started.
 """
 
 import hashlib
@@ -199,7 +199,11 @@ def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> Neuron
 
 def _model(entry: ModelSpec, model_root: Path | None, folder: Path, cache: "_DigestCache") -> ResolvedModel:
     local = _local_folder(entry, model_root, folder)
-    return _local_model(entry, local, cache) if local else _hub_model(entry)
+    model = _local_model(entry, local, cache) if local else _hub_model(entry)
+    width, ranks = model.architecture.d_mlp, entry.tensor_parallel
+    if width % ranks:
+        raise StudyError(f"the {width} neurons of a layer do not divide over tensor_parallel: {ranks}")
+    return model
 
 
 def _local_folder(entry: ModelSpec, model_root: Path | None, folder: Path) -> Path | None:
@@ -249,7 +253,9 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
     except errors.RevisionNotFoundError:
         raise StudyError(f"{entry.name} has no revision {entry.revision!r} on the hub") from None
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
-        raise StudyError(f"there is no model {entry.name!r} on the hub (or it is private and no token is set){remedy}") from None
+        raise StudyError(
+            f"there is no model {entry.name!r} on the hub (or it is private and no token is set){remedy}"
+        ) from None
     except Exception as error:  # offline, time-outs, proxies: `huggingface_hub` lets many transports' errors through
         first_line = str(error).strip().split("\n")[0][:200]
         raise StudyError(f"{entry.name} cannot be looked up on the hub: {first_line}{remedy}") from error

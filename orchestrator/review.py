@@ -64,7 +64,13 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     files = {f"figures/{name}.png": png for model in plan.study.models for name, png in builder.figures(model, models)}
     key = RunKey(kind="study", name=plan.study.spec.study)
     record.commit(
-        key, step_id, "report", metrics={}, frames={}, documents={REPORT: found, "report.md": report.markdown(found)}, files=files
+        key,
+        step_id,
+        "report",
+        metrics={},
+        frames={},
+        documents={REPORT: found, "report.md": report.markdown(found)},
+        files=files,
     )
     record.note(report.markdown(found)[:7000])
     return Review(found, False)
@@ -104,7 +110,11 @@ class _ModelReport:
             neurons = self._record.frame(self._committed(profile.id), NEURONS)
             drawn.append((f"{prefix}-wasserstein-distance", figures.wasserstein_by_layer(neurons, title=model.label)))
         for condition in self._plan.conditions[model.label]:
-            if condition.spec is None or condition.spec.match is None or condition.neurons not in self._outcome.committed:
+            if (
+                condition.spec is None
+                or condition.spec.match is None
+                or condition.neurons not in self._outcome.committed
+            ):
                 continue
             treated = condition.spec.match.perplexity_of
             curve = self._record.frame(self._committed(condition.neurons), "matching_curve.parquet")

@@ -1,13 +1,12 @@
 """The one loop of a study: decide, apply, wait once, record.
 
-Owns the states of the steps and the translation between steps and requests: what a ready step asks of an actor, and what
-its answer becomes in the record. Everything that arrives is committed before the loop goes on, so a crash of the driver
-loses only what is in flight.
+Owns the states of the steps and the translation between steps and requests: what a ready step asks of an actor, and
+what its answer becomes in the record. Everything that arrives is committed before the loop goes on, so a crash of the
+driver loses only what is in flight.
 """
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +23,6 @@ from actors.messages import (
     Profiled,
     ProfileRequest,
     Progress,
-    Receipt,
     RequestFailed,
     Scored,
     Sentences,
@@ -105,9 +103,7 @@ class Runner:
     def run(self, pool: Pool, demands: Mapping[str, Demand], capacity: Demand) -> Outcome:
         """Run every step to a terminal state."""
         while True:
-            decisions = decide(
-                self._plan.steps, self._states, self._attempts, pool.residents(), demands, capacity
-            )
+            decisions = decide(self._plan.steps, self._states, self._attempts, pool.residents(), demands, capacity)
             for decision in decisions:
                 match decision:
                     case Stop():

@@ -1,8 +1,8 @@
 """Study file -> validated StudySpec. The one place where pydantic stands.
 
 Owns the grammar of a study file and every check that needs nothing but the file; an error names path and line. Names of
-models and data are only names here: `resolve` turns them into facts. Presets fill fields that the file leaves out; every
-value of the paper's protocol is such a field.
+models and data are only names here: `resolve` turns them into facts. Presets fill fields that the file leaves out;
+every value of the paper's protocol is such a field.
 """
 
 import re
@@ -271,13 +271,7 @@ EVALUATIONS = {
     "choices": UserChoicesSpec,
 }
 EvaluationSpec = (
-    PerplexitySpec
-    | BlimpSpec
-    | TseSpec
-    | EmbeddedPairsSpec
-    | EmbeddedKnowledgeSpec
-    | UserPairsSpec
-    | UserChoicesSpec
+    PerplexitySpec | BlimpSpec | TseSpec | EmbeddedPairsSpec | EmbeddedKnowledgeSpec | UserPairsSpec | UserChoicesSpec
 )
 
 
@@ -372,7 +366,10 @@ def _first_error(error: ValidationError, located: Located) -> StudyError:
         case "value_error":
             shown = ""
         case "union_tag_invalid" | "union_tag_not_found":
-            message, shown = f"write one evaluation a line, as a word or word: {{options}}; words: {', '.join(EVALUATIONS)}", ""
+            message, shown = (
+                f"write one evaluation a line, as a word or word: {{options}}; words: {', '.join(EVALUATIONS)}",
+                "",
+            )
         case "string_pattern_mismatch":
             message = "use letters, digits, dots, dashes and underscores, at most 100"
     return located.error(path, message + shown)
@@ -446,7 +443,9 @@ def _check_references(spec: StudySpec, located: Located) -> None:
         if label in labels[:i]:
             raise located.error(("models", i), f"two models are shown as {label!r}; give one of them a label")
     if spec.claims is not None and spec.claims not in CLAIM_SETS:
-        raise located.error(("claims",), f"there is no claim set {spec.claims!r}{did_you_mean(spec.claims, CLAIM_SETS)}")
+        raise located.error(
+            ("claims",), f"there is no claim set {spec.claims!r}{did_you_mean(spec.claims, CLAIM_SETS)}"
+        )
 
 
 def benchmark_name(entry: EvaluationSpec) -> str:

@@ -1,7 +1,7 @@
 """The closed table of step kinds, and the frozen step.
 
-A step's id is the hash of its payload: kind, the kind's version, science parameters, model and data digests, and the ids
-of its inputs. Raise a kind's version when its numbers move; a golden-number test per kind fails otherwise.
+A step's id is the hash of its payload: kind, the kind's version, science parameters, model and data digests, and the
+ids of its inputs. Raise a kind's version when its numbers move; a golden-number test per kind fails otherwise.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """One study from file to review: the Python entry behind the command.
 
-Owns the working folder (`.halfwave`), the default store in it, and the order: read, resolve, plan, look up, run, review.
-Ray is started only when something is left to compute.
+Owns the working folder (`.halfwave`), the default store in it, and the order: read, resolve, plan, look up, run,
+review. Ray is started only when something is left to compute.
 
     >>> from orchestrator.study import Study
     >>> study = Study.open("my_study.yaml", data_root="data")
@@ -107,7 +107,9 @@ class Study:
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StudyError(f"the working folder {place} cannot be made: {error.strerror}; choose one with --workdir") from None
+            raise StudyError(
+                f"the working folder {place} cannot be made: {error.strerror}; choose one with --workdir"
+            ) from None
         resolved = resolve(
             spec,
             located,
@@ -219,7 +221,7 @@ class Study:
 def default_workdir(study_file: Path) -> Path:
     """`.halfwave` in the project that holds the study file, wherever `run` is typed.
 
-    The project is the nearest folder above the file with a `.halfwave`, `.git` or `pyproject.toml`, else the file's own.
+    The project is the nearest folder above the file with a `.halfwave`, `.git` or `pyproject.toml`, else its own.
     """
     folder = study_file.resolve().parent
     for candidate in (folder, *folder.parents):

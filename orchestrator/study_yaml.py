@@ -71,7 +71,7 @@ class Located:
             return constructor.construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError):
             raise StudyError(
-                f"{self.name}:{node.start_mark.line + 1}: {node.value!r} cannot be read as a value; quote it if it is text"
+                f"{self.name}:{node.start_mark.line + 1}: {node.value!r} cannot be read; quote it if it is text"
             ) from None
         finally:
             constructor.dispose()

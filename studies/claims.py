@@ -280,8 +280,14 @@ def _supply(conditions: Mapping[str, Frames | None], benchmarks: tuple[str, ...]
 
 
 def _decided(
-    evidence: Evidence, name: str, direction: int, effect: Interval, contrast: Interval | None, num_items: int,
-    detail: str, tests: Mapping[str, McNemar] | None = None,
+    evidence: Evidence,
+    name: str,
+    direction: int,
+    effect: Interval,
+    contrast: Interval | None,
+    num_items: int,
+    detail: str,
+    tests: Mapping[str, McNemar] | None = None,
 ) -> _Draft:
     """The rule: every interval lies wholly on the stated side (+1 or -1) of 0."""
     intervals = [interval for interval in (effect, contrast) if interval is not None]
@@ -296,14 +302,25 @@ def _undecided(evidence: Evidence, name: str, supply: _Supply) -> _Draft:
 
 
 def _verdict(
-    evidence: Evidence, name: str, status: Status, effect: Interval | None, contrast: Interval | None,
-    num_items: int, detail: str,
+    evidence: Evidence,
+    name: str,
+    status: Status,
+    effect: Interval | None,
+    contrast: Interval | None,
+    num_items: int,
+    detail: str,
 ) -> Verdict:
     kind, _, benchmark = name.partition("/")
     claim = _CLAIMS[kind]
     return Verdict(
-        claim=name, statement=claim.statement.format(benchmark=benchmark or "a syntactic benchmark"),
-        model=evidence.model, status=status, effect=effect, contrast=contrast, num_items=num_items, detail=detail,
+        claim=name,
+        statement=claim.statement.format(benchmark=benchmark or "a syntactic benchmark"),
+        model=evidence.model,
+        status=status,
+        effect=effect,
+        contrast=contrast,
+        num_items=num_items,
+        detail=detail,
         published=claim.published,
     )
 

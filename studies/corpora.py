@@ -1,8 +1,8 @@
 """Corpora: names -> one text with the digest of what was read.
 
 Owns where a corpus comes from (the hub through `datasets`, a local folder in the layout of the README, a user's text
-file, the embedded prose) and how its rows are joined, because that changes the tokens. Rows are as on the hub: each line
-with its newline, white-space-only lines as the empty string.
+file, the embedded prose) and how its rows are joined, because that changes the tokens. Rows are as on the hub: each
+line with its newline, white-space-only lines as the empty string.
 """
 
 import hashlib
@@ -41,7 +41,9 @@ def load_corpus(name: str, *, split: str, joiner: str, root: Path | None = None)
     if name == "embedded":
         part = "validation" if split == "test" else split
         path = resources.files("studies") / "embedded" / "corpus" / f"{part}.txt"
-        return Corpus(label=f"embedded {part}", text=joiner.join(hub_rows(path.read_text())), source="halfwave embedded")
+        return Corpus(
+            label=f"embedded {part}", text=joiner.join(hub_rows(path.read_text())), source="halfwave embedded"
+        )
     if name == "wikitext2":
         rows, source = _wikitext_rows(split, root)
         return Corpus(label=f"wikitext2 {split}", text=joiner.join(rows), source=source)

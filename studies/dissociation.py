@@ -68,7 +68,11 @@ class NoiseFloor(NamedTuple):
 
 
 def accuracy_interval(
-    items: pd.DataFrame, *, cluster: str | None = None, seed: int = 0, num_resamples: int = 2000,
+    items: pd.DataFrame,
+    *,
+    cluster: str | None = None,
+    seed: int = 0,
+    num_resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
     """Mean of `correct` with its bootstrap percentile interval over items, or over the groups of column `cluster`."""
@@ -87,8 +91,13 @@ def perplexity_interval(
 
 
 def accuracy_difference(
-    treated: pd.DataFrame, control: pd.DataFrame, *, cluster: str | None = None, seed: int = 0,
-    num_resamples: int = 2000, confidence: float = 0.95,
+    treated: pd.DataFrame,
+    control: pd.DataFrame,
+    *,
+    cluster: str | None = None,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
 ) -> Interval:
     """Accuracy of treated minus control, paired by item; ValueError if the item sets differ."""
     differences = _differences(treated, control, "correct")
@@ -97,7 +106,11 @@ def accuracy_difference(
 
 
 def log_perplexity_difference(
-    treated: pd.DataFrame, control: pd.DataFrame, *, seed: int = 0, num_resamples: int = 2000,
+    treated: pd.DataFrame,
+    control: pd.DataFrame,
+    *,
+    seed: int = 0,
+    num_resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
     """Log-perplexity (mean nll, nats) of treated minus control, paired by window; with one window low = high = nan."""
@@ -107,8 +120,14 @@ def log_perplexity_difference(
 
 
 def contrast_of_differences(
-    treated_a: pd.DataFrame, control_a: pd.DataFrame, treated_b: pd.DataFrame, control_b: pd.DataFrame, *,
-    seed: int = 0, num_resamples: int = 2000, confidence: float = 0.95,
+    treated_a: pd.DataFrame,
+    control_a: pd.DataFrame,
+    treated_b: pd.DataFrame,
+    control_b: pd.DataFrame,
+    *,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
 ) -> Interval:
     """The interaction: (treated - control) in accuracy on items A minus the same on items B.
 

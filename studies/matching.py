@@ -36,9 +36,8 @@ def match_perplexity(
     The rise of log-perplexity over baseline is close to a power of the fraction, so the search runs on a log-log scale.
 
     First the fraction is quadrupled from `start` until the target is passed (or `cap` is reached), then the bracket is
-    closed by the Illinois variant of regula falsi, which needs no derivative and keeps a bracket even where the curve is
-    not monotone. Accepted: |p - treated| <= within * treated AND
-    <= within_rise * (treated - baseline).
+    closed by the Illinois variant of regula falsi, which needs no derivative and keeps a bracket even where the curve
+    is not monotone. Accepted: |p - treated| <= within * treated AND <= within_rise * (treated - baseline).
     """
     if treated <= baseline:
         return Search(None, (), f"the treated perplexity {treated:.4g} is not above the baseline's {baseline:.4g}")

@@ -1,7 +1,7 @@
 """Neuron table -> neuron sets: top, bottom, random, explicit; per layer, exact counts, stated seeds.
 
-Owns the rules that make a control a control: count = round(fraction x width) in every layer and 0 is an error, ties go to
-the lower index, random sets are seeded and disjoint from the treated set unless asked. Pure pandas and numpy.
+Owns the rules that make a control a control: count = round(fraction x width) in every layer and 0 is an error, ties go
+to the lower index, random sets are seeded and disjoint from the treated set unless asked. Pure pandas and numpy.
 """
 
 import hashlib
@@ -83,7 +83,9 @@ def above_percentile(
     for layer, values in _scores(neurons, score, layers):
         chosen[layer] = np.flatnonzero(values > np.percentile(values, 100 * (1 - fraction)))
         if not len(chosen[layer]):
-            raise StudyError(f"no neuron of layer {layer} lies above its {100 * (1 - fraction):g}th percentile of {score}")
+            raise StudyError(
+                f"no neuron of layer {layer} lies above its {100 * (1 - fraction):g}th percentile of {score}"
+            )
     return NeuronSet.of(chosen)
 
 

@@ -1,4 +1,4 @@
-"""Multiple choice by log-probability: embedded knowledge, a user's jsonl -> items; log-probabilities -> per-item results.
+"""Multiple choice: embedded knowledge or a user's jsonl -> items; log-probabilities -> per-item results.
 
 Owns what is predicted: the choice with the highest sum of log-probabilities (accuracy), and the highest sum divided by
 the choice's length in characters (accuracy_norm, as lm-evaluation-harness does). The text scored is
@@ -89,7 +89,11 @@ def _items(path: Path) -> tuple[Item, ...]:
         context, choices, gold = row.get("context"), row.get("choices"), row.get("gold")
         if not isinstance(context, str) or not context.strip():
             raise StudyError(f"{path}:{number}: 'context' must be a non-empty text; found {context!r}")
-        if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c.strip() for c in choices):
+        if (
+            not isinstance(choices, list)
+            or len(choices) < 2
+            or not all(isinstance(c, str) and c.strip() for c in choices)
+        ):
             raise StudyError(f"{path}:{number}: 'choices' must be a list of at least 2 non-empty texts")
         if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
             raise StudyError(f"{path}:{number}: 'gold' must be an index from 0 to {len(choices) - 1}; found {gold!r}")

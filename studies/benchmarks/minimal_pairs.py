@@ -90,11 +90,13 @@ class PairBenchmark:
 def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairBenchmark:
     """BLiMP: 67 paradigms, from the hub or `<root>/blimp/*.jsonl`; the first `per_paradigm` pairs of each."""
     if root is None:
-        from studies.hub import load_rows
-
         import datasets
 
-        paradigms = {name: load_rows(HUB_BLIMP, name, split="train") for name in datasets.get_dataset_config_names(HUB_BLIMP)}
+        from studies.hub import load_rows
+
+        paradigms = {
+            name: load_rows(HUB_BLIMP, name, split="train") for name in datasets.get_dataset_config_names(HUB_BLIMP)
+        }
     else:
         paradigms = {path.stem: read_jsonl(path, limit=per_paradigm) for path in _files(root / "blimp", "*.jsonl")}
     pairs = tuple(
@@ -149,9 +151,7 @@ def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchma
         chosen = [blocks[i * len(blocks) // wanted] for i in range(min(wanted, len(blocks)))]
         flat = [pair for block in chosen for pair in block]
         pairs += [Pair(uid, pair.phenomenon, str(i), pair.good, pair.bad) for i, pair in enumerate(flat)]
-    return PairBenchmark(
-        name="embedded_pairs", label="embedded minimal pairs", pairs=tuple(pairs), half_ties=half_ties
-    )
+    return PairBenchmark(name="embedded_pairs", label="embedded minimal pairs", pairs=tuple(pairs), half_ties=half_ties)
 
 
 def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
@@ -208,7 +208,9 @@ class _BuiltinsUnpickler(pickle.Unpickler):
     """Data, never code: plain containers, strings and numbers need no global at all."""
 
     def find_class(self, module: str, name: str):
-        raise StudyError(f"the pickle asks for {module}.{name}; only builtin containers, strings and numbers are loaded")
+        raise StudyError(
+            f"the pickle asks for {module}.{name}; only builtin containers, strings and numbers are loaded"
+        )
 
 
 def _tse_phenomenon(template: str) -> str:

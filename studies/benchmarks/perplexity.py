@@ -1,6 +1,6 @@
 """Perplexity of a corpus: windows to score, and per-window results from log-probabilities.
 
-exp of the mean of the window losses, each the mean over the window's tokens but its first (DESIGN 1, the paper's protocol).
+exp of the mean of the window losses, each the mean over the window's tokens but its first: the paper's protocol.
 """
 
 from dataclasses import dataclass

@@ -59,20 +59,55 @@ class NounClass(NamedTuple):
 
 # Animate heads: number is the only cue to a reflexive, so no noun of one gender and none with a strong stereotype.
 ANIMATE = NounClass(
-    heads=_forms("artist/artists", "athlete/athletes", "author/authors", "client/clients", "dentist/dentists",
-                 "editor/editors", "guest/guests", "journalist/journalists", "patient/patients", "singer/singers",
-                 "student/students", "tourist/tourists"),
-    predicates=_forms("laughs/laugh", "swims/swim every morning", "works/work hard", "lives/live nearby",
-                      "is/are tall", "has/have become famous", "seems/seem tired", "sings/sing well"),
+    heads=_forms(
+        "artist/artists",
+        "athlete/athletes",
+        "author/authors",
+        "client/clients",
+        "dentist/dentists",
+        "editor/editors",
+        "guest/guests",
+        "journalist/journalists",
+        "patient/patients",
+        "singer/singers",
+        "student/students",
+        "tourist/tourists",
+    ),
+    predicates=_forms(
+        "laughs/laugh",
+        "swims/swim every morning",
+        "works/work hard",
+        "lives/live nearby",
+        "is/are tall",
+        "has/have become famous",
+        "seems/seem tired",
+        "sings/sing well",
+    ),
     first_conjuncts=_forms("smiles/smile a lot", "dances/dance every day", "looks/look young", "travels/travel often"),
     prepositions=("near", "behind", "next to", "in front of"),
     subject_verbs=_forms("likes/like", "admires/admire", "knows/know", "avoids/avoid"),
-    experiences=("been to Italy", "seen a whale", "missed a train", "won a prize", "written a poem",
-                 "slept outdoors", "climbed a mountain", "told a lie"),
+    experiences=(
+        "been to Italy",
+        "seen a whale",
+        "missed a train",
+        "won a prize",
+        "written a poem",
+        "slept outdoors",
+        "climbed a mountain",
+        "told a lie",
+    ),
 )
 INANIMATE = NounClass(
-    heads=_forms("article/articles", "book/books", "essay/essays", "movie/movies", "novel/novels", "poem/poems",
-                 "report/reports", "song/songs"),
+    heads=_forms(
+        "article/articles",
+        "book/books",
+        "essay/essays",
+        "movie/movies",
+        "novel/novels",
+        "poem/poems",
+        "report/reports",
+        "song/songs",
+    ),
     predicates=_forms("is/are popular", "seems/seem too long", "has/have become famous", "comes/come from Italy"),
     first_conjuncts=_forms("sounds/sound strange", "ends/end badly", "looks/look interesting", "starts/start slowly"),
     prepositions=("by", "about"),
@@ -82,17 +117,35 @@ INANIMATE = NounClass(
 NOUN_CLASSES = (ANIMATE, INANIMATE)
 
 # The second noun of a sentence: an attractor, or an embedded subject. Never a head, so the two are never the same.
-PEOPLE = _forms("banker/bankers", "captain/captains", "clerk/clerks", "critic/critics", "mayor/mayors",
-                "professor/professors", "reporter/reporters", "scientist/scientists")
+PEOPLE = _forms(
+    "banker/bankers",
+    "captain/captains",
+    "clerk/clerks",
+    "critic/critics",
+    "mayor/mayors",
+    "professor/professors",
+    "reporter/reporters",
+    "scientist/scientists",
+)
 OBJECT_VERBS = _forms("likes/like", "admires/admire", "remembers/remember", "recommends/recommend")
 SPEECH_VERBS = ("said", "claimed", "admitted", "mentioned")  # not "saw" or "insisted": "saw the artist laugh" is good
 
-LONG_FIRST_CONJUNCTS = _forms("speaks/speak several foreign languages", "owns/own a small house near the sea",
-                              "knows/know many people in the capital", "writes/write long letters to old friends")
-LONG_PREDICATES = _forms("enjoys/enjoy cooking for large groups", "prefers/prefer tea without milk",
-                         "collects/collect stamps from other countries", "teaches/teach history at a local school",
-                         "avoids/avoid crowded places in the summer", "spends/spend every weekend in the garden",
-                         "rides/ride a bicycle through the forest", "takes/take photographs of wild birds")
+LONG_FIRST_CONJUNCTS = _forms(
+    "speaks/speak several foreign languages",
+    "owns/own a small house near the sea",
+    "knows/know many people in the capital",
+    "writes/write long letters to old friends",
+)
+LONG_PREDICATES = _forms(
+    "enjoys/enjoy cooking for large groups",
+    "prefers/prefer tea without milk",
+    "collects/collect stamps from other countries",
+    "teaches/teach history at a local school",
+    "avoids/avoid crowded places in the summer",
+    "spends/spend every weekend in the garden",
+    "rides/ride a bicycle through the forest",
+    "takes/take photographs of wild birds",
+)
 
 REFLEXIVE_VERBS = ("blamed", "defended", "disguised", "embarrassed", "injured", "introduced", "praised", "surprised")
 # Who has a singular "themselves" accepts both sides of a singular head, here as in the original.

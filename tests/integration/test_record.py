@@ -450,6 +450,25 @@ def test_an_outage_that_ends_in_the_middle_of_a_step(place: Place, study: str, m
     assert len(place.client.get_metric_history(run.info.run_id, "blimp/accuracy")) == 1
 
 
+def test_an_outage_of_the_artifact_store_alone_is_one_outage(
+    place: Place, study: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = place.record(study)
+
+    def refuse(*args: Any) -> None:
+        raise RuntimeError("a plugin's own exception")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record._store.client, "log_artifact", refuse)
+        for i in range(3):
+            record._retry_at = 0.0  # the pause is over
+            record.live(condition(), {"rate": 1.0}, i)  # this part of MLflow answers
+            record._retry_at = 0.0
+            assert commit(record, condition(), f"{i}", f"step{i}").run_id == ""
+    assert [entry.levelname for entry in caplog.records if entry.name == "orchestrator.record"] == ["WARNING"]
+    assert record.flush() == 0 and len(known(place.record(None), study, "0", "1", "2")) == 3
+
+
 def test_what_close_cannot_send_the_next_invocation_sends(
     place: Place, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,6 +564,8 @@ def test_a_changed_definition_supersedes_and_going_back_restores(
     hidden = place.client.get_run(old.run_id)
     assert (hidden.data.tags["superseded_by"], hidden.info.lifecycle_stage) == (new.run_id, "deleted")
     assert load_study(place.uri, study).conditions.run_id.tolist() == [new.run_id]
+    assert record.latest(study) == {("tiny", "wasserstein", "evaluate.tse"): new}
+    assert record.latest("no such study") == {}
 
     assert known(record, study, "old") == {"old": old} and record.verify(old)  # nothing is lost
     adopted = record.adopt(condition(identity="bb"), old)

@@ -9,7 +9,12 @@ import pytest
 from studies.claims import CLAIM_SETS, MIN_DECISIONS, MIN_WINDOWS, Evidence, Status, double_dissociation
 
 NAMES = [
-    "perplexity_cost", "matched_cost", "syntax_loss/blimp", "syntax_loss/tse", "knowledge_spared", "double_dissociation"
+    "perplexity_cost",
+    "matched_cost",
+    "syntax_loss/blimp",
+    "syntax_loss/tse",
+    "knowledge_spared",
+    "double_dissociation",
 ]
 
 
@@ -43,12 +48,17 @@ def evidence(*, baseline=None, treated=None, matched=None, random=None, size=Non
     size = size or {}
     first, second = ({**RANDOM, **(random or {})}, RANDOM)
     values = {
-        "model": "tiny", "relu": False, "baseline": frames(**{**BASELINE, **(baseline or {})}, **size),
+        "model": "tiny",
+        "relu": False,
+        "baseline": frames(**{**BASELINE, **(baseline or {})}, **size),
         "treated": frames(**{**TREATED, **(treated or {})}, **size),
         "matched": frames(**{**MATCHED, **(matched or {})}, **size),
         "randoms": {"random_0": frames(**first, **size), "random_1": frames(**second, **size)},
-        "treated_fraction": 0.01, "matched_fraction": 0.35, "match_bracket": (0.34, 0.36),
-        "syntactic": ("blimp", "tse"), "non_syntactic": ("arc_easy", "piqa"),
+        "treated_fraction": 0.01,
+        "matched_fraction": 0.35,
+        "match_bracket": (0.34, 0.36),
+        "syntactic": ("blimp", "tse"),
+        "non_syntactic": ("arc_easy", "piqa"),
     }
     return Evidence(**(values | fields))
 
@@ -63,7 +73,7 @@ def statuses(given):
 
 def test_the_papers_picture_holds_throughout():
     assert statuses(evidence()) == dict.fromkeys(NAMES, Status.HOLDS)
-    assert CLAIM_SETS == {"double_dissociation": double_dissociation}
+    assert {"double_dissociation": double_dissociation} == CLAIM_SETS
 
 
 def test_signs_and_numbers_of_the_effects():
@@ -209,9 +219,7 @@ def test_details_show_the_numbers_behind_the_verdict():
     syntax = verdicts["syntax_loss/blimp"].detail
     assert "accuracy -0.2000 [" in syntax and "; -0.1800 [" in syntax
     assert "treated/baseline p = " in syntax and "(lost 80, gained 0, ties dropped 0)" in syntax
-    treated, matched = (
-        np.exp(given["perplexity"]["nll"].mean()) for given in (evidence().treated, evidence().matched)
-    )
+    treated, matched = (np.exp(given["perplexity"]["nll"].mean()) for given in (evidence().treated, evidence().matched))
     assert f"perplexity {matched:.4g} matched, {treated:.4g} treated" in syntax
     assert "bracket, not a confidence interval" in verdicts["matched_cost"].detail
     assert verdicts["matched_cost"].effect == pytest.approx((0.34, 0.33, 0.35))

@@ -24,8 +24,14 @@ def pairs(correct, num_uids=1):
     item = np.arange(len(correct))
     uid = np.char.add("paradigm_", (item % num_uids).astype(str))
     return pd.DataFrame(
-        {"uid": uid, "phenomenon": "island_effects", "pair": item, "logprob_good": -10.0, "logprob_bad": -12.0,
-         "correct": correct}
+        {
+            "uid": uid,
+            "phenomenon": "island_effects",
+            "pair": item,
+            "logprob_good": -10.0,
+            "logprob_bad": -12.0,
+            "correct": correct,
+        }
     )
 
 
@@ -214,9 +220,7 @@ def test_holm_by_hand():
 def test_by_group_counts_ties_half():
     items = pairs([1, 0.5, 1, 0, 1], num_uids=2)
     table = by_group(items, "uid")
-    assert table.to_dict("list") == {
-        "uid": ["paradigm_0", "paradigm_1"], "accuracy": [1.0, 0.25], "num_items": [3, 2]
-    }
+    assert table.to_dict("list") == {"uid": ["paradigm_0", "paradigm_1"], "accuracy": [1.0, 0.25], "num_items": [3, 2]}
     with pytest.raises(ValueError, match="no column 'phenomenom'"):
         by_group(items, "phenomenom")
 

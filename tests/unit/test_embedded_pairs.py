@@ -35,8 +35,15 @@ ACROSS_UIDS = [uid for uid in NUMBER_UIDS if "across" in uid]
 
 SINGULAR_FORMS = {"is", "has", "himself", "herself"}
 PLURAL_FORMS = {"are", "have", "themselves"}
-LEMMAS = {"is": "be", "are": "be", "has": "have", "teaches": "teach",
-          "himself": "self", "herself": "self", "themselves": "self"}
+LEMMAS = {
+    "is": "be",
+    "are": "be",
+    "has": "have",
+    "teaches": "teach",
+    "himself": "self",
+    "herself": "self",
+    "themselves": "self",
+}
 PEOPLE = {"banker", "captain", "clerk", "critic", "mayor", "professor", "reporter", "scientist"}
 
 PAIRS = minimal_pairs()
@@ -53,7 +60,7 @@ def critical_index(pair: MinimalPair) -> int:
     """Where good and bad part; fails unless they do so in exactly one place."""
     good, bad = words(pair.good), words(pair.bad)
     assert len(good) == len(bad), pair
-    (index,) = [i for i, (g, b) in enumerate(zip(good, bad)) if g != b]
+    (index,) = [i for i, (g, b) in enumerate(zip(good, bad, strict=True)) if g != b]
     return index
 
 
@@ -281,7 +288,7 @@ def test_npi_intrusive_licensor_is_a_matter_of_order():
     combinations = Counter()
     for pair in BY_UID["npi_across_object_relative"]:
         good, bad = words(pair.good), words(pair.bad)
-        assert [i for i, (g, b) in enumerate(zip(good, bad)) if g != b] == [0, 3], pair
+        assert [i for i, (g, b) in enumerate(zip(good, bad, strict=True)) if g != b] == [0, 3], pair
         assert (good[0], good[3], bad[0], bad[3]) == ("No", "the", "The", "no"), pair
         assert is_plural_noun(good[4]) == is_plural_form(good[5]), pair
         assert Counter(pair.good.lower().split()) == Counter(pair.bad.lower().split())
@@ -297,8 +304,12 @@ def test_npi_simple_gives_word_frequency_no_advantage():
         assert critical_index(pair) == 0 and good == "No", pair
         determiners[bad, is_plural_noun(words(pair.good)[1])] += 1
     assert determiners == {
-        ("The", False): 64, ("Every", False): 32, ("Each", False): 32,
-        ("The", True): 64, ("Most", True): 32, ("Many", True): 32,
+        ("The", False): 64,
+        ("Every", False): 32,
+        ("Each", False): 32,
+        ("The", True): 64,
+        ("Most", True): 32,
+        ("Many", True): 32,
     }
 
 

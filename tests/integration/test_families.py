@@ -1,0 +1,220 @@
+"""Every family of the site table in both actors, on real vLLM, against raw Transformers hooks.
+
+Random forests of token sequences: log-probabilities within 1e-4 in float32, baseline and clamped; the empty set is
+bit-identical to an engine without hooks; pre-activation statistics equal the raw ones.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+
+from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored, Sentences, Windows
+from actors.sites import SITES, architecture
+from tests import oracles
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def engines():
+    """One process for all single-rank engines of this module: importing vLLM takes longer than starting an engine."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        yield lambda function, *arguments: executor.submit(function, *arguments).result(timeout=300)
+
+
+@pytest.fixture
+def own_process():
+    """A process for one engine only."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        yield lambda function, *arguments: executor.submit(function, *arguments).result(timeout=300)
+
+
+def source_of(folder, **fields) -> ModelSource:
+    facts = architecture(json.loads((folder / "config.json").read_text()))
+    return ModelSource(
+        label=folder.name,
+        path=str(folder),
+        family=facts.family,
+        num_layers=facts.num_layers,
+        d_mlp=facts.d_mlp,
+        context=facts.context,
+        threads=2,
+        **fields,
+    )
+
+
+def forest(seed: int = 0, count: int = 40) -> tuple[str, ...]:
+    """Texts that share prefixes, of different lengths, some longer than the sliding windows."""
+    rng = np.random.default_rng(seed)
+    stems = ["".join(rng.choice(list("abcdef "), rng.integers(3, 20))) for _ in range(6)]
+    return tuple(
+        stems[rng.integers(6)] + "".join(rng.choice(list("abcdefgh "), rng.integers(1, 12))) for _ in range(count)
+    )
+
+
+def some_neurons(num_layers: int, d_mlp: int, share: float = 0.3) -> dict[int, tuple[int, ...]]:
+    rng = np.random.default_rng(1)
+    return {i: tuple(sorted(rng.choice(d_mlp, int(share * d_mlp), replace=False).tolist())) for i in range(num_layers)}
+
+
+INTERVENTIONS = {
+    "baseline": {},
+    "negative": {"floor": 0.0},
+    "positive": {"ceiling": 0.0},
+    "zero": {"floor": 0.0, "ceiling": 0.0},
+    "band": {"floor": -0.05, "ceiling": 0.1},
+}
+
+
+def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) -> dict:
+    """In the engine's process: sums of every intervention, the receipts, and the facts."""
+    from actors.ablation import AblationActor
+
+    actor = AblationActor(source)
+    neurons = some_neurons(source.num_layers, source.d_mlp)
+    interventions = {
+        name: Intervention(neurons=neurons if INTERVENTIONS[name] else {}, **INTERVENTIONS[name]) for name in names
+    }
+    interventions["baseline again"] = Intervention()
+    request = EvaluateRequest(
+        benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60
+    )
+    results = {m.step: m for m in actor.evaluate(request) if isinstance(m, Scored)}
+    assert set(results) == set(interventions)
+    answer = {
+        "sums": {name: result.sums for name, result in results.items()},
+        "clipped": {name: result.receipt.clipped_fraction for name, result in results.items()},
+        "neurons": {name: result.receipt.neurons_per_layer for name, result in results.items()},
+        "route": str(results["baseline"].route),
+        "digests": {name: result.receipt.digest for name, result in results.items()},
+        "probe": actor.facts().probe_difference,
+    }
+    actor.close()
+    return answer
+
+
+def oracle_sums(folder, texts, names):
+    from transformers import AutoTokenizer
+
+    model, tokenizer = oracles.load(folder), AutoTokenizer.from_pretrained(folder)
+    ids = [tokenizer(text)["input_ids"] for text in texts]
+    facts = architecture(json.loads((folder / "config.json").read_text()))
+    neurons = some_neurons(facts.num_layers, facts.d_mlp)
+    sums = {}
+    for name in names:
+        bounds = {"floor": -torch.inf, "ceiling": torch.inf, **INTERVENTIONS[name]}
+        with oracles.RawClamp(model, neurons if INTERVENTIONS[name] else {}, **bounds):
+            sums[name] = np.array([float(oracles.token_log_probabilities(model, sequence).sum()) for sequence in ids])
+    return sums
+
+
+@pytest.mark.parametrize("family", sorted(SITES))
+def test_log_probabilities_equal_raw_transformers(family, tmp_path, engines):
+    folder = oracles.make_model(tmp_path / family, family)
+    texts, names = forest(), tuple(INTERVENTIONS)
+    found = engines(ablate, source_of(folder), texts, names)
+    expected = oracle_sums(folder, texts, names)
+    assert found["route"] == "tree"
+    assert found["probe"] < TOLERANCE
+    for name in names:
+        np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
+    np.testing.assert_array_equal(found["sums"]["baseline again"], found["sums"]["baseline"])
+    assert found["digests"]["baseline again"] == found["digests"]["baseline"] != found["digests"]["negative"]
+    assert found["neurons"]["negative"] == (76,) * 3 and found["neurons"]["baseline"] == (0,) * 3
+    assert 0.2 < found["clipped"]["negative"] < 0.8
+    moved = np.abs(found["sums"]["negative"] - found["sums"]["baseline"]).max()
+    if family == "opt":  # ReLU: the negative clamp is the identity, to the last bit
+        assert moved == 0 and np.abs(found["sums"]["zero"] - found["sums"]["baseline"]).max() > 0.01
+    else:
+        assert moved > 0.01
+
+
+def unhooked(source: ModelSource, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Flat log-probabilities of the engine as vLLM made it, then with our hooks and the empty set."""
+    from actors import ablation
+    from actors.token_tree import plan_packs
+    from actors.tokens import tokenise
+
+    actor = ablation.AblationActor.__new__(ablation.AblationActor)
+    actor._model, actor._tokenizer, actor._plans = source, ablation.load_tokenizer(source), {}
+    actor._engine = ablation._start_engine(source)
+    sequences = tokenise(Sentences(texts=texts), actor._tokenizer, source.context)
+    plan = plan_packs(sequences.ids, sequences.score_from, 64)
+    before = actor._forward_flat(plan)
+    actor._facts = actor._install()
+    actor._apply(Intervention())
+    after = actor._forward_flat(plan)
+    actor.close()
+    return before, after
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_the_empty_set_is_bit_identical_to_an_engine_without_hooks(family, tmp_path, engines):
+    folder = oracles.make_model(tmp_path / family, family)
+    before, after = engines(unhooked, source_of(folder), forest(count=12))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_the_flat_route_gives_the_same_numbers(tmp_path, engines):
+    folder = oracles.make_model(tmp_path / "qwen3", "qwen3")
+    found = engines(ablate, source_of(folder, route="flat"), forest(count=12), ("baseline", "negative"))
+    expected = oracle_sums(folder, forest(count=12), ("baseline", "negative"))
+    assert found["route"] == "flat"
+    for name in expected:
+        np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_tensor_parallelism_gives_the_same_numbers(family, tmp_path, own_process):
+    folder = oracles.make_model(tmp_path / family, family)
+    names = ("baseline", "negative")
+    found = own_process(ablate, source_of(folder, tensor_parallel=2), forest(count=16), names)
+    expected = oracle_sums(folder, forest(count=16), names)
+    assert found["neurons"]["negative"] == (76,) * 3  # summed over both ranks
+    for name in names:
+        np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("family", sorted(SITES))
+def test_scores_equal_raw_pre_activations(family, tmp_path):
+    from actors.score import ScoreActor
+
+    folder = oracles.make_model(tmp_path / family, family)
+    text = " ".join(forest(3, 150))
+    request = ProfileRequest(
+        step="profile",
+        texts=Windows(text=text, window=64, stride=64),
+        skip_first=True,
+        num_bins=1024,
+        calibration_windows=16,
+        pairs_per_block=64,
+        block_windows=16,
+        seed=0,
+        batch_windows=4,
+    )
+    actor = ScoreActor(source_of(folder))
+    *_, profiled = actor.profile(request)
+    ids = torch.tensor(np.stack(list(windows_of(actor, request))))
+    _, outputs = oracles.pre_activations(oracles.load(folder), ids)
+    keep = torch.ones(ids.shape, dtype=torch.bool)
+    keep[:, 0] = False
+    raw = torch.stack(outputs)[:, keep.ravel()].double()  # [layers, tokens, neurons]
+    table = {name: values.reshape(3, -1) for name, values in profiled.columns.items()}
+    assert profiled.num_tokens == int(keep.sum())
+    np.testing.assert_allclose(table["mean"], raw.mean(1), atol=1e-5)
+    np.testing.assert_allclose(table["std"], raw.std(1, correction=0), rtol=1e-4)
+    np.testing.assert_allclose(table["negative_fraction"], (raw < 0).double().mean(1), atol=1e-3)
+    z = ((raw - raw.mean(1, keepdim=True)) / raw.std(1, correction=0, keepdim=True)).sort(dim=1).values
+    n = z.shape[1]
+    quantiles = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)
+    np.testing.assert_allclose(table["wasserstein_distance"], (z - quantiles[:, None]).abs().mean(1), atol=3e-3)
+
+
+def windows_of(actor, request):
+    from actors.tokens import windows
+
+    return windows(request.texts, actor._tokenizer, actor._source.context)
