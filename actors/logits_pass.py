@@ -70,9 +70,11 @@ class Decoder(Protocol):
 def score_pack(decoder: Decoder, pack: Pack) -> torch.Tensor | None:
     """[E] float32 log p(target | prefix) in nats of the pack's edges, on the CPU.
 
-    None on a tensor-parallel rank that does not hold the gathered logits. Raises FloatingPointError when a
-    log-probability is not finite: a NaN must never reach a result.
+    A pack without edges (a piece of a long context) is not forwarded. None on a tensor-parallel rank that does not hold
+    the gathered logits. Raises FloatingPointError when a log-probability is not finite: a NaN must never be a result.
     """
+    if not len(pack.rows):
+        return torch.empty(0)
     tree = Tree(pack, decoder.device)
     hidden_Nd = decoder.hidden(torch.as_tensor(pack.ids, device=decoder.device), tree)
     rows_R, row_of_E = torch.unique_consecutive(torch.as_tensor(pack.rows), return_inverse=True)

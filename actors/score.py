@@ -2,7 +2,8 @@
 
 Owns the model on its device(s) and the one pass over the scoring corpus: ranges are calibrated once on the first
 windows, then every window updates the per-layer sketches, so memory does not grow with tokens and shards of a corpus
-merge exactly. The hooks reduce at once and keep no reference to a tensor. A plain class that the pool turns into a Ray actor.
+merge exactly. The hooks reduce at once and keep no reference to a tensor. A plain class that the pool turns into a Ray
+actor.
 
 T tokens of one batch that enter the statistics, F d_mlp, D d_model, B windows of a batch, W window length.
 """
@@ -118,7 +119,8 @@ class ScoreActor:
 
     def empty_sketches(self, ranges: list) -> list[LayerSketch]:
         """One `LayerSketch` a layer over calibrated ranges."""
-        from actors.sketches import MappingDifficultySketch, PreActivationSketch
+        from actors.difficulty import MappingDifficultySketch
+        from actors.sketches import PreActivationSketch
 
         return [
             LayerSketch(PreActivationSketch(range_, self._device(i)), MappingDifficultySketch(range_, self._device(i)))

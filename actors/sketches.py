@@ -1,13 +1,13 @@
 """Streaming accumulators behind the neuron scores, one sketch per layer.
 
-Owns: moments, histograms and pair sums of a layer's pre-activations, in memory that does not grow with tokens, and
-the Wasserstein distance (WD) and mapping difficulty (MD) computed from them. Knows nothing of models, hooks or
-masking: callers leave out padding, BOS and sinks before `update`.
+Owns: moments and histograms of a layer's pre-activations, in memory that does not grow with tokens, the Wasserstein
+distance (WD) computed from them, and the ranges and counting that the sketch of token pairs (`actors.difficulty`)
+shares. Knows nothing of models, hooks or masking: callers leave out padding, BOS and sinks before `update`.
 Invariant: sketches of disjoint shards over the same `Ranges` merge, in any order, into the sketch of the whole: counts
 to the bit, float64 sums to rounding. No value is clipped away; NaN and infinities raise before anything is counted.
 
 Shapes: T tokens, F d_mlp, K histogram bins (K2: and one column on each side for what lies outside), E = K + 1 bin
-edges, P token pairs, D d_model, G grid points in a tail.
+edges, N values of a neuron at once, G grid points in a tail.
 """
 
 import math
@@ -26,8 +26,6 @@ from torch import Tensor
 RANGE_STDS, MARGIN_STDS = 6.0, 2.0
 # Below this std / |mean| the spread is rounding, not signal: one float32 ulp on one token in 4e9 is still above it.
 CONSTANT_RATIO = 2.0**-40
-# |y_i - y_j| is binned evenly in log2, between these octaves of the width of the neuron's range.
-LOWEST_OCTAVE, HIGHEST_OCTAVE = -16, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,7 +106,7 @@ class RangeCalibration:
 
     def update(self, pre_TF: Tensor) -> None:
         """Add tokens, in any float dtype. Raises ValueError on NaN, infinities or another number of neurons."""
-        for y_TF in _float64_chunks(_checked("pre-activations", pre_TF, len(self._min_F))):
+        for y_TF in _float64_chunks(checked("pre-activations", pre_TF, len(self._min_F))):
             self._moments = self._moments.merge(Moments.of(y_TF))
             self._min_F = torch.minimum(self._min_F, y_TF.amin(0))
             self._max_F = torch.maximum(self._max_F, y_TF.amax(0))
@@ -161,7 +159,7 @@ class PreActivationSketch:
         zero_F = torch.zeros_like(self.ranges.width_F)
         self._moments = Moments(0, zero_F, zero_F, zero_F, zero_F)
         self._sums = {
-            "counts_FK2": _no_counts(self.ranges),
+            "counts_FK2": no_counts(self.ranges),
             "num_negative_F": torch.zeros_like(self.ranges.zero_bin_F),
             "negative_excess_F": zero_F.clone(),  # sum of (0 - y)+
             "excess_below_F": zero_F.clone(),  # sum of (low - y)+: nothing cancels, as it might in a sum of y
@@ -176,27 +174,27 @@ class PreActivationSketch:
     def update(self, pre_TF: Tensor) -> None:
         """Add tokens, in any float dtype. Raises ValueError on NaN, infinities or another number of neurons."""
         ranges, sums, low_F, high_F = self.ranges, self._sums, self.ranges.low_F, self.ranges.high_F
-        for y_TF in _float64_chunks(_checked("pre-activations", pre_TF, len(low_F))):
+        for y_TF in _float64_chunks(checked("pre-activations", pre_TF, len(low_F))):
             self._moments = self._moments.merge(Moments.of(y_TF))
             sums["num_negative_F"] += (y_TF < 0).sum(0)
             sums["negative_excess_F"] -= y_TF.clamp(max=0).sum(0)
             sums["excess_below_F"] += (low_F - y_TF).clamp_(min=0).sum(0)
             sums["excess_above_F"] += (y_TF - high_F).clamp_(min=0).sum(0)
             # floor(y / width) < 0 exactly when y < 0: rounding may move a value across another edge, never across zero.
-            _count(sums["counts_FK2"], (y_TF / ranges.width_F).floor_().add_(ranges.zero_bin_F))
+            count(sums["counts_FK2"], (y_TF / ranges.width_F).floor_().add_(ranges.zero_bin_F))
 
     def merge(self, other: "PreActivationSketch") -> None:
         """Add another shard's tokens. Raises ValueError unless both have the same ranges."""
-        self._sums = _merged(self, other)
+        self._sums = merged(self, other)
         self._moments = self._moments.merge(other._moments)
 
     def state(self) -> dict[str, Any]:
         """Plain CPU tensors and integers, copied: what crosses processes."""
-        return _copied({**asdict(self.ranges), **self._moments._asdict(), **self._sums}, "cpu")
+        return copied({**asdict(self.ranges), **self._moments._asdict(), **self._sums}, "cpu")
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> "PreActivationSketch":
-        state = _copied(state, device)
+        state = copied(state, device)
         sketch = cls(Ranges(**{field.name: state[field.name] for field in fields(Ranges)}), device)
         sketch._moments = Moments(*(state[name] for name in Moments._fields))
         sketch._sums = {name: state[name] for name in sketch._sums}
@@ -248,77 +246,6 @@ class PreActivationSketch:
         return torch.where(std_F > 0, whole_F, 0.0), torch.where(std_F > 0, part_F, 0.0)
 
 
-class MappingDifficultySketch:
-    """Sums over token pairs of a layer, for MD (Sawmya et al., ICLR 2025): are near inputs sent to far outputs?"""
-
-    def __init__(self, ranges: Ranges, device: torch.device | str):
-        self.ranges = ranges.to(device)
-        self.num_pairs = 0
-        """Pairs in the sums."""
-        self.num_dropped = 0
-        """Pairs with x_i = x_j, left out."""
-        self.max_input_distance = 0.0
-        self._sums = {"counts_FK2": _no_counts(self.ranges), "ratio_F": torch.zeros_like(self.ranges.width_F)}
-
-    @torch.inference_mode()
-    def update(self, x_TD: Tensor, pre_TF: Tensor, i_P: Tensor, j_P: Tensor) -> None:
-        """Add the pairs (i, j) of the projection's inputs x and outputs. Raises ValueError on NaN and infinities."""
-        ranges, device = self.ranges, self.ranges.width_F.device
-        pre_TF = _checked("pre-activations", pre_TF, len(ranges.width_F))
-        x_TD = _checked("inputs", x_TD, x_TD.shape[-1])
-        bins_per_octave = ranges.num_bins / (HIGHEST_OCTAVE - LOWEST_OCTAVE)
-        num_rows = _chunk_length(max(x_TD.shape[1], pre_TF.shape[1]), device)
-        pairs_2P = torch.stack((i_P, j_P)).to(device)
-        for first in range(0, pairs_2P.shape[1], num_rows):
-            i_P, j_P = pairs_2P[:, first : first + num_rows]
-            dx_P = torch.linalg.vector_norm(x_TD[i_P].double() - x_TD[j_P].double(), dim=1)
-            self.max_input_distance = max(self.max_input_distance, dx_P.max().item())
-            self.num_dropped += (dx_P == 0).sum().item()
-            i_P, j_P, dx_P = i_P[dx_P > 0], j_P[dx_P > 0], dx_P[dx_P > 0]
-            self.num_pairs += len(dx_P)
-            dy_PF = (pre_TF[i_P].double() - pre_TF[j_P].double()).abs_()
-            self._sums["ratio_F"] += (dy_PF / dx_P[:, None]).sum(0)
-            octave_PF = (dy_PF / (ranges.num_bins * ranges.width_F)).log2_() - LOWEST_OCTAVE
-            _count(self._sums["counts_FK2"], octave_PF.mul_(bins_per_octave).floor_())
-
-    def merge(self, other: "MappingDifficultySketch") -> None:
-        """Add another shard's pairs. Raises ValueError unless both have the same ranges."""
-        self._sums = _merged(self, other)
-        self.num_pairs += other.num_pairs
-        self.num_dropped += other.num_dropped
-        self.max_input_distance = max(self.max_input_distance, other.max_input_distance)
-
-    def state(self) -> dict[str, Any]:
-        """Plain CPU tensors and numbers, copied: what crosses processes."""
-        numbers = {name: getattr(self, name) for name in ("num_pairs", "num_dropped", "max_input_distance")}
-        return _copied({**asdict(self.ranges), **numbers, **self._sums}, "cpu")
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> "MappingDifficultySketch":
-        state = _copied(state, device)
-        sketch = cls(Ranges(**{field.name: state[field.name] for field in fields(Ranges)}), device)
-        sketch.num_pairs, sketch.num_dropped = state["num_pairs"], state["num_dropped"]
-        sketch.max_input_distance = state["max_input_distance"]
-        sketch._sums = {name: state[name] for name in sketch._sums}
-        return sketch
-
-    def mapping_difficulty(self) -> Tensor:
-        """MD [F], float64 on the CPU: mean of (|y_i - y_j| / N_y) / (||x_i - x_j|| / N_x) over the pairs.
-
-        N_x is the largest input distance. N_y, the median output distance, is interpolated in its bin: off by a bin at
-        worst, 2^(20 / K) - 1 = 1.4 % at 1,024 bins, but by 0.1 % (rms) with 5,000 pairs and 0.03 % with 50,000.
-        NaN where N_y is 0 or off the binned octaves, and everywhere without pairs.
-        """
-        cdf_FK2 = self._sums["counts_FK2"].cumsum(1).double() / self.num_pairs
-        median_F1 = (cdf_FK2 < 0.5).sum(1, keepdim=True).clamp(1, self.ranges.num_bins)  # its column
-        before_F, upto_F = (cdf_FK2.gather(1, column_F1)[:, 0] for column_F1 in (median_F1 - 1, median_F1))
-        octaves = (HIGHEST_OCTAVE - LOWEST_OCTAVE) / self.ranges.num_bins  # of one bin
-        low_F = self.ranges.num_bins * self.ranges.width_F * 2 ** (LOWEST_OCTAVE + octaves * (median_F1[:, 0] - 1))
-        median_F = low_F * (1 + (2**octaves - 1) * (0.5 - before_F) / (upto_F - before_F))
-        difficulty_F = self._sums["ratio_F"] / self.num_pairs * self.max_input_distance / median_F
-        return torch.where((before_F < 0.5) & (upto_F >= 0.5), difficulty_F, math.nan).cpu()
-
-
 def _normal_excess(z: Tensor) -> Tensor:
     """E[(Z - z)+] = phi(z) - z Phi(-z) for Z ~ N(0, 1): the integral of Phi(-t) dt from z on."""
     return torch.exp(-z * z / 2) / math.sqrt(2 * math.pi) - z * torch.special.ndtr(-z)
@@ -341,7 +268,7 @@ def _tail_area(edge_F: Tensor, share_F: Tensor, excess_F: Tensor) -> Tensor:
     return rest_FG.diff(dim=1).abs().sum(1) + rest_FG[:, -1].abs()
 
 
-def _checked(what: str, values: Tensor, num_columns: int) -> Tensor:
+def checked(what: str, values: Tensor, num_columns: int) -> Tensor:
     values = values.detach()
     if values.ndim != 2 or values.shape[1] != num_columns:
         raise ValueError(f"{what} have shape {tuple(values.shape)}, need [tokens, {num_columns}]")
@@ -351,21 +278,21 @@ def _checked(what: str, values: Tensor, num_columns: int) -> Tensor:
     return values
 
 
-def _chunk_length(num_columns: int, device: torch.device) -> int:
+def chunk_length(num_columns: int, device: torch.device) -> int:
     """Rows of float64 that stay in a core's cache, or fill a GPU."""
     return max(1, 2 ** (16 if device.type == "cpu" else 22) // num_columns)
 
 
 def _float64_chunks(values_TF: Tensor) -> Iterator[Tensor]:
-    for first in range(0, len(values_TF), length := _chunk_length(values_TF.shape[1], values_TF.device)):
+    for first in range(0, len(values_TF), length := chunk_length(values_TF.shape[1], values_TF.device)):
         yield values_TF[first : first + length].double()
 
 
-def _no_counts(ranges: Ranges) -> Tensor:
+def no_counts(ranges: Ranges) -> Tensor:
     return torch.zeros(len(ranges.width_F), ranges.num_bins + 2, dtype=torch.int64, device=ranges.width_F.device)
 
 
-def _count(counts_FK2: Tensor, bins_NF: Tensor) -> None:
+def count(counts_FK2: Tensor, bins_NF: Tensor) -> None:
     """Add one to the bin of every value; bins < 0 and >= K go to the first and last column. Overwrites `bins_NF`."""
     num_neurons, num_columns = counts_FK2.shape
     row_F = torch.arange(num_neurons, device=counts_FK2.device) * num_columns + 1
@@ -373,7 +300,7 @@ def _count(counts_FK2: Tensor, bins_NF: Tensor) -> None:
     counts_FK2.view(-1).scatter_add_(0, flat, flat.new_ones(1).expand_as(flat))
 
 
-def _merged(mine: Any, theirs: Any) -> dict[str, Tensor]:
+def merged(mine: Any, theirs: Any) -> dict[str, Tensor]:
     """Sums of two sketches. Raises ValueError unless their bins are the very same."""
     a, b = mine.ranges, theirs.ranges.to(mine.ranges.width_F.device)
     if a.num_bins != b.num_bins or not torch.equal(a.zero_bin_F, b.zero_bin_F) or not torch.equal(a.width_F, b.width_F):
@@ -381,5 +308,5 @@ def _merged(mine: Any, theirs: Any) -> dict[str, Tensor]:
     return {name: sum_F + theirs._sums[name].to(sum_F.device) for name, sum_F in mine._sums.items()}
 
 
-def _copied(state: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+def copied(state: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
     return {name: value.to(device, copy=True) if isinstance(value, Tensor) else value for name, value in state.items()}

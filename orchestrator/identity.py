@@ -7,7 +7,7 @@ through `str()` by accident. Batch sizes, tensor parallelism, paths and hardware
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 ID_DIGITS = 20
@@ -36,7 +36,7 @@ def difference(new: Mapping[str, Any], old: Mapping[str, Any], at: str = "") -> 
             lines.append(f"{place}: removed {_short(old[key])}")
         elif isinstance(new[key], Mapping) and isinstance(old[key], Mapping):
             lines += difference(new[key], old[key], f"{place}.")
-        elif new[key] != old[key]:
+        elif canonical(new[key]) != canonical(old[key]):  # as the id sees them: 1 is not 1.0, a tuple is a list
             lines.append(f"{place}: {_short(old[key])} -> {_short(new[key])}")
     return lines
 
@@ -48,12 +48,12 @@ def _check(value: Any, place: str) -> None:
         case float():
             if not math.isfinite(value):
                 raise ValueError(f"{place} is {value}; leave an absent bound out instead")
-        case Mapping():
+        case dict():
             for key, item in value.items():
                 if not isinstance(key, str):
                     raise TypeError(f"{place} has the key {key!r}; keys must be text")
                 _check(item, f"{place}.{key}")
-        case Sequence():
+        case list() | tuple():
             for i, item in enumerate(value):
                 _check(item, f"{place}[{i}]")
         case _:

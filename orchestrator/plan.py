@@ -101,8 +101,8 @@ class _Builder:
         referred = {c.like or (c.match and c.match.perplexity_of) for c in spec.conditions.values()}
         for name in sorted(spec.conditions, key=lambda name: name not in referred):
             condition = spec.conditions[name]
-            if model.architecture.is_relu and condition.clamp.is_relu_identity:
-                conditions.append(Condition(name=name, base=name, spec=condition, not_applicable=NOT_APPLICABLE))
+            if reason := _not_applicable(model, spec.conditions, condition):
+                conditions.append(Condition(name=name, base=name, spec=condition, not_applicable=reason))
                 continue
             for seed in condition.seeds if condition.select == "random" else (None,):
                 full_name = name if seed is None else f"{name}/seed={seed}"
@@ -277,11 +277,23 @@ class _Builder:
                 return texts / CHARACTERS_PER_TOKEN
 
 
+def _not_applicable(model: ResolvedModel, conditions: Mapping[str, ConditionSpec], condition: ConditionSpec) -> str:
+    """Why a condition says nothing about this model; empty where it does."""
+    if not model.architecture.is_relu:
+        return ""
+    if condition.clamp.is_relu_identity:
+        return NOT_APPLICABLE
+    reference = condition.like or (condition.match and condition.match.perplexity_of)
+    if reference and conditions[reference].clamp.is_relu_identity:
+        return f"not applicable (ReLU): it refers to {reference}, which is not applicable"
+    return ""
+
+
 def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:
     return RunKey(
         kind=kind,
         model=model.label,
-        name=f"{model.label} · {condition or 'neuron profile'}",
+        name=f"{condition or 'neuron profile'} · {model.label}",
         condition=condition,
         identity=identity,
         params={"model": model.label, "revision": model.revision or "local", "dtype": model.spec.dtype, **params},

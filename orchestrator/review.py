@@ -12,11 +12,11 @@ import pandas as pd
 
 from orchestrator.identity import identify
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
-from orchestrator.record import Committed, Record
+from orchestrator.record import Record
 from orchestrator.resolve import ResolvedModel
 from orchestrator.runner import NEURONS, Outcome
 from orchestrator.scheduler import BROKEN, FINISHED
-from orchestrator.spool import RunKey
+from orchestrator.spool import Committed, RunKey
 from orchestrator.steps import KINDS
 from studies import figures, report
 from studies.benchmarks.choices import ChoiceBenchmark

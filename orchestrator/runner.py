@@ -32,10 +32,12 @@ from actors.messages import (
 )
 from orchestrator.plan import BASELINE, PAIR_BLOCK_WINDOWS, Benchmark, Plan
 from orchestrator.pool import ActorLost, Finished, Opened, Pool
-from orchestrator.record import Committed, Record, RecordError
+from orchestrator.record import Record
 from orchestrator.resolve import ResolvedModel
 from orchestrator.scheduler import TERMINAL, Demand, Evict, Fail, Skip, Start, State, Stop, decide
+from orchestrator.spool import Committed
 from orchestrator.steps import Role, Step
+from orchestrator.store import RecordError
 from studies import selection
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark

@@ -5,20 +5,24 @@ models and data are only names here: `resolve` turns them into facts. Presets fi
 every value of the paper's protocol is such a field.
 """
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from orchestrator.study_yaml import Located
+from orchestrator.study_yaml import Located, shown
 from studies.claims import CLAIM_SETS
 from studies.errors import StudyError, did_you_mean
 
 Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
-Count = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(gt=0, le=10**12, strict=True)]
+Index = Annotated[int, Field(ge=0, le=10**9, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(min_length=1)]
 
 SCORES = (
     "wasserstein_distance",
@@ -63,17 +67,17 @@ class _Strict(BaseModel):
 class ModelSpec(_Strict):
     """One model: a hub name (with revision) or a local folder."""
 
-    name: str | None = None
-    path: str | None = None
-    revision: str | None = None
-    label: str | None = None
+    name: Text | None = None
+    path: Text | None = None
+    revision: Text | None = None
+    label: Text | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     route: Literal["auto", "tree", "flat"] = "auto"
     tensor_parallel: Count = 1
     cpus: Count | None = None
-    gpus: Annotated[float, Field(ge=0)] | None = None
-    trust_remote_code: bool = False
-    engine: dict[str, str | int | float | bool] = {}
+    gpus: Annotated[Number, Field(ge=0)] | None = None
+    trust_remote_code: Flag = False
+    engine: dict[str, str | int | Number | bool] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -100,22 +104,22 @@ class ModelSpec(_Strict):
 class DataSpec(_Strict):
     """Where benchmarks and corpora come from; no root = the hub."""
 
-    root: str | None = None
+    root: Text | None = None
 
 
 class ProfileSpec(_Strict):
     """How neurons are scored."""
 
-    corpus: str = "wikitext2"
+    corpus: Text = "wikitext2"
     split: Literal["train", "validation", "test"] = "train"
     tokens: Count = 131072
     window: Annotated[int, Field(ge=2, strict=True)] = 2048
     stride: Count | None = None
-    scores: tuple[Literal["wasserstein_distance", "mapping_difficulty"], ...] = (
+    scores: Annotated[tuple[Literal["wasserstein_distance", "mapping_difficulty"], ...], Field(min_length=1)] = (
         "wasserstein_distance",
         "mapping_difficulty",
     )
-    skip_first: bool = True
+    skip_first: Flag = True
     bins: Annotated[int, Field(ge=16, le=65536, strict=True)] = 1024
     calibration_windows: Count = 4
     pairs: Count = 256
@@ -143,11 +147,14 @@ class ClampSpec(_Strict):
     @classmethod
     def _from_word(cls, value: Any) -> Any:
         words = {"negative": {"floor": 0.0}, "positive": {"ceiling": 0.0}, "zero": {"floor": 0.0, "ceiling": 0.0}}
-        if isinstance(value, str):
-            if value not in words:
-                raise ValueError(f"{value!r} is no clamp{did_you_mean(value, words)}, or {{floor: x, ceiling: y}}")
-            return words[value]
-        return value
+        if isinstance(value, dict | ClampSpec):
+            return value
+        if not isinstance(value, str) or value not in words:
+            allowed = [*words, "{floor: number, ceiling: number}"]
+            raise ValueError(
+                f"{shown(value)} is no clamp{did_you_mean(value if isinstance(value, str) else '', allowed)}"
+            )
+        return words[value]
 
     @model_validator(mode="after")
     def _bounded(self) -> "ClampSpec":
@@ -186,11 +193,13 @@ class ConditionSpec(_Strict):
     score: Score = "wasserstein_distance"
     fraction: Fraction | None = None
     like: str | None = None
-    seeds: tuple[Seed, ...] = (0, 1, 2)
-    disjoint: bool | None = None
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    disjoint: Flag | None = None
     match: MatchSpec | None = None
-    layers: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
-    neurons: str | dict[int, tuple[int, ...]] | None = None
+    layers: Annotated[tuple[Index, ...], Field(min_length=1)] | None = None
+    neurons: (
+        Text | Annotated[dict[Index, Annotated[tuple[Index, ...], Field(min_length=1)]], Field(min_length=1)] | None
+    ) = None
 
     @model_validator(mode="after")
     def _complete(self) -> "ConditionSpec":
@@ -215,18 +224,25 @@ class ConditionSpec(_Strict):
             "match": self.select == "bottom",
             "neurons": self.select == "explicit",
             "score": self.select in ("top", "bottom"),
+            "fraction": self.select != "explicit",
+            "layers": self.select != "explicit",
         }
         for field, allowed in foreign.items():
             if field in self.model_fields_set and not allowed:
                 raise ValueError(f"select: {self.select} has no {field}")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds must be a list of different whole numbers")
+        if self.layers is not None and (self.like or self.match):
+            raise ValueError("its layers are those of the condition it refers to; leave layers out")
+        if self.disjoint is not None and self.like is None:
+            raise ValueError("disjoint needs like: the condition to keep clear of")
+        for field, values in (("seeds", self.seeds), ("layers", self.layers or ())):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} must differ from each other; found {list(values)}")
         return self
 
 
 class PerplexitySpec(_Strict):
     kind: Literal["perplexity"]
-    corpus: str = "wikitext2"
+    corpus: Text = "wikitext2"
     split: Literal["train", "validation", "test"] = "validation"
     tokens: Count | None = None
     window: Annotated[int, Field(ge=2, strict=True)] = 2048
@@ -253,12 +269,12 @@ class EmbeddedKnowledgeSpec(_Strict):
 
 class UserPairsSpec(_Strict):
     kind: Literal["pairs"]
-    path: str
+    path: Text
 
 
 class UserChoicesSpec(_Strict):
     kind: Literal["choices"]
-    path: str
+    path: Text
 
 
 EVALUATIONS = {
@@ -275,46 +291,49 @@ EvaluationSpec = (
 )
 
 
+def _evaluation(entry: Any) -> Any:
+    """`blimp`, `blimp: {per_paradigm: 50}` and `pairs: my.jsonl` become {kind: ..., ...}."""
+    if isinstance(entry, str):
+        entry = {entry: None}
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise ValueError(
+            "write one evaluation a line, as a word, or a word and its {options}; "
+            f"found {shown(entry)}; words: {', '.join(EVALUATIONS)}"
+        )
+    ((kind, options),) = entry.items()
+    if kind not in EVALUATIONS:
+        raise ValueError(f"{shown(kind)} is no evaluation{did_you_mean(str(kind), EVALUATIONS)}")
+    if isinstance(options, str) and "path" in EVALUATIONS[kind].model_fields:
+        options = {"path": options}
+    if options is not None and not isinstance(options, dict):
+        raise ValueError(f"the options of {kind} must be a mapping; found {shown(options)}")
+    if "kind" in (options or {}):
+        raise ValueError(f"{kind} has no option 'kind'")
+    return {"kind": kind, **(options or {})}
+
+
+Evaluation = Annotated[EvaluationSpec, Field(discriminator="kind"), BeforeValidator(_evaluation)]
+
+
 class StudySpec(_Strict):
     """One study file."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     preset: Literal["strict", "paper"] = "strict"
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
-    model_root: str | None = None
+    model_root: Text | None = None
     data: DataSpec = DataSpec()
     profile: ProfileSpec = ProfileSpec()
     conditions: Annotated[dict[str, ConditionSpec], Field(min_length=1)]
-    evaluate: Annotated[tuple[Annotated[EvaluationSpec, Field(discriminator="kind")], ...], Field(min_length=1)]
+    evaluate: Annotated[tuple[Evaluation, ...], Field(min_length=1)]
     claims: str | None = None
-    noise_floor: bool = True
-    tracking_uri: str | None = None
-
-    @field_validator("evaluate", mode="before")
-    @classmethod
-    def _evaluation_words(cls, value: Any) -> Any:
-        """`blimp`, `blimp: {per_paradigm: 50}` and `pairs: my.jsonl` become {kind: ..., ...}."""
-        return [_evaluation(entry) for entry in value] if isinstance(value, list) else value
+    noise_floor: Flag = True
+    tracking_uri: Text | None = None
 
     @property
     def scoring(self) -> dict[str, Any]:
         """How ties and random controls are treated (by preset)."""
         return PRESETS[self.preset]["scoring"]
-
-
-def _evaluation(entry: Any) -> Any:
-    if isinstance(entry, str):
-        entry = {entry: {}}
-    if not isinstance(entry, dict) or len(entry) != 1:
-        return entry
-    ((kind, options),) = entry.items()
-    if kind not in EVALUATIONS:
-        raise ValueError(f"{kind!r} is no evaluation{did_you_mean(str(kind), EVALUATIONS)}")
-    if isinstance(options, str):
-        options = {"path": options}
-    if not isinstance(options, dict | None):
-        return {"kind": kind, "options": options}
-    return {"kind": kind, **(options or {})}
 
 
 def load_spec(path: Path) -> tuple[StudySpec, Located]:
@@ -349,30 +368,73 @@ def _with_preset(located: Located) -> dict:
     return data
 
 
+_EXPECTED = {
+    "string_type": "text",
+    "string_too_short": "text",
+    "too_short": "a non-empty mapping",
+    "int": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "invalid_key": "text",
+}
+"""Pydantic's error types (or their first word) in a reader's words: "must be ..."."""
+
+
 def _first_error(error: ValidationError, located: Located) -> StudyError:
-    first = min(error.errors(), key=lambda found: (located.line(_file_path(found, located)), found["type"]))
-    path = _file_path(first, located)
+    """The first problem in the file; one inside a list or mapping goes before what it does to the whole."""
+    errors = [(_file_path(found, located), found) for found in error.errors()]
+    inner = [(path, found) for path, found in errors if not any(path == p[: len(path)] != p for p, _ in errors)]
+    path, first = min(inner, key=lambda one: (located.line(one[0]), one[1]["type"]))
+    return located.error(path, _problem(first, [found for other, found in inner if other == path]))
+
+
+def _problem(first: dict, here: list[dict]) -> str:
+    """One problem in words; `here`: all that was found at its place (one an alternative of a union)."""
     found = first.get("input")
-    shown = "" if isinstance(found, dict | list | tuple) else f"; found {found!r}"
-    message = first["msg"].removeprefix("Value error, ")
     match first["type"]:
         case "extra_forbidden":
-            message, shown = f"unknown key{did_you_mean(str(path[-1]), _allowed(first['loc']))}", ""
+            return f"unknown key{did_you_mean(str(first['loc'][-1]), _allowed(first['loc']))}"
         case "missing":
-            message, shown = f"the key {first['loc'][-1]!r} is missing", ""
+            return f"the key {first['loc'][-1]!r} is missing"
         case "literal_error":
             allowed = re.findall(r"'([^']+)'", first["ctx"]["expected"])
-            message, shown = f"{found!r} is not allowed{did_you_mean(str(found), allowed)}", ""
+            return f"{shown(found)} is not allowed{did_you_mean(found if isinstance(found, str) else '', allowed)}"
         case "value_error":
-            shown = ""
-        case "union_tag_invalid" | "union_tag_not_found":
-            message, shown = (
-                f"write one evaluation a line, as a word or word: {{options}}; words: {', '.join(EVALUATIONS)}",
-                "",
-            )
+            return first["msg"].removeprefix("Value error, ")
         case "string_pattern_mismatch":
-            message = "use letters, digits, dots, dashes and underscores, at most 100"
-    return located.error(path, message + shown)
+            return f"use letters, digits, dots, dashes and underscores, at most 100; found {shown(found)}"
+        case "too_short" | "string_too_short":
+            return "must not be empty"
+    words = []
+    for one in here:
+        kind = one["type"]
+        word = _EXPECTED.get(kind) or _EXPECTED.get(kind.split("_")[0])
+        bounds = {
+            name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in one.get("ctx", {}).items()
+        }
+        words.append(word.format(**bounds) if word else one["msg"])
+    return f"must be {' or '.join(dict.fromkeys(words))}; found {shown(found)}{_hint(words, found)}"
+
+
+def _hint(words: list[str], found: Any) -> str:
+    """What to do about text where a number was meant, and the other way round."""
+    if words == ["text"] and isinstance(found, int | float):
+        return "; put it in quotes"
+    if words[0] in ("a number", "a whole number") and isinstance(found, str):
+        with contextlib.suppress(ValueError):
+            float(found)
+            return "; it is text here: a number has no quotes, and a point before its e (1.0e-3)"
+    return ""
 
 
 def _file_path(found: dict, located: Located) -> tuple[str | int, ...]:
@@ -417,29 +479,52 @@ def _allowed(location: tuple) -> list[str]:
     return []
 
 
+_NAME = re.compile(r"\w[\w. -]{0,99}")
+_LABEL = re.compile(r"\w[\w.@/ -]{0,99}")
+_TAKEN_NAMES = {*EVALUATIONS, "matching", "noise_floor", "progress"}
+"""First words of metrics that are not a user's."""
+
+
 def _check_references(spec: StudySpec, located: Located) -> None:
     """What one field says about another."""
     for name, condition in spec.conditions.items():
         path = ("conditions", name)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,49}", name) or name == "baseline":
             raise located.error(path, "a condition's name is a word of letters, digits, - and _, and not 'baseline'")
-        others = [other for other in spec.conditions if other != name]
+        usable = [other for other, one in spec.conditions.items() if one.select != "random" and not one.match]
+        usable = [other for other in usable if other != name]
         for field, other in (("like", condition.like), ("match", condition.match and condition.match.perplexity_of)):
             where = (*path, "match", "perplexity_of") if field == "match" else (*path, field)
-            if other is not None and other not in others:
-                raise located.error(where, f"there is no condition {other!r}{did_you_mean(other, others)}")
-            if other is not None and (spec.conditions[other].select == "random" or spec.conditions[other].match):
-                raise located.error(where, f"{other!r} must select top, bottom (by fraction) or explicit neurons")
+            if other is None or other in usable:
+                continue
+            if other == name:
+                raise located.error(where, "a condition cannot refer to itself")
+            if other not in spec.conditions:
+                raise located.error(where, f"there is no condition {shown(other)}{did_you_mean(other, usable)}")
+            kind = "matched" if spec.conditions[other].match else "random"
+            raise located.error(where, f"{other!r} is a {kind} control itself{did_you_mean('', usable)}")
         if condition.match and not any(isinstance(entry, PerplexitySpec) for entry in spec.evaluate):
             raise located.error((*path, "match"), "a matched control needs 'perplexity' under evaluate")
         if condition.score == "mapping_difficulty" and "mapping_difficulty" not in spec.profile.scores:
             raise located.error((*path, "score"), "add mapping_difficulty to profile: scores")
     names = [benchmark_name(entry) for entry in spec.evaluate]
     for i, name in enumerate(names):
+        if hasattr(spec.evaluate[i], "path") and (name in _TAKEN_NAMES or not _NAME.fullmatch(name)):
+            raise located.error(
+                ("evaluate", i),
+                f"the file's name without its ending names the metrics; {shown(name)} cannot: use letters, digits, "
+                "spaces, dots, dashes and underscores, and no evaluation's name",
+            )
         if name in names[:i]:
             raise located.error(("evaluate", i), f"the evaluation {name!r} stands twice")
     labels = [model.display for model in spec.models]
     for i, label in enumerate(labels):
+        if not _LABEL.fullmatch(label):
+            raise located.error(
+                ("models", i),
+                f"cannot be shown as {shown(label)}; give it a label of letters, digits, spaces, dots, dashes and "
+                "underscores, at most 100",
+            )
         if label in labels[:i]:
             raise located.error(("models", i), f"two models are shown as {label!r}; give one of them a label")
     if spec.claims is not None and spec.claims not in CLAIM_SETS:

@@ -24,10 +24,11 @@ import psutil
 
 from orchestrator.identity import difference
 from orchestrator.plan import Plan, build_plan, demands, flops, memory_need
-from orchestrator.record import Committed, Record
+from orchestrator.record import Record
 from orchestrator.resolve import resolve
 from orchestrator.scheduler import BROKEN, Demand, State
 from orchestrator.spec import StudySpec, load_spec
+from orchestrator.spool import Committed
 from orchestrator.steps import Step
 from studies.errors import StudyError
 
@@ -160,6 +161,7 @@ class Study:
             definition=self.path.read_text(encoding="utf-8"),
             resolved=self.plan.study.facts(),
             environment=environment(),
+            metrics=[benchmark.headline for benchmark in self.plan.study.benchmarks],
         )
         status = "FAILED"
         try:
@@ -204,7 +206,7 @@ class Study:
             address=address,
             include_dashboard=False if address is None else None,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
             **({"object_store_memory": 256 * 2**20} if address is None else {}),
         )
         try:

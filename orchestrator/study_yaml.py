@@ -1,16 +1,21 @@
 """YAML text -> plain data that remembers on which line every value stands.
 
-Owns safe loading (no tags, no duplicate keys) and the map from a path such as ("conditions", "random", "seeds") to its
-line, so that every error can name the place.
+Owns safe loading (no tags, no duplicate keys, no expansion bombs) and the map from a path such as
+("conditions", "random", "seeds") to its line, so that every error can name the place.
 """
 
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from studies.errors import StudyError
 
 Path = tuple[str | int, ...]
+
+MAX_NODES = 100_000
+"""Values in one file, aliases expanded; a few lines of nested aliases would otherwise fill the memory."""
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 
 class Located:
@@ -19,20 +24,25 @@ class Located:
     def __init__(self, text: str, name: str):
         self.name = name
         self._lines: dict[Path, int] = {}
+        self._num_nodes = 0
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.data = None if node is None else self._plain(node, (), set())
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
+            position = getattr(error, "position", None)
             line = f":{mark.line + 1}" if mark else ""
+            line = f":{text.count(chr(10), 0, position) + 1}" if position is not None else line
             problem = getattr(error, "problem", None) or str(error).split("\n")[0]
             raise StudyError(f"{name}{line}: not valid YAML: {problem}") from None
         except ValueError as error:
             raise StudyError(f"{name}: not valid YAML: {error}") from None
-        if node is None:
+        except RecursionError:
+            raise StudyError(f"{name}: not a study file: brackets are nested too deeply") from None
+        if self.data is None:
             raise StudyError(f"{name}: the file is empty; a study needs at least study, models, conditions, evaluate")
-        self.data = self._plain(node, (), set())
         if not isinstance(self.data, dict):
-            raise StudyError(f"{name}:1: a study file is a mapping of keys to values, found {type(self.data).__name__}")
+            raise StudyError(f"{name}:1: a study file is a mapping of keys to values; found {shown(self.data)}")
 
     def line(self, path: Path) -> int:
         """The line of the node at `path`, or of its nearest parent that is in the file."""
@@ -47,31 +57,55 @@ class Located:
 
     def _plain(self, node: yaml.Node, path: Path, above: set[int]) -> Any:
         self._lines[path] = node.start_mark.line + 1
+        self._num_nodes += 1
+        if self._num_nodes > MAX_NODES:
+            raise self._refused(node, f"more than {MAX_NODES} values; put neurons into a .parquet or .csv file")
         if id(node) in above:
-            raise StudyError(f"{self.name}:{node.start_mark.line + 1}: an alias that contains itself")
+            raise self._refused(node, "an alias that contains itself")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if node.tag not in _TAGS:
+            raise self._refused(node, f"the tag {shown(node.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed")
         above = above | {id(node)}
-        if isinstance(node, yaml.MappingNode):
-            plain = {}
-            for key_node, value_node in node.value:
-                key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
-                if not isinstance(key, str | int) or isinstance(key, bool):
-                    raise StudyError(f"{self.name}:{key_node.start_mark.line + 1}: a key must be a plain word")
-                if key in plain:
-                    raise StudyError(f"{self.name}:{key_node.start_mark.line + 1}: the key {key!r} stands twice")
-                plain[key] = self._plain(value_node, (*path, key), above)
-                self._lines[(*path, key)] = key_node.start_mark.line + 1
-            return plain
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(child, (*path, i), above) for i, child in enumerate(node.value)]
-        return self._scalar(node)
+        plain = {}
+        for key_node, value_node in node.value:
+            key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            if isinstance(key, bool):
+                key = key_node.value  # YAML reads on, off, yes and no as truth values; as keys they are words
+            if not isinstance(key, str | int) or not str(key).isprintable():
+                raise self._refused(key_node, "a key must be a plain word")
+            if key in plain:
+                raise self._refused(key_node, f"the key {key!r} stands twice")
+            plain[key] = self._plain(value_node, (*path, key), above)
+            self._lines[(*path, key)] = key_node.start_mark.line + 1
+        return plain
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
-        constructor = yaml.SafeLoader("")
         try:
-            return constructor.construct_object(node)
-        except (yaml.YAMLError, ValueError, OverflowError):
-            raise StudyError(
-                f"{self.name}:{node.start_mark.line + 1}: {node.value!r} cannot be read; quote it if it is text"
-            ) from None
-        finally:
-            constructor.dispose()
+            if node.tag not in _TAGS:  # a date, a merge key, or a tag of the user's
+                raise ValueError(node.tag)
+            value = SafeConstructor().construct_object(node)
+            str(value).encode()  # a whole number of thousands of digits or half a surrogate pair cannot be shown
+        except (yaml.YAMLError, ValueError, OverflowError, LookupError):
+            raise self._refused(node, f"{shown(node.value)} cannot be read; quote it if it is text") from None
+        return value
+
+    def _refused(self, node: yaml.Node, problem: str) -> StudyError:
+        return StudyError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, on one line, in YAML's words."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:45]}...{text[-10:]}"

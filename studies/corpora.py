@@ -6,6 +6,7 @@ line with its newline, white-space-only lines as the empty string.
 """
 
 import hashlib
+import io
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -41,21 +42,27 @@ def load_corpus(name: str, *, split: str, joiner: str, root: Path | None = None)
     if name == "embedded":
         part = "validation" if split == "test" else split
         path = resources.files("studies") / "embedded" / "corpus" / f"{part}.txt"
-        return Corpus(
-            label=f"embedded {part}", text=joiner.join(hub_rows(path.read_text())), source="halfwave embedded"
-        )
+        text = joiner.join(hub_rows(path.read_text(encoding="utf-8")))
+        return Corpus(label=f"embedded {part}", text=text, source="halfwave embedded")
     if name == "wikitext2":
         rows, source = _wikitext_rows(split, root)
         return Corpus(label=f"wikitext2 {split}", text=joiner.join(rows), source=source)
     path = Path(name)
     if not path.is_file():
         raise StudyError(f"there is no text file {name!r}; corpora by name: {', '.join(CORPORA)}")
-    return Corpus(label=path.stem, text=joiner.join(hub_rows(path.read_text())), source=path.name)
+    return Corpus(label=path.stem, text=joiner.join(hub_rows(_read(path))), source=path.name)
 
 
 def hub_rows(text: str) -> list[str]:
-    """Lines as the hub's WikiText stores them."""
-    return [line if line.strip() else "" for line in text.splitlines(keepends=True)]
+    """Lines as the hub's WikiText stores them; only a newline ends a line, not every separator that Unicode has."""
+    return [line if line.strip() else "" for line in io.StringIO(text)]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
 
 
 def _wikitext_rows(split: str, root: Path | None) -> tuple[list[str], str]:
@@ -67,5 +74,5 @@ def _wikitext_rows(split: str, root: Path | None) -> tuple[list[str], str]:
     names = {"train": ("train.txt", "train_raw_head.txt")}.get(split, (f"{split}.txt",))
     for name in names:
         if (folder / name).is_file():
-            return hub_rows((folder / name).read_text()), f"local wikitext2/{name}"
+            return hub_rows(_read(folder / name)), f"local wikitext2/{name}"
     raise StudyError(f"{folder} holds none of {', '.join(names)}")

@@ -10,8 +10,22 @@ def load_rows(path: str, name: str | None = None, *, split: str) -> list[dict]:
     try:
         return list(datasets.load_dataset(path, name, split=split))
     except Exception as error:  # `datasets` raises a dozen unrelated types for "not reachable"
-        first_line = str(error).strip().split("\n")[0]
-        raise StudyError(
-            f"data set {path} ({name or 'default'}, {split}) cannot be loaded from the hub: {first_line}; "
-            "give a local copy with --data-root or data: {root: ...}"
-        ) from error
+        raise _unreachable(f"{path} ({name or 'default'}, {split})", error) from error
+
+
+def config_names(path: str) -> list[str]:
+    """The configurations of a data set. Raises StudyError when the hub or the data set cannot be reached."""
+    import datasets
+
+    try:
+        return datasets.get_dataset_config_names(path)
+    except Exception as error:  # as above
+        raise _unreachable(path, error) from error
+
+
+def _unreachable(what: str, error: Exception) -> StudyError:
+    first_line = str(error).strip().split("\n")[0]
+    return StudyError(
+        f"data set {what} cannot be loaded from the hub: {first_line}; "
+        "give a local copy with --data-root or data: {root: ...}"
+    )

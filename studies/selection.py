@@ -6,6 +6,7 @@ to the lower index, random sets are seeded and disjoint from the treated set unl
 
 import hashlib
 import json
+import numbers
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -36,10 +37,14 @@ class NeuronSet:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "NeuronSet":
-        """From a data frame with columns `layer` and `neuron`. Raises StudyError when a column is missing."""
+        """From a data frame with columns `layer` and `neuron`, whole numbers. Raises StudyError for anything else."""
         missing = {"layer", "neuron"} - set(frame.columns)
         if missing:
             raise StudyError(f"a neuron set needs the columns layer and neuron; {sorted(missing)[0]!r} is missing")
+        for column in ("layer", "neuron"):
+            for value in frame[column]:
+                if not isinstance(value, numbers.Real) or value != value or value != int(value):
+                    raise StudyError(f"the column {column} must hold whole numbers; found {value!r}")
         return cls.of({layer: group["neuron"].tolist() for layer, group in frame.groupby("layer")})
 
     def to_frame(self) -> pd.DataFrame:
@@ -117,24 +122,28 @@ def random_like(
 
 def counts_of(fraction: float, neurons: pd.DataFrame, layers: Collection[int] | None = None) -> dict[int, int]:
     """{layer: round(fraction x width)}. Raises StudyError where that is 0."""
+    _check_layers(neurons, layers or ())
     widths = neurons.groupby("layer").size()
     return {layer: _count(fraction, width, layer) for layer, width in widths.items() if not layers or layer in layers}
 
 
 def explicit(neuron_set: NeuronSet, neurons: pd.DataFrame) -> NeuronSet:
-    """The set itself, checked against the model's table. Raises StudyError for a neuron that is not there."""
+    """The set itself, checked against the model's table. Raises StudyError for a neuron that is not there, or none."""
     widths = neurons.groupby("layer").size()
+    _check_layers(neurons, neuron_set.indices)
     for layer, indices in neuron_set.indices.items():
-        if layer not in widths.index:
-            raise StudyError(f"there is no layer {layer}; layers are 0 to {widths.index.max()}")
-        if indices[-1] >= widths[layer] or indices[0] < 0:
-            raise StudyError(f"layer {layer} has neurons 0 to {widths[layer] - 1}, not {indices[-1]}")
+        outside = [index for index in indices if not 0 <= index < widths[layer]]
+        if outside:
+            raise StudyError(f"layer {layer} has neurons 0 to {widths[layer] - 1}, not {outside[0]}")
+    if not neuron_set.count:
+        raise StudyError("the neuron set is empty")
     return neuron_set
 
 
 def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None):
     if score not in neurons.columns:
         raise StudyError(f"the neuron table has no column {score!r}{did_you_mean(score, neurons.columns)}")
+    _check_layers(neurons, layers or ())
     for layer, group in neurons.sort_values(["layer", "neuron"]).groupby("layer"):
         if layers is None or layer in layers:
             values = group[score].to_numpy(dtype=np.float64)
@@ -142,6 +151,14 @@ def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None):
                 broken = int((~np.isfinite(values)).sum())
                 raise StudyError(f"{broken} neurons of layer {layer} have no finite {score}; choose another score")
             yield int(layer), values
+
+
+def _check_layers(neurons: pd.DataFrame, layers: Iterable[int]) -> None:
+    """A layer that is not there would be an intervention that is silently absent."""
+    last = int(neurons["layer"].max())
+    for layer in layers:
+        if not 0 <= layer <= last:
+            raise StudyError(f"there is no layer {layer}; layers are 0 to {last}")
 
 
 def _ranked(neurons: pd.DataFrame, score: str, layers: Collection[int] | None, sign: int):

@@ -45,6 +45,11 @@ class ChoiceBenchmark:
         return tuple(f" {choice}" for item in self.items for choice in item.choices)
 
     @property
+    def headline(self) -> str:
+        """The metric that stands for the whole."""
+        return f"{self.name}/accuracy"
+
+    @property
     def digest(self) -> str:
         """sha256 of the items."""
         return hashlib.sha256(json.dumps(self.items).encode()).hexdigest()
@@ -85,7 +90,7 @@ def user_choices(path: Path) -> ChoiceBenchmark:
 
 def _items(path: Path) -> tuple[Item, ...]:
     items = []
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for number, row in read_jsonl(path):
         context, choices, gold = row.get("context"), row.get("choices"), row.get("gold")
         if not isinstance(context, str) or not context.strip():
             raise StudyError(f"{path}:{number}: 'context' must be a non-empty text; found {context!r}")
@@ -97,7 +102,7 @@ def _items(path: Path) -> tuple[Item, ...]:
             raise StudyError(f"{path}:{number}: 'choices' must be a list of at least 2 non-empty texts")
         if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
             raise StudyError(f"{path}:{number}: 'gold' must be an index from 0 to {len(choices) - 1}; found {gold!r}")
-        items.append(Item(str(row.get("id", number - 1)), context, tuple(choices), gold))
+        items.append(Item(str(row.get("id", len(items))), context, tuple(choices), gold))
     if not items:
         raise StudyError(f"{path} holds no items")
     if len({item.id for item in items}) != len(items):

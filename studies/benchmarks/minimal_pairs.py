@@ -7,6 +7,7 @@ wrong (`paper`); sums for BLiMP, means per token for TSE, as the paper does. Kno
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import pandas as pd
 from studies.errors import StudyError
 
 HUB_BLIMP = "nyu-mll/blimp"
+_METRIC = re.compile(r"\w[\w.: -]{0,99}")
 
 
 class Pair(NamedTuple):
@@ -48,6 +50,11 @@ class PairBenchmark:
     def texts(self) -> tuple[str, ...]:
         """good, bad, good, bad, ..."""
         return tuple(text for pair in self.pairs for text in (pair.good, pair.bad))
+
+    @property
+    def headline(self) -> str:
+        """The metric that stands for the whole."""
+        return f"{self.name}/accuracy"
 
     @property
     def digest(self) -> str:
@@ -90,26 +97,22 @@ class PairBenchmark:
 def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairBenchmark:
     """BLiMP: 67 paradigms, from the hub or `<root>/blimp/*.jsonl`; the first `per_paradigm` pairs of each."""
     if root is None:
-        import datasets
-
-        from studies.hub import load_rows
+        from studies.hub import config_names, load_rows
 
         paradigms = {
-            name: load_rows(HUB_BLIMP, name, split="train") for name in datasets.get_dataset_config_names(HUB_BLIMP)
+            name: list(enumerate(load_rows(HUB_BLIMP, name, split="train"), start=1))
+            for name in config_names(HUB_BLIMP)
         }
     else:
-        paradigms = {path.stem: read_jsonl(path, limit=per_paradigm) for path in _files(root / "blimp", "*.jsonl")}
-    pairs = tuple(
-        Pair(
-            row["UID"],
-            row["linguistics_term"],
-            str(row.get("pairID", row.get("pair_id", i))),
-            row["sentence_good"],
-            row["sentence_bad"],
-        )
-        for rows in paradigms.values()
-        for i, row in enumerate(rows[:per_paradigm])
-    )
+        paradigms = {path: read_jsonl(path, limit=per_paradigm) for path in _files(root / "blimp", "*.jsonl")}
+    pairs = []
+    for source, rows in paradigms.items():
+        for i, (number, row) in enumerate(rows[:per_paradigm]):
+            uid, phenomenon, good, bad = _texts(
+                f"{source}:{number}", row, "UID", "linguistics_term", "sentence_good", "sentence_bad"
+            )
+            pairs.append(Pair(uid, phenomenon, str(row.get("pairID", row.get("pair_id", i))), good, bad))
+    pairs = _some(pairs, root / "blimp" if root else HUB_BLIMP)
     return PairBenchmark(name="blimp", label="BLiMP", pairs=pairs, half_ties=half_ties)
 
 
@@ -133,6 +136,7 @@ def tse(root: Path | None, per_case: int | None, half_ties: bool) -> PairBenchma
         for (template, case), members in cases.items()
         for i, (good, bad) in enumerate(members[:per_case])
     )
+    pairs = _some(pairs, root / "tse")
     return PairBenchmark(name="tse", label="TSE", pairs=pairs, per_token=True, half_ties=half_ties)
 
 
@@ -145,7 +149,7 @@ def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchma
         by_uid.setdefault(pair.uid, []).append(pair)
     pairs = []
     for uid, members in by_uid.items():
-        # Blocks of 4 neighbours are one frame in all its number combinations: take whole blocks, evenly spaced.
+        # A frame in all its number combinations is 2 or 4 neighbours, so 4 are whole frames: evenly spaced blocks of 4.
         blocks = [members[i : i + 4] for i in range(0, len(members), 4)]
         wanted = len(blocks) if per_construction is None else max(1, per_construction // 4)
         chosen = [blocks[i * len(blocks) // wanted] for i in range(min(wanted, len(blocks)))]
@@ -157,19 +161,21 @@ def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchma
 def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
     """A user's jsonl: sentence_good, sentence_bad, optional uid and phenomenon. Raises StudyError naming the line."""
     pairs = []
-    for i, row in enumerate(read_jsonl(path)):
-        for key in ("sentence_good", "sentence_bad"):
-            if not isinstance(row.get(key), str) or not row[key].strip():
-                raise StudyError(f"{path}:{i + 1}: every line needs a non-empty text {key!r}; found {row.get(key)!r}")
+    for i, (number, row) in enumerate(read_jsonl(path)):
+        good, bad = _texts(f"{path}:{number}", row, "sentence_good", "sentence_bad")
         uid = str(row.get("uid", path.stem))
-        pairs.append(Pair(uid, str(row.get("phenomenon", uid)), str(i), row["sentence_good"], row["sentence_bad"]))
-    if not pairs:
-        raise StudyError(f"{path} holds no pairs")
-    return PairBenchmark(name=path.stem, label=path.stem, pairs=tuple(pairs), half_ties=half_ties)
+        phenomenon = str(row.get("phenomenon", uid))
+        if not _METRIC.fullmatch(phenomenon) or phenomenon == "accuracy":
+            raise StudyError(
+                f"{path}:{number}: the phenomenon (or uid) {phenomenon!r} names a metric: use letters, digits, spaces, "
+                "'_', '-', '.' and ':', at most 100, and not 'accuracy'"
+            )
+        pairs.append(Pair(uid, phenomenon, str(i), good, bad))
+    return PairBenchmark(name=path.stem, label=path.stem, pairs=_some(pairs, path), half_ties=half_ties)
 
 
-def read_jsonl(path: Path, limit: int | None = None) -> list[dict]:
-    """The objects of a jsonl file. Raises StudyError naming file and line."""
+def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, dict]]:
+    """(line number, object) of every line of a jsonl file. Raises StudyError naming file and line."""
     rows = []
     try:
         with path.open(encoding="utf-8") as lines:
@@ -180,11 +186,11 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[dict]:
                     continue
                 try:
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise StudyError(f"{path}:{number}: not JSON ({error.msg})") from None
+                except (ValueError, RecursionError) as error:
+                    raise StudyError(f"{path}:{number}: not JSON ({getattr(error, 'msg', error)})") from None
                 if not isinstance(row, dict):
                     raise StudyError(f"{path}:{number}: every line must be a JSON object, found {type(row).__name__}")
-                rows.append(row)
+                rows.append((number, row))
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from None
     return rows
@@ -193,13 +199,22 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[dict]:
 def _tse_rows(path: Path) -> Iterable[tuple[str, str, str]]:
     """(case, good, bad) rows of one template file; of three-member NPI tuples the first and the last count."""
     if path.suffix == ".jsonl":
-        for row in read_jsonl(path):
-            yield row["case"], row["sentence_good"], row["sentence_bad"]
+        for number, row in read_jsonl(path):
+            yield _texts(f"{path}:{number}", row, "case", "sentence_good", "sentence_bad")
         return
-    with path.open("rb") as stream:
-        cases = _BuiltinsUnpickler(stream).load()
+    try:
+        with path.open("rb") as stream:
+            cases = _BuiltinsUnpickler(stream).load()
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
+    except Exception as error:  # a broken pickle can raise anything
+        raise StudyError(f"{path} cannot be read as a pickle: {type(error).__name__}") from None
+    if not isinstance(cases, dict) or not all(isinstance(members, list | tuple) for members in cases.values()):
+        raise StudyError(f"{path} must hold {{case: [(good, bad), ...]}}")
     for case, members in cases.items():
         for member in members:
+            if not isinstance(member, list | tuple) or len(member) not in (2, 3):
+                raise StudyError(f"{path}: case {case!r} must hold tuples of 2 or 3 sentences")
             good, bad = (" ".join(str(member[i]).split()) for i in (0, -1))
             yield str(case), good, bad
 
@@ -211,6 +226,20 @@ class _BuiltinsUnpickler(pickle.Unpickler):
         raise StudyError(
             f"the pickle asks for {module}.{name}; only builtin containers, strings and numbers are loaded"
         )
+
+
+def _texts(where: str, row: dict, *keys: str) -> list[str]:
+    """The texts under these keys. Raises StudyError where one is missing, empty or no text."""
+    for key in keys:
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise StudyError(f"{where}: every line needs a non-empty text {key!r}; found {row.get(key)!r}")
+    return [row[key] for key in keys]
+
+
+def _some(pairs: Iterable[Pair], source: object) -> tuple[Pair, ...]:
+    if not (pairs := tuple(pairs)):
+        raise StudyError(f"{source} holds no pairs")
+    return pairs
 
 
 def _tse_phenomenon(template: str) -> str:

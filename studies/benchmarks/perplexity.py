@@ -25,6 +25,11 @@ class PerplexityBenchmark:
         return f"perplexity ({self.corpus.label})"
 
     @property
+    def headline(self) -> str:
+        """The metric that stands for the whole."""
+        return "perplexity"
+
+    @property
     def digest(self) -> str:
         """Digest of the text; window and tokens are parameters of the step."""
         return self.corpus.digest

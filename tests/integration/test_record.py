@@ -27,8 +27,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from orchestrator import record as record_module
-from orchestrator.record import Record, RecordError, RunKey, load_study
-from orchestrator.spool import Spool
+from orchestrator import store as store_module
+from orchestrator.frames import load_study
+from orchestrator.record import Record
+from orchestrator.spool import RunKey, Spool
+from orchestrator.store import RecordError, Unreachable
 
 WRITES = ("create_run", "log_batch", "log_artifact", "set_tag", "update_run", "set_terminated", "delete_run")
 ITEMS = pandas.DataFrame({"uid": ["a", "b"], "pair": [0, 1], "correct": [1.0, 0.5]})
@@ -137,7 +140,7 @@ def kill_at_step_tag(monkeypatch: pytest.MonkeyPatch, record: Record, error: Bas
 
 def test_importing_the_record_imports_nothing_heavy() -> None:
     heavy = {"mlflow", "pandas", "numpy", "ray", "torch", "pydantic", "sqlalchemy"}
-    code = f"import sys, orchestrator.record; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, orchestrator.frames, orchestrator.record; print(sorted({heavy!r} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
@@ -544,7 +547,7 @@ def test_a_store_that_is_locked_for_real_is_an_outage(place: Place, tmp_path: Pa
             open_session.execute(text("insert into t values (1)"))
 
     store.client.write = write
-    with pytest.raises(record_module.Unreachable, match=r"does not answer.*locked"):
+    with pytest.raises(Unreachable, match=r"does not answer.*locked"):
         store.ask("write")
     holder.execute("commit")
     store.ask("write")
@@ -663,7 +666,7 @@ def test_known_reads_all_pages_in_bulk(place: Place, study: str, monkeypatch: py
         for j in range(3):
             commit(record, condition(f"c{i}"), f"{i}-{j}", f"step{j}", metrics={}, frames={})
     wanted = [f"{i}-{j}" for i in range(7) for j in range(4)]
-    monkeypatch.setattr(record_module, "PAGE", 4)
+    monkeypatch.setattr(store_module, "PAGE", 4)
     calls: list[int] = []
     search = record._store.client.search_runs
     monkeypatch.setattr(record._store.client, "search_runs", lambda *a, **k: calls.append(1) or search(*a, **k))

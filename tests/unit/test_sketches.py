@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from actors.sketches import MappingDifficultySketch, PreActivationSketch, RangeCalibration, Ranges
+from actors.difficulty import MappingDifficultySketch
+from actors.sketches import PreActivationSketch, RangeCalibration, Ranges
 
 NUM_TOKENS = 16384
 NUM_BINS = 1024

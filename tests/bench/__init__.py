@@ -1,0 +1,1 @@
+"""Speed against the peers: ratios in one run. Not collected by pytest."""

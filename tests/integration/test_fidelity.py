@@ -1,0 +1,182 @@
+"""Real weights and real data against plain Transformers: the numbers that a study rests on.
+
+SmolLM2-135M-Instruct (dequantised), BLiMP and WikiText-2; skipped with a reason where they are absent.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from transformers import AutoTokenizer
+
+from actors.ablation import perplexity
+from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored, Sentences, Windows
+from actors.score import ScoreActor
+from actors.sites import architecture
+from studies.benchmarks.minimal_pairs import blimp
+from studies.corpora import load_corpus
+from tests import oracles
+
+WINDOW, TOKENS = 512, 2048
+
+
+@pytest.fixture(scope="module")
+def source(smollm2) -> ModelSource:
+    facts = architecture(json.loads((smollm2 / "config.json").read_text()))
+    return ModelSource(
+        label="SmolLM2",
+        path=str(smollm2),
+        family=facts.family,
+        num_layers=facts.num_layers,
+        d_mlp=facts.d_mlp,
+        context=facts.context,
+        threads=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def text(data_root) -> Windows:
+    corpus = load_corpus("wikitext2", split="validation", joiner="\n\n", root=data_root)
+    return Windows(text=corpus.text[:40_000], window=WINDOW, stride=WINDOW, num_tokens=TOKENS)
+
+
+@pytest.fixture(scope="module")
+def profiled(source, text):
+    """(the neuron table by layer, the same tokens' raw pre-activations of a few layers)."""
+    request = ProfileRequest(
+        step="profile",
+        texts=text,
+        skip_first=False,  # the attention sink at position 0 brings the massive activations in
+        num_bins=1024,
+        calibration_windows=2,
+        pairs_per_block=256,
+        block_windows=16,
+        seed=0,
+    )
+    actor = ScoreActor(source)
+    *_, result = actor.profile(request)
+    actor.close()
+    return {name: values.reshape(source.num_layers, source.d_mlp) for name, values in result.columns.items()}
+
+
+@pytest.fixture(scope="module")
+def windows(source, text) -> torch.Tensor:
+    ids = AutoTokenizer.from_pretrained(source.path)(text.text)["input_ids"][:TOKENS]
+    return torch.tensor(ids).reshape(-1, WINDOW)
+
+
+@pytest.fixture(scope="module")
+def plain(smollm2):
+    return oracles.load(smollm2)
+
+
+@pytest.fixture(scope="module")
+def raw(plain, windows) -> torch.Tensor:
+    """[layers, tokens, d_mlp] raw pre-activations, by hooks that are not ours."""
+    return torch.stack(oracles.pre_activations(plain, windows)[1])
+
+
+@pytest.fixture(scope="module")
+def scored(source, text, data_root, profiled):
+    """Everything the engine is asked for, in one process: {name: Scored}."""
+    top = top_neurons(profiled)
+    pairs = blimp(data_root, 3, True)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(in_engine, source, text, pairs.texts, top).result(timeout=500)
+
+
+def top_neurons(profiled) -> dict[int, tuple[int, ...]]:
+    ranked = np.argsort(-profiled["wasserstein_distance"], axis=1, kind="stable")
+    return {layer: tuple(map(int, ranked[layer, :15])) for layer in range(len(ranked))}
+
+
+def in_engine(source, text, sentences, top) -> dict[str, Scored]:
+    from actors.ablation import AblationActor
+
+    actor = AblationActor(source)
+    baseline, clamped = Intervention(), Intervention(neurons=top, floor=0.0)
+    requests = [
+        EvaluateRequest(
+            benchmark="perplexity",
+            texts=text,
+            interventions={"perplexity": baseline, "clamped perplexity": clamped, "perplexity again": baseline},
+        ),
+        EvaluateRequest(benchmark="blimp", texts=Sentences(texts=sentences), interventions={"blimp": baseline}),
+    ]
+    messages = [message for request in requests for message in actor.evaluate(request)]
+    actor.close()
+    return {message.step: message for message in messages if isinstance(message, Scored)}
+
+
+def test_wasserstein_distance_is_exact_on_real_pre_activations(profiled, raw):
+    outliers = 0
+    for layer in range(0, len(raw), 3):
+        y = raw[layer].double()
+        z = ((y - y.mean(0)) / y.std(0, correction=0)).sort(dim=0).values
+        outliers += int((z.abs() > 20).sum())
+        n = len(z)
+        exact = exact_distance(z.numpy())
+        np.testing.assert_allclose(profiled["wasserstein_distance"][layer], exact, atol=1e-3)
+        assert n == TOKENS
+    assert outliers > 0, "no massive activation among these tokens: the test proves less than it says"
+
+
+def exact_distance(z: np.ndarray) -> np.ndarray:
+    """W1 between every column's empirical distribution and N(0, 1): integral over levels of |z_(i) - Phi^-1(u)| du.
+
+    Within level i/n..(i+1)/n the integrand changes sign at Phi(z_i); with G(u) = -phi(Phi^-1(u)) the antiderivative of
+    Phi^-1, the integral is closed-form.
+    """
+    n = len(z)
+    levels = np.arange(n + 1) / n
+    antiderivative = -scipy.stats.norm.pdf(scipy.stats.norm.ppf(levels))
+    crossing = np.clip(scipy.stats.norm.cdf(z), levels[:-1, None], levels[1:, None])
+    at_crossing = -scipy.stats.norm.pdf(scipy.stats.norm.ppf(crossing))
+    below = z * (crossing - levels[:-1, None]) - (at_crossing - antiderivative[:-1, None])
+    above = (antiderivative[1:, None] - at_crossing) - z * (levels[1:, None] - crossing)
+    return (below + above).sum(0)
+
+
+def test_wasserstein_distance_agrees_with_scipy_within_its_sampling_noise(profiled, raw):
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal(200_000)
+    y = raw[10, :, :40].double().numpy()
+    z = (y - y.mean(0)) / y.std(0)
+    found = [scipy.stats.wasserstein_distance(z[:, j], reference) for j in range(40)]
+    np.testing.assert_allclose(profiled["wasserstein_distance"][10, :40], found, atol=0.01)
+
+
+def test_perplexity_equals_plain_transformers(scored, plain, windows):
+    losses = [-oracles.token_log_probabilities(plain, ids.tolist()).mean() for ids in windows]
+    found = scored["perplexity"]
+    assert perplexity(found.sums, found.counts) == pytest.approx(float(torch.stack(losses).mean().exp()), rel=1e-4)
+
+
+def test_clamped_perplexity_equals_raw_hooks(scored, plain, windows, profiled):
+    with oracles.RawClamp(plain, top_neurons(profiled), 0.0, torch.inf):
+        losses = [-oracles.token_log_probabilities(plain, ids.tolist()).mean() for ids in windows]
+    found, base = scored["clamped perplexity"], scored["perplexity"]
+    assert perplexity(found.sums, found.counts) == pytest.approx(float(torch.stack(losses).mean().exp()), rel=1e-3)
+    assert perplexity(found.sums, found.counts) > 1.03 * perplexity(base.sums, base.counts)
+
+
+def test_the_baseline_after_a_clamp_is_bit_identical_to_the_one_before(scored):
+    np.testing.assert_array_equal(scored["perplexity again"].sums, scored["perplexity"].sums)
+
+
+def test_blimp_decisions_equal_plain_transformers(scored, plain, source, data_root):
+    tokenizer = AutoTokenizer.from_pretrained(source.path)
+    pairs = blimp(data_root, 3, True)
+    expected = np.array(
+        [float(oracles.token_log_probabilities(plain, tokenizer(t)["input_ids"]).sum()) for t in pairs.texts]
+    )
+    margin = expected[0::2] - expected[1::2]
+    found = scored["blimp"].sums
+    clear = np.abs(margin) > 0.01
+    np.testing.assert_array_equal((found[0::2] > found[1::2])[clear], (margin > 0)[clear])
+    assert clear.sum() > 190
+    np.testing.assert_allclose(found, expected, atol=0.01)

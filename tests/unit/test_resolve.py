@@ -1,0 +1,139 @@
+"""Names -> facts: local folders, the hub's refusals, digests that do not know paths."""
+
+import json
+import shutil
+import struct
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+from huggingface_hub import errors
+
+from orchestrator.resolve import resolve
+from orchestrator.spec import parse_spec
+from studies.errors import StudyError
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "hidden_act": "silu",
+    "max_position_embeddings": 64,
+    "vocab_size": 10,
+}
+STUDY = """\
+study: s
+models:
+  - {model}
+profile: {{corpus: embedded}}
+conditions:
+  top: {{select: top, fraction: 0.1, clamp: negative}}
+evaluate: [embedded_knowledge]
+"""
+
+
+def make_folder(folder, config=CONFIG, weights=True, tokenizer=True):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    if weights:
+        header = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(24))
+    if tokenizer:
+        (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def resolved(tmp_path, model, **options):
+    spec, located = parse_spec(STUDY.format(model=model), "s.yaml")
+    return resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json", **options)
+
+
+def refusal(tmp_path, model, **options) -> str:
+    with pytest.raises(StudyError) as caught:
+        resolved(tmp_path, model, **options)
+    message = str(caught.value)
+    assert message.startswith("s.yaml:") and "\n" not in message
+    return message
+
+
+def test_a_local_folder_is_pinned_by_its_contents_not_its_place(tmp_path):
+    make_folder(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "elsewhere" / "b")
+    first = resolved(tmp_path, "./a").models[0]
+    second = resolved(tmp_path, "{path: ./elsewhere/b, label: a}").models[0]
+    assert first.digest == second.digest and first.path != second.path
+    assert first.num_parameters == 6 and first.architecture.d_mlp == 16 and first.label == "a"
+    (tmp_path / "a" / "tokenizer.json").write_text('{"changed": true}')
+    assert resolved(tmp_path, "./a").models[0].digest != first.digest
+
+
+def test_provenance_is_shown_and_does_not_change_the_digest(tmp_path):
+    make_folder(tmp_path / "a")
+    before = resolved(tmp_path, "./a").models[0]
+    (tmp_path / "a" / "provenance.json").write_text('{"note": "dequantised"}')
+    after = resolved(tmp_path, "./a").models[0]
+    assert after.display == "a (dequantised)" and after.digest == before.digest
+
+
+def test_a_model_root_comes_before_the_hub(tmp_path):
+    make_folder(tmp_path / "root" / "org" / "name")
+    make_folder(tmp_path / "root" / "short")
+    for name in ("org/name", "other/short"):
+        assert resolved(tmp_path, name, model_root=tmp_path / "root").models[0].revision is None
+
+
+@pytest.mark.parametrize(
+    ("change", "piece"),
+    [
+        ({"weights": False}, "no .safetensors weights"),
+        ({"tokenizer": False}, "no tokenizer"),
+        ({"config": {**CONFIG, "model_type": "lama"}}, "'lama' is not in the site table; did you mean 'llama'?"),
+        ({"config": {**CONFIG, "num_local_experts": 8}}, "mixture-of-experts"),
+        ({"config": {k: v for k, v in CONFIG.items() if k != "hidden_act"}}, "no 'hidden_act'"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path, change, piece):
+    make_folder(tmp_path / "a", **change)
+    assert piece in refusal(tmp_path, "./a")
+
+
+def test_places_and_sizes_that_are_wrong(tmp_path):
+    assert "s.yaml:3: models.0: there is no model folder" in refusal(tmp_path, "./nowhere")
+    make_folder(tmp_path / "a")
+    assert "16 neurons" in refusal(tmp_path, "{path: ./a, tensor_parallel: 3}")
+    (tmp_path / "a" / "model.safetensors").write_bytes(b"no")
+    assert "not a safetensors file" in refusal(tmp_path, "./a")
+
+
+def hub_error(kind):
+    response = SimpleNamespace(headers={}, request=None, status_code=403, url="")
+    return kind("refused", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "piece"),
+    [
+        (lambda: hub_error(errors.GatedRepoError), "org/m is gated: ask for access on its page"),
+        (lambda: hub_error(errors.RepositoryNotFoundError), "there is no model 'org/m' on the hub"),
+        (lambda: hub_error(errors.RevisionNotFoundError), "no revision 'x'"),
+        (lambda: ConnectionError("no route\nto host"), "cannot be looked up on the hub: no route"),
+    ],
+)
+def test_the_hubs_refusals_are_one_line_with_a_remedy(tmp_path, monkeypatch, error, piece):
+    def fail(*arguments, **options):
+        raise error()
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
+    assert piece in refusal(tmp_path, "{name: org/m, revision: x}")
+
+
+def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    info = SimpleNamespace(sha="c0ffee", safetensors=SimpleNamespace(total=123))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "config.json"))
+    model = resolved(tmp_path, "{name: org/m, revision: step1000}").models[0]
+    assert (model.revision, model.digest, model.label) == ("c0ffee", "org/m@c0ffee", "m@step1000")
+    info.safetensors = None
+    assert "no safetensors weights" in refusal(tmp_path, "org/m")
