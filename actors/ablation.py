@@ -50,6 +50,9 @@ PROBE_TEXTS = (
 )
 """Scored both ways at start-up, and forwarded once after every change of the clamps."""
 
+FLAT_TOKENS = 2064
+"""Longest sequence of the flat route: the presets' window and a few; `engine: {max_model_len: ...}` raises it."""
+
 PROGRESS_SECONDS = 1.0
 
 
@@ -308,17 +311,20 @@ def _start_engine(model: ModelSource):
         os.environ["OMP_NUM_THREADS"] = str(max(1, model.threads // model.tensor_parallel))
     from vllm import LLM
 
+    # The KV cache serves the flat route only: one sequence of the longest window, keys and values of every head.
+    length = min(model.context, FLAT_TOKENS)
+    width = 4 if model.dtype == "float32" else 2
     options = {
         "model": model.path,
         "revision": model.revision,
         "tokenizer_revision": model.revision,
         "dtype": model.dtype,
-        "max_model_len": min(model.context, 4096),
+        "max_model_len": length,
         "tensor_parallel_size": model.tensor_parallel,
         "distributed_executor_backend": "mp" if model.tensor_parallel > 1 else "uni",
         "enforce_eager": True,
         "enable_prefix_caching": False,
-        "kv_cache_memory_bytes": 256 * 2**20,
+        "kv_cache_memory_bytes": max(256 * 2**20, int(1.25 * 2 * model.num_layers * model.d_model * width * length)),
         "worker_extension_cls": "actors.vllm_worker.LogitsPass",
         "trust_remote_code": model.trust_remote_code,
         "disable_log_stats": True,

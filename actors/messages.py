@@ -31,6 +31,7 @@ class ModelSource:
     family: str
     num_layers: int
     d_mlp: int
+    d_model: int
     context: int
     dtype: str = "float32"
     tensor_parallel: int = 1

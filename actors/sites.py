@@ -7,7 +7,7 @@ site would be a wrong number. Imports nothing, so that the control plane can rea
 To add a family: add a row here and a row in `tests/integration/test_families.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from studies.errors import StudyError, did_you_mean
@@ -52,15 +52,7 @@ SITES: dict[str, Site] = {
     "mistral": _GATED,
     "qwen2": _GATED,
     "qwen3": _GATED,
-    "gemma3_text": Site(
-        layers="model.layers",
-        projection="mlp.gate_proj",
-        gated=True,
-        vllm_layers="model.layers",
-        vllm_activation="mlp.act_fn",
-        down="mlp.down_proj",
-        activation="hidden_activation",
-    ),
+    "gemma3_text": replace(_GATED, activation="hidden_activation"),
     "gpt_neox": Site(
         layers="gpt_neox.layers",
         projection="mlp.dense_h_to_4h",

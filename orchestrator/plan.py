@@ -22,6 +22,8 @@ BASELINE = "baseline"
 NOISE_FLOOR = "noise floor"
 NOT_APPLICABLE = "not applicable (ReLU): max(a, 0) before a ReLU changes nothing"
 PAIR_BLOCK_WINDOWS = 16
+NOISE_PACK_NODES = 160
+"""Pack size of the noise floor's other pack plan; the default one on no device."""
 CHARACTERS_PER_TOKEN = 4.5
 """Of English under the tokenizers of this field; only estimates depend on it."""
 _HARMLESS_ENGINE_OPTIONS = {
@@ -173,7 +175,9 @@ class _Builder:
         if isinstance(benchmark, PerplexityBenchmark):
             params |= {"window": benchmark.window, "tokens": benchmark.num_tokens}
         if name == "noise_floor":
-            params["pack_plan"] = "other"
+            # Two windows a pack instead of one; small packs of sentences instead of large ones.
+            windows = isinstance(benchmark, PerplexityBenchmark)
+            params["pack_nodes"] = 2 * benchmark.window if windows else NOISE_PACK_NODES
         inputs = {"neurons": condition.neurons} if condition.neurons else {}
         step = self._add(
             "evaluate",

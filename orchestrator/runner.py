@@ -49,8 +49,6 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 0.25
 NEURON_SET = "neuron_set.parquet"
 NEURONS = "neurons.parquet"
-NOISE_PACK_NODES = 160
-"""Pack size of the noise floor's other pack plan; on no device the default one."""
 
 
 class Outcome(NamedTuple):
@@ -86,6 +84,10 @@ class Runner:
         self._sets: dict[str, NeuronSet] = {}
         self._facts: dict[str, EngineFacts] = {}
         self._requests: dict[str, tuple[str, ...]] = {}
+        self._members: dict[str, list[str]] = {}
+        for step, keys in plan.runs.items():
+            for key in keys:
+                self._members.setdefault(key.name, []).append(step)
 
     def load_finished(self) -> bool:
         """Take over what the record holds; True when nothing is left to compute."""
@@ -158,12 +160,11 @@ class Runner:
                 return "match", self._match_request(step, model)
             case "evaluate":
                 benchmark = self._plan.benchmark(step.payload["params"]["benchmark"])
-                other_plan = "pack_plan" in step.payload["params"]
                 return "evaluate", EvaluateRequest(
                     benchmark=benchmark.name,
                     texts=text_request(benchmark),
                     interventions={one.id: self._intervention(one) for one in steps},
-                    max_nodes=NOISE_PACK_NODES if other_plan else None,
+                    max_nodes=step.payload["params"].get("pack_nodes"),
                 )
         raise StudyError(f"no actor runs steps of kind {step.kind!r}")
 
@@ -397,8 +398,7 @@ class Runner:
     def _close_runs(self, step: Step) -> None:
         """A run whose steps have all ended is closed, so that MLflow shows it as finished while the study goes on."""
         for key in self._plan.runs[step.id]:
-            members = [other for other, keys in self._plan.runs.items() if any(one.name == key.name for one in keys)]
-            states = [self._states[other] for other in members]
+            states = [self._states[other] for other in self._members[key.name]]
             if all(state in TERMINAL for state in states) and not all(state is State.CACHED for state in states):
                 failed = any(state in (State.FAILED, State.SKIPPED) for state in states)
                 self._record.finish(key, "FAILED" if failed else "FINISHED")
@@ -426,6 +426,7 @@ def model_source(model: ResolvedModel, demand: Demand) -> ModelSource:
         family=model.architecture.family,
         num_layers=model.architecture.num_layers,
         d_mlp=model.architecture.d_mlp,
+        d_model=model.architecture.d_model,
         context=model.architecture.context,
         dtype=spec.dtype,
         tensor_parallel=spec.tensor_parallel,

@@ -24,16 +24,6 @@ Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(min_length=1)]
 
-SCORES = (
-    "wasserstein_distance",
-    "wasserstein_distance_negative",
-    "mapping_difficulty",
-    "mean",
-    "std",
-    "skewness",
-    "kurtosis",
-    "negative_fraction",
-)
 Score = Literal[
     "wasserstein_distance",
     "wasserstein_distance_negative",

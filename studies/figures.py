@@ -44,6 +44,7 @@ def matching_curve(curve: pd.DataFrame, *, baseline: float, treated: float, titl
     axis.axhline(treated, color=ORANGE, linestyle="--", label="treated condition")
     axis.axhline(baseline, color=GREY, linestyle=":", label="baseline")
     axis.set(xscale="log", yscale="log", xlabel="fraction clamped", ylabel="perplexity", title=title)
+    _plain_numbers(axis)
     axis.legend(fontsize=8)
     return _png(figure)
 
@@ -59,6 +60,7 @@ def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
     ):
         left.plot(values.index, values, "o-", markersize=3, color=colour, label=label)
     left.set(xlabel="layer", ylabel="Wasserstein distance to N(0, 1)", yscale="log", title=title)
+    _plain_numbers(left)
     left.legend(fontsize=8)
     threshold = neurons.groupby("layer")["wasserstein_distance"].transform(lambda values: values.quantile(0.99))
     for label, chosen, colour in (
@@ -78,6 +80,14 @@ def _figure(columns: int, height: float) -> tuple[Any, Sequence[Any]]:
 
     figure = Figure(figsize=(1.0 + 4.0 * columns, height), layout="constrained")
     return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _plain_numbers(axis: Any) -> None:
+    """0.05 and 46 instead of powers of ten, also between the decades: these logarithmic axes span little."""
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_formatter(lambda value, position: f"{value:g}")
+    axis.yaxis.set_minor_formatter(lambda value, position: f"{value:g}")
+    axis.xaxis.set_minor_formatter(lambda value, position: f"{value:g}" if f"{value:e}"[0] in "235" else "")
 
 
 def _png(figure: Any) -> bytes:

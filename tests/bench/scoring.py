@@ -1,4 +1,4 @@
-"""Sentences per second on BLiMP, float32, in one run: the token tree inside vLLM against what a user would pick instead.
+"""Sentences per second on BLiMP, float32, in one run: the token tree inside vLLM against what users would pick.
 
 (a) plain Transformers, padded batches of 128 with full log-softmax; (b) vLLM's own `prompt_logprobs`. The engines take
 turns and the whole round is repeated; ratios are per round, so a machine whose speed drifts does not decide them.
@@ -37,6 +37,7 @@ def start_engine(model: str, texts: tuple[str, ...], threads: int, route: str) -
         family=facts.family,
         num_layers=facts.num_layers,
         d_mlp=facts.d_mlp,
+        d_model=facts.d_model,
         context=facts.context,
         threads=threads,
         route=route,

@@ -41,6 +41,7 @@ def source_of(folder, **fields) -> ModelSource:
         family=facts.family,
         num_layers=facts.num_layers,
         d_mlp=facts.d_mlp,
+        d_model=facts.d_model,
         context=facts.context,
         threads=2,
         **fields,
@@ -179,23 +180,27 @@ def test_tensor_parallelism_gives_the_same_numbers(family, tmp_path, own_process
         np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
 
 
+def profile_request(**changes) -> ProfileRequest:
+    values = {
+        "step": "profile",
+        "texts": Windows(text=" ".join(forest(3, 150)), window=64, stride=64),
+        "skip_first": True,
+        "num_bins": 1024,
+        "calibration_windows": 16,
+        "pairs_per_block": 64,
+        "block_windows": 16,
+        "seed": 0,
+        "batch_windows": 4,
+    }
+    return ProfileRequest(**{**values, **changes})
+
+
 @pytest.mark.parametrize("family", sorted(SITES))
 def test_scores_equal_raw_pre_activations(family, tmp_path):
     from actors.score import ScoreActor
 
     folder = oracles.make_model(tmp_path / family, family)
-    text = " ".join(forest(3, 150))
-    request = ProfileRequest(
-        step="profile",
-        texts=Windows(text=text, window=64, stride=64),
-        skip_first=True,
-        num_bins=1024,
-        calibration_windows=16,
-        pairs_per_block=64,
-        block_windows=16,
-        seed=0,
-        batch_windows=4,
-    )
+    request = profile_request()
     actor = ScoreActor(source_of(folder))
     *_, profiled = actor.profile(request)
     ids = torch.tensor(np.stack(list(windows_of(actor, request))))
@@ -212,6 +217,36 @@ def test_scores_equal_raw_pre_activations(family, tmp_path):
     n = z.shape[1]
     quantiles = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)
     np.testing.assert_allclose(table["wasserstein_distance"], (z - quantiles[:, None]).abs().mean(1), atol=3e-3)
+
+
+def test_batches_and_shards_do_not_change_the_scores(tmp_path):
+    from actors.score import ScoreActor, neuron_columns
+
+    actor = ScoreActor(source_of(oracles.make_model(tmp_path / "llama", "llama")))
+    request = profile_request()
+    *_, whole = actor.profile(request)
+    *_, batched = actor.profile(profile_request(batch_windows=1))
+    ids = windows_of(actor, request)
+    keep = actor.kept_tokens(ids, request)
+    calibrations = actor.empty_calibrations()
+    list(actor.calibrate(calibrations, ids, keep, request))
+    ranges = [calibration.ranges(request.num_bins) for calibration in calibrations]
+    blocks = range(0, len(ids), request.block_windows)
+    assert len(blocks) >= 2
+    shards = []
+    for block in blocks:  # every block on an actor of its own
+        sketches = actor.empty_sketches(ranges)
+        rows = slice(block, block + request.block_windows)
+        list(actor.accumulate(sketches, ids[rows], keep[rows], request, block // request.block_windows))
+        shards.append(sketches)
+    merged, *others = shards[::-1]
+    for other in others:
+        for mine, theirs in zip(merged, other, strict=True):
+            mine.pre_activation.merge(theirs.pre_activation)
+            mine.difficulty.merge(theirs.difficulty)
+    for name, values in neuron_columns(merged).items():
+        np.testing.assert_allclose(values, whole.columns[name], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(batched.columns[name], whole.columns[name], rtol=1e-4, atol=1e-6)
 
 
 def windows_of(actor, request):

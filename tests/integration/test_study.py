@@ -1,4 +1,4 @@
-"""Whole studies on tiny random models: real Ray, real vLLM, real SQLite MLflow. Resume, faults, ReLU, the command line."""
+"""Whole studies on tiny random models: real Ray, vLLM and SQLite MLflow. Resume, faults, ReLU, the command."""
 
 import json
 import os

@@ -1,0 +1,461 @@
+"""The plan of a study made by hand: which steps there are, and what enters their ids (no files, no models)."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from actors.sites import Architecture
+from orchestrator.plan import (
+    BASELINE,
+    NOISE_FLOOR,
+    NOT_APPLICABLE,
+    Plan,
+    build_plan,
+    demands,
+    flops,
+    memory_need,
+)
+from orchestrator.resolve import ResolvedModel, ResolvedStudy
+from orchestrator.scheduler import Demand
+from orchestrator.spec import ModelSpec, parse_spec
+from orchestrator.steps import KINDS, Role
+from studies.benchmarks.choices import ChoiceBenchmark, Item
+from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
+from studies.benchmarks.perplexity import PerplexityBenchmark
+from studies.corpora import Corpus
+from studies.selection import NeuronSet
+
+STUDY = """\
+study: by-hand
+models: [org/a]
+profile: {tokens: 4096, window: 128}
+conditions:
+  treated: {select: top, fraction: 0.1, clamp: negative}
+  random: {select: random, like: treated, seeds: [0, 1], clamp: negative}
+  matched: {select: bottom, match: {perplexity_of: treated}, clamp: negative}
+evaluate: [perplexity, embedded_pairs, embedded_knowledge]
+"""
+TRAIN = Corpus(label="train", text="a text to score " * 100, source="by hand")
+VALIDATION = Corpus(label="validation", text="another text " * 100, source="by hand")
+PAIR = Pair("simple", "agreement", "0", "She runs.", "She run.")
+ITEM = Item("0", "The sky is", ("blue", "square"), 0)
+BENCHMARKS = (
+    PerplexityBenchmark(corpus=VALIDATION, window=128, num_tokens=2048),
+    PairBenchmark(name="embedded_pairs", label="embedded minimal pairs", pairs=(PAIR,)),
+    ChoiceBenchmark(name="embedded_knowledge", label="embedded knowledge", items=(ITEM,)),
+)
+SILU = Architecture(
+    family="llama", num_layers=2, d_mlp=64, d_model=32, activation="silu", context=256, vocabulary=300
+)  # fmt: skip
+RELU = replace(SILU, family="opt", activation="relu")
+
+
+def model(label="a", *, digest="d1", architecture=SILU, path="/somewhere/a", note="", **spec) -> ResolvedModel:
+    return ResolvedModel(
+        spec=ModelSpec(name=f"org/{label}", **spec),
+        label=label,
+        path=path,
+        revision=None,
+        digest=digest,
+        architecture=architecture,
+        num_parameters=1000,
+        note=note,
+    )
+
+
+def study(text=STUDY, models=None, benchmarks=BENCHMARKS, corpus=TRAIN, neuron_sets=None) -> ResolvedStudy:
+    spec, located = parse_spec(text, "by-hand.yaml")
+    return ResolvedStudy(
+        spec=spec,
+        located=located,
+        models=tuple(models or [model()]),
+        corpus=corpus,
+        benchmarks=benchmarks,
+        neuron_sets=neuron_sets or {},
+    )
+
+
+def plan(text=STUDY, **parts) -> Plan:
+    return build_plan(study(text, **parts))
+
+
+def changed(old: str, new: str) -> str:
+    assert STUDY.count(old) == 1, old
+    return STUDY.replace(old, new)
+
+
+def step_id(found: Plan, name: str, condition: str, model: str = "a") -> str:
+    (step,) = [s for s in found.steps.values() if (s.name, s.condition, s.model) == (name, condition, model)]
+    return step.id
+
+
+def ids(found: Plan) -> set[str]:
+    return set(found.steps)
+
+
+def moved(one: Plan, other: Plan) -> set[str]:
+    """Names, with their conditions, of the steps whose ids differ."""
+    by_name = [{(s.name, s.condition): s.id for s in found.steps.values()} for found in (one, other)]
+    assert by_name[0].keys() == by_name[1].keys()
+    return {
+        f"{name} {condition}".strip()
+        for (name, condition), step in by_name[0].items()
+        if by_name[1][name, condition] != step
+    }
+
+
+ALL = {f"{s.name} {s.condition}".strip() for s in plan().steps.values()}
+PROFILED = {name for name in ALL if not name.endswith(" baseline")}
+"""Everything that rests on the neuron profile."""
+
+
+def test_golden_number_of_steps():
+    """One profile; baseline and noise floor on 3 benchmarks; treated, 2 random seeds and matched: a set and 3 each."""
+    counts = Counter(step.kind for step in plan().steps.values())
+    assert counts == {"profile": 1, "select": 3, "match": 1, "evaluate": 3 + 3 + 4 * 3}
+    assert {
+        "profile",
+        "select treated",
+        "match matched",
+        "select random/seed=1",
+        "noise_floor.perplexity baseline",
+    } <= ALL
+
+
+# A golden id per kind and version. They stand in users' stores: when one of these fails, a payload has changed. If the
+# numbers of that kind have moved with it, raise the kind's version in orchestrator/steps.py; in any case every recorded
+# step of the kind is computed again by every user, so change an id only for a reason, and paste the new one here.
+GOLDEN = {
+    ("profile", ""): "632e2f2bb78bcb0edb89",
+    ("select", "treated"): "2465dbcda680faa3597a",
+    ("select", "random/seed=0"): "3d7a234fcaa729baba57",
+    ("match", "matched"): "3257d7878725a1ea7158",
+    ("evaluate.perplexity", BASELINE): "48701a629ead09421edc",
+    ("evaluate.embedded_pairs", "treated"): "2603cedb3c4c81aae789",
+    ("evaluate.embedded_knowledge", "matched"): "46862d40a084de9acdeb",
+    ("noise_floor.perplexity", BASELINE): "db4867d605447183f536",
+}
+VERSIONS = {"profile": 1, "select": 1, "evaluate": 1, "match": 1, "report": 1}
+
+
+@pytest.mark.parametrize(("name", "condition"), GOLDEN)
+def test_golden_ids(name, condition):
+    assert {kind: KINDS[kind].version for kind in VERSIONS} == VERSIONS, "versions moved: paste the new ids below"
+    assert step_id(plan(), name, condition) == GOLDEN[name, condition]
+
+
+def test_every_kind_in_a_plan_has_a_golden_id():
+    golden = {step.kind for step in plan().steps.values() if (step.name, step.condition) in GOLDEN}
+    assert golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"report"}
+
+
+# -- what does not enter an id ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"path": "/elsewhere/b"},
+        {"note": "weights dequantised"},
+        {"tensor_parallel": 2},
+        {"cpus": 3, "gpus": 1.0},
+        {"trust_remote_code": True},
+        {"engine": {"gpu_memory_utilization": 0.5, "max_num_seqs": 4, "max_model_len": 99}},
+        {"engine": {"kv_cache_memory_bytes": 1, "max_num_batched_tokens": 2}},
+    ],
+    ids=lambda parts: "-".join(parts),
+)
+def test_ids_do_not_depend_on_where_and_how_a_model_runs(parts):
+    assert ids(plan(models=[model(**parts)])) == ids(plan())
+
+
+def test_ids_do_not_depend_on_labels_names_or_order():
+    assert ids(plan(models=[model("other")])) == ids(plan())
+    assert ids(plan(changed("by-hand", "renamed"))) == ids(plan())
+    swapped = STUDY.replace("treated", "wasserstein").replace("seeds: [0, 1]", "seeds: [1, 0]")
+    assert ids(plan(swapped)) == ids(plan())
+    assert ids(plan(benchmarks=BENCHMARKS[::-1])) == ids(plan())
+
+
+def test_ids_do_not_depend_on_where_a_text_came_from():
+    assert ids(plan(corpus=replace(TRAIN, label="else", source="hub"))) == ids(plan())
+
+
+# -- what does -------------------------------------------------------------------------------------------------------
+
+
+def test_the_models_digest_is_in_every_id():
+    assert moved(plan(), plan(models=[model(digest="d2")])) == ALL
+
+
+def test_dtype_is_a_science_parameter():
+    assert moved(plan(), plan(models=[model(dtype="bfloat16")])) == ALL
+
+
+@pytest.mark.parametrize(
+    "parts", [{"route": "flat"}, {"engine": {"attention_backend": "x"}}], ids=lambda parts: str(parts)
+)
+def test_what_changes_the_engines_numbers_is_in_every_evaluation_and_the_match(parts):
+    rest_on_it = {name for name in ALL if name.startswith(("evaluate.", "noise_floor.")) or "matched" in name}
+    assert moved(plan(), plan(models=[model(**parts)])) == rest_on_it
+
+
+def test_the_profile_and_all_that_rests_on_it_move_with_its_corpus_and_parameters():
+    assert moved(plan(), plan(corpus=replace(TRAIN, text="other"))) == PROFILED
+    for field in ("tokens: 2048", "stride: 64", "bins: 64", "calibration_windows: 2", "pairs: 9", "seed: 3"):
+        name = field.split(":")[0]
+        text = changed(
+            "tokens: 4096, window: 128", ("" if name == "tokens" else "tokens: 4096, ") + f"window: 128, {field}"
+        )
+        assert moved(plan(), plan(text)) == PROFILED, field
+
+
+def test_a_fraction_moves_its_set_and_all_that_refers_to_it():
+    treated = {name for name in ALL if name.split(" ")[-1].split("/")[0] in ("treated", "random", "matched")}
+    assert moved(plan(), plan(changed("fraction: 0.1", "fraction: 0.2"))) == treated
+
+
+def test_a_clamp_moves_evaluations_but_not_the_selection():
+    other = plan(changed("fraction: 0.1, clamp: negative", "fraction: 0.1, clamp: zero"))
+    assert {name for name in moved(plan(), other) if "treated" in name} == {
+        "evaluate.perplexity treated",
+        "evaluate.embedded_pairs treated",
+        "evaluate.embedded_knowledge treated",
+    }
+    assert "select random/seed=0" not in moved(plan(), other)
+
+
+def test_a_seed_moves_its_own_condition_only():
+    found, other = plan(), plan(changed("seeds: [0, 1]", "seeds: [0, 7]"))
+    assert step_id(found, "select", "random/seed=0") == step_id(other, "select", "random/seed=0")
+    assert step_id(found, "select", "random/seed=1") != step_id(other, "select", "random/seed=7")
+    assert len(ids(found) - ids(other)) == 4  # the set and its three evaluations
+
+
+def test_a_benchmarks_items_move_its_own_evaluations_only():
+    pairs = replace(BENCHMARKS[1], pairs=(PAIR._replace(bad="She running."),))
+    found = moved(plan(), plan(benchmarks=(BENCHMARKS[0], pairs, BENCHMARKS[2])))
+    assert found == {name for name in ALL if "embedded_pairs" in name}
+    ties = replace(BENCHMARKS[1], half_ties=False)
+    assert moved(plan(), plan(benchmarks=(BENCHMARKS[0], ties, BENCHMARKS[2]))) == found
+
+
+def test_the_window_of_perplexity_moves_it_and_the_match():
+    shorter = replace(BENCHMARKS[0], window=64)
+    found = moved(plan(), plan(benchmarks=(shorter, *BENCHMARKS[1:])))
+    assert found == {name for name in ALL if ".perplexity " in name or "matched" in name}
+
+
+def test_the_rules_of_the_preset_enter_the_selection():
+    paper = plan(changed("study: by-hand", "study: by-hand\npreset: paper"))
+    treated, random = (
+        paper.steps[step_id(paper, "select", name)].payload["params"] for name in ("treated", "random/seed=0")
+    )
+    assert treated["rule"] == "percentile" and random["disjoint"] is False
+    strict = plan()
+    treated, random = (
+        strict.steps[step_id(strict, "select", name)].payload["params"] for name in ("treated", "random/seed=0")
+    )
+    assert treated["rule"] == "rank" and random["disjoint"] is True
+
+
+def test_disjoint_can_be_asked_for_or_waived_by_condition():
+    waived = plan(changed("seeds: [0, 1]", "seeds: [0, 1], disjoint: false"))
+    assert waived.steps[step_id(waived, "select", "random/seed=0")].payload["params"]["disjoint"] is False
+
+
+def test_mapping_difficulty_left_out_draws_no_pairs():
+    found = plan(changed("window: 128", "window: 128, scores: [wasserstein_distance]"))
+    assert found.steps[step_id(found, "profile", "")].payload["params"]["pairs"] == 0
+
+
+def test_explicit_neurons_enter_by_their_digest():
+    text = changed(
+        "{select: top, fraction: 0.1, clamp: negative}", "{select: explicit, neurons: a.csv, clamp: negative}"
+    )
+    one, two = NeuronSet.of({0: [1, 2]}), NeuronSet.of({0: [1, 3]})
+    found = [
+        step_id(plan(text, neuron_sets={"treated": s}), "select", "treated")
+        for s in (one, NeuronSet.of({0: [2, 1]}), two)
+    ]
+    assert found[0] == found[1] != found[2]
+
+
+def test_layers_enter_the_selection():
+    some = changed("fraction: 0.1, clamp", "fraction: 0.1, layers: [1], clamp")
+    assert "select treated" in moved(plan(), plan(some))
+
+
+# -- the DAG ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_matched_control_rests_on_the_right_steps():
+    found = plan()
+    step = found.steps[step_id(found, "match", "matched")]
+    assert step.inputs == {
+        "profile": step_id(found, "profile", ""),
+        "treated": step_id(found, "select", "treated"),
+        "baseline_perplexity": step_id(found, "evaluate.perplexity", BASELINE),
+        "treated_perplexity": step_id(found, "evaluate.perplexity", "treated"),
+    }
+    assert step.payload["inputs"] == step.inputs and step.role is Role.ABLATION
+    for benchmark, evaluation in found.evaluations["a", "matched"].items():
+        assert found.steps[evaluation].inputs == {"neurons": step.id}, benchmark
+
+
+def test_inputs_of_the_other_kinds():
+    found = plan()
+    profile, treated = step_id(found, "profile", ""), step_id(found, "select", "treated")
+    assert found.steps[profile].inputs == {}
+    assert found.steps[treated].inputs == {"profile": profile}
+    assert found.steps[step_id(found, "select", "random/seed=0")].inputs == {"profile": profile, "like": treated}
+    assert found.steps[step_id(found, "evaluate.perplexity", BASELINE)].inputs == {}
+    assert found.steps[step_id(found, "evaluate.embedded_pairs", "treated")].inputs == {"neurons": treated}
+
+
+@pytest.mark.parametrize("order", ["treated random matched", "matched random treated", "random matched treated"])
+def test_steps_stand_in_topological_order_whatever_the_files_order(order):
+    lines = dict(line.strip().split(": ", 1) for line in STUDY.splitlines() if line.startswith("  "))
+    head, tail = STUDY.split("conditions:\n")[0], STUDY.splitlines()[-1]
+    text = head + "conditions:\n" + "".join(f"  {name}: {lines[name]}\n" for name in order.split()) + tail + "\n"
+    found = plan(text, models=[model(), model("b", digest="d2")])
+    seen = set()
+    for step in found.steps.values():
+        assert set(step.inputs.values()) <= seen
+        seen.add(step.id)
+    assert [condition.base for condition in found.conditions["a"] if condition.seed != 1] == [BASELINE, *order.split()]
+    assert ids(found) >= ids(plan())
+
+
+def test_equal_conditions_collapse_and_are_recorded_on_two_runs():
+    twin = STUDY.replace("  random:", "  again: {select: top, fraction: 0.1, clamp: {floor: 0}}\n  random:")
+    found = plan(twin)
+    assert ids(found) == ids(plan())
+    step = found.evaluations["a", "again"]["embedded_pairs"]
+    assert step == found.evaluations["a", "treated"]["embedded_pairs"]
+    for shared in (step, step_id(found, "select", "treated")):
+        assert [key.condition for key in found.runs[shared]] == ["treated", "again"]
+    treated, again = found.runs[step]
+    assert treated.identity == again.identity and treated.name != again.name
+    assert [key.condition for key in found.runs[found.evaluations["a", "random/seed=0"]["perplexity"]]] == [
+        "random/seed=0"
+    ]
+
+
+def test_one_model_under_two_labels_is_computed_once_and_recorded_twice():
+    found = plan(models=[model(), model("b", tensor_parallel=2)])
+    assert ids(found) == ids(plan())
+    assert all({key.model for key in keys} == {"a", "b"} for keys in found.runs.values())
+
+
+def test_every_step_has_a_run_and_every_evaluation_a_step():
+    found = plan()
+    assert found.runs.keys() == found.steps.keys()
+    conditions = [condition.name for condition in found.conditions["a"]]
+    assert conditions == [BASELINE, "treated", "random/seed=0", "random/seed=1", "matched"]
+    assert set(found.evaluations) == {("a", name) for name in [*conditions, NOISE_FLOOR]}
+    evaluated = {step for steps in found.evaluations.values() for step in steps.values()}
+    assert evaluated == {step.id for step in found.steps.values() if step.kind == "evaluate"}
+    assert all(list(steps) == [b.name for b in BENCHMARKS] for steps in found.evaluations.values())
+
+
+def test_the_noise_floor_is_the_baseline_on_another_pack_plan_and_can_be_left_out():
+    found = plan()
+    for name, step in found.evaluations["a", NOISE_FLOOR].items():
+        params = found.steps[step].payload["params"]
+        assert (
+            params["pack_plan"] == "other"
+            and params["clamp"] is None
+            and step != found.evaluations["a", BASELINE][name]
+        )
+    without = plan(STUDY + "noise_floor: false\n")
+    assert ("a", NOISE_FLOOR) not in without.evaluations
+    assert ids(without) == ids(found) - set(found.evaluations["a", NOISE_FLOOR].values())
+
+
+def test_steps_of_one_benchmark_share_a_group_across_conditions():
+    found = plan()
+    groups = {step.group for step in found.steps.values() if step.name == "evaluate.embedded_pairs"}
+    assert groups == {"evaluate embedded_pairs"}
+    assert found.steps[found.evaluations["a", NOISE_FLOOR]["embedded_pairs"]].group == "noise_floor embedded_pairs"
+
+
+def test_runs_say_what_they_are():
+    found = plan(models=[model(note="dequantised")])
+    (key,) = found.runs[step_id(found, "select", "random/seed=1")]
+    assert key.params == {
+        "model": "a", "revision": "local", "dtype": "float32", "condition": "random/seed=1", "selection": "random",
+        "score": "", "fraction": "0.1", "intervention": "negative", "layers": "all", "seed": "1",
+    }  # fmt: skip
+    assert key.tags == {"model.note": "dequantised"} and key.kind == "condition"
+    (key,) = found.runs[step_id(found, "match", "matched")]
+    assert key.params["selection"] == "bottom, matched to treated" and key.params["score"] == "wasserstein_distance"
+    (key,) = found.runs[step_id(found, "profile", "")]
+    assert key.kind == "profile" and key.identity == step_id(found, "profile", "")
+
+
+# -- ReLU ------------------------------------------------------------------------------------------------------------
+
+
+def test_on_relu_models_negative_clamps_are_not_applicable_and_plan_nothing():
+    found = plan(models=[model(architecture=RELU)])
+    marked = {condition.name: condition.not_applicable for condition in found.conditions["a"]}
+    assert marked == {BASELINE: "", **dict.fromkeys(["treated", "random", "matched"], NOT_APPLICABLE)}
+    assert {step.condition for step in found.steps.values()} == {"", BASELINE}
+    assert set(found.evaluations) == {("a", BASELINE), ("a", NOISE_FLOOR)}
+
+
+@pytest.mark.parametrize("clamp", ["positive", "zero", "{floor: 0.5}", "{floor: -1, ceiling: 2}"])
+def test_on_relu_models_other_clamps_are_planned(clamp):
+    text = STUDY.replace("clamp: negative", f"clamp: {clamp}")
+    found = plan(text, models=[model(architecture=RELU)])
+    assert not any(condition.not_applicable for condition in found.conditions["a"])
+    assert ids(found) == ids(plan(text))
+
+
+@pytest.mark.parametrize("reference", ["like: treated", "match: {perplexity_of: treated}"])
+def test_on_relu_models_a_control_of_what_is_not_applicable_is_not_either(reference):
+    """It has no neuron set or no perplexity to refer to; a second model in the study keeps its own."""
+    select = "random" if "like" in reference else "bottom"
+    text = STUDY.replace("  matched:", f"  other: {{select: {select}, {reference}, clamp: positive}}\n  matched:")
+    found = plan(text, models=[model(architecture=RELU), model("b", digest="d2")])
+    (other,) = [condition for condition in found.conditions["a"] if condition.base == "other"]
+    assert other.not_applicable == "not applicable (ReLU): it refers to treated, which is not applicable"
+    assert not any(condition.not_applicable for condition in found.conditions["b"])
+    assert {step.condition for step in found.steps.values() if step.model == "a"} == {"", BASELINE}
+
+
+# -- resources and estimates -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("models", "capacity", "expected"),
+    [
+        ([{}], Demand(8, 0), [Demand(8, 0)]),
+        ([{}, {}], Demand(8, 0), [Demand(4, 0), Demand(4, 0)]),
+        ([{}, {}, {}], Demand(2, 0), [Demand(1, 0)] * 3),
+        ([{"tensor_parallel": 2}, {}], Demand(2, 0), [Demand(2, 0), Demand(1, 0)]),
+        ([{"cpus": 3}], Demand(8, 0), [Demand(3, 0)]),
+        ([{}], Demand(16, 1), [Demand(1, 1)]),
+        ([{"tensor_parallel": 4}], Demand(16, 8), [Demand(4, 4)]),
+        ([{"gpus": 0.5}, {"gpus": 0.5}], Demand(16, 1), [Demand(1, 0.5)] * 2),
+        ([{"gpus": 0}, {}], Demand(16, 2), [Demand(8, 0), Demand(1, 1)]),
+    ],
+)
+def test_demands(models, capacity, expected):
+    found = demands(study(models=[model(f"m{i}", **parts) for i, parts in enumerate(models)]), capacity)
+    assert list(found) == [f"m{i}" for i in range(len(models))]
+    assert list(found.values()) == expected
+
+
+def test_estimates_grow_with_work_and_width():
+    assert flops(model(), 10.0) == 2 * 1000 * 10
+    large = replace(model(), num_parameters=10**9)
+    half = replace(large, spec=ModelSpec(name="a", dtype="bfloat16"))
+    assert memory_need(large) - memory_need(half) == pytest.approx(1.2 * 2 * 10**9)
+    found = plan()
+    work = {step.name: step.work for step in found.steps.values()}
+    assert work["evaluate.embedded_pairs"] == pytest.approx(len("She runs.She run.") / 4.5)
+    assert work["evaluate.perplexity"] == pytest.approx(len(VALIDATION.text) / 4.5)
+    assert work["profile"] == pytest.approx(len(TRAIN.text) / 4.5 + 4 * 128)
