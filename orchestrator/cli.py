@@ -94,8 +94,12 @@ def run(
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     console = progress.make_console()
     console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
-    with progress.Display(console, opened.plan.steps.values()) as display:
-        result = opened.run(listener=display.transition, on_progress=display.progress, address=address)
+    try:
+        with progress.Display(console, opened.plan.steps.values()) as display:
+            result = opened.run(listener=display.transition, on_progress=display.progress, address=address)
+    except KeyboardInterrupt:
+        print("halfwave: interrupted; what was committed is kept, run again to go on", file=sys.stderr)
+        raise typer.Exit(130) from None
     progress.show_result(console, result, time.monotonic() - started)
     if not result.complete:
         raise typer.Exit(1)
@@ -139,9 +143,6 @@ def entry() -> None:
     except StudyError as error:
         print(f"halfwave: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("halfwave: interrupted; what was committed is kept, run again to go on", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -471,7 +471,7 @@ def _allowed(location: tuple) -> list[str]:
 
 _NAME = re.compile(r"\w[\w. -]{0,99}")
 _LABEL = re.compile(r"\w[\w.@/ -]{0,99}")
-_TAKEN_NAMES = {*EVALUATIONS, "matching", "noise_floor", "progress"}
+_TAKEN_NAMES = {*EVALUATIONS, "matching", "noise_floor", "progress"} - {"pairs", "choices"}
 """First words of metrics that are not a user's."""
 
 
@@ -503,7 +503,7 @@ def _check_references(spec: StudySpec, located: Located) -> None:
             raise located.error(
                 ("evaluate", i),
                 f"the file's name without its ending names the metrics; {shown(name)} cannot: use letters, digits, "
-                "spaces, dots, dashes and underscores, and no evaluation's name",
+                "spaces, dots, dashes and underscores, and none of " + ", ".join(sorted(_TAKEN_NAMES)),
             )
         if name in names[:i]:
             raise located.error(("evaluate", i), f"the evaluation {name!r} stands twice")

@@ -43,7 +43,7 @@ class NeuronSet:
             raise StudyError(f"a neuron set needs the columns layer and neuron; {sorted(missing)[0]!r} is missing")
         for column in ("layer", "neuron"):
             for value in frame[column]:
-                if not isinstance(value, numbers.Real) or value != value or value != int(value):
+                if not isinstance(value, numbers.Real) or value % 1 != 0:
                     raise StudyError(f"the column {column} must hold whole numbers; found {value!r}")
         return cls.of({layer: group["neuron"].tolist() for layer, group in frame.groupby("layer")})
 

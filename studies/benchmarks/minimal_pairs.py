@@ -141,7 +141,7 @@ def tse(root: Path | None, per_case: int | None, half_ties: bool) -> PairBenchma
 
 
 def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchmark:
-    """The embedded generator's pairs; `per_construction` are taken evenly spaced, which keeps their balance."""
+    """The embedded generator's pairs; `per_construction` (in fours) are taken evenly spaced, which keeps their balance."""
     from studies.embedded.pairs import minimal_pairs
 
     by_uid: dict[str, list] = {}
@@ -151,8 +151,8 @@ def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchma
     for uid, members in by_uid.items():
         # A frame in all its number combinations is 2 or 4 neighbours, so 4 are whole frames: evenly spaced blocks of 4.
         blocks = [members[i : i + 4] for i in range(0, len(members), 4)]
-        wanted = len(blocks) if per_construction is None else max(1, per_construction // 4)
-        chosen = [blocks[i * len(blocks) // wanted] for i in range(min(wanted, len(blocks)))]
+        wanted = len(blocks) if per_construction is None else min(len(blocks), max(1, per_construction // 4))
+        chosen = [blocks[i * len(blocks) // wanted] for i in range(wanted)]
         flat = [pair for block in chosen for pair in block]
         pairs += [Pair(uid, pair.phenomenon, str(i), pair.good, pair.bad) for i, pair in enumerate(flat)]
     return PairBenchmark(name="embedded_pairs", label="embedded minimal pairs", pairs=tuple(pairs), half_ties=half_ties)

@@ -86,10 +86,25 @@ def numbers(workdir: Path):
     return values.select_dtypes("number").drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
 
 
-def leftovers(workdir: Path) -> list[str]:
-    """Actors and engine workers that outlived their driver."""
-    names = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
-    return [name for name in names if "ray::Host" in name or "VLLM" in name]
+def hosts() -> set[int]:
+    """Process ids of actors and engine workers on this machine."""
+    found = set()
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        name = " ".join(process.info["cmdline"] or ())
+        if "ray::Host" in name or "VLLM" in name:
+            found.add(process.info["pid"])
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_driver():
+    """Around every test: whatever ended a study, its actors and engine workers are gone."""
+    before = hosts()
+    yield before
+    deadline = time.monotonic() + 60
+    while (left := hosts() - before) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert not left, f"processes {left} outlived their driver"
 
 
 def test_a_study_runs_and_records_everything(undisturbed):
@@ -104,7 +119,6 @@ def test_a_study_runs_and_records_everything(undisturbed):
     assert llama.loc["treated", "perplexity"] != llama.loc["baseline", "perplexity"]
     assert 0.2 < llama.loc["treated", "clipped_fraction"] < 0.8
     assert re.search(r"llama|opt", done.stdout) and "mlflow ui --backend-store-uri" in done.stdout
-    assert not leftovers(workdir)
 
 
 def test_relu_models_skip_what_does_not_apply(undisturbed):
@@ -152,17 +166,15 @@ def test_the_driver_killed_in_the_middle_resumes_to_the_same_numbers(undisturbed
             break
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    deadline = time.monotonic() + 60
-    while leftovers(workdir) and time.monotonic() < deadline:
-        time.sleep(1)
-    assert not leftovers(workdir), "actors outlived the killed driver"
     resumed = run(root / "study.yaml", workdir)
     hits = {line.split()[1] for line in resumed.stdout.splitlines() if line.startswith("HIT")}
     assert set(done_before) <= hits, "a committed step was computed again"
     assert_same(numbers(workdir), numbers(reference))
 
 
-def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(undisturbed, root, tmp_path):
+def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(
+    undisturbed, root, tmp_path, no_process_outlives_its_driver
+):
     reference, _ = undisturbed
     workdir = tmp_path / "actor"
     study = Study.open(root / "study.yaml", workdir=workdir)
@@ -170,16 +182,29 @@ def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(undisturbed, ro
 
     def kill_once(step, state, remark):
         if state is State.DONE and step.name == "evaluate.perplexity" and not killed:
-            victims = [p for p in psutil.process_iter(["cmdline"]) if "ray::Host" in " ".join(p.info["cmdline"] or ())]
-            assert victims
-            killed.append(victims[0].pid)
-            victims[0].kill()
+            (victim,) = hosts() - no_process_outlives_its_driver
+            killed.append(victim)
+            os.kill(victim, signal.SIGKILL)
 
     result = study.run(listener=kill_once)
     assert killed
     lost = [step for step, reason in result.reasons.items() if "actor lost" in reason]
     assert lost and all(result.states[step] is State.DONE for step in lost)
     assert_same(numbers(workdir), numbers(reference))
+
+
+def test_ctrl_c_closes_the_runs_and_exits_with_130(root, tmp_path):
+    driver = subprocess.Popen(
+        command(write_study(root), tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in driver.stdout:
+        if line.startswith("RUN") and "profile" in line:
+            break
+    driver.send_signal(signal.SIGINT)
+    _, complaint = driver.communicate(timeout=120)
+    assert driver.returncode == 130, complaint
+    assert "interrupted; what was committed is kept" in complaint and "Traceback" not in complaint
+    assert set(load_study(f"sqlite:///{tmp_path / 'mlflow.db'}", "tiny").conditions["status"]) <= {"KILLED"}
 
 
 def assert_same(found, expected):

@@ -1,0 +1,260 @@
+"""Neuron sets: exact counts, ties by index, seeded and disjoint controls, and refusals instead of empty sets."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from studies import selection
+from studies.errors import StudyError
+from studies.selection import EMPTY, NeuronSet
+
+WIDTHS = (40, 40, 25)
+
+
+def table(scores=None, widths=WIDTHS) -> pd.DataFrame:
+    """A neuron table in a shuffled row order; `scores` per layer, else seeded ones without ties."""
+    generator = np.random.default_rng(0)
+    frames = [
+        pd.DataFrame(
+            {
+                "layer": np.int32(layer),
+                "neuron": np.arange(width, dtype=np.int32),
+                "wasserstein_distance": scores[layer] if scores is not None else generator.permutation(width) / width,
+                "mean": 0.5,
+            }
+        )
+        for layer, width in enumerate(widths)
+    ]
+    return pd.concat(frames).sample(frac=1, random_state=1)
+
+
+def scores_of(neurons: pd.DataFrame, layer: int) -> list[float]:
+    one = neurons[neurons["layer"] == layer].sort_values("neuron")
+    return one["wasserstein_distance"].tolist()
+
+
+WD = {"score": "wasserstein_distance"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(scores=st.lists(st.integers(0, 5), min_size=3, max_size=30), fraction=st.floats(0.01, 0.99))
+def test_top_and_bottom_are_exact_by_rank_with_ties_to_the_lower_index(scores, fraction):
+    neurons = table([scores], widths=(len(scores),))
+    count = round(fraction * len(scores))
+    if count == 0:
+        with pytest.raises(StudyError, match="no neuron at all"):
+            selection.top(neurons, **WD, fraction=fraction)
+        return
+    order = sorted(range(len(scores)), key=lambda j: (-scores[j], j))
+    assert selection.top(neurons, **WD, fraction=fraction).indices == {0: tuple(sorted(order[:count]))}
+    order = sorted(range(len(scores)), key=lambda j: (scores[j], j))
+    assert selection.bottom(neurons, **WD, fraction=fraction).indices == {0: tuple(sorted(order[:count]))}
+
+
+def test_the_count_is_taken_in_every_layer():
+    found = selection.top(table(), **WD, fraction=0.1)
+    assert {layer: len(indices) for layer, indices in found.indices.items()} == {0: 4, 1: 4, 2: round(2.5)}
+    assert found.count == 10
+    assert selection.counts_of(0.1, table()) == {0: 4, 1: 4, 2: 2}
+
+
+@pytest.mark.parametrize("rule", [selection.top, selection.bottom])
+def test_a_fraction_of_no_neuron_is_an_error(rule):
+    with pytest.raises(StudyError, match=r"^fraction 0.01 of the 40 neurons of layer 0 is no neuron at all$"):
+        rule(table(), **WD, fraction=0.01)
+    with pytest.raises(StudyError, match="of the 25 neurons of layer 2"):
+        selection.counts_of(0.0199, table())
+
+
+def test_layers_restrict_the_selection():
+    found = selection.top(table(), **WD, fraction=0.1, layers=[2, 0])
+    assert set(found.indices) == {0, 2}
+    assert found.indices[2] == selection.top(table(), **WD, fraction=0.1).indices[2]
+    assert set(selection.counts_of(0.1, table(), [1])) == {1}
+    assert set(selection.counts_of(0.1, table(), None)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("layers", [[3], [0, 99], [-1]])
+def test_a_layer_that_is_not_there_is_refused_not_left_out(layers):
+    """Left out, it would leave a smaller set, or none: the baseline under another name."""
+    wanted = f"there is no layer {layers[-1]}; layers are 0 to 2"
+    for rule in (selection.top, selection.bottom, selection.above_percentile):
+        with pytest.raises(StudyError, match=re.escape(wanted)):
+            rule(table(), **WD, fraction=0.1, layers=layers)
+    with pytest.raises(StudyError, match=re.escape(wanted)):
+        selection.counts_of(0.1, table(), layers)
+
+
+# -- the paper's percentile rule -------------------------------------------------------------------------------------
+
+
+def test_the_percentile_rule_is_strict():
+    """0..9: the 80th percentile lies between 7 and 8; with ties at the threshold, fewer are above it."""
+    assert selection.above_percentile(table([range(10)], (10,)), **WD, fraction=0.2).indices == {0: (8, 9)}
+    tied = [0, 0, 0, 0, 0, 5, 5, 5, 5, 9]
+    assert np.percentile(tied, 80) == 5
+    assert selection.above_percentile(table([tied], (10,)), **WD, fraction=0.2).indices == {0: (9,)}
+    assert selection.top(table([tied], (10,)), **WD, fraction=0.2).indices == {0: (5, 9)}
+
+
+def test_the_percentile_rule_refuses_a_layer_of_equal_scores():
+    with pytest.raises(StudyError, match="no neuron of layer 0 lies above its 99th percentile of wasserstein_distance"):
+        selection.above_percentile(table([[1.0] * 10], (10,)), **WD, fraction=0.01)
+
+
+# -- scores ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [selection.top, selection.bottom, selection.above_percentile])
+def test_an_unknown_score_is_named_with_the_nearest(rule):
+    with pytest.raises(StudyError, match=r"no column 'waserstein_distance'; did you mean 'wasserstein_distance'\?"):
+        rule(table(), score="waserstein_distance", fraction=0.1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_score_that_is_not_finite_is_refused(value):
+    neurons = table()
+    neurons.loc[(neurons["layer"] == 1) & (neurons["neuron"] < 3), "wasserstein_distance"] = value
+    for rule in (selection.top, selection.bottom, selection.above_percentile):
+        with pytest.raises(StudyError, match="3 neurons of layer 1 have no finite wasserstein_distance"):
+            rule(neurons, **WD, fraction=0.1)
+        assert rule(neurons, **WD, fraction=0.1, layers=[0]).count, "another layer's NaN is not in the way"
+
+
+def test_ascending_leaves_the_treated_out_and_keeps_to_their_layers():
+    neurons = table()
+    treated = NeuronSet.of({0: [3, 7], 2: [1]})
+    ranking = selection.ascending(neurons, **WD, without=treated)
+    assert set(ranking) == {0, 2} and len(ranking[0]) == 38 and len(ranking[2]) == 24
+    for layer, ranked in ranking.items():
+        scores = scores_of(neurons, layer)
+        assert not set(ranked) & set(treated.indices[layer])
+        assert [scores[j] for j in ranked] == sorted(scores[j] for j in ranked)
+        assert all(type(j) is int for j in ranked)
+
+
+# -- random controls -------------------------------------------------------------------------------------------------
+
+
+def test_random_sets_are_seeded_exact_and_disjoint():
+    neurons, treated = table(), selection.top(table(), **WD, fraction=0.2)
+    counts = {layer: len(indices) for layer, indices in treated.indices.items()}
+    one = selection.random_like(neurons, counts=counts, seed=1, disjoint_from=treated)
+    assert {layer: len(indices) for layer, indices in one.indices.items()} == counts
+    for layer, indices in one.indices.items():
+        assert not set(indices) & set(treated.indices[layer]) and max(indices) < WIDTHS[layer] and min(indices) >= 0
+    assert selection.random_like(neurons, counts=counts, seed=1, disjoint_from=treated) == one
+    assert selection.random_like(neurons, counts=counts, seed=2, disjoint_from=treated) != one
+    overlapping = [selection.random_like(neurons, counts=counts, seed=s) for s in range(20)]
+    assert any(set(one.indices[0]) & set(treated.indices[0]) for one in overlapping), "disjoint only when asked"
+
+
+def test_a_layers_draw_depends_on_seed_and_layer_only():
+    neurons = table()
+    both = selection.random_like(neurons, counts={0: 5, 1: 5}, seed=3)
+    assert both.indices[1] == selection.random_like(neurons, counts={1: 5}, seed=3).indices[1]
+    assert both.indices[0] != both.indices[1]
+
+
+def test_a_golden_draw():
+    """Random controls stand in users' records: another draw for the same seed needs a new version of `select`."""
+    assert selection.random_like(table(), counts={0: 3, 2: 2}, seed=0).indices == {0: (20, 24, 32), 2: (2, 23)}
+
+
+def test_random_sets_are_uniform():
+    hits = np.zeros(25)
+    for seed in range(400):
+        hits[list(selection.random_like(table(), counts={2: 5}, seed=seed).indices[2])] += 1
+    assert hits.sum() == 2000 and hits.min() > 40 and hits.max() < 120  # mean 80, standard deviation 8
+
+
+def test_too_few_neurons_for_a_disjoint_set_is_an_error():
+    treated = selection.top(table(), **WD, fraction=0.6)
+    with pytest.raises(StudyError, match="layer 0 has 16 neurons left for a random set of 24"):
+        selection.random_like(table(), counts={0: 24}, seed=0, disjoint_from=treated)
+    assert selection.random_like(table(), counts={0: 16}, seed=0, disjoint_from=treated).count == 16
+
+
+# -- explicit sets ---------------------------------------------------------------------------------------------------
+
+
+def test_an_explicit_set_within_the_model_is_taken_as_it_is():
+    wanted = NeuronSet.of({0: [0, 39], 2: [24]})
+    assert selection.explicit(wanted, table()) is wanted
+
+
+@pytest.mark.parametrize(
+    ("indices", "expected"),
+    [
+        ({3: [0]}, "there is no layer 3; layers are 0 to 2"),
+        ({-1: [0]}, "there is no layer -1; layers are 0 to 2"),
+        ({2: [3, 25]}, "layer 2 has neurons 0 to 24, not 25"),
+        ({0: [-2, 5]}, "layer 0 has neurons 0 to 39, not -2"),
+        ({}, "the neuron set is empty"),
+        ({0: []}, "the neuron set is empty"),
+    ],
+)
+def test_an_explicit_set_outside_the_model_is_refused(indices, expected):
+    with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
+        selection.explicit(NeuronSet.of(indices), table())
+
+
+def test_a_neuron_named_twice_is_refused():
+    with pytest.raises(StudyError, match="layer 4 names a neuron twice"):
+        NeuronSet.of({4: [1, 2, 1]})
+
+
+# -- sets, digests, frames -------------------------------------------------------------------------------------------
+
+
+@given(st.dictionaries(st.integers(0, 5), st.sets(st.integers(0, 50)), max_size=4), st.randoms())
+def test_the_digest_does_not_depend_on_how_the_set_was_made(indices, generator):
+    items = [(layer, list(neurons)) for layer, neurons in indices.items()]
+    generator.shuffle(items)
+    for _, neurons in items:
+        generator.shuffle(neurons)
+    one = NeuronSet.of(indices)
+    other = NeuronSet.of({np.int64(layer): np.array(neurons, dtype=np.int64) for layer, neurons in items})
+    assert one == other and one.digest == other.digest and list(one.indices) == sorted(one.indices)
+    assert NeuronSet.from_frame(one.to_frame().sample(frac=1, random_state=0)) == one
+    assert one.count == sum(map(len, indices.values())) == len(one.to_frame())
+
+
+def test_different_sets_have_different_digests():
+    sets = [EMPTY, NeuronSet.of({0: [1]}), NeuronSet.of({1: [1]}), NeuronSet.of({0: [1, 2]}), NeuronSet.of({0: [12]})]
+    assert len({one.digest for one in sets}) == len(sets)
+    assert sets[1].digest == "fba85011fe2bd552509e7afcb5f61dbe5c418b7e6fea40413e9ff7162973a464"
+
+
+def test_frames_have_whole_numbers_and_survive_parquet_and_csv(tmp_path):
+    wanted = NeuronSet.of({0: [5, 1], 7: [2]})
+    frame = wanted.to_frame()
+    assert frame.to_dict("list") == {"layer": [0, 0, 7], "neuron": [1, 5, 2]} and set(frame.dtypes) == {
+        np.dtype("int32")
+    }
+    frame.to_parquet(tmp_path / "set.parquet")
+    frame.to_csv(tmp_path / "set.csv")
+    assert NeuronSet.from_frame(pd.read_parquet(tmp_path / "set.parquet")) == wanted
+    assert NeuronSet.from_frame(pd.read_csv(tmp_path / "set.csv")) == wanted
+    assert NeuronSet.from_frame(pd.DataFrame({"layer": [0.0, 7.0, 0.0], "neuron": [5.0, 2.0, 1.0]})) == wanted
+    assert NeuronSet.from_frame(EMPTY.to_frame()) == EMPTY
+
+
+@pytest.mark.parametrize("column", ["layer", "neuron"])
+@pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), "1", None])
+def test_frames_with_anything_but_whole_numbers_are_refused(column, value):
+    """A NaN in `layer` would otherwise drop the row without a word, and 1.5 would become 1."""
+    frame = pd.DataFrame({"layer": [0, 1], "neuron": [3, 4]}, dtype=object)
+    frame.loc[1, column] = value
+    with pytest.raises(StudyError, match=f"the column {column} must hold whole numbers; found"):
+        NeuronSet.from_frame(frame)
+
+
+@pytest.mark.parametrize(("columns", "missing"), [(["layer"], "neuron"), (["neuron"], "layer"), (["x"], "layer")])
+def test_frames_without_a_column_are_refused(columns, missing):
+    with pytest.raises(StudyError, match=f"needs the columns layer and neuron; '{missing}' is missing"):
+        NeuronSet.from_frame(pd.DataFrame({name: [1] for name in columns}))
