@@ -141,7 +141,7 @@ def tse(root: Path | None, per_case: int | None, half_ties: bool) -> PairBenchma
 
 
 def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchmark:
-    """The embedded generator's pairs; `per_construction` (in fours) are taken evenly spaced, which keeps their balance."""
+    """The embedded generator's pairs; `per_construction` of each, in fours, evenly spaced, to keep their balance."""
     from studies.embedded.pairs import minimal_pairs
 
     by_uid: dict[str, list] = {}

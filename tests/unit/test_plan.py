@@ -9,6 +9,7 @@ from actors.sites import Architecture
 from orchestrator.plan import (
     BASELINE,
     NOISE_FLOOR,
+    NOISE_PACK_NODES,
     NOT_APPLICABLE,
     Plan,
     build_plan,
@@ -134,7 +135,7 @@ GOLDEN = {
     ("evaluate.perplexity", BASELINE): "48701a629ead09421edc",
     ("evaluate.embedded_pairs", "treated"): "2603cedb3c4c81aae789",
     ("evaluate.embedded_knowledge", "matched"): "46862d40a084de9acdeb",
-    ("noise_floor.perplexity", BASELINE): "db4867d605447183f536",
+    ("noise_floor.perplexity", BASELINE): "4faeb40a9beccf02098c",
 }
 VERSIONS = {"profile": 1, "select": 1, "evaluate": 1, "match": 1, "report": 1}
 
@@ -365,10 +366,9 @@ def test_the_noise_floor_is_the_baseline_on_another_pack_plan_and_can_be_left_ou
     for name, step in found.evaluations["a", NOISE_FLOOR].items():
         params = found.steps[step].payload["params"]
         assert (
-            params["pack_plan"] == "other"
-            and params["clamp"] is None
-            and step != found.evaluations["a", BASELINE][name]
+            params["pack_nodes"] == (2 * 128 if name == "perplexity" else NOISE_PACK_NODES) and params["clamp"] is None
         )
+        assert step != found.evaluations["a", BASELINE][name]
     without = plan(STUDY + "noise_floor: false\n")
     assert ("a", NOISE_FLOOR) not in without.evaluations
     assert ids(without) == ids(found) - set(found.evaluations["a", NOISE_FLOOR].values())

@@ -160,7 +160,7 @@ def runs_somewhere(one, demands, capacity):
     return one.role is Role.DRIVER or demands[one.model].fits(capacity)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(world=worlds(), seed=st.integers(0, 2**32), deaths=st.floats(0, 0.6), failures=st.floats(0, 0.4))
 def test_every_step_ends_whatever_happens(world, seed, deaths, failures):
     steps, demands, capacity = world
@@ -206,7 +206,7 @@ def test_without_trouble_all_that_can_run_is_done_once(world):
     assert sorted(pool.started) == sorted(name for name, state in pool.states.items() if state is State.DONE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(world=worlds(kinds=("evaluate", "match"), most=10), data=st.data())
 def test_one_step_that_kills_its_actor_does_not_take_its_siblings_down(world, data):
     steps, demands, _ = world

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from pathlib import Path
 
 import pytest
 
@@ -436,7 +437,7 @@ YAML = {
     "merge key": (changed(PROFILE, "profile: {<<: {tokens: 3}}"), "f.yaml:4: '<<' cannot be read"),
     "unknown alias": (changed("tiny", "*other"), "f.yaml:1: not valid YAML: found undefined alias"),
     "alias of itself": (changed(PROFILE, "profile: &a {tokens: *a}"), "f.yaml:4: an alias that contains itself"),
-    "too deep": ("[" * 3000, "f.yaml: not a study file: brackets are nested too deeply"),
+    "too deep": ("[" * 1000, "f.yaml: not a study file: brackets are nested too deeply"),
 }  # fmt: skip
 
 
@@ -612,6 +613,11 @@ def test_a_spec_cannot_be_changed():
         parse().study = "other"
     with pytest.raises(ValueError):
         parse().conditions["w"].clamp.floor = 1.0
+
+
+@pytest.mark.parametrize("path", ["pairs.jsonl", "choices.jsonl", "deep/my pairs.v2.jsonl", "ä.jsonl"])
+def test_a_users_file_may_have_any_plain_name(path):
+    assert benchmark_name(parse(changed(PERPLEXITY, f"{PERPLEXITY}  - pairs: {path}\n")).evaluate[1]) == Path(path).stem
 
 
 def test_every_evaluation_word_stands_alone_or_names_its_file():

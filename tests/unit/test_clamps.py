@@ -1,0 +1,307 @@
+"""Clamp buffers on small CPU tensors: what is clipped, what is never touched, and what the receipt counts."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from actors.clamps import Bounds, ClampSet, LayerClamp
+
+WIDTH, TOKENS = 6, 5
+INF = math.inf
+NEGATIVE, POSITIVE, ZERO, BAND = (
+    Bounds(floor=0.0),
+    Bounds(ceiling=0.0),
+    Bounds(floor=0.0, ceiling=0.0),
+    Bounds(floor=-0.5, ceiling=0.5),
+)
+
+
+class Record(nn.Module):
+    """An activation that keeps what it was given: the very object, and a copy of its values."""
+
+    def forward(self, pre, *rest):
+        self.given, self.values, self.rest = pre, pre.clone(), rest
+        return pre
+
+
+def pre_activation(gated=False, seed=0, dtype=torch.float32, width=WIDTH) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(TOKENS, (2 if gated else 1) * width, generator=generator).to(dtype)
+
+
+def clamp(gated=False, **fields) -> tuple[Record, LayerClamp]:
+    module = Record()
+    defaults = {"d_mlp": WIDTH, "gated": gated, "device": "cpu", "dtype": torch.float32}
+    return module, LayerClamp(module, **{**defaults, **fields})
+
+
+def expected(pre: torch.Tensor, neurons, bounds: Bounds) -> torch.Tensor:
+    """min(max(a, floor), ceiling), one number at a time."""
+    rows = pre.tolist()
+    for row in rows:
+        for j in neurons:
+            row[j] = min(max(row[j], bounds.floor), bounds.ceiling)
+    return torch.tensor(rows, dtype=pre.dtype)
+
+
+@pytest.mark.parametrize("bounds", [NEGATIVE, POSITIVE, ZERO, BAND, Bounds(floor=0.7), Bounds(ceiling=-0.7)], ids=str)
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+def test_only_the_chosen_neurons_are_clamped(gated, bounds):
+    module, layer = clamp(gated)
+    assert layer.set([4, 1], bounds) == 2
+    pre = pre_activation(gated)
+    module(pre.clone())
+    wanted = expected(pre, [1, 4], bounds)
+    assert torch.equal(module.values, wanted) and not torch.equal(wanted, pre)
+    if gated:
+        assert torch.equal(module.values[:, WIDTH:], pre[:, WIDTH:]), "the up half is left alone"
+
+
+def test_the_plain_hook_does_not_write_into_its_input():
+    """The projection's output may be used elsewhere; only the fused tensor was made for the activation alone."""
+    module, layer = clamp()
+    layer.set([0, 1, 2], NEGATIVE)
+    pre = pre_activation()
+    before = pre.clone()
+    module(pre)
+    assert torch.equal(pre, before) and module.given is not pre
+
+
+def test_further_arguments_of_the_activation_are_passed_on():
+    module, layer = clamp()
+    layer.set([0], NEGATIVE)
+    module(pre_activation(), "more")
+    assert module.rest == ("more",)
+
+
+@pytest.mark.parametrize("bounds", [NEGATIVE, POSITIVE, ZERO, BAND], ids=str)
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+def test_a_clamp_is_idempotent(gated, bounds):
+    module, layer = clamp(gated)
+    layer.set(list(range(WIDTH)), bounds)
+    module(pre_activation(gated))
+    once = module.values
+    module(once.clone())
+    assert torch.equal(module.values, once)
+
+
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+@pytest.mark.parametrize("how", ["never set", "set to none", "set, then cleared"])
+def test_the_empty_set_passes_the_very_same_tensor_untouched(gated, how):
+    module, layer = clamp(gated)
+    if how != "never set":
+        layer.set([1, 2] if "cleared" in how else [], ZERO)
+        layer.set([], ZERO)
+    pre = pre_activation(gated)
+    pre[0, 0], pre[1, 1] = float("nan"), float("-inf")
+    before, version = pre.clone(), pre._version
+    module(pre)
+    assert module.given is pre and pre._version == version
+    assert torch.equal(pre.view(torch.int32), before.view(torch.int32)), "to the last bit, NaN included"
+
+
+def test_leading_dimensions_do_not_matter():
+    module, layer = clamp(gated=True)
+    layer.set([0, 5], NEGATIVE)
+    pre = pre_activation(gated=True)
+    module(pre.clone().reshape(1, TOKENS, -1))
+    assert torch.equal(module.values[0], expected(pre, [0, 5], NEGATIVE))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_clamped_tensor_keeps_its_dtype(dtype):
+    module, layer = clamp(dtype=dtype)
+    layer.set([0, 1, 2, 3, 4, 5], NEGATIVE)
+    module(pre_activation(dtype=dtype))
+    assert module.values.dtype is dtype and (module.values >= 0).all() and (module.values > 0).any()
+
+
+def test_a_nan_is_not_hidden_by_a_clamp():
+    module, layer = clamp()
+    layer.set([0], ZERO)
+    pre = pre_activation()
+    pre[2, 0] = float("nan")
+    module(pre)
+    assert module.values[2, 0].isnan()
+
+
+@pytest.mark.parametrize(
+    ("gated", "width"), [(False, WIDTH + 1), (False, 2 * WIDTH), (True, WIDTH), (True, 2 * WIDTH + 2)]
+)
+@pytest.mark.parametrize("neurons", [[], [0]], ids=["empty set", "one neuron"])
+def test_another_width_than_expected_is_an_error_even_with_no_neuron_set(gated, width, neurons):
+    module, layer = clamp(gated)
+    layer.set(neurons, NEGATIVE)
+    columns = 2 * WIDTH if gated else WIDTH
+    with pytest.raises(ValueError, match=f"^activation input has {width} columns, expected {columns}$"):
+        module(torch.zeros(TOKENS, width))
+
+
+# -- setting ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_set_replaces_the_one_before():
+    module, layer = clamp()
+    layer.set([0, 1], NEGATIVE)
+    layer.set([2], POSITIVE)
+    pre = pre_activation()
+    module(pre)
+    assert torch.equal(module.values, expected(pre, [2], POSITIVE))
+
+
+def test_remove_takes_the_hook_away():
+    module, layer = clamp()
+    layer.set([0], ZERO)
+    layer.remove()
+    pre = pre_activation()
+    module(pre)
+    assert module.given is pre and layer.calls == 0
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 6])
+def test_ranks_partition_the_neurons(num_ranks):
+    """Global neuron j lives on rank j // (d_mlp / ranks), and the ranks' slices are the whole tensor's."""
+    neurons, pre, size = [0, 1, 3, 5], pre_activation(), WIDTH // num_ranks
+    slices, placed = [], []
+    for rank in range(num_ranks):
+        module, layer = clamp(rank=rank, num_ranks=num_ranks)
+        placed.append(layer.set(neurons, NEGATIVE))
+        module(pre[:, rank * size : (rank + 1) * size].clone())
+        slices.append(module.values)
+    assert torch.equal(torch.cat(slices, dim=1), expected(pre, neurons, NEGATIVE))
+    assert placed == [sum(j // size == rank for j in neurons) for rank in range(num_ranks)] and sum(placed) == 4
+
+
+def test_gated_ranks_hold_their_own_gate_and_up_halves():
+    gate, up = pre_activation(seed=1), pre_activation(seed=2)
+    module, layer = clamp(gated=True, rank=1, num_ranks=2)
+    assert layer.set([0, 3, 5], NEGATIVE) == 2
+    module(torch.cat([gate[:, 3:], up[:, 3:]], dim=1))
+    assert torch.equal(module.values, torch.cat([expected(gate[:, 3:], [0, 2], NEGATIVE), up[:, 3:]], dim=1))
+
+
+@pytest.mark.parametrize("num_ranks", [4, 5, 7])
+def test_a_width_that_does_not_divide_is_an_error(num_ranks):
+    with pytest.raises(ValueError, match=f"^6 neurons do not divide over {num_ranks} tensor-parallel ranks$"):
+        clamp(num_ranks=num_ranks)
+
+
+def test_neurons_of_no_rank_are_not_counted_as_placed():
+    """So that the receipt's comparison of asked and placed fails."""
+    _, layer = clamp()
+    assert layer.set([-1, WIDTH, 2], NEGATIVE) == 1
+
+
+# -- counting and digests --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+@pytest.mark.parametrize("bounds", [NEGATIVE, BAND, POSITIVE], ids=str)
+def test_counting_counts_what_lies_outside_the_bounds(gated, bounds):
+    module, layer = clamp(gated)
+    layers = ClampSet([layer])
+    layers.set({0: [1, 4]}, bounds)
+    pre = pre_activation(gated)
+    module(pre.clone())  # not counted
+    layers.start_counting()
+    module(pre.clone())
+    module(pre.clone())
+    calls, clipped = layers.stop_counting()
+    module(pre.clone())  # not counted
+    outside = sum(not bounds.floor <= pre[t, j] <= bounds.ceiling for t in range(TOKENS) for j in (1, 4))
+    assert 0 < outside < 2 * TOKENS and (calls, clipped) == ([2], [2 * outside])
+    assert layer.clipped == 2 * outside
+
+
+def test_counting_starts_at_zero_and_counts_calls_of_empty_layers_too():
+    (one, first), (two, second) = clamp(), clamp(gated=True)
+    layers = ClampSet([first, second])
+    assert layers.set({0: list(range(WIDTH))}, ZERO) == [WIDTH, 0]
+    layers.start_counting()
+    one(pre_activation())
+    layers.start_counting()
+    one(pre_activation())
+    two(pre_activation(gated=True))
+    two(pre_activation(gated=True))
+    assert layers.stop_counting() == ([1, 2], [WIDTH * TOKENS, 0])
+
+
+def test_values_on_the_bound_are_not_clipped():
+    module, layer = clamp()
+    layers = ClampSet([layer])
+    layers.set({0: [0, 1]}, NEGATIVE)
+    layers.start_counting()
+    module(torch.zeros(TOKENS, WIDTH))
+    assert layers.stop_counting() == ([1], [0])
+
+
+def test_the_digest_follows_the_buffers_and_comes_back():
+    layers = ClampSet([clamp()[1], clamp()[1]])
+    empty = layers.digest()
+    found = [empty]
+    for neurons, bounds in [
+        ({0: [1]}, NEGATIVE), ({0: [1]}, POSITIVE), ({0: [1]}, ZERO), ({0: [2]}, NEGATIVE), ({1: [1]}, NEGATIVE),
+        ({0: [1], 1: [1]}, NEGATIVE), ({0: [1, 2]}, NEGATIVE), ({0: [1]}, Bounds(floor=-0.25)),
+    ]:  # fmt: skip
+        layers.set(neurons, bounds)
+        found.append(layers.digest())
+    assert len(set(found)) == len(found)
+    layers.set({0: [1]}, NEGATIVE)
+    assert layers.digest() == found[1]
+    layers.set({}, NEGATIVE)
+    assert layers.digest() == empty
+
+
+def test_the_digest_is_read_back_from_the_buffers_not_from_the_request():
+    _, layer = clamp()
+    layer.set([1], NEGATIVE)
+    before = layer.digest()
+    layer._floor_F[3] = 0.0  # as a fault on the device would
+    assert layer.digest() != before
+
+
+def test_the_order_of_neurons_does_not_change_the_digest():
+    _, layer = clamp()
+    layer.set([4, 1, 2], NEGATIVE)
+    before = layer.digest()
+    layer.set([2, 4, 1], NEGATIVE)
+    assert layer.digest() == before
+
+
+# -- all layers ------------------------------------------------------------------------------------------------------
+
+
+def test_setting_all_layers_clears_those_that_are_not_named():
+    modules, layers = zip(*(clamp(gated=True) for _ in range(3)), strict=True)
+    clamps = ClampSet(list(layers))
+    assert clamps.set({0: [0, 1], 2: [5]}, NEGATIVE) == [2, 0, 1]
+    assert clamps.set({1: [3]}, POSITIVE) == [0, 1, 0]
+    pre = pre_activation(gated=True)
+    for i, module in enumerate(modules):
+        given = pre.clone()
+        module(given)
+        assert module.given is given
+        assert torch.equal(module.values, expected(pre, [3], POSITIVE) if i == 1 else pre)
+
+
+@pytest.mark.parametrize("layer", [-1, 2, 99])
+def test_a_layer_that_is_not_there_is_an_error_and_changes_nothing(layer):
+    clamps = ClampSet([clamp()[1], clamp()[1]])
+    clamps.set({0: [1]}, NEGATIVE)
+    before = clamps.digest()
+    with pytest.raises(IndexError, match=f"^layer {layer} of 2$"):
+        clamps.set({0: [2], layer: [0]}, NEGATIVE)
+    assert clamps.digest() == before
+
+
+def test_removing_all_leaves_the_model_as_it_was():
+    modules, layers = zip(*(clamp() for _ in range(2)), strict=True)
+    clamps = ClampSet(list(layers))
+    clamps.set({0: [0], 1: [1]}, ZERO)
+    clamps.remove()
+    for module in modules:
+        pre = pre_activation()
+        module(pre)
+        assert module.given is pre
