@@ -135,6 +135,14 @@ def resolve(
         _at(located, ("models", i), _model, entry, models_at, folder, cache) for i, entry in enumerate(spec.models)
     )
     cache.save()
+    for name, condition in spec.conditions.items():
+        for model in models:
+            beyond = [layer for layer in condition.layers or () if layer >= model.architecture.num_layers]
+            if beyond:
+                last = model.architecture.num_layers - 1
+                raise located.error(
+                    ("conditions", name, "layers"), f"{model.label} has layers 0 to {last}; found {beyond[0]}"
+                )
     return ResolvedStudy(
         spec=spec,
         located=located,

@@ -105,9 +105,13 @@ class _ModelReport:
         drawn = []
         if any(row["cells"] for row in table["rows"]):
             drawn.append((f"{prefix}-conditions", figures.conditions(table)))
-        profile = next(s for s in self._plan.steps.values() if s.kind == "profile" and s.model == model.label)
-        if self._done(profile.id):
-            neurons = self._record.frame(self._committed(profile.id), NEURONS)
+        profile = next(
+            step
+            for step, keys in self._plan.runs.items()
+            if any(key.kind == "profile" and key.model == model.label for key in keys)
+        )
+        if self._done(profile):
+            neurons = self._record.frame(self._committed(profile), NEURONS)
             drawn.append((f"{prefix}-wasserstein-distance", figures.wasserstein_by_layer(neurons, title=model.label)))
         for condition in self._plan.conditions[model.label]:
             if (

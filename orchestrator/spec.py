@@ -38,16 +38,32 @@ Score = Literal[
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "strict": {
         "profile": {"window": 2048, "stride": 2048, "skip_first": True, "pair_scope": "block"},
-        "perplexity": {"window": 2048},
         "scoring": {"half_ties": True, "rule": "rank", "disjoint": True},
     },
     "paper": {
         "profile": {"window": 2048, "stride": 1024, "skip_first": False, "tokens": 263168, "pair_scope": "sample"},
-        "perplexity": {"window": 2048},
         "scoring": {"half_ties": False, "rule": "percentile", "disjoint": False},
     },
 }
 """Defaults by preset; 263,168 tokens are the paper's 256 windows of 2048 at stride 1024."""
+
+
+OUR_ENGINE_OPTIONS = {
+    "distributed_executor_backend",
+    "dtype",
+    "enable_prefix_caching",
+    "enforce_eager",
+    "model",
+    "pipeline_parallel_size",
+    "quantization",
+    "revision",
+    "tensor_parallel_size",
+    "tokenizer",
+    "tokenizer_revision",
+    "trust_remote_code",
+    "worker_extension_cls",
+}
+"""Engine options that stand elsewhere in the file, or without which an intervention would silently be absent."""
 
 
 class _Strict(BaseModel):
@@ -82,6 +98,9 @@ class ModelSpec(_Strict):
             raise ValueError("a model has either a name (hub) or a path (local folder)")
         if self.path is not None and self.revision is not None:
             raise ValueError("a local folder has no revision")
+        for option in self.engine:
+            if option in OUR_ENGINE_OPTIONS:
+                raise ValueError(f"engine option {option!r} is set by Halfwave and cannot be changed")
         return self
 
     @property

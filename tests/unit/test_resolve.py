@@ -106,6 +106,19 @@ def test_places_and_sizes_that_are_wrong(tmp_path):
     assert "not a safetensors file" in refusal(tmp_path, "./a")
 
 
+def test_a_layer_that_a_model_does_not_have(tmp_path):
+    make_folder(tmp_path / "a")
+    text = STUDY.format(model="./a").replace("fraction: 0.1", "fraction: 0.1, layers: [0, 2]")
+    spec, located = parse_spec(text, "s.yaml")
+    with pytest.raises(StudyError, match=r"s.yaml:6: conditions.top.layers: a has layers 0 to 1; found 2"):
+        resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json")
+
+
+def test_engine_options_that_would_lose_the_intervention_are_refused():
+    with pytest.raises(StudyError, match="'enforce_eager' is set by Halfwave"):
+        parse_spec(STUDY.format(model="{path: ./a, engine: {enforce_eager: false}}"), "s.yaml")
+
+
 def hub_error(kind):
     response = SimpleNamespace(headers={}, request=None, status_code=403, url="")
     return kind("refused", response=response)
