@@ -1,8 +1,7 @@
 """The one loop of a study: decide, apply, wait once, record.
 
-Owns the states of the steps and the translation between steps and requests: what a ready step asks of an actor, and
-what its answer becomes in the record. Everything that arrives is committed before the loop goes on, so a crash of the
-driver loses only what is in flight.
+Owns the states of the steps and what an actor's answer becomes in the record; `requests` says what it is asked.
+Everything that arrives is committed before the loop goes on, so a crash of the driver loses only what is in flight.
 """
 
 import dataclasses
@@ -13,34 +12,26 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from actors.messages import (
-    Continuations,
     EngineFacts,
     EvaluateRequest,
     Intervention,
     Matched,
     MatchRequest,
-    ModelSource,
     Profiled,
-    ProfileRequest,
     Progress,
     RequestFailed,
     Scored,
-    Sentences,
     StepFailed,
-    TextRequest,
-    Windows,
 )
-from orchestrator.plan import BASELINE, PAIR_BLOCK_WINDOWS, Benchmark, Plan
+from orchestrator.plan import BASELINE, Plan
 from orchestrator.pool import ActorLost, Finished, Opened, Pool
 from orchestrator.record import Record
-from orchestrator.resolve import ResolvedModel
+from orchestrator.requests import match_request, profile_request, text_request
 from orchestrator.scheduler import TERMINAL, Demand, Evict, Fail, Skip, Start, State, Stop, decide
 from orchestrator.spool import Committed
 from orchestrator.steps import Role, Step
 from orchestrator.store import RecordError
 from studies import selection
-from studies.benchmarks.choices import ChoiceBenchmark
-from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.errors import StudyError
 from studies.selection import NeuronSet
 
@@ -152,12 +143,12 @@ class Runner:
                 self._record.live(key, {}, 0)
 
     def _request(self, steps: Sequence[Step]) -> tuple[str, Any]:
-        step, model = steps[0], self._plan.model(steps[0].model)
+        step = steps[0]
         match step.kind:
             case "profile":
-                return "profile", self._profile_request(step)
+                return "profile", profile_request(step, self._plan.study.corpus)
             case "match":
-                return "match", self._match_request(step, model)
+                return "match", self._match_request(step)
             case "evaluate":
                 benchmark = self._plan.benchmark(step.payload["params"]["benchmark"])
                 return "evaluate", EvaluateRequest(
@@ -173,39 +164,15 @@ class Runner:
             return Intervention()
         return Intervention(neurons=self._neuron_set(step.inputs["neurons"]).indices, **step.payload["params"]["clamp"])
 
-    def _profile_request(self, step: Step) -> ProfileRequest:
-        params = step.payload["params"]
-        window, stride = params["window"], params["stride"]
-        num_windows = 1 + max(0, params["tokens"] - window) // stride
-        return ProfileRequest(
-            step=step.id,
-            texts=Windows(text=self._plan.study.corpus.text, window=window, stride=stride, num_tokens=params["tokens"]),
-            skip_first=params["skip_first"],
-            num_bins=params["bins"],
-            calibration_windows=params["calibration_windows"],
-            pairs_per_block=params["pairs"],
-            block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else num_windows,
-            seed=params["seed"],
-            batch_windows=max(1, 2048 // window),
-        )
-
-    def _match_request(self, step: Step, model: ResolvedModel) -> MatchRequest:
-        params = step.payload["params"]
-        treated = self._neuron_set(step.inputs["treated"])
-        neurons = self._record.frame(self._committed[step.inputs["profile"]], NEURONS)
-        clamp = {"floor": float("-inf"), "ceiling": float("inf"), **params["clamp"]}
-        return MatchRequest(
-            step=step.id,
-            texts=text_request(self._plan.benchmark("perplexity")),
-            ranking=selection.ascending(neurons, score=params["score"], without=treated),
-            floor=clamp["floor"],
-            ceiling=clamp["ceiling"],
-            baseline_perplexity=self._committed[step.inputs["baseline_perplexity"]].metrics["perplexity"],
-            treated_perplexity=self._committed[step.inputs["treated_perplexity"]].metrics["perplexity"],
-            treated_fraction=treated.count / (len(treated.indices) * model.architecture.d_mlp),
-            within=params["within"],
-            within_rise=params["within_rise"],
-            max_evaluations=params["evaluations"],
+    def _match_request(self, step: Step) -> MatchRequest:
+        committed = {role: self._committed[upstream] for role, upstream in step.inputs.items()}
+        return match_request(
+            step,
+            text_request(self._plan.benchmark("perplexity")),
+            neurons=self._record.frame(committed["profile"], NEURONS),
+            treated=self._neuron_set(step.inputs["treated"]),
+            baseline_perplexity=committed["baseline_perplexity"].metrics["perplexity"],
+            treated_perplexity=committed["treated_perplexity"].metrics["perplexity"],
         )
 
     def _neuron_set(self, step: str) -> NeuronSet:
@@ -402,39 +369,6 @@ class Runner:
             if all(state in TERMINAL for state in states) and not all(state is State.CACHED for state in states):
                 failed = any(state in (State.FAILED, State.SKIPPED) for state in states)
                 self._record.finish(key, "FAILED" if failed else "FINISHED")
-
-
-def text_request(benchmark: Benchmark) -> TextRequest:
-    """What an actor needs of a benchmark."""
-    match benchmark:
-        case PairBenchmark():
-            return Sentences(texts=benchmark.texts)
-        case ChoiceBenchmark():
-            return Continuations(contexts=benchmark.contexts, continuations=benchmark.continuations)
-    return Windows(
-        text=benchmark.corpus.text, window=benchmark.window, stride=benchmark.window, num_tokens=benchmark.num_tokens
-    )
-
-
-def model_source(model: ResolvedModel, demand: Demand) -> ModelSource:
-    """What an actor loads: exactly what was resolved."""
-    spec = model.spec
-    return ModelSource(
-        label=model.label,
-        path=model.path,
-        revision=model.revision,
-        family=model.architecture.family,
-        num_layers=model.architecture.num_layers,
-        d_mlp=model.architecture.d_mlp,
-        d_model=model.architecture.d_model,
-        context=model.architecture.context,
-        dtype=spec.dtype,
-        tensor_parallel=spec.tensor_parallel,
-        threads=None if demand.gpus else int(demand.cpus),
-        trust_remote_code=spec.trust_remote_code,
-        route=spec.route,
-        engine=spec.engine,
-    )
 
 
 def comparability_key(facts: EngineFacts, result: Scored) -> str:

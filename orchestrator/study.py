@@ -27,9 +27,10 @@ from orchestrator.plan import Plan, build_plan, demands, flops, memory_need
 from orchestrator.record import Record
 from orchestrator.resolve import resolve
 from orchestrator.scheduler import BROKEN, Demand, State
-from orchestrator.spec import StudySpec, load_spec
+from orchestrator.spec import StudySpec
 from orchestrator.spool import Committed
 from orchestrator.steps import Step
+from orchestrator.study_file import load_spec
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
@@ -198,7 +199,7 @@ class Study:
         import ray
 
         from orchestrator.pool import Pool
-        from orchestrator.runner import model_source
+        from orchestrator.requests import model_source
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

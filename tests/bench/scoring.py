@@ -1,7 +1,9 @@
 """Sentences per second on BLiMP, float32, in one run: the token tree inside vLLM against what users would pick.
 
-(a) plain Transformers, padded batches of 128 with full log-softmax; (b) vLLM's own `prompt_logprobs`. The engines take
-turns and the whole round is repeated; ratios are per round, so a machine whose speed drifts does not decide them.
+(a) plain Transformers, padded batches of 128 with full log-softmax; (b) vLLM's `prompt_logprobs` from a plain
+`LLM(model)`, asked as lm-eval asks it; (c) the same through Halfwave's flat route, which runs the engine in its own
+process and pins no threads. The engines take turns and the whole round is repeated; ratios are per round, so a machine
+whose speed drifts does not decide them.
 
     python -m tests.bench.scoring --data ../shared/data --model .models/SmolLM2-135M-Instruct
 """
@@ -19,30 +21,17 @@ from pathlib import Path
 import numpy as np
 
 from studies.benchmarks.minimal_pairs import blimp
+from tests.sources import source_of
 
-PER_PARADIGM = 15
 _STATE: dict = {}
 
 
 def start_engine(model: str, texts: tuple[str, ...], threads: int, route: str) -> None:
     """In an engine's process: load it and plan once."""
     from actors.ablation import AblationActor
-    from actors.messages import ModelSource, Sentences
-    from actors.sites import architecture
+    from actors.messages import Sentences
 
-    facts = architecture(json.loads((Path(model) / "config.json").read_text()))
-    source = ModelSource(
-        label="bench",
-        path=model,
-        family=facts.family,
-        num_layers=facts.num_layers,
-        d_mlp=facts.d_mlp,
-        d_model=facts.d_model,
-        context=facts.context,
-        threads=threads,
-        route=route,
-    )
-    _STATE["actor"] = AblationActor(source)
+    _STATE["actor"] = AblationActor(source_of(Path(model), threads=threads, route=route))
     _STATE["texts"] = Sentences(texts=texts)
 
 
@@ -81,19 +70,53 @@ def score_transformers(batch_size: int = 128) -> tuple[float, np.ndarray]:
     return time.perf_counter() - started, np.array(sums)
 
 
+def start_vllm(model: str, texts: tuple[str, ...]) -> None:
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    from vllm import LLM
+
+    _STATE["engine"] = LLM(model, dtype="float32", max_model_len=2048, disable_log_stats=True)
+    _STATE["texts"] = texts
+
+
+def score_vllm() -> tuple[float, np.ndarray]:
+    from vllm import SamplingParams
+    from vllm.inputs import TokensPrompt
+
+    engine = _STATE["engine"]
+    parameters = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1, detokenize=False)
+    started = time.perf_counter()
+    tokenizer = engine.get_tokenizer()
+    prompts = [TokensPrompt(prompt_token_ids=ids) for ids in tokenizer(list(_STATE["texts"]))["input_ids"]]
+    outputs = engine.generate(prompts, parameters, use_tqdm=False)
+    sums = [
+        sum(
+            entry[token].logprob for entry, token in zip(one.prompt_logprobs[1:], one.prompt_token_ids[1:], strict=True)
+        )
+        for one in outputs
+    ]
+    return time.perf_counter() - started, np.array(sums)
+
+
+def stop_vllm() -> None:
+    _STATE.pop("engine").llm_engine.engine_core.shutdown()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=str, required=True)
+    parser.add_argument("--per-paradigm", type=int, default=15, help="pairs; more of them share more prefixes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
-    texts = blimp(arguments.data, PER_PARADIGM, True).texts
+    texts = blimp(arguments.data, arguments.per_paradigm, True).texts
     threads = len(os.sched_getaffinity(0))
     peers = {
         "halfwave token tree": (start_engine, (arguments.model, texts, threads, "auto"), score_engine),
         "transformers, padded 128": (start_transformers, (arguments.model, texts, threads), score_transformers),
-        "vLLM prompt_logprobs": (start_engine, (arguments.model, texts, threads, "flat"), score_engine),
+        "vLLM prompt_logprobs": (start_vllm, (arguments.model, texts), score_vllm),
+        "vLLM, our flat route": (start_engine, (arguments.model, texts, threads, "flat"), score_engine),
     }
     pools = {name: ProcessPoolExecutor(1, mp_context=get_context("spawn")) for name in peers}
     for name, (start, options, _) in peers.items():
@@ -104,6 +127,7 @@ def main() -> None:
         for name, (_, _, score) in peers.items():
             spent, sums[name] = pools[name].submit(score).result()
             seconds[name].append(spent)
+    pools["vLLM prompt_logprobs"].submit(stop_vllm).result()
     for pool in pools.values():
         pool.shutdown()
     ours = seconds["halfwave token tree"]

@@ -15,6 +15,7 @@ import torch
 from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored, Sentences, Windows
 from actors.sites import SITES, architecture
 from tests import oracles
+from tests.sources import source_of
 
 TOLERANCE = 1e-4
 
@@ -31,21 +32,6 @@ def own_process():
     """A process for one engine only."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         yield lambda function, *arguments: executor.submit(function, *arguments).result(timeout=300)
-
-
-def source_of(folder, **fields) -> ModelSource:
-    facts = architecture(json.loads((folder / "config.json").read_text()))
-    return ModelSource(
-        label=folder.name,
-        path=str(folder),
-        family=facts.family,
-        num_layers=facts.num_layers,
-        d_mlp=facts.d_mlp,
-        d_model=facts.d_model,
-        context=facts.context,
-        threads=2,
-        **fields,
-    )
 
 
 def forest(seed: int = 0, count: int = 40) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 SmolLM2-135M-Instruct (dequantised), BLiMP and WikiText-2; skipped with a reason where they are absent.
 """
 
-import json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -16,28 +15,18 @@ from transformers import AutoTokenizer
 from actors.ablation import perplexity
 from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored, Sentences, Windows
 from actors.score import ScoreActor
-from actors.sites import architecture
 from actors.sketches import RANGE_STDS
 from studies.benchmarks.minimal_pairs import blimp
 from studies.corpora import load_corpus
 from tests import oracles
+from tests.sources import source_of
 
 WINDOW, TOKENS = 512, 2048
 
 
 @pytest.fixture(scope="module")
 def source(smollm2) -> ModelSource:
-    facts = architecture(json.loads((smollm2 / "config.json").read_text()))
-    return ModelSource(
-        label="SmolLM2",
-        path=str(smollm2),
-        family=facts.family,
-        num_layers=facts.num_layers,
-        d_mlp=facts.d_mlp,
-        d_model=facts.d_model,
-        context=facts.context,
-        threads=2,
-    )
+    return source_of(smollm2)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from actors.logits_pass import Tree, attend, score_pack
 from actors.token_tree import Pack, plan_packs
 
 VOCABULARY, WINDOW = 23, 4
+BLOCKS = [1, 3, 8, 1000]
 CURRENT: list[Tree] = []
 
 
@@ -87,7 +88,9 @@ def forest(seed: int) -> tuple[list[list[int]], list[int]]:
 
 @pytest.mark.parametrize("window", [None, WINDOW], ids=["full attention", "sliding window"])
 @pytest.mark.parametrize(("seed", "max_nodes"), [(0, 1), (1, 7), (2, 20), (3, 1000)])
-def test_trees_give_what_plain_forwards_give(window, seed, max_nodes):
+@pytest.mark.parametrize("block", BLOCKS)
+def test_trees_give_what_plain_forwards_give(monkeypatch, window, seed, max_nodes, block):
+    monkeypatch.setattr(logits_pass, "BLOCK", block)
     tree_model, plain_model = MODELS[window]
     sequences, score_from = forest(seed)
     plan, found = through_packs(TransformersDecoder(tree_model), sequences, score_from, max_nodes)
@@ -151,21 +154,47 @@ def visible(pack: Pack, window: int | None) -> np.ndarray:
     return sees
 
 
+def seen(tree: Tree, window: int | None) -> np.ndarray:
+    """[N, N] bool from a tree's blocks; a pair that two blocks or two keys allow counts twice."""
+    counts = np.zeros((tree.num_nodes, tree.num_nodes), dtype=int)
+    block, _, query, key = np.nonzero(tree.mask(window).numpy())
+    flat = block * tree.queries_BQ.shape[1] + query
+    real = flat < tree.num_nodes
+    np.add.at(counts, (flat[real], tree.keys_BK.numpy()[block, key][real]), 1)
+    return counts
+
+
 @pytest.mark.parametrize("window", [None, 1, 2, 3, 100])
-def test_the_mask_is_the_chain_of_ancestors_within_the_window(window):
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_mask_is_the_chain_of_ancestors_within_the_window(monkeypatch, window, block):
+    monkeypatch.setattr(logits_pass, "BLOCK", block)
     generator = np.random.default_rng(0)
     sequences = [generator.integers(0, 3, generator.integers(2, 9)) for _ in range(20)]
     for pack in plan_packs(sequences, np.ones(20), 12).packs:
         tree = Tree(pack, "cpu")
-        assert np.array_equal(tree.mask(window).numpy(), visible(pack, window))
+        assert np.array_equal(seen(tree, window), visible(pack, window))
         assert tree.mask(window) is tree.mask(window), "made once for each window size"
-        assert np.array_equal(tree.mask(None).numpy(), visible(pack, None)), "window sizes do not mix"
+        assert np.array_equal(seen(tree, None), visible(pack, None)), "window sizes do not mix"
+
+
+def test_blocks_look_at_few_keys_where_sequences_are_short_and_at_the_whole_path_of_a_text():
+    generator = np.random.default_rng(0)
+    (sentences,) = plan_packs([generator.integers(0, 50, 10) for _ in range(50)], np.ones(50), 1000).packs
+    few = Tree(sentences, "cpu")
+    assert few.queries_BQ.shape[1] == logits_pass.BLOCK and few.keys_BK.shape[1] <= logits_pass.BLOCK + 9
+    (text,) = plan_packs([generator.integers(0, 50, 300)], np.ones(1), 1000).packs
+    assert Tree(text, "cpu").mask(None).shape == (1, 1, 299, 299)
 
 
 @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (4, 1)])
 @pytest.mark.parametrize("window", [None, 2])
-def test_attention_is_the_softmax_over_what_a_node_sees(heads, groups, window):
-    (pack,) = plan_packs([np.array(s) for s in ([1, 2, 3, 4], [1, 2, 5, 6], [7, 8])], np.ones(3), 100).packs
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    "sequences", [([1, 2, 3, 4], [1, 2, 5, 6], [7, 8]), ([1, 2, 3, 4, 5, 6],)], ids=["tree", "path"]
+)
+def test_attention_is_the_softmax_over_what_a_node_sees(monkeypatch, heads, groups, window, block, sequences):
+    monkeypatch.setattr(logits_pass, "BLOCK", block)
+    (pack,) = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 100).packs
     generator, num_nodes, size = torch.Generator().manual_seed(0), len(pack.ids), 8
     q_NHD = torch.randn(num_nodes, heads, size, generator=generator)
     k_NGD, v_NGD = (torch.randn(num_nodes, groups, size, generator=generator) for _ in range(2))
@@ -220,7 +249,8 @@ def test_head_chunks_give_identical_results_and_keep_within_the_limit(monkeypatc
 def test_a_limit_below_one_row_makes_single_rows(monkeypatch):
     monkeypatch.setattr(logits_pass, "HEAD_BYTES", 1)
     decoder, pack = Table(), some_pack()
-    assert torch.equal(score_pack(decoder, pack), score_pack_by_hand(decoder, pack)) and set(decoder.head_rows) == {1}
+    torch.testing.assert_close(score_pack(decoder, pack), score_pack_by_hand(decoder, pack), atol=1e-6, rtol=0)
+    assert set(decoder.head_rows) == {1}
 
 
 def score_pack_by_hand(decoder, pack):

@@ -19,8 +19,9 @@ from orchestrator.plan import (
 )
 from orchestrator.resolve import ResolvedModel, ResolvedStudy
 from orchestrator.scheduler import Demand
-from orchestrator.spec import ModelSpec, parse_spec
+from orchestrator.spec import ModelSpec
 from orchestrator.steps import KINDS, Role
+from orchestrator.study_file import parse_spec
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import errors
 
 from orchestrator.resolve import resolve
-from orchestrator.spec import parse_spec
+from orchestrator.study_file import parse_spec
 from studies.errors import StudyError
 
 CONFIG = {

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import spec, study_yaml
-from orchestrator.spec import StudySpec, benchmark_name, load_spec, parse_spec
+from orchestrator.spec import StudySpec, benchmark_name
+from orchestrator.study_file import load_spec, parse_spec
 from studies.errors import StudyError
 from tests.conftest import ROOT
 

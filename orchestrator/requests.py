@@ -1,0 +1,104 @@
+"""What a step asks of an actor: plans, specs and tables -> the messages that cross Ray.
+
+Pure translation. Everything that an actor needs is in the message; actors never look anything up.
+"""
+
+import pandas as pd
+
+from actors.messages import (
+    Continuations,
+    MatchRequest,
+    ModelSource,
+    ProfileRequest,
+    Sentences,
+    TextRequest,
+    Windows,
+)
+from orchestrator.plan import PAIR_BLOCK_WINDOWS
+from orchestrator.resolve import Benchmark, ResolvedModel
+from orchestrator.scheduler import Demand
+from orchestrator.steps import Step
+from studies import selection
+from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.corpora import Corpus
+from studies.selection import NeuronSet
+
+
+def text_request(benchmark: Benchmark) -> TextRequest:
+    """What an actor needs of a benchmark."""
+    match benchmark:
+        case PairBenchmark():
+            return Sentences(texts=benchmark.texts)
+        case ChoiceBenchmark():
+            return Continuations(contexts=benchmark.contexts, continuations=benchmark.continuations)
+    return Windows(
+        text=benchmark.corpus.text, window=benchmark.window, stride=benchmark.window, num_tokens=benchmark.num_tokens
+    )
+
+
+def model_source(model: ResolvedModel, demand: Demand) -> ModelSource:
+    """What an actor loads: exactly what was resolved."""
+    spec = model.spec
+    return ModelSource(
+        label=model.label,
+        path=model.path,
+        revision=model.revision,
+        family=model.architecture.family,
+        num_layers=model.architecture.num_layers,
+        d_mlp=model.architecture.d_mlp,
+        d_model=model.architecture.d_model,
+        context=model.architecture.context,
+        dtype=spec.dtype,
+        tensor_parallel=spec.tensor_parallel,
+        threads=None if demand.gpus else int(demand.cpus),
+        trust_remote_code=spec.trust_remote_code,
+        route=spec.route,
+        engine=spec.engine,
+    )
+
+
+def profile_request(step: Step, corpus: Corpus) -> ProfileRequest:
+    """What a profile step asks of a score actor."""
+    params = step.payload["params"]
+    window, stride = params["window"], params["stride"]
+    num_windows = 1 + max(0, params["tokens"] - window) // stride
+    return ProfileRequest(
+        step=step.id,
+        texts=Windows(text=corpus.text, window=window, stride=stride, num_tokens=params["tokens"]),
+        skip_first=params["skip_first"],
+        num_bins=params["bins"],
+        calibration_windows=params["calibration_windows"],
+        pairs_per_block=params["pairs"],
+        block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else num_windows,
+        seed=params["seed"],
+        batch_windows=max(1, 2048 // window),
+    )
+
+
+def match_request(
+    step: Step,
+    texts: TextRequest,
+    *,
+    neurons: pd.DataFrame,
+    treated: NeuronSet,
+    baseline_perplexity: float,
+    treated_perplexity: float,
+) -> MatchRequest:
+    """What a match step asks of an ablation actor, given its model's neuron table."""
+    params = step.payload["params"]
+    clamp = {"floor": float("-inf"), "ceiling": float("inf"), **params["clamp"]}
+    num_neurons = int(neurons["layer"].isin(list(treated.indices)).sum())
+    return MatchRequest(
+        step=step.id,
+        texts=texts,
+        ranking=selection.ascending(neurons, score=params["score"], without=treated),
+        floor=clamp["floor"],
+        ceiling=clamp["ceiling"],
+        baseline_perplexity=baseline_perplexity,
+        treated_perplexity=treated_perplexity,
+        treated_fraction=treated.count / num_neurons,
+        within=params["within"],
+        within_rise=params["within_rise"],
+        max_evaluations=params["evaluations"],
+    )
