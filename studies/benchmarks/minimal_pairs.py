@@ -7,6 +7,7 @@ wrong (`paper`); sums for BLiMP, means per token for TSE, as the paper does. Kno
 import hashlib
 import json
 import pickle
+import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def tse(root: Path | None, per_case: int | None, half_ties: bool) -> PairBenchma
 
 
 def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchmark:
-    """The embedded generator's pairs; `per_construction` of each, in fours, evenly spaced, to keep their balance."""
+    """The embedded generator's pairs; `per_construction` of each, drawn in fours to keep their balance."""
     from studies.embedded.pairs import minimal_pairs
 
     by_uid: dict[str, list] = {}
@@ -149,10 +150,11 @@ def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchma
         by_uid.setdefault(pair.uid, []).append(pair)
     pairs = []
     for uid, members in by_uid.items():
-        # A frame in all its number combinations is 2 or 4 neighbours, so 4 are whole frames: evenly spaced blocks of 4.
+        # A frame in all its number combinations is 2 or 4 neighbours, so blocks of 4 are whole frames. Even spacing
+        # would fall in step with the generator's word lists and use few of the words.
         blocks = [members[i : i + 4] for i in range(0, len(members), 4)]
         wanted = len(blocks) if per_construction is None else min(len(blocks), max(1, per_construction // 4))
-        chosen = [blocks[i * len(blocks) // wanted] for i in range(wanted)]
+        chosen = [blocks[i] for i in sorted(random.Random(uid).sample(range(len(blocks)), wanted))]
         flat = [pair for block in chosen for pair in block]
         pairs += [Pair(uid, pair.phenomenon, str(i), pair.good, pair.bad) for i, pair in enumerate(flat)]
     return PairBenchmark(name="embedded_pairs", label="embedded minimal pairs", pairs=tuple(pairs), half_ties=half_ties)
