@@ -10,10 +10,11 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 
 import numpy as np
 
+from actors.condition_tree import ideal_layer_passes, layer_passes, plan_passes
 from actors.messages import (
     EngineFacts,
     EvaluateRequest,
@@ -29,7 +30,7 @@ from actors.messages import (
     TextRequest,
 )
 from actors.sites import SITES
-from actors.token_tree import PackPlan, plan_packs
+from actors.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.tokens import load_tokenizer, tokenise
 from studies.errors import InterventionError, StudyError
 from studies.matching import match_perplexity
@@ -52,6 +53,9 @@ PROBE_TEXTS = (
 
 FLAT_TOKENS = 2064
 """Longest sequence of the flat route: the presets' window and a few; `engine: {max_model_len: ...}` raises it."""
+
+HELD_BYTES = 2**30
+"""Hidden states held for conditions that branch later; where they do not fit, shared layers are computed again."""
 
 PROGRESS_SECONDS = 1.0
 
@@ -77,26 +81,89 @@ class AblationActor:
     def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Scored | StepFailed]:
         """Score the texts under every intervention; a failed one does not take its siblings down."""
         plan = self._plan(request.benchmark, request.texts, request.max_nodes)
+        if self._facts.route is Route.TREE:
+            yield from self._sweep(request, plan)
+            return
         for step, intervention in request.interventions.items():
             started = time.monotonic()
             try:
                 receipt = self._apply(intervention)
-                edges = yield from self._score(step, plan)
             except InterventionError as error:
                 yield StepFailed(step=step, error=str(error))
                 continue
-            yield Scored(
-                step=step,
-                sums=plan.sums(edges),
-                counts=plan.counts(),
-                receipt=receipt,
-                route=self._facts.route,
-                route_reason=self._facts.route_reason,
-                pack_plan=plan.digest,
-                num_nodes=plan.num_nodes,
-                num_tokens=plan.num_tokens,
-                seconds=time.monotonic() - started,
+            edges = self._forward_flat(plan)
+            yield self._scored(step, plan, edges, receipt, seconds=time.monotonic() - started)
+
+    def _sweep(self, request: EvaluateRequest, plan: PackPlan) -> Iterator[Progress | Scored | StepFailed]:
+        """All interventions pack by pack, layers that they share computed once."""
+        started = time.monotonic()
+        receipts: dict[str, Receipt] = {}
+        for step, intervention in request.interventions.items():
+            try:
+                receipts[step] = self._apply(intervention)
+            except InterventionError as error:
+                yield StepFailed(step=step, error=str(error))
+            else:
+                self._rpc("halfwave_keep", len(receipts) - 1)
+        if not receipts:
+            return
+        per_layer = [self._layer_keys(request.interventions[step]) for step in receipts]
+        largest = max(len(pack.ids) for pack in plan.packs)
+        state_bytes = 2 * largest * self._model.d_model * (4 if self._model.dtype == "float32" else 2)
+        passes = plan_passes(per_layer, HELD_BYTES // state_bytes)
+        edges, broken = np.empty((len(receipts), plan.num_edges), dtype=np.float32), {}
+        first, last = 0, time.monotonic()
+        for i, pack in enumerate(plan.packs):
+            answers = self._rpc("halfwave_sweep", pack_to_wire(pack), [tuple(one) for one in passes])
+            behind = first + len(pack.rows)
+            for condition, answer in next(answer for answer in answers if answer is not None).items():
+                if isinstance(answer, str):
+                    broken.setdefault(condition, answer)
+                else:
+                    edges[condition, first:behind] = np.frombuffer(answer, dtype=np.float32)
+            first = behind
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                yield Progress(step=next(iter(receipts)), done=i + 1, total=len(plan.packs), unit="packs")
+        digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
+        share = (time.monotonic() - started) / len(receipts)
+        depth = self._model.num_layers
+        for i, (step, receipt) in enumerate(receipts.items()):
+            if digests[i] != receipt.digest:
+                broken[i] = "the clamp buffers changed while the packs were scored"
+            if i in broken:
+                yield StepFailed(step=step, error=f"{self._model.label}: {broken[i]}")
+                continue
+            yield self._scored(
+                step,
+                plan,
+                edges[i],
+                receipt,
+                seconds=share,
+                num_conditions=len(receipts),
+                layer_passes=sum(layer_passes(passes, depth)),
+                ideal_layer_passes=ideal_layer_passes(per_layer),
             )
+
+    def _layer_keys(self, intervention: Intervention) -> list[Hashable]:
+        """What the intervention does to each layer, equal for equal clamps; None where it does nothing."""
+        neurons = {int(layer): tuple(sorted(map(int, chosen))) for layer, chosen in intervention.neurons.items()}
+        bounds = (intervention.floor, intervention.ceiling)
+        return [(neurons[layer], bounds) if neurons.get(layer) else None for layer in range(self._model.num_layers)]
+
+    def _scored(self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, **fields: float) -> Scored:
+        return Scored(
+            step=step,
+            sums=plan.sums(edges),
+            counts=plan.counts(),
+            receipt=receipt,
+            route=self._facts.route,
+            route_reason=self._facts.route_reason,
+            pack_plan=plan.digest,
+            num_nodes=plan.num_nodes,
+            num_tokens=plan.num_tokens,
+            **fields,
+        )
 
     def match(self, request: MatchRequest) -> Iterator[Progress | Matched]:
         """Search the fraction of lowest-scored neurons whose clamp costs the treated condition's perplexity."""
@@ -119,7 +186,7 @@ class AblationActor:
             while True:
                 intervention = self._lowest(request, fraction)
                 receipt = self._apply(intervention)
-                edges = yield from self._score(request.step, plan, report=False)
+                edges = self._score(plan)
                 done += 1
                 yield Progress(step=request.step, done=done, total=request.max_evaluations, unit="perplexities")
                 fraction = search.send(perplexity(plan.sums(edges), plan.counts()))
@@ -160,10 +227,7 @@ class AblationActor:
         if placed != asked:
             raise InterventionError(f"{self._model.label}: asked for {asked} neurons per layer, placed {placed}")
         self._rpc("halfwave_start_counting")
-        if self._facts.route is Route.TREE:
-            self._forward_tree(self._probe)
-        else:
-            self._forward_flat(self._probe)
+        self._score(self._probe)
         reports = self._rpc("halfwave_stop_counting")
         for calls, _, _ in reports:
             expected = len(self._probe.packs) if self._facts.route is Route.TREE else max(calls)
@@ -245,24 +309,14 @@ class AblationActor:
             self._plans[key] = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
         return self._plans[key]
 
-    def _score(self, step: str, plan: PackPlan, report: bool = True):
-        """[num_edges] log-probabilities of a plan under the clamps as they stand; yields progress."""
-        if self._facts.route is Route.FLAT:
-            return self._forward_flat(plan)
-        parts, last = [], time.monotonic()
-        for i, pack in enumerate(plan.packs):
-            parts.append(self._forward_pack(pack))
-            if report and time.monotonic() - last > PROGRESS_SECONDS:
-                last = time.monotonic()
-                yield Progress(step=step, done=i + 1, total=len(plan.packs), unit="packs")
-        return np.concatenate(parts)
+    def _score(self, plan: PackPlan) -> np.ndarray:
+        """[num_edges] log-probabilities of a plan under the clamps as they stand."""
+        return self._forward_flat(plan) if self._facts.route is Route.FLAT else self._forward_tree(plan)
 
     def _forward_tree(self, plan: PackPlan) -> np.ndarray:
         return np.concatenate([self._forward_pack(pack) for pack in plan.packs])
 
     def _forward_pack(self, pack) -> np.ndarray:
-        from actors.vllm_worker import pack_to_wire
-
         answers = [answer for answer in self._rpc("halfwave_score", pack_to_wire(pack)) if answer is not None]
         return np.frombuffer(answers[0], dtype=np.float32)
 

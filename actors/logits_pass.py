@@ -2,18 +2,23 @@
 
 Owns the tree attention (the mask rule `kv <= q < end[kv]`, sliding windows by depth) and the head: logits only for the
 rows that hold a scored edge, in chunks, log-softmax in float32, then the targets are gathered. Never makes a
-[tokens, vocabulary] matrix above `HEAD_BYTES`. Refuses to know what a decoder is beyond `Decoder`.
+[tokens, vocabulary] matrix above `HEAD_BYTES`. A sweep over conditions resumes in the middle of the decoder where the
+layers before are shared (`condition_tree`). Refuses to know what a decoder is beyond `Decoder`.
 
 N nodes of a pack, H query heads, G key-value heads, D head size, B blocks of Q queries and K keys, E scored edges,
 R rows with edges, V vocabulary.
 """
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from actors.condition_tree import Pass
 from actors.token_tree import Pack
 
 HEAD_BYTES = 32 * 2**20
@@ -102,8 +107,84 @@ class Decoder(Protocol):
         """[R, V]; None on a rank that does not gather the head."""
 
 
+class LayerWalk:
+    """Decoder layers wrapped so that a forward can begin in front of any layer, from an output held earlier.
+
+    A layer before that point returns at once. What is held is whatever a layer returned, cloned: fused norms write into
+    it. The model's own loop over its layers is left as it is.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]):
+        self.num_layers = len(layers)
+        self._resume = 0
+        self._hold: tuple[int, ...] = ()
+        self._states: dict[int, Any] = {}
+        for i, layer in enumerate(layers):
+            layer.forward = partial(self._forward, i, layer.forward)
+
+    def begin(self, one: Pass) -> None:
+        """The next forward is this pass. Raises KeyError when the state it resumes from is not held."""
+        if one.resume:
+            self._states[one.resume]
+        self._resume, self._hold = one.resume, one.held
+        self._states = {boundary: state for boundary, state in self._states.items() if boundary <= one.resume}
+
+    def end(self) -> None:
+        """Keep only what later passes need; the next forward runs whole unless it is begun otherwise."""
+        self._states = {boundary: self._states[boundary] for boundary in self._hold}
+        self._resume, self._hold = 0, ()
+
+    def forget(self) -> None:
+        """Drop all states."""
+        self._resume, self._hold, self._states = 0, (), {}
+
+    def _forward(self, i: int, original: Callable, *arguments: Any, **named: Any) -> Any:
+        if i < self._resume:
+            state = self._states[self._resume]
+            return _clone(state) if i + 1 == self._resume else state
+        output = original(*arguments, **named)
+        if i + 1 in self._hold and i + 1 < self.num_layers:
+            self._states[i + 1] = _clone(output)
+        return output
+
+
+def _clone(state: Any) -> Any:
+    if isinstance(state, torch.Tensor):
+        return state.clone()
+    return type(state)(_clone(part) for part in state) if isinstance(state, tuple | list) else state
+
+
+def sweep_pack(
+    decoder: Decoder, walk: LayerWalk, pack: Pack, passes: Sequence[Pass], switch: Callable[[int], None]
+) -> dict[int, torch.Tensor | FloatingPointError | None]:
+    """{condition: [E] as `score_pack`, or its FloatingPointError} of one pack under every condition.
+
+    switch: puts a condition's clamps in place. The results equal separate passes to the last bit.
+    """
+    found: dict[int, torch.Tensor | FloatingPointError | None] = {}
+    if not len(pack.rows):
+        return {one.condition: torch.empty(0) for one in passes}
+    tree, last = Tree(pack, decoder.device), -1
+    try:
+        for one in passes:
+            if one.resume == walk.num_layers:
+                found[one.condition] = found[last]
+                continue
+            last = one.condition
+            switch(last)
+            walk.begin(one)
+            try:
+                found[last] = score_pack(decoder, pack, tree)
+            except FloatingPointError as error:
+                found[last] = error
+            walk.end()
+    finally:
+        walk.forget()
+    return found
+
+
 @torch.inference_mode()
-def score_pack(decoder: Decoder, pack: Pack) -> torch.Tensor | None:
+def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None) -> torch.Tensor | None:
     """[E] float32 log p(target | prefix) in nats of the pack's edges, on the CPU.
 
     A pack without edges (a piece of a long context) is not forwarded. None on a tensor-parallel rank that does not hold
@@ -111,7 +192,7 @@ def score_pack(decoder: Decoder, pack: Pack) -> torch.Tensor | None:
     """
     if not len(pack.rows):
         return torch.empty(0)
-    tree = Tree(pack, decoder.device)
+    tree = tree or Tree(pack, decoder.device)
     hidden_Nd = decoder.hidden(torch.as_tensor(pack.ids, device=decoder.device), tree)
     rows_R, row_of_E = torch.unique_consecutive(torch.as_tensor(pack.rows), return_inverse=True)
     targets_E = torch.as_tensor(pack.targets)

@@ -135,6 +135,13 @@ class Scored:
     num_nodes: int
     num_tokens: int
     seconds: float
+    """This condition's share of the request's time."""
+    num_conditions: int = 1
+    """Conditions of the request that were scored together."""
+    layer_passes: int = 0
+    """Layers computed for each pack, over all of them; 0 on the flat route, which shares nothing."""
+    ideal_layer_passes: int = 0
+    """The fewest that the conditions' shared prefixes allow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,16 @@ class Pack(NamedTuple):
     """[E] int64 token at the edge's far end."""
 
 
+def pack_to_wire(pack: Pack) -> list[bytes]:
+    """The pack as plain data, for workers in other processes."""
+    return [np.ascontiguousarray(vector, dtype=np.int64).tobytes() for vector in pack]
+
+
+def pack_from_wire(wire: list[bytes]) -> Pack:
+    """Back from `pack_to_wire`."""
+    return Pack(*(np.frombuffer(vector, dtype=np.int64).copy() for vector in wire))
+
+
 class PackPlan(NamedTuple):
     """All packs of one request, and the way back from edges to sequences."""
 

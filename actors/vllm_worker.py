@@ -10,20 +10,13 @@ import copy
 import functools
 from typing import Any
 
-import numpy as np
 import torch
 
-from actors.clamps import Bounds, ClampSet, LayerClamp
-from actors.logits_pass import Tree, attend, score_pack
-from actors.token_tree import Pack
-
-
-def pack_to_wire(pack: Pack) -> list[bytes]:
-    return [np.ascontiguousarray(vector, dtype=np.int64).tobytes() for vector in pack]
-
-
-def pack_from_wire(wire: list[bytes]) -> Pack:
-    return Pack(*(np.frombuffer(vector, dtype=np.int64).copy() for vector in wire))
+from actors.clamps import Bounds, ClampSet, LayerClamp, Setting
+from actors.condition_tree import Pass, layer_passes
+from actors.logits_pass import LayerWalk, Tree, attend, score_pack, sweep_pack
+from actors.token_tree import pack_from_wire
+from studies.errors import InterventionError
 
 
 class LogitsPass:
@@ -47,7 +40,7 @@ class LogitsPass:
             )
             for layer in layers
         ]
-        self._halfwave = _VllmDecoder(self, ClampSet(clamps))
+        self._halfwave = _VllmDecoder(self, ClampSet(clamps), LayerWalk(layers))
         refusal = self._halfwave.wrap_attention()
         return {"layers": len(clamps), "expected_layers": num_layers, "tree_refused": refusal}
 
@@ -63,6 +56,39 @@ class LogitsPass:
         """(hook calls per layer, clipped pre-activations per layer, digest of the buffers read back)."""
         calls, clipped = self._halfwave.clamps.stop_counting()
         return calls, clipped, self._halfwave.clamps.digest()
+
+    def halfwave_keep(self, condition: int) -> None:
+        """Keep the clamps as they stand under this number, for `halfwave_sweep`; number 0 drops all earlier ones."""
+        if condition == 0:
+            self._halfwave.kept.clear()
+        self._halfwave.kept[condition] = self._halfwave.clamps.settings()
+
+    def halfwave_digests(self) -> list[str]:
+        """Digests of the kept clamps, by number, read back; leaves the last of them in place."""
+        digests = []
+        for _, settings in sorted(self._halfwave.kept.items()):
+            self._halfwave.clamps.restore(settings)
+            digests.append(self._halfwave.clamps.digest())
+        return digests
+
+    def halfwave_sweep(self, wire: list[bytes], walk: list[Pass]) -> dict[int, bytes | str] | None:
+        """{condition: float32 log-probabilities of the pack's edges, or why there are none}; None as in `score`.
+
+        Raises InterventionError unless every layer's clamp was called as often as the walk says.
+        """
+        decoder, passes = self._halfwave, [Pass(*one) for one in walk]
+        pack = pack_from_wire(wire)
+        before = decoder.clamps.calls()
+        found = sweep_pack(decoder, decoder.walk, pack, passes, lambda i: decoder.clamps.restore(decoder.kept[i]))
+        calls = [after - earlier for after, earlier in zip(decoder.clamps.calls(), before, strict=True)]
+        expected = layer_passes(passes, len(calls)) if len(pack.rows) else [0] * len(calls)
+        if calls != expected:
+            raise InterventionError(f"the clamps were called {calls} times in one pack, expected {expected}")
+        if any(one is None for one in found.values()):
+            return None
+        return {
+            i: str(one) if isinstance(one, FloatingPointError) else one.numpy().tobytes() for i, one in found.items()
+        }
 
     def halfwave_score(self, wire: list[bytes]) -> bytes | None:
         """float32 log-probabilities of the pack's edges; None on a rank without the gathered head."""
@@ -82,10 +108,11 @@ def _own_module(layer: torch.nn.Module, path: str) -> torch.nn.Module:
 class _VllmDecoder:
     """vLLM's loaded model as `logits_pass.Decoder`."""
 
-    def __init__(self, worker: Any, clamps: ClampSet):
+    def __init__(self, worker: Any, clamps: ClampSet, walk: LayerWalk):
         self._model = worker.get_model()
         self._config = worker.vllm_config
-        self.clamps = clamps
+        self.clamps, self.walk = clamps, walk
+        self.kept: dict[int, list[Setting]] = {}
         self.device = worker.device
         self.vocabulary = worker.vllm_config.model_config.get_vocab_size()
 

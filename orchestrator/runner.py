@@ -65,9 +65,11 @@ class Runner:
         *,
         listener: Listener,
         on_progress: Callable[[Step, Progress], None],
+        checkpoint: Callable[[], None] = lambda: None,
     ):
+        """checkpoint: called wherever stopping breaks nothing; it stops by raising."""
         self._plan, self._record = plan, record
-        self._listener, self._on_progress = listener, on_progress
+        self._listener, self._on_progress, self._checkpoint = listener, on_progress, checkpoint
         self._states = dict.fromkeys(plan.steps, State.PENDING)
         self._reasons: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
@@ -84,6 +86,7 @@ class Runner:
         """Take over what the record holds; True when nothing is left to compute."""
         known = self._record.known(list(self._plan.steps))
         for step in self._plan.steps.values():
+            self._checkpoint()
             committed = known.get(step.id)
             if committed is None:
                 continue
@@ -98,6 +101,7 @@ class Runner:
     def run(self, pool: Pool, demands: Mapping[str, Demand], capacity: Demand) -> Outcome:
         """Run every step to a terminal state."""
         while True:
+            self._checkpoint()
             decisions = decide(self._plan.steps, self._states, self._attempts, pool.residents(), demands, capacity)
             for decision in decisions:
                 match decision:
@@ -264,6 +268,9 @@ class Runner:
             "nodes": result.num_nodes,
             "tokens": result.num_tokens,
             "seconds": result.seconds,
+            "conditions_together": result.num_conditions,
+            "layer_passes": result.layer_passes,
+            "ideal_layer_passes": result.ideal_layer_passes,
         }
         folder = "noise_floor" if noise else "items"
         self._commit(

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from orchestrator.identity import difference
+from orchestrator.interrupt import Interrupt
 from orchestrator.plan import Plan, build_plan, demands, flops, memory_need
 from orchestrator.record import Record
 from orchestrator.resolve import resolve
@@ -165,24 +166,26 @@ class Study:
             metrics=[benchmark.headline for benchmark in self.plan.study.benchmarks],
         )
         status = "FAILED"
-        try:
-            runner = Runner(
-                self.plan,
-                record,
-                listener=listener or (lambda step, state, remark: None),
-                on_progress=on_progress or (lambda step, progress: None),
-            )
-            if not runner.load_finished():
-                self._compute(runner, address)
-            outcome = runner.outcome()
-            reviewed = review(self.plan, outcome, record)
-            broken = any(state in BROKEN for state in outcome.states.values())
-            status = "FAILED" if broken else "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            unsent = record.close(status)
+        with Interrupt() as interrupt:
+            try:
+                runner = Runner(
+                    self.plan,
+                    record,
+                    listener=listener or (lambda step, state, remark: None),
+                    on_progress=on_progress or (lambda step, progress: None),
+                    checkpoint=interrupt.check,
+                )
+                if not runner.load_finished():
+                    self._compute(runner, address)
+                outcome = runner.outcome()
+                reviewed = review(self.plan, outcome, record)
+                broken = any(state in BROKEN for state in outcome.states.values())
+                status = "FAILED" if broken else "FINISHED"
+            except KeyboardInterrupt:
+                status = "KILLED"
+                raise
+            finally:
+                unsent = record.close(status)
         states = list(outcome.states.values())
         return Result(
             report=reviewed.report,

@@ -84,6 +84,31 @@ def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) 
     return answer
 
 
+def sweep_and_alone(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, list[int]]:
+    """In the engine's process: layer-wise conditions in one request, each alone, and (layer passes, ideal, whole)."""
+    from actors.ablation import AblationActor
+
+    actor = AblationActor(source)
+    neurons = some_neurons(source.num_layers, source.d_mlp)
+    layers = {"none": [], "first": [0], "last": [2], "middle": [1], "to middle": [0, 1], "all": [0, 1, 2]}
+    interventions = {
+        f"{name} {kind}": Intervention(neurons={i: neurons[i] for i in chosen}, **INTERVENTIONS[kind])
+        for name, chosen in layers.items()
+        for kind in ("negative", "zero")
+    }
+
+    def scored(chosen: dict) -> dict[str, Scored]:
+        request = EvaluateRequest(benchmark="forest", texts=Sentences(texts=texts), interventions=chosen, max_nodes=60)
+        return {m.step: m for m in actor.evaluate(request) if isinstance(m, Scored)}
+
+    together = scored(interventions)
+    alone = {name: scored({name: one})[name].sums for name, one in reversed(interventions.items())}
+    sharing = next(iter(together.values()))
+    actor.close()
+    costs = [sharing.layer_passes, sharing.ideal_layer_passes, source.num_layers * len(interventions)]
+    return {name: one.sums for name, one in together.items()}, alone, costs
+
+
 def oracle_sums(folder, texts, names):
     from transformers import AutoTokenizer
 
@@ -118,6 +143,16 @@ def test_log_probabilities_equal_raw_transformers(family, tmp_path, engines):
         assert moved == 0 and np.abs(found["sums"]["zero"] - found["sums"]["baseline"]).max() > 0.01
     else:
         assert moved > 0.01
+
+
+@pytest.mark.parametrize("family", sorted(SITES))
+def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(family, tmp_path, engines):
+    folder = oracles.make_model(tmp_path / family, family)
+    together, alone, (passes, ideal, whole) = engines(sweep_and_alone, source_of(folder), forest(count=20))
+    for name, sums in together.items():
+        np.testing.assert_array_equal(sums, alone[name])
+    assert len({sums.tobytes() for sums in together.values()}) >= (6 if family == "opt" else 11), "they do differ"
+    assert passes == ideal < whole
 
 
 def unhooked(source: ModelSource, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -258,7 +258,7 @@ def test_the_digest_is_read_back_from_the_buffers_not_from_the_request():
     _, layer = clamp()
     layer.set([1], NEGATIVE)
     before = layer.digest()
-    layer._floor_F[3] = 0.0  # as a fault on the device would
+    layer.setting.floor_F[3] = 0.0  # as a fault on the device would
     assert layer.digest() != before
 
 

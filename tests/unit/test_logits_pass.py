@@ -11,7 +11,9 @@ import torch
 from transformers import AttentionInterface, MistralConfig, MistralForCausalLM
 
 from actors import logits_pass
-from actors.logits_pass import Tree, attend, score_pack
+from actors.clamps import Bounds, ClampSet, LayerClamp
+from actors.condition_tree import Pass, layer_passes, plan_passes
+from actors.logits_pass import LayerWalk, Tree, attend, score_pack, sweep_pack
 from actors.token_tree import Pack, plan_packs
 
 VOCABULARY, WINDOW = 23, 4
@@ -284,3 +286,64 @@ def test_a_rank_without_the_gathered_head_returns_none():
             return None
 
     assert score_pack(Bare(), some_pack()) is None
+
+
+# -- sweeps over conditions ------------------------------------------------------------------------------------------
+
+
+def sweeping(window: int | None = None):
+    """A decoder of its own with clamps on every layer, wrapped for sweeps."""
+    model, _ = make(window)
+    layers = model.model.layers
+    options = {"d_mlp": 48, "gated": False, "device": "cpu", "dtype": torch.float32}
+    clamps = ClampSet([LayerClamp(layer.mlp.act_fn, **options) for layer in layers])
+    return TransformersDecoder(model), clamps, LayerWalk(layers)
+
+
+CONDITIONS = [{}, {0: [1, 5, 7]}, {1: [2, 3]}, {0: [1, 5, 7], 1: [2, 3]}, {1: [2, 3]}]
+
+
+@pytest.mark.parametrize("max_held", [0, 1, 5])
+def test_a_sweep_gives_what_separate_passes_give_to_the_last_bit(max_held):
+    decoder, clamps, walk = sweeping()
+    settings = []
+    for neurons in CONDITIONS:
+        clamps.set(neurons, Bounds(floor=2.0))
+        settings.append(clamps.settings())
+    sequences, score_from = forest(3)
+    plan = plan_packs([np.array(s) for s in sequences], np.array(score_from), 20)
+    passes = plan_passes([[tuple(c.get(i, ())) for i in range(2)] for c in CONDITIONS], max_held)
+    assert len(plan.packs) > 1
+    for pack in plan.packs:
+        before = clamps.calls()
+        found = sweep_pack(decoder, walk, pack, passes, lambda i: clamps.restore(settings[i]))
+        calls = [after - earlier for after, earlier in zip(clamps.calls(), before, strict=True)]
+        assert calls == layer_passes(passes, 2), "shared layers ran as often as planned"
+        alone = []
+        for one in settings:
+            clamps.restore(one)
+            alone.append(score_pack(decoder, pack))
+        assert all(torch.equal(found[i], alone[i]) for i in range(len(CONDITIONS)))
+        assert len({tuple(values.tolist()) for values in alone}) == len(CONDITIONS) - 1, "the clamps do something"
+
+
+def test_a_condition_that_gives_no_finite_numbers_leaves_its_siblings_alone():
+    decoder, _, walk = sweeping()
+    broken = {}
+    original = decoder.logits
+    decoder.logits = lambda hidden: original(hidden) + broken.get("now", 0.0)
+    (pack,) = plan_packs([np.array([1, 2, 3, 4])], np.ones(1), 100).packs
+    passes = plan_passes([["a", "a"], ["a", "b"], ["b", "a"]], 5)
+    found = sweep_pack(decoder, walk, pack, passes, lambda i: broken.update(now=np.nan if i == 1 else 0.0))
+    assert isinstance(found[1], FloatingPointError)
+    assert torch.equal(found[0], found[2]) and torch.equal(found[0], score_pack(decoder, pack))
+
+
+def test_a_forward_outside_a_sweep_is_whole_and_states_that_are_not_held_cannot_be_resumed():
+    decoder, _, walk = sweeping()
+    (pack,) = plan_packs([np.array([1, 2, 3, 4])], np.ones(1), 100).packs
+    before = score_pack(decoder, pack)
+    sweep_pack(decoder, walk, pack, plan_passes([["a", "a"], ["a", "b"]], 5), lambda i: None)
+    assert torch.equal(score_pack(decoder, pack), before)
+    with pytest.raises(KeyError):
+        walk.begin(Pass(condition=0, resume=1, held=()))
