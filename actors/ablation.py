@@ -22,6 +22,7 @@ from actors.messages import (
     Matched,
     MatchRequest,
     ModelSource,
+    Part,
     Progress,
     Receipt,
     Route,
@@ -59,6 +60,9 @@ HELD_BYTES = 2**30
 
 PROGRESS_SECONDS = 1.0
 
+PART_SECONDS = 30.0
+"""How much of a sweep a crash of its actor costs."""
+
 
 class AblationActor:
     """One engine; see the module. Methods that stream return iterators of messages."""
@@ -78,7 +82,7 @@ class AblationActor:
         """What stands behind this actor's numbers."""
         return self._facts
 
-    def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Scored | StepFailed]:
+    def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Part | Scored | StepFailed]:
         """Score the texts under every intervention; a failed one does not take its siblings down."""
         plan = self._plan(request.benchmark, request.texts, request.max_nodes)
         if self._facts.route is Route.TREE:
@@ -94,7 +98,7 @@ class AblationActor:
             edges = self._forward_flat(plan)
             yield self._scored(step, plan, edges, receipt, seconds=time.monotonic() - started)
 
-    def _sweep(self, request: EvaluateRequest, plan: PackPlan) -> Iterator[Progress | Scored | StepFailed]:
+    def _sweep(self, request: EvaluateRequest, plan: PackPlan) -> Iterator[Progress | Part | Scored | StepFailed]:
         """All interventions pack by pack, layers that they share computed once."""
         started = time.monotonic()
         receipts: dict[str, Receipt] = {}
@@ -112,19 +116,31 @@ class AblationActor:
         state_bytes = 2 * largest * self._model.d_model * (4 if self._model.dtype == "float32" else 2)
         passes = plan_passes(per_layer, HELD_BYTES // state_bytes)
         edges, broken = np.empty((len(receipts), plan.num_edges), dtype=np.float32), {}
-        first, last = 0, time.monotonic()
-        for i, pack in enumerate(plan.packs):
+        behind = np.cumsum([0, *(len(pack.rows) for pack in plan.packs)])
+        done = saved = self._take_parts(request, plan, list(receipts), edges)
+        told = sent = time.monotonic()
+        for i, pack in enumerate(plan.packs[done:], done):
             answers = self._rpc("halfwave_sweep", pack_to_wire(pack), [tuple(one) for one in passes])
-            behind = first + len(pack.rows)
             for condition, answer in next(answer for answer in answers if answer is not None).items():
                 if isinstance(answer, str):
                     broken.setdefault(condition, answer)
-                else:
-                    edges[condition, first:behind] = np.frombuffer(answer, dtype=np.float32)
-            first = behind
-            if time.monotonic() - last > PROGRESS_SECONDS:
-                last = time.monotonic()
+                    answer = np.full(len(pack.rows), np.nan, dtype=np.float32)
+                edges[condition, behind[i] : behind[i + 1]] = np.frombuffer(answer, dtype=np.float32)
+            now = time.monotonic()
+            if now - told > PROGRESS_SECONDS:
+                told = now
                 yield Progress(step=next(iter(receipts)), done=i + 1, total=len(plan.packs), unit="packs")
+            if now - sent > PART_SECONDS:
+                for row, step in enumerate(receipts):
+                    if row not in broken:
+                        yield Part(
+                            step=step,
+                            pack_plan=plan.digest,
+                            first_pack=saved,
+                            end_pack=i + 1,
+                            edges=edges[row, behind[saved] : behind[i + 1]].copy(),
+                        )
+                saved, sent = i + 1, time.monotonic()
         digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
         share = (time.monotonic() - started) / len(receipts)
         depth = self._model.num_layers
@@ -144,6 +160,17 @@ class AblationActor:
                 layer_passes=sum(layer_passes(passes, depth)),
                 ideal_layer_passes=ideal_layer_passes(per_layer),
             )
+
+    def _take_parts(self, request: EvaluateRequest, plan: PackPlan, steps: list[str], edges: np.ndarray) -> int:
+        """Fill in what an earlier actor finished of all these steps; returns the first pack that is left."""
+        parts = [request.parts.get(step) for step in steps]
+        if any(part is None or part.pack_plan != plan.digest or part.first_pack for part in parts):
+            return 0
+        done = min(part.end_pack for part in parts)
+        num_edges = sum(len(pack.rows) for pack in plan.packs[:done])
+        for row, part in enumerate(parts):
+            edges[row, :num_edges] = part.edges[:num_edges]
+        return done
 
     def _layer_keys(self, intervention: Intervention) -> list[Hashable]:
         """What the intervention does to each layer, equal for equal clamps; None where it does nothing."""

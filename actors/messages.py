@@ -106,6 +106,20 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The first packs of one step, so that a crash does not cost them."""
+
+    step: str
+    pack_plan: str
+    """Digest of the pack plan; on another plan a part is worthless."""
+    first_pack: int
+    """The part begins here and ends before `end_pack`."""
+    end_pack: int
+    edges: np.ndarray
+    """float32 log-probabilities of the part's edges."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRequest:
     """Score one text request under several interventions, one result a key, streamed as they are ready."""
 
@@ -115,6 +129,8 @@ class EvaluateRequest:
     """{step id: intervention}."""
     max_nodes: int | None = None
     """Pack size; None = the actor's default for its device. Another size is another pack plan."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """{step id: what an earlier actor finished of it, from pack 0}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,11 @@ ReLU models, and the estimates. Pure: no Ray, no MLflow. Steps with equal ids co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.identity import identify
-from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy
+from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
 from orchestrator.scheduler import Demand
 from orchestrator.spec import ConditionSpec
 from orchestrator.spool import RunKey
@@ -17,6 +17,7 @@ from orchestrator.steps import KINDS, Step
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
+from studies.layers import Group, layer_ranges
 
 BASELINE = "baseline"
 NOISE_FLOOR = "noise floor"
@@ -38,13 +39,17 @@ _HARMLESS_ENGINE_OPTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One condition of one model, seeds expanded."""
+    """One condition of one model, seeds and layer groups expanded."""
 
     name: str
     base: str
     """Name in the study file; `baseline` for the empty set."""
     spec: ConditionSpec | None
     seed: int | None = None
+    group: Group | None = None
+    """Its layers, where the study file spreads it over a layer schedule."""
+    reference: str = ""
+    """Name of the condition that it is a control of."""
     neurons: str | None = None
     """Id of the step that makes the neuron set (select or match); None for the baseline."""
     not_applicable: str = ""
@@ -100,32 +105,42 @@ class _Builder:
             self.evaluations[model.label, NOISE_FLOOR] = floor
         conditions, sets = [baseline], {}
         # A control refers to another condition's neuron set, so those that others refer to come first.
-        referred = {c.like or (c.match and c.match.perplexity_of) for c in spec.conditions.values()}
+        referred = {c.reference for c in spec.conditions.values()}
         for name in sorted(spec.conditions, key=lambda name: name not in referred):
             condition = spec.conditions[name]
             if reason := _not_applicable(model, spec.conditions, condition):
                 conditions.append(Condition(name=name, base=name, spec=condition, not_applicable=reason))
                 continue
-            for seed in condition.seeds if condition.select == "random" else (None,):
-                full_name = name if seed is None else f"{name}/seed={seed}"
-                neurons = self._neurons(model, name, full_name, condition, seed, profile, sets, evaluated)
-                sets[name] = neurons
-                expanded = Condition(name=full_name, base=name, spec=condition, seed=seed, neurons=neurons)
-                self._record_on(neurons, self._condition_run(model, expanded))
-                evaluated[full_name] = self._evaluate_all(model, expanded)
-                conditions.append(expanded)
+            confined = spec.conditions[condition.reference] if condition.reference else condition
+            for group in layer_variants(confined, model.architecture.num_layers):
+                place = "" if group is None else f"/layers={group.name}"
+                for seed in condition.seeds if condition.select == "random" else (None,):
+                    expanded = Condition(
+                        name=name + place + ("" if seed is None else f"/seed={seed}"),
+                        base=name,
+                        spec=condition,
+                        seed=seed,
+                        group=group,
+                        reference=condition.reference + place if condition.reference else "",
+                    )
+                    neurons = self._neurons(model, expanded, profile, sets, evaluated)
+                    expanded = replace(expanded, neurons=neurons)
+                    sets[expanded.name] = neurons
+                    self._record_on(neurons, self._condition_run(model, expanded))
+                    evaluated[expanded.name] = self._evaluate_all(model, expanded)
+                    conditions.append(expanded)
         order = [BASELINE, *spec.conditions]
         self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
 
-    def _neurons(self, model, name, full_name, condition: ConditionSpec, seed, profile, sets, evaluated) -> str:
+    def _neurons(self, model: ResolvedModel, expanded: Condition, profile: str, sets, evaluated) -> str:
         """Add the step that makes this condition's neuron set; returns its id."""
+        condition, full_name = expanded.spec, expanded.name
         if condition.match is not None:
-            treated = condition.match.perplexity_of
             inputs = {
                 "profile": profile,
-                "treated": sets[treated],
+                "treated": sets[expanded.reference],
                 "baseline_perplexity": evaluated[BASELINE]["perplexity"],
-                "treated_perplexity": evaluated[treated]["perplexity"],
+                "treated_perplexity": evaluated[expanded.reference]["perplexity"],
             }
             params = {
                 "score": condition.score,
@@ -135,8 +150,9 @@ class _Builder:
                 "evaluations": condition.match.evaluations,
             }
             work = self._benchmark_work("perplexity") * 6
-            return self._add("match", "match", model, full_name, params, inputs, work=work, group=f"match {name}")
-        params = {"select": condition.select, "layers": list(condition.layers) if condition.layers else None}
+            return self._add("match", "match", model, full_name, params, inputs, work=work, group=f"match {full_name}")
+        layers = _layers(expanded)
+        params = {"select": condition.select, "layers": list(layers) if layers else None}
         inputs = {"profile": profile}
         if condition.select in ("top", "bottom"):
             rule = self._study.spec.scoring["rule"] if condition.select == "top" else "rank"
@@ -145,13 +161,14 @@ class _Builder:
             disjoint = self._study.spec.scoring["disjoint"] if condition.disjoint is None else condition.disjoint
             params |= {
                 "fraction": condition.fraction,
-                "seed": seed,
+                "seed": expanded.seed,
                 "disjoint": disjoint and condition.like is not None,
             }
             if condition.like is not None:
-                inputs["like"] = sets[condition.like]
+                inputs["like"] = sets[expanded.reference]
+                params["layers"] = None  # those of the set it is like
         else:
-            params["neurons"] = self._study.neuron_sets[name].digest
+            params["neurons"] = self._study.neuron_sets[expanded.base].digest
         return self._add("select", "select", model, full_name, params, inputs)
 
     def _evaluate_all(self, model: ResolvedModel, condition: Condition) -> dict[str, str]:
@@ -230,7 +247,7 @@ class _Builder:
             score = spec.score if spec.select in ("top", "bottom") else ""
             source = self._study.spec.conditions[spec.like] if spec.like else spec
             fraction = "" if source.fraction is None else f"{source.fraction:g}"
-        layers = spec.layers if spec is not None and spec.layers else None
+        layers = _layers(condition)
         return _run_key(
             "condition",
             model,
@@ -242,7 +259,8 @@ class _Builder:
                 "score": score,
                 "fraction": fraction,
                 "intervention": spec.clamp.display if spec else "none",
-                "layers": "all" if layers is None else ",".join(map(str, layers)),
+                "layers": "all" if layers is None else layer_ranges(layers),
+                "schedule": condition.group.schedule if condition.group else "",
                 "seed": "" if condition.seed is None else str(condition.seed),
             },
         )
@@ -287,10 +305,17 @@ def _not_applicable(model: ResolvedModel, conditions: Mapping[str, ConditionSpec
         return ""
     if condition.clamp.is_relu_identity:
         return NOT_APPLICABLE
-    reference = condition.like or (condition.match and condition.match.perplexity_of)
+    reference = condition.reference
     if reference and conditions[reference].clamp.is_relu_identity:
         return f"not applicable (ReLU): it refers to {reference}, which is not applicable"
     return ""
+
+
+def _layers(condition: Condition) -> tuple[int, ...] | None:
+    """The layers that a condition is confined to; None = all, or those of the condition it refers to."""
+    if condition.group is not None:
+        return condition.group.layers
+    return condition.spec.layer_list if condition.spec else None
 
 
 def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:

@@ -18,7 +18,7 @@ from actors.messages import Progress
 from orchestrator.scheduler import State
 from orchestrator.steps import Step
 from orchestrator.study import Fit, PlannedStep, Result
-from studies.report import text_of
+from studies.report import text_of, trend_lines
 
 WORDS = {
     State.PENDING: "WAIT",
@@ -156,7 +156,9 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
                 cells = [row["remark"], *[""] * (len(cells) - 1)]
             table.add_row(row["condition"], row["neurons"], *cells)
         console.print(table)
-        console.print(f"95 % bootstrap intervals over items. {model['noise']}", style="dim", highlight=False)
+        console.print(f"95 % bootstrap intervals over items. {model['noise']}".rstrip(), style="dim", highlight=False)
+        for line in trend_lines(model):
+            console.print(line, highlight=False)
         for verdict in model["verdicts"]:
             line_ = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])
             line_.append(f"{verdict['claim']}: ", style="bold").append(verdict["detail"], style="default")

@@ -219,14 +219,16 @@ class Record:
         self, key: RunKey, step_id: str, step_name: str, *,
         metrics: Mapping[str, float], frames: Mapping[str, "pandas.DataFrame"],
         documents: Mapping[str, dict | list | str], files: Mapping[str, bytes] = NOTHING,
-        tags: Mapping[str, str] = NOTHING, metric_step: int = 0,
+        tags: Mapping[str, str] = NOTHING,
+        series: Mapping[str, Mapping[int, float]] = NOTHING,
     ) -> Committed:  # fmt: skip
         """Record a finished step: on disk at once, in MLflow as soon as it answers.
 
         Raises ValueError, before anything is written, for a name or value that MLflow would refuse or change, and
-        RecordError for a param that has another value on the run. `metrics` are logged at `metric_step`."""
+        RecordError for a param that has another value on the run. `metrics` are logged at step 0, `series`
+        ({metric: {step: value}}, other names) at theirs; only `metrics` are read back with the step."""
         payload = encode(frames=frames, documents=documents, files=files)
-        return self._commit(key, step_id, step_name, payload, metrics, tags, metric_step)
+        return self._commit(key, step_id, step_name, payload, metrics, tags, series=series)
 
     def adopt(self, key: RunKey, committed: Committed) -> Committed:
         """Put a step found elsewhere onto this study's run for `key`, with everything it recorded and `adopted_from`.
@@ -248,25 +250,30 @@ class Record:
             return here[0].committed()
         payload = {path: self._read(committed, path) for path in committed.artifacts}
         return self._commit(
-            key, committed.step_id, committed.step_name, payload, committed.metrics, committed.tags, 0,
+            key, committed.step_id, committed.step_name, payload, committed.metrics, committed.tags,
             adopted_from=source or "the spool",
         )  # fmt: skip
 
     def _commit(
         self, key: RunKey, step_id: str, step_name: str, payload: Mapping[str, bytes], metrics: Mapping[str, float],
-        tags: Mapping[str, str], metric_step: int, adopted_from: str = "",
+        tags: Mapping[str, str], adopted_from: str = "",
+        series: Mapping[str, Mapping[int, float]] = NOTHING,
     ) -> Committed:  # fmt: skip
         key = check_key(key)
         check_name("step", STEP + step_name)
         metrics = check_metrics(metrics)
-        for name in metrics:
+        pairs = {
+            name: [(int(step), check_metrics({name: value})[name]) for step, value in sorted(values.items())]
+            for name, values in series.items()
+        }
+        for name in [*metrics, *pairs]:
             if name.startswith(PROGRESS) or name in key.params:
                 raise ValueError(f"metric {name!r}: the name is that of a param, or of progress shown by `live`")
         if (run := self._runs.find(key)) is not None:
             new_params(run, key)
         entry = Entry(
             study=self._opened(), key=key, step_id=step_id, step_name=step_name, metrics=metrics,
-            metric_step=metric_step, tags=check_texts("tag", tags, MAX_TAG), written_ns=time.time_ns(),
+            series=pairs, tags=check_texts("tag", tags, MAX_TAG), written_ns=time.time_ns(),
             digests={path: digest(content) for path, content in payload.items()}, adopted_from=adopted_from,
         )  # fmt: skip
         self._spool.write(entry, payload)
@@ -291,7 +298,10 @@ class Record:
         values = list(entry.metrics.items())
         for start in range(0, len(values), METRICS_PER_BATCH):
             batch = dict(values[start : start + METRICS_PER_BATCH])
-            self._store.log_metrics(run.run_id, batch, date_ms=date, step=entry.metric_step)
+            self._store.log_metrics(run.run_id, batch, date_ms=date, step=0)
+        for name, pairs in entry.series.items():
+            for start in range(0, len(pairs), METRICS_PER_BATCH):
+                self._store.log_series(run.run_id, name, pairs[start : start + METRICS_PER_BATCH], date_ms=date)
         self._runs.tag(run, {**entry.tags, **({ADOPTED: entry.adopted_from} if entry.adopted_from else {})})
         self._runs.tag(run, {STEP + entry.step_name: self._store.stamp(run.run_id, entry)})
         self._landed[entry.step_id] = run.run_id

@@ -3,12 +3,16 @@
 Pure translation. Everything that an actor needs is in the message; actors never look anything up.
 """
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 
 from actors.messages import (
     Continuations,
     MatchRequest,
     ModelSource,
+    Part,
     ProfileRequest,
     Sentences,
     TextRequest,
@@ -74,6 +78,13 @@ def profile_request(step: Step, corpus: Corpus) -> ProfileRequest:
         seed=params["seed"],
         batch_windows=max(1, 2048 // window),
     )
+
+
+def join_parts(before: Part | None, after: Part) -> Part:
+    """One part from pack 0, of what was there and what came; a gap or another plan keeps the new one alone."""
+    if before is None or before.pack_plan != after.pack_plan or before.end_pack != after.first_pack:
+        return after
+    return replace(after, first_pack=before.first_pack, edges=np.concatenate([before.edges, after.edges]))
 
 
 def match_request(

@@ -18,9 +18,11 @@ import pandas as pd
 from actors.sites import Architecture, architecture
 from orchestrator.spec import (
     BlimpSpec,
+    ConditionSpec,
     EmbeddedKnowledgeSpec,
     EmbeddedPairsSpec,
     EvaluationSpec,
+    LayerGroupsSpec,
     ModelSpec,
     PerplexitySpec,
     StudySpec,
@@ -33,6 +35,7 @@ from studies.benchmarks import choices, minimal_pairs
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.corpora import Corpus, load_corpus
 from studies.errors import StudyError
+from studies.layers import Group, layer_groups
 from studies.selection import NeuronSet
 
 Benchmark = PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark
@@ -137,12 +140,10 @@ def resolve(
     cache.save()
     for name, condition in spec.conditions.items():
         for model in models:
-            beyond = [layer for layer in condition.layers or () if layer >= model.architecture.num_layers]
-            if beyond:
-                last = model.architecture.num_layers - 1
-                raise located.error(
-                    ("conditions", name, "layers"), f"{model.label} has layers 0 to {last}; found {beyond[0]}"
-                )
+            try:
+                layer_variants(condition, model.architecture.num_layers)
+            except StudyError as error:
+                raise located.error(("conditions", name, "layers"), f"{model.label}: {error}") from None
     return ResolvedStudy(
         spec=spec,
         located=located,
@@ -305,6 +306,14 @@ def _num_parameters(path: Path) -> int:
             start, stop = tensor["data_offsets"]
             total += (stop - start) // _BYTES.get(tensor["dtype"], 1)
     return total
+
+
+def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[Group | None, ...]:
+    """The groups that a condition is expanded over; (None,) without a schedule. Raises StudyError for absent layers."""
+    if isinstance(condition.layers, LayerGroupsSpec):
+        return layer_groups(condition.layers.groups, condition.layers.schedule, num_layers)
+    layer_groups([condition.layer_list or (0,)], "single", num_layers)
+    return (None,)
 
 
 class _DigestCache:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from orchestrator.identity import identify
+from orchestrator.layer_review import record_schedules
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import ResolvedModel
@@ -93,6 +94,7 @@ class _ModelReport:
             "display": model.display,
             "benchmarks": [{"name": benchmark.name, "label": benchmark.label} for benchmark in benchmarks],
             "rows": [self._row(model, condition) for condition in conditions],
+            "schedules": record_schedules(self._plan, model, self.items, self._outcome.committed, self._record),
             "noise": report.noise_sentence(floors),
             "noise_floor": floors,
             "verdicts": [report.verdict_record(verdict) for verdict in self._verdicts(model)],
@@ -120,13 +122,12 @@ class _ModelReport:
                 or condition.neurons not in self._outcome.committed
             ):
                 continue
-            treated = condition.spec.match.perplexity_of
             curve = self._record.frame(self._committed(condition.neurons), "matching_curve.parquet")
-            levels = [self._perplexity(model, name) for name in (BASELINE, treated)]
+            levels = [self._perplexity(model, name) for name in (BASELINE, condition.reference)]
             png = figures.matching_curve(
                 curve, baseline=levels[0], treated=levels[1], title=f"{model.label}: {condition.name}"
             )
-            drawn.append((f"{prefix}-{condition.name}-curve", png))
+            drawn.append((f"{prefix}-{condition.name.replace('/', '_')}-curve", png))
         return drawn
 
     def _row(self, model: ResolvedModel, condition: Condition) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class _ModelReport:
             "cells": {},
         }
         if not condition.not_applicable:
-            for benchmark, items in self._items(model, condition.name).items():
+            for benchmark, items in self.items(model, condition.name).items():
                 row["cells"][benchmark] = report.cell(benchmark, items)
         return row
 
@@ -147,7 +148,8 @@ class _ModelReport:
         spec = condition.spec
         fraction = self._fraction(condition)
         share = f" {100 * fraction:.3g} %" if fraction is not None else ""
-        return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}"
+        layers = f", layers {condition.group.name}" if condition.group else ""
+        return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{layers}"
 
     def _fraction(self, condition: Condition) -> float | None:
         spec = condition.spec
@@ -158,7 +160,7 @@ class _ModelReport:
         source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
         return source.fraction
 
-    def _items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
+    def items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
         """{benchmark: items} of what finished."""
         folder = "noise_floor" if condition == NOISE_FLOOR else "items"
         found = {}
@@ -171,7 +173,7 @@ class _ModelReport:
         return found
 
     def _noise(self, model: ResolvedModel) -> dict[str, dict[str, Any]]:
-        baseline, other = self._items(model, BASELINE), self._items(model, NOISE_FLOOR)
+        baseline, other = self.items(model, BASELINE), self.items(model, NOISE_FLOOR)
         return {
             name: report.noise_record(noise_floor(baseline[name], other[name])) for name in baseline if name in other
         }
@@ -187,27 +189,28 @@ class _ModelReport:
         """The claims' roles: the treated condition is the one that controls refer to, or the first top selection."""
         conditions = self._plan.conditions[model.label]
         specs = self._plan.study.spec.conditions
-        referred = [spec.like or spec.match.perplexity_of for spec in specs.values() if spec.like or spec.match]
-        tops = [name for name, spec in specs.items() if spec.select == "top"]
+        whole = {c.base for c in conditions if c.spec and c.group is None}
+        referred = [spec.reference for name, spec in specs.items() if spec.reference and name in whole]
+        tops = [name for name, spec in specs.items() if spec.select == "top" and name in whole]
         candidates = [name for name in referred if specs[name].select == "top"] or tops
         if not candidates:
             log.warning("claims need a condition that selects top neurons; there is none")
             return None
         treated = candidates[0]
         randoms = [c for c in conditions if c.spec and c.spec.like == treated and not c.not_applicable]
-        matched = [c for c in conditions if c.spec and c.spec.match and c.spec.match.perplexity_of == treated]
+        matched = [c for c in conditions if c.spec and c.spec.match and c.reference == treated]
         used = [BASELINE, treated, *(c.name for c in randoms), *(c.name for c in matched)]
         self._require_comparable(model, used)
-        control = matched[0] if matched and self._items(model, matched[0].name) else None
+        control = matched[0] if matched and self.items(model, matched[0].name) else None
         matching = self._record.document(self._committed(control.neurons), "match.json") if control else None
         benchmarks = self._plan.study.benchmarks
         return Evidence(
             model=model.label,
             relu=model.architecture.is_relu,
-            baseline=self._items(model, BASELINE),
-            treated=self._items(model, treated),
-            randoms={c.name: self._items(model, c.name) for c in randoms},
-            matched=self._items(model, control.name) if control else None,
+            baseline=self.items(model, BASELINE),
+            treated=self.items(model, treated),
+            randoms={c.name: self.items(model, c.name) for c in randoms},
+            matched=self.items(model, control.name) if control else None,
             matched_fraction=matching["fraction"] if matching else None,
             treated_fraction=specs[treated].fraction,
             match_bracket=self._bracket(model, treated, matching) if matching else None,

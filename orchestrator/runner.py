@@ -17,6 +17,7 @@ from actors.messages import (
     Intervention,
     Matched,
     MatchRequest,
+    Part,
     Profiled,
     Progress,
     RequestFailed,
@@ -26,9 +27,9 @@ from actors.messages import (
 from orchestrator.plan import BASELINE, Plan
 from orchestrator.pool import ActorLost, Finished, Opened, Pool
 from orchestrator.record import Record
-from orchestrator.requests import match_request, profile_request, text_request
+from orchestrator.requests import join_parts, match_request, profile_request, text_request
 from orchestrator.scheduler import TERMINAL, Demand, Evict, Fail, Skip, Start, State, Stop, decide
-from orchestrator.spool import Committed
+from orchestrator.spool import NOTHING, Committed
 from orchestrator.steps import Role, Step
 from orchestrator.store import RecordError
 from studies import selection
@@ -77,6 +78,7 @@ class Runner:
         self._sets: dict[str, NeuronSet] = {}
         self._facts: dict[str, EngineFacts] = {}
         self._requests: dict[str, tuple[str, ...]] = {}
+        self._parts: dict[str, Part] = {}
         self._members: dict[str, list[str]] = {}
         for step, keys in plan.runs.items():
             for key in keys:
@@ -160,6 +162,7 @@ class Runner:
                     texts=text_request(benchmark),
                     interventions={one.id: self._intervention(one) for one in steps},
                     max_nodes=step.payload["params"].get("pack_nodes"),
+                    parts={one.id: self._parts[one.id] for one in steps if one.id in self._parts},
                 )
         raise StudyError(f"no actor runs steps of kind {step.kind!r}")
 
@@ -195,6 +198,8 @@ class Runner:
                         log.warning("%s: flat route: %s", model, facts.route_reason)
             case Progress(step=step):
                 self._on_progress(self._plan.steps[step], message)
+            case Part(step=step):
+                self._parts[step] = join_parts(self._parts.get(step), message)
             case Profiled(step=step):
                 self._commit_profile(self._plan.steps[step], message)
             case Scored(step=step):
@@ -297,7 +302,10 @@ class Runner:
             "seconds": result.seconds,
         }
         frames = {NEURON_SET: neurons.to_frame(), "matching_curve.parquet": curve}
-        self._commit(step, metrics, frames, {"match.json": facts})
+        series = {
+            f"matching/search_{name}": dict(enumerate(curve[name].tolist(), 1)) for name in ("fraction", "perplexity")
+        }
+        self._commit(step, metrics, frames, {"match.json": facts}, series=series)
 
     def _run_in_driver(self, step: Step) -> None:
         """Select steps: quick, and the record is at hand."""
@@ -328,7 +336,7 @@ class Runner:
                 return selection.random_like(neurons, counts=counts, seed=params["seed"], disjoint_from=avoid)
             case "explicit":
                 name = next(c.base for c in self._plan.conditions[step.model] if c.name == step.condition)
-                return selection.explicit(self._plan.study.neuron_sets[name], neurons)
+                return selection.explicit(self._plan.study.neuron_sets[name], neurons, params["layers"])
         raise StudyError(f"unknown selection {params['select']!r}")
 
     def _commit(
@@ -337,7 +345,8 @@ class Runner:
         metrics: Mapping[str, float],
         frames: Mapping[str, pd.DataFrame],
         documents: Mapping[str, dict],
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] = NOTHING,
+        series: Mapping[str, Mapping[int, float]] = NOTHING,
     ) -> None:
         first, *others = self._plan.runs[step.id]
         committed = self._record.commit(
@@ -347,7 +356,8 @@ class Runner:
             metrics=metrics,
             frames=frames,
             documents={**documents, f"identity/{step.name}.json": _plain(step.payload)},
-            tags=tags or {},
+            tags=tags,
+            series=series,
         )
         for key in others:
             self._record.adopt(key, committed)
@@ -364,6 +374,7 @@ class Runner:
             if not facts["matched"]:
                 state, reason = State.FAILED, f"the control cannot be matched: {facts['reason']}"
         self._states[step.id] = state
+        self._parts.pop(step.id, None)
         if reason:
             self._reasons[step.id] = reason
         self._listener(step, state, reason)

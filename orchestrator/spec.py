@@ -8,7 +8,7 @@ out; every value of the paper's protocol is such a field.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from orchestrator.study_yaml import shown
 from studies.errors import did_you_mean
@@ -191,6 +191,36 @@ class ClampSpec(_Strict):
         return floor <= 0 and ceiling == float("inf")
 
 
+class LayerGroupsSpec(_Strict):
+    """One condition a group of layers: each group alone (`single`), or with all before it (`cumulative`)."""
+
+    groups: (
+        Annotated[int, Field(ge=1, le=10**4, strict=True)]
+        | Annotated[tuple[Annotated[tuple[Index, ...], Field(min_length=1)], ...], Field(min_length=1)]
+    )
+    schedule: Literal["single", "cumulative"] = "single"
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "LayerGroupsSpec":
+        if not isinstance(self.groups, int):
+            layers = [layer for group in self.groups for layer in group]
+            twice = next((layer for layer in layers if layers.count(layer) > 1), None)
+            if twice is not None:
+                raise ValueError(f"layer {twice} stands in the groups twice")
+        return self
+
+
+def _layers_kind(value: Any) -> str:
+    return "layer groups" if isinstance(value, dict | LayerGroupsSpec) else "layer list"
+
+
+LayersSpec = Annotated[
+    Annotated[tuple[Index, ...], Field(min_length=1), Tag("layer list")]
+    | Annotated[LayerGroupsSpec, Tag("layer groups")],
+    Discriminator(_layers_kind),
+]
+
+
 class ConditionSpec(_Strict):
     """A neuron set and an intervention."""
 
@@ -202,7 +232,7 @@ class ConditionSpec(_Strict):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     disjoint: Flag | None = None
     match: MatchSpec | None = None
-    layers: Annotated[tuple[Index, ...], Field(min_length=1)] | None = None
+    layers: LayersSpec | None = None
     neurons: (
         Text | Annotated[dict[Index, Annotated[tuple[Index, ...], Field(min_length=1)]], Field(min_length=1)] | None
     ) = None
@@ -231,7 +261,6 @@ class ConditionSpec(_Strict):
             "neurons": self.select == "explicit",
             "score": self.select in ("top", "bottom"),
             "fraction": self.select != "explicit",
-            "layers": self.select != "explicit",
         }
         for field, allowed in foreign.items():
             if field in self.model_fields_set and not allowed:
@@ -240,10 +269,20 @@ class ConditionSpec(_Strict):
             raise ValueError("its layers are those of the condition it refers to; leave layers out")
         if self.disjoint is not None and self.like is None:
             raise ValueError("disjoint needs like: the condition to keep clear of")
-        for field, values in (("seeds", self.seeds), ("layers", self.layers or ())):
+        for field, values in (("seeds", self.seeds), ("layers", self.layer_list or ())):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} must differ from each other; found {list(values)}")
         return self
+
+    @property
+    def layer_list(self) -> tuple[int, ...] | None:
+        """The one set of layers it is confined to, if it is."""
+        return self.layers if isinstance(self.layers, tuple) else None
+
+    @property
+    def reference(self) -> str | None:
+        """The condition that this one is a control of."""
+        return self.like or (self.match.perplexity_of if self.match else None)
 
 
 class PerplexitySpec(_Strict):

@@ -15,7 +15,7 @@ import os
 import posixpath
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +35,8 @@ INDEX_FOLDER = "steps"
 PROGRESS = "progress/"
 """Prefix of live metrics. MLflow shows the value at a metric's largest step, so a live value could hide a result."""
 
+RUN_KINDS = ("profile", "condition", "schedule", "study")
+
 NOTHING: Mapping = MappingProxyType({})
 
 _NAME = re.compile(r"[/\w.\- :]+")
@@ -48,7 +50,7 @@ class RunKey:
     """Which MLflow run a result belongs to."""
 
     kind: str
-    """`profile` (one run a model), `condition` (one a model and condition) or `study` (the parent)."""
+    """`profile` (one run a model), `condition` and `schedule` (one a model and condition) or `study` (the parent)."""
     model: str = ""
     """Label of the model."""
     name: str
@@ -87,7 +89,8 @@ class Entry:
     step_id: str
     step_name: str
     metrics: Mapping[str, float]
-    metric_step: int
+    series: Mapping[str, Sequence[tuple[int, float]]]
+    """{metric: (step, value) pairs}; MLflow's charts show them over the step."""
     tags: Mapping[str, str]
     digests: Mapping[str, str]
     written_ns: int
@@ -148,8 +151,8 @@ def check_texts(what: str, texts: Mapping[str, str], limit: int) -> dict[str, st
 
 def check_key(key: RunKey) -> RunKey:
     """The key with plain dicts, ready for a manifest."""
-    if key.kind not in ("profile", "condition", "study"):
-        raise ValueError(f"run kind {key.kind!r}: allowed are 'profile', 'condition' and 'study'")
+    if key.kind not in RUN_KINDS:
+        raise ValueError(f"run kind {key.kind!r}: allowed are {', '.join(RUN_KINDS)}")
     if not 0 < len(key.name) <= MAX_NAME:
         raise ValueError(f"run name {key.name[:40]!r}: MLflow takes 1 to {MAX_NAME} characters")
     return replace(key, params=check_texts("param", key.params, MAX_PARAM), tags=check_texts("tag", key.tags, MAX_TAG))

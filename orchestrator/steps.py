@@ -28,7 +28,8 @@ KINDS: dict[str, Kind] = {
     "select": Kind(1, Role.DRIVER),
     "evaluate": Kind(1, Role.ABLATION),
     "match": Kind(1, Role.ABLATION),
-    "report": Kind(1, Role.DRIVER),  # not in the DAG: made from whatever finished, after the rest has ended
+    "layers": Kind(1, Role.DRIVER),  # like the report: made from the evaluations of a layer schedule
+    "report": Kind(2, Role.DRIVER),  # not in the DAG: made from whatever finished, after the rest has ended
 }
 
 

@@ -203,6 +203,12 @@ class Store:
         values = [Metric(name, value, date_ms, step) for name, value in metrics.items()]
         self.ask("log_batch", run_id, metrics=values)
 
+    def log_series(self, run_id: str, name: str, pairs: Sequence[tuple[int, float]], *, date_ms: int) -> None:
+        """One metric at several steps, at most METRICS_PER_BATCH of them."""
+        from mlflow.entities import Metric
+
+        self.ask("log_batch", run_id, metrics=[Metric(name, value, date_ms, step) for step, value in pairs])
+
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param
 

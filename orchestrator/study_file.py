@@ -17,6 +17,7 @@ from orchestrator.spec import (
     ClampSpec,
     ConditionSpec,
     DataSpec,
+    LayerGroupsSpec,
     MatchSpec,
     ModelSpec,
     PerplexitySpec,
@@ -165,6 +166,8 @@ def _allowed(location: tuple) -> list[str]:
             return list(ClampSpec.model_fields)
         case ("conditions", _, "match", *_):
             return list(MatchSpec.model_fields)
+        case ("conditions", _, "layers", *_):
+            return list(LayerGroupsSpec.model_fields)
         case ("conditions", *_):
             return list(ConditionSpec.model_fields)
         case ("evaluate", _, kind, *_) if kind in EVALUATIONS:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from studies.layers import ALL
 from studies.report import is_perplexity
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
@@ -75,10 +76,64 @@ def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
     return _png(figure)
 
 
-def _figure(columns: int, height: float) -> tuple[Any, Sequence[Any]]:
+def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> bytes:
+    """Groups of layers across, phenomena down: the increase over the baseline; a dot where its interval excludes 0.
+
+    effects: as `studies.layers.effects`.
+    """
+    table = effects.pivot(index="phenomenon", columns="group", values="estimate")
+    order = [ALL, *table.index.drop(ALL)]
+    table = table.loc[order]
+    sure = effects.assign(sure=(effects["low"] > 0) | (effects["high"] < 0))
+    sure = sure.pivot(index="phenomenon", columns="group", values="sure").loc[order]
+    names = effects.drop_duplicates("group").sort_values("group")["layers"]
+    figure, (axis,) = _figure(1, 1.6 + 0.34 * len(order), width=2.6 + 0.75 * len(names))
+    largest = max(float(table.abs().max().max()), 1e-9)
+    image = axis.imshow(table, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
+    for y, phenomenon in enumerate(order):
+        for x, group in enumerate(table.columns):
+            value = table.loc[phenomenon, group]
+            ink = "white" if abs(value) > 0.6 * largest else "black"
+            mark = " •" if sure.loc[phenomenon, group] else ""
+            axis.text(x, y, f"{value:+.3f}{mark}", ha="center", va="center", fontsize=7, color=ink)
+    axis.set_xticks(range(len(names)), names)
+    axis.set_yticks(range(len(order)), order)
+    axis.set(xlabel="layers", title=f"{title}, {benchmark}")
+    axis.title.set_fontsize(10)
+    figure.colorbar(image, ax=axis, label=_increase_label(benchmark))
+    return _png(figure)
+
+
+def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
+    """One panel a benchmark: increase over the baseline against depth; all items with a 95 % band, phenomena."""
+    from matplotlib import colormaps
+
+    figure, axes = _figure(len(tables), 5.2)
+    for axis, (benchmark, effects) in zip(axes, tables.items(), strict=True):
+        whole = effects[effects["phenomenon"] == ALL].sort_values("depth")
+        phenomena = effects[effects["phenomenon"] != ALL].groupby("phenomenon")
+        for colour, (phenomenon, rows) in enumerate(phenomena):
+            rows = rows.sort_values("depth")
+            ink = colormaps["tab20"](colour % 20)
+            axis.plot(rows["depth"], rows["estimate"], linewidth=1, color=ink, label=phenomenon)
+        axis.plot(whole["depth"], whole["estimate"], "o-", color="black", linewidth=2, label=ALL)
+        axis.fill_between(whole["depth"], whole["low"], whole["high"], color="black", alpha=0.15)
+        axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
+        axis.set_title(benchmark, fontsize=10)
+        axis.set(xlabel="depth (end of the group, in layers)", ylabel=_increase_label(benchmark))
+        axis.legend(fontsize=7, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    figure.suptitle(title, fontsize=11)
+    return _png(figure)
+
+
+def _increase_label(benchmark: str) -> str:
+    return "rise of log-perplexity (nats)" if is_perplexity(benchmark) else "increase of the error"
+
+
+def _figure(columns: int, height: float, width: float | None = None) -> tuple[Any, Sequence[Any]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.0 + 4.0 * columns, height), layout="constrained")
+    figure = Figure(figsize=(width or 1.0 + 4.0 * columns, height), layout="constrained")
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 

@@ -68,6 +68,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             cells = [row["remark"]] * len(names) if row["remark"] else [text_of(n, row["cells"].get(n)) for n in names]
             lines += _row([row["condition"], row["neurons"], *cells])
         lines += ["", "95 % bootstrap intervals over items. " + model["noise"], ""]
+        lines += [f"- {line}" for line in trend_lines(model)]
         for verdict in model["verdicts"]:
             lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
             lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
@@ -75,6 +76,20 @@ def markdown(report: Mapping[str, Any]) -> str:
     if report["unfinished"]:
         lines += ["## Not finished", "", *(f"- {line}" for line in report["unfinished"])]
     return "\n".join(lines)
+
+
+def trend_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line a cumulative layer schedule and benchmark: whether the cost rises with depth."""
+    lines = []
+    for schedule in model["schedules"]:
+        for benchmark, found in schedule["trends"].items():
+            subject = f"{schedule['condition']}, rise of the cost on {benchmark} with depth"
+            over = f"{found['num_groups']} depths, {found['num_blocks']} blocks"
+            if found["p_value"] is None:
+                lines.append(f"{subject}: too few depths or blocks to test ({over})")
+            else:
+                lines.append(f"{subject}: p = {found['p_value']:.2g} (Page's test, {over})")
+    return lines
 
 
 def noise_sentence(floors: Mapping[str, Mapping[str, Any]]) -> str:

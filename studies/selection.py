@@ -127,16 +127,22 @@ def counts_of(fraction: float, neurons: pd.DataFrame, layers: Collection[int] | 
     return {layer: _count(fraction, width, layer) for layer, width in widths.items() if not layers or layer in layers}
 
 
-def explicit(neuron_set: NeuronSet, neurons: pd.DataFrame) -> NeuronSet:
-    """The set itself, checked against the model's table. Raises StudyError for a neuron that is not there, or none."""
+def explicit(neuron_set: NeuronSet, neurons: pd.DataFrame, layers: Collection[int] | None = None) -> NeuronSet:
+    """The set itself, in `layers` if given, checked against the model's table.
+
+    Raises StudyError for a neuron that is not there, or none.
+    """
     widths = neurons.groupby("layer").size()
     _check_layers(neurons, neuron_set.indices)
     for layer, indices in neuron_set.indices.items():
         outside = [index for index in indices if not 0 <= index < widths[layer]]
         if outside:
             raise StudyError(f"layer {layer} has neurons 0 to {widths[layer] - 1}, not {outside[0]}")
+    if layers is not None:
+        _check_layers(neurons, layers)
+        neuron_set = NeuronSet({layer: chosen for layer, chosen in neuron_set.indices.items() if layer in layers})
     if not neuron_set.count:
-        raise StudyError("the neuron set is empty")
+        raise StudyError("the neuron set is empty" + (f" in the layers {sorted(layers)}" if layers else ""))
     return neuron_set
 
 

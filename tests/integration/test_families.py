@@ -4,6 +4,7 @@ Random forests of token sequences: log-probabilities within 1e-4 in float32, bas
 bit-identical to an engine without hooks; pre-activation statistics equal the raw ones.
 """
 
+import dataclasses
 import json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored, Sentences, Windows
+from actors.messages import EvaluateRequest, Intervention, ModelSource, Part, ProfileRequest, Scored, Sentences, Windows
 from actors.sites import SITES, architecture
 from tests import oracles
 from tests.sources import source_of
@@ -153,6 +154,45 @@ def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(fami
         np.testing.assert_array_equal(sums, alone[name])
     assert len({sums.tobytes() for sums in together.values()}) >= (6 if family == "opt" else 11), "they do differ"
     assert passes == ideal < whole
+
+
+def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, dict, int, int]:
+    """In the engine's process: a sweep that tells its parts, and the same taken up from some of them."""
+    from actors import ablation
+    from orchestrator.requests import join_parts
+
+    ablation.PART_SECONDS = 0.0
+    actor = ablation.AblationActor(source)
+    neurons = some_neurons(source.num_layers, source.d_mlp)
+    interventions = {name: Intervention(neurons={i: neurons[i]}, floor=0.0) for i, name in enumerate(("one", "two"))}
+    request = EvaluateRequest(
+        benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60
+    )
+    messages = list(actor.evaluate(request))
+    parts = {}
+    for part in (m for m in messages if isinstance(m, Part)):
+        if part.end_pack <= 3 or part.step == "one":  # of "one" all is there, of "two" the first three packs
+            parts[part.step] = join_parts(parts.get(part.step), part)
+    forwarded = []
+    sweep = actor._rpc
+    actor._rpc = lambda method, *arguments: (forwarded.append(method), sweep(method, *arguments))[1]
+    again = list(actor.evaluate(dataclasses.replace(request, parts=parts)))
+    other = {name: dataclasses.replace(part, pack_plan="of another plan") for name, part in parts.items()}
+    before = len([method for method in forwarded if method == "halfwave_sweep"])
+    third = list(actor.evaluate(dataclasses.replace(request, parts=other)))
+    after = len([method for method in forwarded if method == "halfwave_sweep"]) - before
+    actor.close()
+    sums = [{m.step: m.sums for m in answers if isinstance(m, Scored)} for answers in (messages, again, third)]
+    return *sums, before, after
+
+
+def test_a_sweep_goes_on_from_its_parts_to_the_same_numbers(tmp_path, engines):
+    folder = oracles.make_model(tmp_path / "llama", "llama")
+    whole, again, third, before, after = engines(resumed, source_of(folder), forest(count=20))
+    for name in ("one", "two"):
+        np.testing.assert_array_equal(again[name], whole[name])
+        np.testing.assert_array_equal(third[name], whole[name])
+    assert before == after - 3 > 0, "three packs were not computed again; those of another plan were"
 
 
 def unhooked(source: ModelSource, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -230,7 +230,7 @@ def test_what_was_committed_is_read_back(place: Place, study: str) -> None:
     documents = {"selection.json": {"layer": [1, 2], "é": None}, "why.txt": "because\n"}
     step = commit(
         record, condition(), "full", metrics={"perplexity": 0.1 + 0.2}, documents=documents, files={"empty.bin": b""},
-        tags={"route": "tree"}, metric_step=7,
+        tags={"route": "tree"}, series={"blimp/accuracy": {30: 0.7, 4: 0.8}},
     )  # fmt: skip
     assert (step.experiment, step.step_name, step.metrics) == (study, "evaluate.blimp", {"perplexity": 0.1 + 0.2})
     for reader in (place.record(None), record):
@@ -242,7 +242,8 @@ def test_what_was_committed_is_read_back(place: Place, study: str) -> None:
         assert record.verify(found)
     (run,) = place.runs(study, "condition")
     assert step.run_id == run.info.run_id and run.data.tags["route"] == "tree"
-    assert place.client.get_metric_history(run.info.run_id, "perplexity")[0].step == 7
+    history = place.client.get_metric_history(run.info.run_id, "blimp/accuracy")
+    assert [(metric.step, metric.value) for metric in history] == [(4, 0.8), (30, 0.7)]
     assert json.loads(run.data.tags["step.evaluate.blimp"])["digests"] == step.artifacts
     with pytest.raises(RecordError, match=r"no artifact 'items/tse.parquet'; it has: .*items/blimp.parquet"):
         record.frame(step, "items/tse.parquet")
@@ -255,6 +256,7 @@ def test_what_was_committed_is_read_back(place: Place, study: str) -> None:
         ({"metrics": {"perplexity": float("nan")}}, "perplexity.*nan"),
         ({"metrics": {"perplexity": float("-inf")}}, "perplexity.*-inf"),
         ({"metrics": {"perplexity": True}}, "not a number"),
+        ({"series": {"perplexity": {1: 2.0, 2: float("nan")}}}, "perplexity.*nan"),
         ({"metrics": {"a" * 251: 1.0}}, "251 characters"),
         ({"metrics": {"accuracy@1": 1.0}}, "accuracy@1"),
         ({"metrics": {"a//b": 1.0}}, "a/b"),

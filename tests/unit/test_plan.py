@@ -138,7 +138,7 @@ GOLDEN = {
     ("evaluate.embedded_knowledge", "matched"): "46862d40a084de9acdeb",
     ("noise_floor.perplexity", BASELINE): "4faeb40a9beccf02098c",
 }
-VERSIONS = {"profile": 1, "select": 1, "evaluate": 1, "match": 1, "report": 1}
+VERSIONS = {"profile": 1, "select": 1, "evaluate": 1, "match": 1, "layers": 1, "report": 2}
 
 
 @pytest.mark.parametrize(("name", "condition"), GOLDEN)
@@ -149,7 +149,7 @@ def test_golden_ids(name, condition):
 
 def test_every_kind_in_a_plan_has_a_golden_id():
     golden = {step.kind for step in plan().steps.values() if (step.name, step.condition) in GOLDEN}
-    assert golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"report"}
+    assert golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"layers", "report"}
 
 
 # -- what does not enter an id ---------------------------------------------------------------------------------------
@@ -387,13 +387,59 @@ def test_runs_say_what_they_are():
     (key,) = found.runs[step_id(found, "select", "random/seed=1")]
     assert key.params == {
         "model": "a", "revision": "local", "dtype": "float32", "condition": "random/seed=1", "selection": "random",
-        "score": "", "fraction": "0.1", "intervention": "negative", "layers": "all", "seed": "1",
+        "score": "", "fraction": "0.1", "intervention": "negative", "layers": "all", "schedule": "", "seed": "1",
     }  # fmt: skip
     assert key.tags == {"model.note": "dequantised"} and key.kind == "condition"
     (key,) = found.runs[step_id(found, "match", "matched")]
     assert key.params["selection"] == "bottom, matched to treated" and key.params["score"] == "wasserstein_distance"
     (key,) = found.runs[step_id(found, "profile", "")]
     assert key.kind == "profile" and key.identity == step_id(found, "profile", "")
+
+
+# -- layer schedules -------------------------------------------------------------------------------------------------
+
+
+DEPTH = SILU.num_layers
+GROUPS = {"0": (0,), "1": (1,)}
+
+
+def scheduled(layers: str) -> Plan:
+    return plan(STUDY.replace("select: top, fraction: 0.1", f"select: top, fraction: 0.1, layers: {layers}"))
+
+
+def names(found: Plan) -> list[str]:
+    return [condition.name for condition in found.conditions["a"]]
+
+
+def test_a_schedule_makes_one_condition_a_group_and_controls_follow_it():
+    found = scheduled("{groups: 2}")
+    groups = [f"layers={part}" for part in GROUPS]
+    assert names(found) == [
+        BASELINE,
+        *(f"treated/{group}" for group in groups),
+        *(f"random/{group}/seed={seed}" for group in groups for seed in (0, 1)),
+        *(f"matched/{group}" for group in groups),
+    ]
+    for group, layers in zip(groups, GROUPS.values(), strict=True):
+        treated = found.steps[step_id(found, "select", f"treated/{group}")]
+        assert treated.payload["params"]["layers"] == list(layers)
+        random = found.steps[step_id(found, "select", f"random/{group}/seed=1")]
+        assert random.inputs["like"] == treated.id
+        matched = found.steps[step_id(found, "match", f"matched/{group}")]
+        assert matched.inputs["treated"] == treated.id
+        assert matched.inputs["treated_perplexity"] == found.evaluations["a", f"treated/{group}"]["perplexity"]
+    key = found.runs[found.evaluations["a", f"treated/{groups[1]}"]["perplexity"]][0]
+    assert key.params["layers"] == next(reversed(GROUPS)) and key.params["schedule"] == "single"
+
+
+def test_a_cumulative_schedule_ends_in_all_layers_and_shares_what_is_the_same():
+    found = scheduled("{groups: 2, schedule: cumulative}")
+    first, last = (f"treated/layers={part}" for part in (next(iter(GROUPS)), f"0-{DEPTH - 1}"))
+    assert names(found)[1:3] == [first, last]
+    single = scheduled("{groups: 2}")
+    assert found.evaluations["a", first] == single.evaluations["a", first], "the first group of either is the same"
+    explicit_layers = scheduled(f"[{', '.join(map(str, range(DEPTH)))}]")
+    assert found.evaluations["a", last] == explicit_layers.evaluations["a", "treated"]
 
 
 # -- ReLU ------------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_a_layer_that_a_model_does_not_have(tmp_path):
     make_folder(tmp_path / "a")
     text = STUDY.format(model="./a").replace("fraction: 0.1", "fraction: 0.1, layers: [0, 2]")
     spec, located = parse_spec(text, "s.yaml")
-    with pytest.raises(StudyError, match=r"s.yaml:6: conditions.top.layers: a has layers 0 to 1; found 2"):
+    with pytest.raises(StudyError, match=r"s.yaml:6: conditions.top.layers: a: there is no layer 2; layers are 0 to 1"):
         resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json")
 
 
