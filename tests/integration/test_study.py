@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.frames import load_study
 from orchestrator.scheduler import State
@@ -233,3 +234,42 @@ def test_bad_input_is_one_line_and_exit_code_2(change, pieces, root, tmp_path):
     assert len(lines) == 1 and lines[0].startswith("halfwave: ") and "Traceback" not in done.stderr
     assert all(piece in lines[0] for piece in pieces), lines[0]
     assert not done.stdout
+
+
+SCHEDULE = """\
+study: depth
+models:
+  - {{path: {root}/llama}}
+profile: {{corpus: {root}/text.txt, tokens: 4000, window: 64, bins: 256, scores: [wasserstein_distance]}}
+conditions:
+  cumulative: {{select: top, fraction: 0.1, clamp: zero, layers: {{groups: 3, schedule: cumulative}}}}
+  single:     {{select: top, fraction: 0.1, clamp: zero, layers: {{groups: 3}}}}
+evaluate:
+  - perplexity: {{corpus: {root}/text.txt, window: 64, tokens: 1280}}
+  - pairs: {root}/pairs.jsonl
+noise_floor: false
+"""
+
+
+def test_a_layer_schedule_shares_layers_and_is_recorded_over_depth(root, tmp_path):
+    study = Study.open(write_study(root, "depth.yaml", SCHEDULE), workdir=tmp_path)
+    result = study.run()
+    assert set(result.states.values()) == {State.DONE} and Study.open(study.path, workdir=tmp_path).run().computed == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("depth").experiment_id
+    runs = client.search_runs([experiment], "tags.`halfwave.kind` = 'schedule'")
+    assert sorted(run.info.run_name for run in runs) == ["cumulative by layers · llama", "single by layers · llama"]
+    frame = load_study(client.tracking_uri, "depth").conditions.set_index("condition")
+    for run in runs:
+        condition = run.data.params["condition"]
+        names = {"cumulative": ["0", "0-1", "0-2"], "single": ["0", "1", "2"]}[condition]
+        history = client.get_metric_history(run.info.run_id, "perplexity")
+        assert [metric.step for metric in history] == [1, 2, 3]
+        wanted = [frame.loc[f"{condition}/layers={name}", "perplexity"] for name in names]
+        assert [metric.value for metric in history] == wanted and len(set(wanted)) == 3
+        files = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+        assert "figures/depth.png" in files
+    assert frame.loc["single/layers=0", "perplexity"] == frame.loc["cumulative/layers=0", "perplexity"]
+    receipt = json.loads(next((tmp_path / "artifacts").rglob("receipts/evaluate.pairs.json")).read_text())
+    assert receipt["conditions_together"] == 6, "the baseline and five distinct conditions, one request"
+    assert receipt["layer_passes"] == receipt["ideal_layer_passes"] < 6 * 3
