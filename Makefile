@@ -55,6 +55,8 @@ test-all: env model  ## everything that runs on this machine, at most 60 minutes
 .PHONY: bench
 bench: env model  ## speed against the peers, as ratios in one run
 	@$(PYTHON) -m tests.bench.scoring --data $(DATA) --model $(SMOLLM2)
+	@$(PYTHON) -m tests.bench.sweep --data $(DATA) --model $(SMOLLM2)
+	@$(PYTHON) -m tests.bench.scores
 
 .PHONY: lint
 lint: env  ## style

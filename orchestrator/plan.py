@@ -151,7 +151,7 @@ class _Builder:
             }
             work = self._benchmark_work("perplexity") * 6
             return self._add("match", "match", model, full_name, params, inputs, work=work, group=f"match {full_name}")
-        layers = _layers(expanded)
+        layers = _layers(expanded, condition)
         params = {"select": condition.select, "layers": list(layers) if layers else None}
         inputs = {"profile": profile}
         if condition.select in ("top", "bottom"):
@@ -241,13 +241,13 @@ class _Builder:
                 "clamp": _clamp(spec) if spec else None,
             }
         )
-        selection, score, fraction = "none", "", ""
+        selection, score, fraction, source = "none", "", "", spec
         if spec is not None:
             selection = spec.select if spec.match is None else f"bottom, matched to {spec.match.perplexity_of}"
             score = spec.score if spec.select in ("top", "bottom") else ""
-            source = self._study.spec.conditions[spec.like] if spec.like else spec
-            fraction = "" if source.fraction is None else f"{source.fraction:g}"
-        layers = _layers(condition)
+            source = self._study.spec.conditions[spec.reference] if spec.reference else spec
+            fraction = "" if spec.match or source.fraction is None else f"{source.fraction:g}"
+        layers = _layers(condition, source)
         return _run_key(
             "condition",
             model,
@@ -311,11 +311,9 @@ def _not_applicable(model: ResolvedModel, conditions: Mapping[str, ConditionSpec
     return ""
 
 
-def _layers(condition: Condition) -> tuple[int, ...] | None:
-    """The layers that a condition is confined to; None = all, or those of the condition it refers to."""
-    if condition.group is not None:
-        return condition.group.layers
-    return condition.spec.layer_list if condition.spec else None
+def _layers(condition: Condition, source: ConditionSpec | None) -> tuple[int, ...] | None:
+    """The layers that a condition is confined to, by its group or the list in `source`; None = all."""
+    return condition.group.layers if condition.group else source and source.layer_list
 
 
 def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:
