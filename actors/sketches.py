@@ -293,11 +293,12 @@ def no_counts(ranges: Ranges) -> Tensor:
 
 
 def count(counts_FK2: Tensor, bins_NF: Tensor) -> None:
-    """Add one to the bin of every value; bins < 0 and >= K go to the first and last column. Overwrites `bins_NF`."""
-    num_neurons, num_columns = counts_FK2.shape
-    row_F = torch.arange(num_neurons, device=counts_FK2.device) * num_columns + 1
-    flat = (bins_NF.clamp_(-1, num_columns - 2).long() + row_F).flatten()
-    counts_FK2.view(-1).scatter_add_(0, flat, flat.new_ones(1).expand_as(flat))
+    """Add one to the bin of every value; bins < 0 and >= K go to the first and last column. Overwrites `bins_NF`.
+
+    Row by row of the counts: a neuron's bins stay in cache, and rows are counted in parallel.
+    """
+    columns_FN = bins_NF.clamp_(-1, counts_FK2.shape[1] - 2).add_(1).long().t()
+    counts_FK2.scatter_add_(1, columns_FN, columns_FN.new_ones(1).expand_as(columns_FN))
 
 
 def merged(mine: Any, theirs: Any) -> dict[str, Tensor]:

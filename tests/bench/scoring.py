@@ -71,7 +71,6 @@ def score_transformers(batch_size: int = 128) -> tuple[float, np.ndarray]:
 
 
 def start_vllm(model: str, texts: tuple[str, ...]) -> None:
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM
 
@@ -110,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     texts = blimp(arguments.data, arguments.per_paradigm, True).texts
     threads = len(os.sched_getaffinity(0))
     peers = {

@@ -2,7 +2,8 @@
 
 Halfwave runs the real thing: BLiMP, and TSE on whole cases, one condition and then baseline, 8 single and 8 cumulative
 groups (16 distinct conditions; the peer is charged for 17, as it must run them). The peer is plain Transformers with
-padded batches, a hook that clamps and a full log-softmax, one condition on an evenly spaced sample, scaled by tokens.
+padded batches, a hook that clamps and a full log-softmax, one condition on an evenly spaced sample, scaled by the
+tokens of its padded batches.
 Prints the ratio, the layer computations against the fewest possible, the share of the machine's measured float32 GEMM
 rate, where the engine's time goes, and peak memory.
 
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     threads = len(os.sched_getaffinity(0))
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     benchmarks = {
@@ -182,7 +184,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name, texts in benchmarks.items():
             sample = evenly(texts, SAMPLE)
-            whole = num_tokens(tokenizer, texts) / num_tokens(tokenizer, sample)
+            whole = padded_tokens(tokenizer, texts) / padded_tokens(tokenizer, sample)
             plain = peer.submit(score_transformers, sample).result() * whole
             for sweep in (False, True):
                 found = engine.submit(score_engine, name, texts, arguments.model, sweep).result()
@@ -202,8 +204,11 @@ def main() -> None:
         arguments.json.write_text(json.dumps({"gemm_gflops": rate, "rows": figures}, indent=2) + "\n")
 
 
-def num_tokens(tokenizer, texts: tuple[str, ...]) -> int:
-    return sum(map(len, tokenizer(list(texts))["input_ids"]))
+def padded_tokens(tokenizer, texts: tuple[str, ...], batch_size: int = 128) -> int:
+    """Tokens that padded batches in this order compute; a thin sample pads more than the whole."""
+    lengths = np.array([len(ids) for ids in tokenizer(list(texts))["input_ids"]])
+    batches = np.split(lengths, range(batch_size, len(lengths), batch_size))
+    return int(sum(batch.max() * len(batch) for batch in batches))
 
 
 def line(found: dict) -> str:
