@@ -16,6 +16,7 @@ import numpy as np
 
 from actors.condition_tree import ideal_layer_passes, layer_passes, plan_passes
 from actors.messages import (
+    DTYPE_BYTES,
     EngineFacts,
     EvaluateRequest,
     Intervention,
@@ -113,19 +114,19 @@ class AblationActor:
             return
         per_layer = [self._layer_keys(request.interventions[step]) for step in receipts]
         largest = max(len(pack.ids) for pack in plan.packs)
-        state_bytes = 2 * largest * self._model.d_model * (4 if self._model.dtype == "float32" else 2)
+        state_bytes = 2 * largest * self._model.d_model * DTYPE_BYTES[self._model.dtype]
         passes = plan_passes(per_layer, HELD_BYTES // state_bytes)
         edges, broken = np.empty((len(receipts), plan.num_edges), dtype=np.float32), {}
-        behind = np.cumsum([0, *(len(pack.rows) for pack in plan.packs)])
-        done = saved = self._take_parts(request, plan, list(receipts), edges)
+        starts = np.cumsum([0, *(len(pack.rows) for pack in plan.packs)])
+        walk = [tuple(one) for one in passes]
+        done = saved = _take_parts(request, plan.digest, list(receipts), starts, edges)
         told = sent = time.monotonic()
         for i, pack in enumerate(plan.packs[done:], done):
-            answers = self._rpc("halfwave_sweep", pack_to_wire(pack), [tuple(one) for one in passes])
-            for condition, answer in next(answer for answer in answers if answer is not None).items():
+            for condition, answer in self._gathered("halfwave_sweep", pack_to_wire(pack), walk).items():
                 if isinstance(answer, str):
                     broken.setdefault(condition, answer)
                     answer = np.full(len(pack.rows), np.nan, dtype=np.float32)
-                edges[condition, behind[i] : behind[i + 1]] = np.frombuffer(answer, dtype=np.float32)
+                edges[condition, starts[i] : starts[i + 1]] = np.frombuffer(answer, dtype=np.float32)
             now = time.monotonic()
             if now - told > PROGRESS_SECONDS:
                 told = now
@@ -138,7 +139,7 @@ class AblationActor:
                             pack_plan=plan.digest,
                             first_pack=saved,
                             end_pack=i + 1,
-                            edges=edges[row, behind[saved] : behind[i + 1]].copy(),
+                            edges=edges[row, starts[saved] : starts[i + 1]].copy(),
                         )
                 saved, sent = i + 1, time.monotonic()
         digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
@@ -160,17 +161,6 @@ class AblationActor:
                 layer_passes=sum(layer_passes(passes, depth)),
                 ideal_layer_passes=ideal_layer_passes(per_layer),
             )
-
-    def _take_parts(self, request: EvaluateRequest, plan: PackPlan, steps: list[str], edges: np.ndarray) -> int:
-        """Fill in what an earlier actor finished of all these steps; returns the first pack that is left."""
-        parts = [request.parts.get(step) for step in steps]
-        if any(part is None or part.pack_plan != plan.digest or part.first_pack for part in parts):
-            return 0
-        done = min(part.end_pack for part in parts)
-        num_edges = sum(len(pack.rows) for pack in plan.packs[:done])
-        for row, part in enumerate(parts):
-            edges[row, :num_edges] = part.edges[:num_edges]
-        return done
 
     def _layer_keys(self, intervention: Intervention) -> list[Hashable]:
         """What the intervention does to each layer, equal for equal clamps; None where it does nothing."""
@@ -344,8 +334,7 @@ class AblationActor:
         return np.concatenate([self._forward_pack(pack) for pack in plan.packs])
 
     def _forward_pack(self, pack) -> np.ndarray:
-        answers = [answer for answer in self._rpc("halfwave_score", pack_to_wire(pack)) if answer is not None]
-        return np.frombuffer(answers[0], dtype=np.float32)
+        return np.frombuffer(self._gathered("halfwave_score", pack_to_wire(pack)), dtype=np.float32)
 
     def _forward_flat(self, plan: PackPlan) -> np.ndarray:
         """Ordinary requests with `prompt_logprobs`, brought back to the plan's edges."""
@@ -365,8 +354,28 @@ class AblationActor:
             edges[mine] = [output.prompt_logprobs[t][int(ids[t])].logprob for t in range(start, len(ids))]
         return edges
 
+    def _gathered(self, method: str, *arguments):
+        """The answer of the rank that holds the gathered head; the others answer None."""
+        return next(answer for answer in self._rpc(method, *arguments) if answer is not None)
+
     def _rpc(self, method: str, *arguments):
         return self._engine.collective_rpc(method, args=arguments)
+
+
+def _take_parts(
+    request: EvaluateRequest, pack_plan: str, steps: list[str], starts: np.ndarray, edges: np.ndarray
+) -> int:
+    """Fill in what an earlier actor finished of all these steps; returns the first pack that is left.
+
+    starts: [packs + 1] first edge of each pack; edges: [steps, edges], written in place.
+    """
+    parts = [request.parts.get(step) for step in steps]
+    if any(part is None or part.pack_plan != pack_plan or part.first_pack for part in parts):
+        return 0
+    done = min(part.end_pack for part in parts)
+    for row, part in enumerate(parts):
+        edges[row, : starts[done]] = part.edges[: starts[done]]
+    return done
 
 
 def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
@@ -394,7 +403,7 @@ def _start_engine(model: ModelSource):
 
     # The KV cache serves the flat route only: one sequence of the longest window, keys and values of every head.
     length = min(model.context, FLAT_TOKENS)
-    width = 4 if model.dtype == "float32" else 2
+    cache_bytes = int(1.25 * 2 * model.num_layers * model.d_model * DTYPE_BYTES[model.dtype] * length)
     options = {
         "model": model.path,
         "revision": model.revision,
@@ -405,7 +414,7 @@ def _start_engine(model: ModelSource):
         "distributed_executor_backend": "mp" if model.tensor_parallel > 1 else "uni",
         "enforce_eager": True,
         "enable_prefix_caching": False,
-        "kv_cache_memory_bytes": max(256 * 2**20, int(1.25 * 2 * model.num_layers * model.d_model * width * length)),
+        "kv_cache_memory_bytes": max(256 * 2**20, cache_bytes),
         "worker_extension_cls": "actors.vllm_worker.LogitsPass",
         "trust_remote_code": model.trust_remote_code,
         "disable_log_stats": True,

@@ -124,8 +124,8 @@ class LayerWalk:
 
     def begin(self, one: Pass) -> None:
         """The next forward is this pass. Raises KeyError when the state it resumes from is not held."""
-        if one.resume:
-            self._states[one.resume]
+        if one.resume and one.resume not in self._states:
+            raise KeyError(one.resume)
         self._resume, self._hold = one.resume, one.held
         self._states = {boundary: state for boundary, state in self._states.items() if boundary <= one.resume}
 
@@ -143,7 +143,7 @@ class LayerWalk:
             state = self._states[self._resume]
             return _clone(state) if i + 1 == self._resume else state
         output = original(*arguments, **named)
-        if i + 1 in self._hold and i + 1 < self.num_layers:
+        if i + 1 in self._hold:
             self._states[i + 1] = _clone(output)
         return output
 

@@ -74,6 +74,8 @@ class Windows:
     """Use only this many tokens from the start; None = all. The last partial window is dropped."""
 
 
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
 TextRequest = Sentences | Continuations | Windows
 
 

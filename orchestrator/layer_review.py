@@ -4,7 +4,6 @@ Owns which conditions form a schedule and what is recorded of it; `studies.layer
 whatever groups finished.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +16,8 @@ from orchestrator.resolve import ResolvedModel
 from orchestrator.spool import Committed, RunKey
 from orchestrator.steps import KINDS
 from studies import figures
-from studies.layers import ALL, Trend, effects, trend
+from studies.layers import ALL, effects, trend
+from studies.report import trend_record
 
 Items = Callable[[ResolvedModel, str], Mapping[str, pd.DataFrame]]
 """(model, condition) -> {benchmark: items of what finished}."""
@@ -25,125 +25,120 @@ Items = Callable[[ResolvedModel, str], Mapping[str, pd.DataFrame]]
 EFFECTS = "layer_effects.parquet"
 
 
+FACTS = "layers.json"
+
+
 class _Schedule(NamedTuple):
-    """The finished groups of one condition."""
+    """One condition spread over groups of layers."""
 
     name: str
     """The condition, with its seed."""
     groups: tuple[Condition, ...]
-    tables: Mapping[str, pd.DataFrame]
-    """{benchmark: effects}."""
-    trends: Mapping[str, Trend]
-    """{benchmark: trend}, of cumulative schedules."""
-    inputs: tuple[str, ...]
-    """The evaluations it rests on."""
+    key: RunKey
+    step_id: str
+
+    @property
+    def kind(self) -> str:
+        """`single` or `cumulative`."""
+        return self.groups[0].group.schedule
 
 
 def record_schedules(
     plan: Plan, model: ResolvedModel, items: Items, committed: Mapping[str, Committed], record: Record
 ) -> list[dict[str, Any]]:
-    """Record every schedule of a model that has finished groups; returns what the report says of each."""
+    """Record every schedule of a model that has finished groups, once; returns what the report says of each."""
+    schedules = _schedules(plan, model, committed)
+    known = record.known([schedule.step_id for schedule in schedules]) if schedules else {}
     lines = []
-    for name, groups in _by_schedule(plan, model).items():
-        schedule = _read(plan, model, name, groups, items, committed)
-        if schedule.tables:
-            _record(model, schedule, plan, committed, record)
-            facts = {"condition": name, "schedule": groups[0].group.schedule, "trends": _plain(schedule.trends)}
-            lines.append(facts)
+    for schedule in schedules:
+        found = known.get(schedule.step_id)
+        if found is not None and record.verify(found):
+            record.adopt(schedule.key, found)
+            trends = record.document(found, FACTS)["trends"]
+        else:
+            tables, trends = _measure(model, schedule, items)
+            if not tables:
+                continue
+            _commit(model, schedule, tables, trends, plan, committed, record)
+        record.finish(schedule.key, "FINISHED")
+        lines.append({"condition": schedule.name, "schedule": schedule.kind, "trends": trends})
     return lines
 
 
-def _by_schedule(plan: Plan, model: ResolvedModel) -> dict[str, list[Condition]]:
-    """{condition, with its seed: its groups from the first to the last}."""
-    found: dict[str, list[Condition]] = {}
+def _schedules(plan: Plan, model: ResolvedModel, committed: Mapping[str, Committed]) -> list[_Schedule]:
+    """The schedules of a model, and the step that each would be, given the evaluations that finished."""
+    members: dict[str, list[Condition]] = {}
     for condition in plan.conditions[model.label]:
         if condition.group is not None:
             seed = "" if condition.seed is None else f"/seed={condition.seed}"
-            found.setdefault(condition.base + seed, []).append(condition)
+            members.setdefault(condition.base + seed, []).append(condition)
+    found = []
+    for name, groups in members.items():
+        rests_on = [plan.evaluations[model.label, condition] for condition in (BASELINE, *(c.name for c in groups))]
+        payload = {
+            "kind": "layers",
+            "version": KINDS["layers"].version,
+            "params": {"condition": name, "study": plan.study.spec.study},
+            "inputs": sorted({step for steps in rests_on for step in steps.values() if step in committed}),
+        }
+        kind = groups[0].group.schedule
+        key = RunKey(
+            kind="schedule",
+            model=model.label,
+            name=f"{name} by layers · {model.label}",
+            condition=name,
+            identity=identify({"groups": [c.group.name for c in groups], "neurons": [c.neurons for c in groups]}),
+            params={"model": model.label, "condition": name, "schedule": kind, "groups": str(len(groups))},
+        )
+        found.append(_Schedule(name, tuple(groups), key, identify(payload)))
     return found
 
 
-def _read(plan, model, name, groups, items: Items, committed: Mapping[str, Committed]) -> _Schedule:
-    baseline = items(model, BASELINE)
-    found = {condition.group: items(model, condition.name) for condition in groups}
+def _measure(
+    model: ResolvedModel, schedule: _Schedule, items: Items
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
+    """({benchmark: effects}, {benchmark: trend as plain JSON}) of the groups that finished."""
+    found = {condition.group: items(model, condition.name) for condition in schedule.groups}
     tables, trends = {}, {}
-    for benchmark, reference in baseline.items():
+    for benchmark, reference in items(model, BASELINE).items():
         by_group = {group: frames[benchmark] for group, frames in found.items() if benchmark in frames}
         if by_group:
             tables[benchmark] = effects(reference, by_group)
-            if groups[0].group.schedule == "cumulative":
-                trends[benchmark] = trend(by_group)
-    rests_on = [plan.evaluations[model.label, condition] for condition in (BASELINE, *(c.name for c in groups))]
-    inputs = sorted({step for steps in rests_on for step in steps.values() if step in committed})
-    return _Schedule(name, tuple(groups), tables, trends, tuple(inputs))
+            if schedule.kind == "cumulative":
+                trends[benchmark] = trend_record(trend(by_group))
+    return tables, trends
 
 
-def _record(
-    model: ResolvedModel, schedule: _Schedule, plan: Plan, committed: Mapping[str, Committed], record: Record
-) -> None:
-    groups, kind = schedule.groups, schedule.groups[0].group.schedule
-    payload = {
-        "kind": "layers",
-        "version": KINDS["layers"].version,
-        "params": {"condition": schedule.name, "study": plan.study.spec.study},
-        "inputs": list(schedule.inputs),
+def _commit(model, schedule: _Schedule, tables, trends, plan: Plan, committed, record: Record) -> None:
+    title = f"{model.label}: {schedule.name} ({schedule.kind} groups)"
+    heat_maps = {
+        f"figures/{benchmark}-by-layers.png": figures.layer_heat_map(table, benchmark=benchmark, title=title)
+        for benchmark, table in tables.items()
+        if table["phenomenon"].nunique() > 1
     }
-    step_id = identify(payload)
-    key = RunKey(
-        kind="schedule",
-        model=model.label,
-        name=f"{schedule.name} by layers · {model.label}",
-        condition=schedule.name,
-        identity=identify({"groups": [c.group.name for c in groups], "neurons": [c.neurons for c in groups]}),
-        params={"model": model.label, "condition": schedule.name, "schedule": kind, "groups": str(len(groups))},
+    p_values = {f"trend/{benchmark}/p_value": one["p_value"] for benchmark, one in trends.items()}
+    groups = [condition.group.name for condition in schedule.groups]
+    record.commit(
+        schedule.key,
+        schedule.step_id,
+        "layers",
+        metrics={name: value for name, value in p_values.items() if value is not None},
+        series=_series(model, schedule, tables, plan, committed),
+        frames={EFFECTS: pd.concat(table.assign(benchmark=benchmark) for benchmark, table in tables.items())},
+        documents={FACTS: {"schedule": schedule.kind, "groups": groups, "trends": trends}},
+        files={**heat_maps, "figures/depth.png": figures.depth_curves(tables, title=title)},
     )
-    known = record.known([step_id]).get(step_id)
-    if known is not None and record.verify(known):
-        record.adopt(key, known)
-    else:
-        title = f"{model.label}: {schedule.name} ({kind} groups)"
-        heat_maps = {
-            f"figures/{benchmark}-by-layers.png": figures.layer_heat_map(table, benchmark=benchmark, title=title)
-            for benchmark, table in schedule.tables.items()
-            if table["phenomenon"].nunique() > 1
-        }
-        frames = [table.assign(benchmark=benchmark) for benchmark, table in schedule.tables.items()]
-        facts = {"schedule": kind, "groups": [c.group.name for c in groups], "trends": _plain(schedule.trends)}
-        record.commit(
-            key,
-            step_id,
-            "layers",
-            metrics={
-                f"trend/{benchmark}/p_value": one.p_value
-                for benchmark, one in schedule.trends.items()
-                if not math.isnan(one.p_value)
-            },
-            series=_series(model, schedule, plan, committed),
-            frames={EFFECTS: pd.concat(frames)},
-            documents={"layers.json": facts},
-            files={**heat_maps, "figures/depth.png": figures.depth_curves(schedule.tables, title=title)},
-        )
-    record.finish(key, "FINISHED")
 
 
-def _series(
-    model: ResolvedModel, schedule: _Schedule, plan: Plan, committed: Mapping[str, Committed]
-) -> dict[str, dict[int, float]]:
-    """{metric: {depth: value}}: every metric of the groups' own runs, and the increases over the baseline."""
+def _series(model, schedule: _Schedule, tables, plan: Plan, committed) -> dict[str, dict[int, float]]:
+    """{metric: {step: value}}: every metric of the groups' own runs, and the increases over the baseline."""
     series: dict[str, dict[int, float]] = {}
     for condition in schedule.groups:
         for step in plan.evaluations[model.label, condition.name].values():
             for metric, value in committed[step].metrics.items() if step in committed else ():
-                series.setdefault(metric, {})[condition.group.depth] = value
-    for benchmark, table in schedule.tables.items():
+                series.setdefault(metric, {})[condition.group.step] = value
+    for benchmark, table in tables.items():
         for row in table.itertuples():
             suffix = "" if row.phenomenon == ALL else f"/{row.phenomenon}"
             series.setdefault(f"increase/{benchmark}{suffix}", {})[row.depth] = row.estimate
     return series
-
-
-def _plain(trends: Mapping[str, Trend]) -> dict[str, dict[str, Any]]:
-    return {
-        benchmark: {**one._asdict(), "p_value": None if math.isnan(one.p_value) else one.p_value}
-        for benchmark, one in trends.items()
-    }

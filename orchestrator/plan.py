@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from actors.messages import DTYPE_BYTES
 from orchestrator.identity import identify
 from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
 from orchestrator.scheduler import Demand
@@ -338,8 +339,7 @@ def memory_need(model: ResolvedModel) -> int:
 
     1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
     """
-    width = {"float32": 4, "float16": 2, "bfloat16": 2}[model.spec.dtype]
-    return int(1.2 * model.num_parameters * width + 1.5 * 2**30)
+    return int(1.2 * model.num_parameters * DTYPE_BYTES[model.spec.dtype] + 1.5 * 2**30)
 
 
 def flops(model: ResolvedModel, work: float) -> float:

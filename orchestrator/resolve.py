@@ -312,7 +312,8 @@ def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[Group | N
     """The groups that a condition is expanded over; (None,) without a schedule. Raises StudyError for absent layers."""
     if isinstance(condition.layers, LayerGroupsSpec):
         return layer_groups(condition.layers.groups, condition.layers.schedule, num_layers)
-    layer_groups([condition.layer_list or (0,)], "single", num_layers)
+    if condition.layer_list is not None:
+        layer_groups([condition.layer_list], "single", num_layers)
     return (None,)
 
 

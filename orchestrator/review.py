@@ -5,6 +5,7 @@ compare results whose comparability keys differ.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.claims import CLAIM_SETS, Evidence, Verdict
 from studies.dissociation import noise_floor, require_same
+from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,11 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     return Review(found, False)
 
 
+def _file_name(name: str) -> str:
+    """What MLflow takes as part of an artifact's path: `matched/layers=0-3,8` has to become `matched_layers_0-3_8`."""
+    return re.sub(r"[^\w. -]", "_", name)
+
+
 class _ModelReport:
     """Reads one model's frames once."""
 
@@ -89,6 +96,9 @@ class _ModelReport:
         benchmarks = self._plan.study.benchmarks
         conditions = self._plan.conditions[model.label]
         floors = self._noise(model)
+        groups = [condition.name for condition in conditions if condition.group is not None]
+        if groups:
+            self._require_comparable(model, [BASELINE, *groups])
         return {
             "label": model.label,
             "display": model.display,
@@ -103,7 +113,7 @@ class _ModelReport:
     def figures(self, model: ResolvedModel, models: list[dict]) -> list[tuple[str, bytes]]:
         """(name, PNG) of every figure that can be drawn."""
         table = next(item for item in models if item["label"] == model.label)
-        prefix = model.label.replace("/", "_").replace("@", "_")
+        prefix = _file_name(model.label)
         drawn = []
         if any(row["cells"] for row in table["rows"]):
             drawn.append((f"{prefix}-conditions", figures.conditions(table)))
@@ -127,7 +137,7 @@ class _ModelReport:
             png = figures.matching_curve(
                 curve, baseline=levels[0], treated=levels[1], title=f"{model.label}: {condition.name}"
             )
-            drawn.append((f"{prefix}-{condition.name.replace('/', '_')}-curve", png))
+            drawn.append((f"{prefix}-{_file_name(condition.name)}-curve", png))
         return drawn
 
     def _row(self, model: ResolvedModel, condition: Condition) -> dict[str, Any]:
@@ -232,7 +242,10 @@ class _ModelReport:
                 step = self._plan.evaluations.get((model.label, condition), {}).get(benchmark.name)
                 if step is not None and self._done(step):
                     keys[condition] = self._committed(step).tags[f"comparability.evaluate.{benchmark.name}"]
-            require_same(keys)
+            try:
+                require_same(keys)
+            except ValueError as error:
+                raise StudyError(f"{model.label}, {benchmark.name}: {error}") from None
 
     def _perplexity(self, model: ResolvedModel, condition: str) -> float:
         step = self._plan.evaluations[model.label, condition]["perplexity"]

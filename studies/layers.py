@@ -36,6 +36,11 @@ class Group(NamedTuple):
         return max(self.layers) + 1
 
     @property
+    def step(self) -> int:
+        """Where it stands on a chart: layers covered so far, or its end. No two groups of a schedule stand together."""
+        return len(self.layers) if self.schedule == "cumulative" else self.depth
+
+    @property
     def name(self) -> str:
         """`0-3`, or `0-3,8`."""
         return layer_ranges(self.layers)
@@ -87,7 +92,7 @@ def effects(baseline: pd.DataFrame, by_group: Mapping[Group, pd.DataFrame]) -> p
     for group, items in by_group.items():
         for phenomenon, chosen, reference in _by_phenomenon(items, baseline):
             value = _increase(chosen, reference)
-            rows.append((group.number, group.name, group.depth, phenomenon, *value, len(chosen)))
+            rows.append((group.number, group.name, group.step, phenomenon, *value, len(chosen)))
     return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
 
 

@@ -3,6 +3,7 @@
 Owns the summary that the terminal, MLflow and notebooks show, so that they never disagree. Fractions lie in [0, 1].
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from studies.claims import Verdict
 from studies.dissociation import Interval, NoiseFloor, accuracy_interval, perplexity_interval
+from studies.layers import Trend
 
 Cell = dict[str, float | None]
 
@@ -43,6 +45,11 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
 def noise_record(floor: NoiseFloor) -> dict[str, Any]:
     """A noise floor as plain JSON."""
     return dict(floor._asdict())
+
+
+def trend_record(found: Trend) -> dict[str, Any]:
+    """A trend as plain JSON."""
+    return {**found._asdict(), "p_value": None if math.isnan(found.p_value) else found.p_value}
 
 
 def text_of(benchmark: str, value: Cell | None) -> str:

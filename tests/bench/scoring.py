@@ -23,6 +23,7 @@ import numpy as np
 from studies.benchmarks.minimal_pairs import blimp
 from tests.sources import source_of
 
+PADDED_BATCH = 128
 _STATE: dict = {}
 
 
@@ -55,14 +56,14 @@ def start_transformers(model: str, texts: tuple[str, ...], threads: int) -> None
     _STATE["texts"] = texts
 
 
-def score_transformers(batch_size: int = 128) -> tuple[float, np.ndarray]:
+def score_transformers() -> tuple[float, np.ndarray]:
     import torch
 
     tokenizer, model, texts = _STATE["tokenizer"], _STATE["model"], _STATE["texts"]
     started, sums = time.perf_counter(), []
     with torch.inference_mode():
-        for first in range(0, len(texts), batch_size):
-            batch = tokenizer(list(texts[first : first + batch_size]), padding=True, return_tensors="pt")
+        for first in range(0, len(texts), PADDED_BATCH):
+            batch = tokenizer(list(texts[first : first + PADDED_BATCH]), padding=True, return_tensors="pt")
             log_probabilities = model(**batch).logits[:, :-1].float().log_softmax(-1)
             targets = batch["input_ids"][:, 1:, None]
             tokens = log_probabilities.gather(-1, targets)[..., 0] * batch["attention_mask"][:, 1:]
@@ -114,7 +115,11 @@ def main() -> None:
     threads = len(os.sched_getaffinity(0))
     peers = {
         "halfwave token tree": (start_engine, (arguments.model, texts, threads, "auto"), score_engine),
-        "transformers, padded 128": (start_transformers, (arguments.model, texts, threads), score_transformers),
+        f"transformers, padded {PADDED_BATCH}": (
+            start_transformers,
+            (arguments.model, texts, threads),
+            score_transformers,
+        ),
         "vLLM prompt_logprobs": (start_vllm, (arguments.model, texts), score_vllm),
         "vLLM, our flat route": (start_engine, (arguments.model, texts, threads, "flat"), score_engine),
     }

@@ -204,10 +204,10 @@ def main() -> None:
         arguments.json.write_text(json.dumps({"gemm_gflops": rate, "rows": figures}, indent=2) + "\n")
 
 
-def padded_tokens(tokenizer, texts: tuple[str, ...], batch_size: int = 128) -> int:
+def padded_tokens(tokenizer, texts: tuple[str, ...]) -> int:
     """Tokens that padded batches in this order compute; a thin sample pads more than the whole."""
     lengths = np.array([len(ids) for ids in tokenizer(list(texts))["input_ids"]])
-    batches = np.split(lengths, range(batch_size, len(lengths), batch_size))
+    batches = np.split(lengths, range(scoring.PADDED_BATCH, len(lengths), scoring.PADDED_BATCH))
     return int(sum(batch.max() * len(batch) for batch in batches))
 
 

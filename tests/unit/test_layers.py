@@ -42,6 +42,15 @@ def test_groups_cover_every_layer_once_in_even_parts(groups, depth):
     assert layer_groups(groups, "cumulative", depth)[-1].layers == tuple(range(depth))
 
 
+@pytest.mark.parametrize("groups", [8, [[24, 25], [8], [0, 1]], [[4], [0, 1]]], ids=str)
+@pytest.mark.parametrize("schedule", ["single", "cumulative"])
+def test_no_two_groups_of_a_schedule_stand_at_the_same_step(groups, schedule):
+    found = layer_groups(groups, schedule, 32)
+    assert len({group.step for group in found}) == len(found)
+    if groups == 8:
+        assert [group.step for group in found] == [group.depth for group in found]
+
+
 def test_a_layer_that_is_not_there():
     with pytest.raises(StudyError, match="there is no layer 6; layers are 0 to 5"):
         layer_groups([[0], [6]], "single", 6)
