@@ -54,7 +54,7 @@ class MappingDifficultySketch:
             dy_PF = (pre_TF[i_P].double() - pre_TF[j_P].double()).abs_()
             self._sums["ratio_F"] += (dy_PF / dx_P[:, None]).sum(0)
             octave_PF = (dy_PF / (ranges.num_bins * ranges.width_F)).log2_() - LOWEST_OCTAVE
-            count(self._sums["counts_FK2"], octave_PF.mul_(bins_per_octave).floor_())
+            count(self._sums["counts_FK2"], octave_PF.mul_(bins_per_octave).floor_().add_(1).t())
 
     def merge(self, other: "MappingDifficultySketch") -> None:
         """Add another shard's pairs. Raises ValueError unless both have the same ranges."""

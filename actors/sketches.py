@@ -24,6 +24,8 @@ from torch import Tensor
 # 4e-4, 7e-4; Student t with 2 degrees of freedom, of which a calibration sees too little, 6e-3, 3e-3, 2e-3, 5e-4.
 # Calibrate on what is typical: 3 % of tokens beyond 20 std, with none in the calibration, put WD off by 1e-2.
 RANGE_STDS, MARGIN_STDS = 6.0, 2.0
+# Tokens that are counted together.
+TOKENS = 2048
 # Below this std / |mean| the spread is rounding, not signal: one float32 ulp on one token in 4e9 is still above it.
 CONSTANT_RATIO = 2.0**-40
 
@@ -68,12 +70,11 @@ class Moments(NamedTuple):
     m4_F: Tensor
 
     @classmethod
-    def of(cls, y_TF: Tensor) -> "Moments":
-        mean_F = y_TF.mean(0)
-        deviation_TF = y_TF - mean_F
-        square_TF = deviation_TF * deviation_TF
-        m2_F, m3_F = square_TF.sum(0), deviation_TF.mul_(square_TF).sum(0)
-        return cls(len(y_TF), mean_F, m2_F, m3_F, square_TF.mul_(square_TF).sum(0))
+    def of(cls, y_FT: Tensor) -> "Moments":
+        moments_4F = y_FT.new_empty(4, len(y_FT), dtype=torch.float64)
+        for block, y_NT, spare_NT, _ in _float64_blocks(y_FT):
+            moments_4F[:, block] = central_moments(y_NT, y_NT, spare_NT)
+        return cls(y_FT.shape[1], *moments_4F)
 
     def merge(self, other: "Moments") -> "Moments":
         """Pairwise update of Pebay 2008 (Sandia report SAND2008-6212, section 3); M2 alone is Chan et al. 1979."""
@@ -96,6 +97,15 @@ class Moments(NamedTuple):
         return torch.where(std_F > CONSTANT_RATIO * self.mean_F.abs(), std_F, 0.0)
 
 
+def central_moments(y_NT: Tensor, deviation_NT: Tensor, square_NT: Tensor) -> Tensor:
+    """[4, N] mean and sums of the 2nd to 4th powers of the deviations; the last two arguments are scratch."""
+    mean_N = y_NT.mean(1)
+    torch.sub(y_NT, mean_N[:, None], out=deviation_NT)
+    torch.mul(deviation_NT, deviation_NT, out=square_NT)
+    m2_N, m3_N = square_NT.sum(1), deviation_NT.mul_(square_NT).sum(1)
+    return torch.stack((mean_N, m2_N, m3_N, square_NT.mul_(square_NT).sum(1)))
+
+
 class RangeCalibration:
     """First look at a layer, which decides where the bins of every neuron lie."""
 
@@ -106,10 +116,10 @@ class RangeCalibration:
 
     def update(self, pre_TF: Tensor) -> None:
         """Add tokens, in any float dtype. Raises ValueError on NaN, infinities or another number of neurons."""
-        for y_TF in _float64_chunks(checked("pre-activations", pre_TF, len(self._min_F))):
-            self._moments = self._moments.merge(Moments.of(y_TF))
-            self._min_F = torch.minimum(self._min_F, y_TF.amin(0))
-            self._max_F = torch.maximum(self._max_F, y_TF.amax(0))
+        for y_FT in _by_neuron(checked("pre-activations", pre_TF, len(self._min_F))):
+            self._moments = self._moments.merge(Moments.of(y_FT))
+            self._min_F = torch.minimum(self._min_F, y_FT.amin(1).double())
+            self._max_F = torch.maximum(self._max_F, y_FT.amax(1).double())
 
     def merge(self, other: "RangeCalibration") -> None:
         """Add another shard's tokens."""
@@ -158,10 +168,13 @@ class PreActivationSketch:
         self.ranges = ranges.to(device)
         zero_F = torch.zeros_like(self.ranges.width_F)
         self._moments = Moments(0, zero_F, zero_F, zero_F, zero_F)
+        zero_bin_F = self.ranges.zero_bin_F
+        self._far = ((zero_bin_F < 0) | (zero_bin_F > ranges.num_bins)).nonzero()[:, 0]
+        """Neurons whose zero lies outside the bins, so that counts do not tell what is negative."""
         self._sums = {
             "counts_FK2": no_counts(self.ranges),
-            "num_negative_F": torch.zeros_like(self.ranges.zero_bin_F),
-            "negative_excess_F": zero_F.clone(),  # sum of (0 - y)+
+            "far_negative_F": torch.zeros_like(zero_bin_F),  # tokens with y < 0, of `_far` only
+            "far_negative_excess_F": zero_F.clone(),  # sum of (0 - y)+, of `_far` only
             "excess_below_F": zero_F.clone(),  # sum of (low - y)+: nothing cancels, as it might in a sum of y
             "excess_above_F": zero_F.clone(),  # sum of (y - high)+
         }
@@ -173,15 +186,28 @@ class PreActivationSketch:
     @torch.inference_mode()
     def update(self, pre_TF: Tensor) -> None:
         """Add tokens, in any float dtype. Raises ValueError on NaN, infinities or another number of neurons."""
-        ranges, sums, low_F, high_F = self.ranges, self._sums, self.ranges.low_F, self.ranges.high_F
-        for y_TF in _float64_chunks(checked("pre-activations", pre_TF, len(low_F))):
-            self._moments = self._moments.merge(Moments.of(y_TF))
-            sums["num_negative_F"] += (y_TF < 0).sum(0)
-            sums["negative_excess_F"] -= y_TF.clamp(max=0).sum(0)
-            sums["excess_below_F"] += (low_F - y_TF).clamp_(min=0).sum(0)
-            sums["excess_above_F"] += (y_TF - high_F).clamp_(min=0).sum(0)
-            # floor(y / width) < 0 exactly when y < 0: rounding may move a value across another edge, never across zero.
-            count(sums["counts_FK2"], (y_TF / ranges.width_F).floor_().add_(ranges.zero_bin_F))
+        ranges, sums, low_F1, high_F1 = self.ranges, self._sums, self.ranges.low_F[:, None], self.ranges.high_F[:, None]
+        per_width_F1, shift_F1 = 1 / ranges.width_F[:, None], ranges.zero_bin_F[:, None] + 1
+        for y_FT in _by_neuron(checked("pre-activations", pre_TF, len(low_F1))):
+            moments_4F = torch.empty((4, len(y_FT)), dtype=torch.float64, device=y_FT.device)
+            for block, y_NT, spare_NT, other_NT in _float64_blocks(y_FT):
+                moments_4F[:, block] = central_moments(y_NT, spare_NT, other_NT)
+                counts_NK2 = sums["counts_FK2"][block]
+                outside_N2 = counts_NK2[:, :: ranges.num_bins + 1]  # its first and last column
+                before_N2 = outside_N2.clone()
+                # floor(y / width) < 0 exactly when y < 0: rounding may move a value across another edge, never zero.
+                count(counts_NK2, torch.mul(y_NT, per_width_F1[block], out=spare_NT).floor_().add_(shift_F1[block]))
+                below, above = (outside_N2 > before_N2).any(0).tolist()
+                if below:
+                    torch.sub(low_F1[block], y_NT, out=spare_NT)
+                    sums["excess_below_F"][block] += spare_NT.clamp_(min=0).sum(1)
+                if above:
+                    torch.sub(y_NT, high_F1[block], out=spare_NT)
+                    sums["excess_above_F"][block] += spare_NT.clamp_(min=0).sum(1)
+            self._moments = self._moments.merge(Moments(y_FT.shape[1], *moments_4F))
+            far_FT = y_FT[self._far].double()
+            sums["far_negative_F"][self._far] += (far_FT < 0).sum(1)
+            sums["far_negative_excess_F"][self._far] -= far_FT.clamp_(max=0).sum(1)
 
     def merge(self, other: "PreActivationSketch") -> None:
         """Add another shard's tokens. Raises ValueError unless both have the same ranges."""
@@ -207,10 +233,12 @@ class PreActivationSketch:
         n, mean_F, std_F = self.num_tokens, self._moments.mean_F, self._moments.std_F
         skewness_F = self._moments.m3_F / n / torch.where(std_F > 0, std_F, math.nan) ** 3
         kurtosis_F = self._moments.m4_F / n / torch.where(std_F > 0, std_F, math.nan) ** 4 - 3
-        negative_fraction_F = self._sums["num_negative_F"].double() / n
+        zero_bin_F1 = self.ranges.zero_bin_F.clamp(0, self.ranges.num_bins)[:, None]
+        num_negative_F = self._sums["counts_FK2"].cumsum(1).gather(1, zero_bin_F1)[:, 0]
+        num_negative_F[self._far] = self._sums["far_negative_F"][self._far]
         blocks = [slice(first, first + 512) for first in range(0, len(mean_F), 512)]  # bounds the [F, K] temporaries
         distances = map(torch.cat, zip(*map(self._wasserstein, blocks), strict=True))
-        columns = (mean_F, std_F, skewness_F, kurtosis_F, negative_fraction_F, *distances)
+        columns = (mean_F, std_F, skewness_F, kurtosis_F, num_negative_F.double() / n, *distances)
         return NeuronStatistics(*(column_F.cpu() for column_F in columns))
 
     def _wasserstein(self, block: slice) -> tuple[Tensor, Tensor]:
@@ -280,25 +308,39 @@ def checked(what: str, values: Tensor, num_columns: int) -> Tensor:
 
 def chunk_length(num_columns: int, device: torch.device) -> int:
     """Rows of float64 that stay in a core's cache, or fill a GPU."""
-    return max(1, 2 ** (16 if device.type == "cpu" else 22) // num_columns)
+    return max(1, 2 ** (17 if device.type == "cpu" else 22) // num_columns)
 
 
-def _float64_chunks(values_TF: Tensor) -> Iterator[Tensor]:
-    for first in range(0, len(values_TF), length := chunk_length(values_TF.shape[1], values_TF.device)):
-        yield values_TF[first : first + length].double()
+def _by_neuron(values_TF: Tensor) -> Iterator[Tensor]:
+    """[F, up to TOKENS] pieces, each neuron's values side by side, so that its bins stay in cache while they count.
+
+    Overwritten by the next piece: fresh memory would cost more than the work on it.
+    """
+    y_FT = None
+    for piece_TF in values_TF.split(TOKENS) if len(values_TF) else ():
+        if y_FT is None or y_FT.shape[1] != len(piece_TF):
+            y_FT = torch.empty_like(piece_TF.t(), memory_format=torch.contiguous_format)
+        yield y_FT.copy_(piece_TF.t())
+
+
+def _float64_blocks(y_FT: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """(neurons, their values as float64, two scratch tensors of that shape), overwritten by the next."""
+    length = chunk_length(y_FT.shape[1], y_FT.device)
+    blocks_3NT = y_FT.new_empty((3, min(length, len(y_FT)), y_FT.shape[1]), dtype=torch.float64)
+    for first in range(0, len(y_FT), length):
+        piece_NT = y_FT[first : first + length]
+        y_NT, *spare = blocks_3NT[:, : len(piece_NT)]
+        yield slice(first, first + len(piece_NT)), y_NT.copy_(piece_NT), *spare
 
 
 def no_counts(ranges: Ranges) -> Tensor:
-    return torch.zeros(len(ranges.width_F), ranges.num_bins + 2, dtype=torch.int64, device=ranges.width_F.device)
+    return torch.zeros(len(ranges.width_F), ranges.num_bins + 2, dtype=torch.int32, device=ranges.width_F.device)
 
 
-def count(counts_FK2: Tensor, bins_NF: Tensor) -> None:
-    """Add one to the bin of every value; bins < 0 and >= K go to the first and last column. Overwrites `bins_NF`.
-
-    Row by row of the counts: a neuron's bins stay in cache, and rows are counted in parallel.
-    """
-    columns_FN = bins_NF.clamp_(-1, counts_FK2.shape[1] - 2).add_(1).long().t()
-    counts_FK2.scatter_add_(1, columns_FN, columns_FN.new_ones(1).expand_as(columns_FN))
+def count(counts_FK2: Tensor, columns_FN: Tensor) -> None:
+    """Add one to the column of every value; those < 0 and > K + 1 go to the first and last. Overwrites `columns_FN`."""
+    columns_FN = columns_FN.clamp_(0, counts_FK2.shape[1] - 1).long()
+    counts_FK2.scatter_add_(1, columns_FN, counts_FK2.new_ones(1).expand_as(columns_FN))
 
 
 def merged(mine: Any, theirs: Any) -> dict[str, Tensor]:
