@@ -53,10 +53,12 @@ test-all: env model  ## everything that runs on this machine, at most 60 minutes
 	@$(PYTHON) -m pytest --durations=25
 
 .PHONY: bench
-bench: env model  ## speed against the peers, as ratios in one run
-	@$(PYTHON) -m tests.bench.scoring --data $(DATA) --model $(SMOLLM2)
-	@$(PYTHON) -m tests.bench.sweep --data $(DATA) --model $(SMOLLM2)
-	@$(PYTHON) -m tests.bench.scores
+bench: env model  ## speed against the peers, as ratios in one run, at most 45 minutes
+	@$(PYTHON) -m tests.bench --data $(DATA) --model $(SMOLLM2) --json bench.json
+
+.PHONY: bench-full
+bench-full: env model  ## the same over all of BLiMP and TSE, one round
+	@$(PYTHON) -m tests.bench --data $(DATA) --model $(SMOLLM2) --full --rounds 1 --json bench-full.json
 
 .PHONY: lint
 lint: env  ## style

@@ -194,6 +194,8 @@ class EngineFacts:
 
     route: Route
     route_reason: str
+    attention: str
+    """How packs attend on the tree route, with the reason; '' on the flat route."""
     device: str
     dtype: str
     versions: Mapping[str, str]

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+PACK_MULTIPLE = 32
+"""Packs are cut to multiples of this many nodes: matrix libraries build a kernel for every new number of rows."""
+
 
 class Pack(NamedTuple):
     """One forward pass. N nodes; E scored edges, contiguous in the plan's edge order."""
@@ -189,9 +192,10 @@ def _cut(forest: _Forest, limit: int):
         room = limit - len(ancestors)
         stop = min(start + room, num_nodes)
         if stop < num_nodes:
-            earliest = start + max(1, (3 * room) // 4)
-            candidates = forest.depth[earliest : stop + 1]
-            stop = earliest + len(candidates) - 1 - int(np.argmin(candidates[::-1]))
+            stops = np.arange(start + max(1, (3 * room) // 4), stop + 1)[::-1]
+            even = stops[(stops - start + len(ancestors)) % PACK_MULTIPLE == 0]
+            stops = even if len(even) else stops
+            stop = stops[np.argmin(forest.depth[stops])]
         nodes = np.concatenate([ancestors, np.arange(start, stop)])
         first, last = np.searchsorted(forest.edge_parent, [start, stop])
         yield Pack(

@@ -14,16 +14,20 @@ import torch
 
 from actors.clamps import Bounds, ClampSet, LayerClamp, Setting
 from actors.condition_tree import Pass, layer_passes
-from actors.logits_pass import LayerWalk, Tree, attend, score_pack, sweep_pack
+from actors.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.token_tree import pack_from_wire
+from actors.tree_attention import Tree, attend, flex_refusal
 from studies.errors import InterventionError
 
 
 class LogitsPass:
     """Mixed into vLLM's worker class. All state lives in `self._halfwave`."""
 
-    def halfwave_install(self, site: dict[str, Any], num_layers: int, d_mlp: int) -> dict[str, Any]:
-        """Hook the activations and the attention layers; returns what was found and why the tree route is refused."""
+    def halfwave_install(self, site: dict[str, Any], d_mlp: int) -> dict[str, Any]:
+        """Hook the activations and the attention layers.
+
+        Returns the number of layers found, why the tree route is refused ('' where it is not), and how trees attend.
+        """
         from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 
         model = self.get_model()
@@ -40,9 +44,10 @@ class LogitsPass:
             )
             for layer in layers
         ]
-        self._halfwave = _VllmDecoder(self, ClampSet(clamps), LayerWalk(layers))
-        refusal = self._halfwave.wrap_attention()
-        return {"layers": len(clamps), "expected_layers": num_layers, "tree_refused": refusal}
+        decoder = self._halfwave = _VllmDecoder(self, ClampSet(clamps), LayerWalk(layers))
+        refusal = decoder.wrap_attention()
+        attention = "" if refusal else decoder.choose_attention()
+        return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
 
     def halfwave_set_clamps(self, neurons: dict[int, list[int]], floor: float, ceiling: float) -> list[int]:
         """Clamp exactly these neurons; returns this rank's count per layer."""
@@ -115,6 +120,7 @@ class _VllmDecoder:
         self.kept: dict[int, list[Setting]] = {}
         self.device = worker.device
         self.vocabulary = worker.vllm_config.model_config.get_vocab_size()
+        self.flex = False
 
     def hidden(self, ids_N: torch.Tensor, tree: Tree) -> torch.Tensor:
         from vllm.forward_context import set_forward_context
@@ -140,6 +146,16 @@ class _VllmDecoder:
         for layer in context.values():
             layer.impl.forward = functools.partial(_forward, layer.impl.forward, layer.impl.scale)
         return ""
+
+    def choose_attention(self) -> str:
+        """Take FlexAttention where it proves itself for every shape of head; says what was chosen and why."""
+        layers = self._config.compilation_config.static_forward_context.values()
+        dtype = self._config.model_config.dtype
+        shapes = sorted({(layer.num_heads, layer.num_kv_heads, layer.head_size) for layer in layers})
+        refusals = filter(None, (flex_refusal(self.device, *shape, dtype) for shape in shapes))
+        refusal = next(refusals, "")
+        self.flex = not refusal
+        return f"block attention ({refusal})" if refusal else "FlexAttention"
 
 
 def _tree_refusal(layer: Any, attention_class: type) -> str:

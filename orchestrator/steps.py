@@ -26,7 +26,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "profile": Kind(1, Role.SCORE),
     "select": Kind(1, Role.DRIVER),
-    "evaluate": Kind(1, Role.ABLATION),
+    "evaluate": Kind(2, Role.ABLATION),
     "match": Kind(1, Role.ABLATION),
     "layers": Kind(1, Role.DRIVER),  # like the report: made from the evaluations of a layer schedule
     "report": Kind(2, Role.DRIVER),  # not in the DAG: made from whatever finished, after the rest has ended

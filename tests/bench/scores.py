@@ -1,21 +1,17 @@
-"""Wasserstein distance of every neuron: the streaming sketch against scipy on stored activations, in one run.
+"""Wasserstein distance of every neuron: the streaming sketch against scipy on stored activations, on the same values.
 
-The same activations for both: standard normal with a share of negative outliers, so that values beyond the calibrated
-range occur. scipy sorts stored values neuron by neuron, on a sample of neurons, against a random N(0, 1) sample as the
-paper does; the error is that against exact normal quantiles.
-
-    python -m tests.bench.scores
+Standard normal values with a share of negative outliers, so that values beyond the calibrated range occur. scipy takes
+stored values neuron by neuron against a random N(0, 1) sample, as the paper does; the error is that against exact
+normal quantiles.
 """
 
-import argparse
-import os
+import statistics
 import time
 
 import numpy as np
 import scipy.stats
-import torch
 
-from actors.sketches import PreActivationSketch, RangeCalibration
+from tests.bench.engines import peak_gibibytes
 
 BATCH = 2048
 NUM_BINS = 1024
@@ -23,6 +19,8 @@ NUM_BINS = 1024
 
 def activations(num_tokens: int, num_neurons: int):
     """Batches [BATCH, num_neurons] float32; neuron j has j/num_neurons of 2 % of its values at -30."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     share = 0.02 * torch.arange(num_neurons) / num_neurons
     for _ in range(num_tokens // BATCH):
@@ -30,41 +28,53 @@ def activations(num_tokens: int, num_neurons: int):
         yield torch.where(torch.rand(BATCH, num_neurons, generator=generator) < share, values - 30, values)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=131_072)
-    parser.add_argument("--neurons", type=int, default=1536)
-    parser.add_argument("--sample", type=int, default=100, help="neurons that scipy does")
-    arguments = parser.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    sample = np.linspace(0, arguments.neurons - 1, arguments.sample).astype(int)
-    calibration, stored, ours, sketch = RangeCalibration(arguments.neurons, "cpu"), [], 0.0, None
-    for i, batch in enumerate(activations(arguments.tokens, arguments.neurons)):
-        stored.append(batch[:, sample].double().numpy())
+def sketch(num_tokens: int, num_neurons: int, threads: int, sample: np.ndarray) -> dict:
+    """Stream the activations through a sketch; `sample` neurons' values are kept for `compare`."""
+    import torch
+
+    from actors.sketches import PreActivationSketch, RangeCalibration
+
+    torch.set_num_threads(threads)
+    calibration, stored, seconds, streaming = RangeCalibration(num_neurons, "cpu"), [], 0.0, None
+    for batch in activations(num_tokens, num_neurons):
+        stored.append(batch[:, sample].numpy().copy())
         started = time.perf_counter()
-        if i == 0:
+        if streaming is None:
             calibration.update(batch)
-            sketch = PreActivationSketch(calibration.ranges(NUM_BINS), "cpu")
-        sketch.update(batch)
-        ours += time.perf_counter() - started
+            streaming = PreActivationSketch(calibration.ranges(NUM_BINS), "cpu")
+        streaming.update(batch)
+        seconds += time.perf_counter() - started
     started = time.perf_counter()
-    found = sketch.statistics().wasserstein_distance.numpy()
-    ours += time.perf_counter() - started
-    values = np.concatenate(stored)
+    distances = streaming.statistics().wasserstein_distance.numpy()
+    seconds += time.perf_counter() - started
+    return {"seconds": seconds, "distances": distances, "stored": stored, "peak_gibibytes": peak_gibibytes()}
+
+
+def compare(num_tokens: int, num_neurons: int, num_sampled: int, rounds: int, threads: int) -> dict:
+    """Milliseconds a neuron of both, and the sketch's largest error over the sampled neurons."""
+    sample = np.linspace(0, num_neurons - 1, num_sampled).astype(int)
+    runs = [sketch(num_tokens, num_neurons, threads, sample) for _ in range(rounds)]
+    values = np.concatenate(runs[0]["stored"]).astype(float)
     quantiles = scipy.stats.norm.ppf((np.arange(len(values)) + 0.5) / len(values))
     reference = np.random.default_rng(0).standard_normal(len(values))
     standardised = ((values - values.mean(0)) / values.std(0)).T.copy()
-    started = time.perf_counter()
-    for y in standardised:
-        scipy.stats.wasserstein_distance(y, reference)
-    theirs = time.perf_counter() - started
+    theirs = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        for y in standardised:
+            scipy.stats.wasserstein_distance(y, reference)
+        theirs.append(1e3 * (time.perf_counter() - started) / num_sampled)
+    ours = [1e3 * run["seconds"] / num_neurons for run in runs]
     exact = np.abs(np.sort(standardised, axis=1) - quantiles).mean(1)
-    mine, peer = 1e3 * ours / arguments.neurons, 1e3 * theirs / arguments.sample
-    print(
-        f"{arguments.tokens} tokens: sketch {mine:.2f} ms a neuron, scipy {peer:.1f} ms a neuron: {peer / mine:.0f}x; "
-        f"largest error {np.abs(found[sample] - exact).max():.1e}, outliers included"
-    )
+    return {
+        "tokens": num_tokens,
+        "milliseconds": statistics.median(ours),
+        "scipy_milliseconds": statistics.median(theirs),
+        "ratios": [peer / mine for peer, mine in zip(theirs, ours, strict=True)],
+        "largest_error": float(np.abs(runs[0]["distances"][sample] - exact).max()),
+    }
 
 
-if __name__ == "__main__":
-    main()
+def peak(num_tokens: int, num_neurons: int, threads: int) -> float:
+    """GiB of a process that does nothing else."""
+    return sketch(num_tokens, num_neurons, threads, np.arange(0))["peak_gibibytes"]

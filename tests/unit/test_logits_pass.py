@@ -10,24 +10,25 @@ import pytest
 import torch
 from transformers import AttentionInterface, MistralConfig, MistralForCausalLM
 
-from actors import logits_pass
+from actors import logits_pass, tree_attention
 from actors.clamps import Bounds, ClampSet, LayerClamp
 from actors.condition_tree import Pass, layer_passes, plan_passes
-from actors.logits_pass import LayerWalk, Tree, attend, score_pack, sweep_pack
+from actors.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.token_tree import Pack, plan_packs
+from actors.tree_attention import Tree, attend
 
 VOCABULARY, WINDOW = 23, 4
 BLOCKS = [1, 3, 8, 1000]
 CURRENT: list[Tree] = []
 
 
-def tree_attention(module, query, key, value, attention_mask, scaling, sliding_window=None, **options):
+def attend_tree(module, query, key, value, attention_mask, scaling, sliding_window=None, **options):
     """Transformers' attention function, [1, heads, N, D] in and [1, N, heads, D] out."""
     q_NHD, k_NGD, v_NGD = (x[0].transpose(0, 1) for x in (query, key, value))
     return attend(q_NHD, k_NGD, v_NGD, scale=scaling, tree=CURRENT[-1], window=sliding_window)[None], None
 
 
-AttentionInterface.register("halfwave_tree", tree_attention)
+AttentionInterface.register("halfwave_tree", attend_tree)
 
 
 def make(window: int | None) -> tuple[MistralForCausalLM, MistralForCausalLM]:
@@ -50,7 +51,7 @@ MODELS = {window: make(window) for window in (None, WINDOW)}
 class TransformersDecoder:
     """A Transformers model as `logits_pass.Decoder`; remembers how many rows each call of the head had."""
 
-    device = torch.device("cpu")
+    device, flex = torch.device("cpu"), False
     vocabulary = VOCABULARY
 
     def __init__(self, model):
@@ -92,7 +93,7 @@ def forest(seed: int) -> tuple[list[list[int]], list[int]]:
 @pytest.mark.parametrize(("seed", "max_nodes"), [(0, 1), (1, 7), (2, 20), (3, 1000)])
 @pytest.mark.parametrize("block", BLOCKS)
 def test_trees_give_what_plain_forwards_give(monkeypatch, window, seed, max_nodes, block):
-    monkeypatch.setattr(logits_pass, "BLOCK", block)
+    monkeypatch.setattr(tree_attention, "BLOCK", block)
     tree_model, plain_model = MODELS[window]
     sequences, score_from = forest(seed)
     plan, found = through_packs(TransformersDecoder(tree_model), sequences, score_from, max_nodes)
@@ -159,7 +160,7 @@ def visible(pack: Pack, window: int | None) -> np.ndarray:
 def seen(tree: Tree, window: int | None) -> np.ndarray:
     """[N, N] bool from a tree's blocks; a pair that two blocks or two keys allow counts twice."""
     counts = np.zeros((tree.num_nodes, tree.num_nodes), dtype=int)
-    block, _, query, key = np.nonzero(tree.mask(window).numpy())
+    block, _, query, key = np.nonzero(tree.mask(window, torch.float32).numpy() == 0)
     flat = block * tree.queries_BQ.shape[1] + query
     real = flat < tree.num_nodes
     np.add.at(counts, (flat[real], tree.keys_BK.numpy()[block, key][real]), 1)
@@ -169,13 +170,13 @@ def seen(tree: Tree, window: int | None) -> np.ndarray:
 @pytest.mark.parametrize("window", [None, 1, 2, 3, 100])
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_mask_is_the_chain_of_ancestors_within_the_window(monkeypatch, window, block):
-    monkeypatch.setattr(logits_pass, "BLOCK", block)
+    monkeypatch.setattr(tree_attention, "BLOCK", block)
     generator = np.random.default_rng(0)
     sequences = [generator.integers(0, 3, generator.integers(2, 9)) for _ in range(20)]
     for pack in plan_packs(sequences, np.ones(20), 12).packs:
         tree = Tree(pack, "cpu")
         assert np.array_equal(seen(tree, window), visible(pack, window))
-        assert tree.mask(window) is tree.mask(window), "made once for each window size"
+        assert tree.mask(window, torch.float32) is tree.mask(window, torch.float32), "made once for each window size"
         assert np.array_equal(seen(tree, None), visible(pack, None)), "window sizes do not mix"
 
 
@@ -183,24 +184,25 @@ def test_blocks_look_at_few_keys_where_sequences_are_short_and_at_the_whole_path
     generator = np.random.default_rng(0)
     (sentences,) = plan_packs([generator.integers(0, 50, 10) for _ in range(50)], np.ones(50), 1000).packs
     few = Tree(sentences, "cpu")
-    assert few.queries_BQ.shape[1] == logits_pass.BLOCK and few.keys_BK.shape[1] <= logits_pass.BLOCK + 9
+    assert few.queries_BQ.shape[1] == tree_attention.BLOCK and few.keys_BK.shape[1] <= tree_attention.BLOCK + 9
     (text,) = plan_packs([generator.integers(0, 50, 300)], np.ones(1), 1000).packs
-    assert Tree(text, "cpu").mask(None).shape == (1, 1, 299, 299)
+    assert Tree(text, "cpu").mask(None, torch.float32).shape == (1, 1, 299, 299)
 
 
 @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (4, 1)])
 @pytest.mark.parametrize("window", [None, 2])
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", [*BLOCKS, "flex"])
 @pytest.mark.parametrize(
     "sequences", [([1, 2, 3, 4], [1, 2, 5, 6], [7, 8]), ([1, 2, 3, 4, 5, 6],)], ids=["tree", "path"]
 )
 def test_attention_is_the_softmax_over_what_a_node_sees(monkeypatch, heads, groups, window, block, sequences):
-    monkeypatch.setattr(logits_pass, "BLOCK", block)
+    if block != "flex":
+        monkeypatch.setattr(tree_attention, "BLOCK", block)
     (pack,) = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 100).packs
     generator, num_nodes, size = torch.Generator().manual_seed(0), len(pack.ids), 8
     q_NHD = torch.randn(num_nodes, heads, size, generator=generator)
     k_NGD, v_NGD = (torch.randn(num_nodes, groups, size, generator=generator) for _ in range(2))
-    found = attend(q_NHD, k_NGD, v_NGD, scale=0.7, tree=Tree(pack, "cpu"), window=window)
+    found = attend(q_NHD, k_NGD, v_NGD, scale=0.7, tree=Tree(pack, "cpu", block == "flex"), window=window)
     sees = visible(pack, window)
     assert found.shape == (num_nodes, heads, size)
     for n in range(num_nodes):
@@ -217,7 +219,7 @@ def test_attention_is_the_softmax_over_what_a_node_sees(monkeypatch, heads, grou
 class Table:
     """A decoder whose logits are looked up, so that chunks cannot change the rounding."""
 
-    device, vocabulary = torch.device("cpu"), 11
+    device, flex, vocabulary = torch.device("cpu"), False, 11
 
     def __init__(self, dtype=torch.float32):
         self.table_VV = torch.randn(11, 11, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -243,13 +245,13 @@ def test_head_chunks_give_identical_results_and_keep_within_the_limit(monkeypatc
     pack, whole, chunked = some_pack(), Table(), Table()
     wanted = score_pack(whole, pack)
     assert whole.head_rows == [len(np.unique(pack.rows))], "logits are made for rows with an edge only, each once"
-    monkeypatch.setattr(logits_pass, "HEAD_BYTES", rows * 4 * Table.vocabulary + 3)
+    monkeypatch.setitem(logits_pass.HEAD_BYTES, "cpu", rows * 4 * Table.vocabulary + 3)
     assert torch.equal(score_pack(chunked, pack), wanted)
     assert max(chunked.head_rows) <= rows and sum(chunked.head_rows) == sum(whole.head_rows)
 
 
 def test_a_limit_below_one_row_makes_single_rows(monkeypatch):
-    monkeypatch.setattr(logits_pass, "HEAD_BYTES", 1)
+    monkeypatch.setitem(logits_pass.HEAD_BYTES, "cpu", 1)
     decoder, pack = Table(), some_pack()
     torch.testing.assert_close(score_pack(decoder, pack), score_pack_by_hand(decoder, pack), atol=1e-6, rtol=0)
     assert set(decoder.head_rows) == {1}
@@ -271,7 +273,7 @@ def test_the_log_sum_is_taken_in_float32_whatever_the_models_dtype(dtype):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("rows", [2, 1000], ids=["chunked", "whole"])
 def test_a_log_probability_that_is_not_finite_is_an_error(monkeypatch, value, rows):
-    monkeypatch.setattr(logits_pass, "HEAD_BYTES", rows * 4 * Table.vocabulary)
+    monkeypatch.setitem(logits_pass.HEAD_BYTES, "cpu", rows * 4 * Table.vocabulary)
     decoder, pack = Table(), some_pack()
     decoder.table_VV[pack.ids[pack.rows[-1]], pack.targets[-1]] = value
     with pytest.raises(
