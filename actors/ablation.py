@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterator, Mapping
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from actors.messages import (
     TextRequest,
 )
 from actors.sites import SITES
+from actors.sweep import Collected
 from actors.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.tokens import load_tokenizer, tokenise
 from studies.errors import InterventionError, StudyError
@@ -103,65 +104,55 @@ class AblationActor:
     def _sweep(self, request: EvaluateRequest, plan: PackPlan) -> Iterator[Progress | Part | Scored | StepFailed]:
         """All interventions pack by pack, layers that they share computed once."""
         started = time.monotonic()
-        receipts: dict[str, Receipt] = {}
-        for step, intervention in request.interventions.items():
-            try:
-                receipts[step] = self._apply(intervention)
-            except InterventionError as error:
-                yield StepFailed(step=step, error=str(error))
-            else:
-                self._rpc("halfwave_keep", len(receipts) - 1)
+        receipts = yield from self._keep(request.interventions)
         if not receipts:
             return
         per_layer = [self._layer_keys(request.interventions[step]) for step in receipts]
         largest = max(len(pack.ids) for pack in plan.packs)
         state_bytes = 2 * largest * self._model.d_model * DTYPE_BYTES[self._model.dtype]
         passes = plan_passes(per_layer, HELD_BYTES // state_bytes)
-        edges, broken = np.empty((len(receipts), plan.num_edges), dtype=np.float32), {}
-        starts = np.cumsum([0, *(len(pack.rows) for pack in plan.packs)])
-        walk = [tuple(one) for one in passes]
-        done = saved = _take_parts(request, plan.digest, list(receipts), starts, edges)
+        collected = Collected(plan, list(receipts))
+        collected.take(request.parts)
+        yield from self._walk(plan, collected, [tuple(one) for one in passes], next(iter(receipts)))
+        digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
+        facts = {
+            "seconds": (time.monotonic() - started) / len(receipts),
+            "num_conditions": len(receipts),
+            "layer_passes": sum(layer_passes(passes, self._model.num_layers)),
+            "ideal_layer_passes": ideal_layer_passes(per_layer),
+        }
+        for (step, receipt), digest, edges in zip(receipts.items(), digests, collected.edges, strict=True):
+            if digest != receipt.digest:
+                collected.broken[step] = "the clamp buffers changed while the packs were scored"
+            if step in collected.broken:
+                yield StepFailed(step=step, error=f"{self._model.label}: {collected.broken[step]}")
+            else:
+                yield self._scored(step, plan, edges, receipt, **facts)
+
+    def _keep(self, interventions: Mapping[str, Intervention]) -> Generator[StepFailed, None, dict[str, Receipt]]:
+        """Prove every intervention and keep its clamps in the workers, numbered in the order of the receipts."""
+        receipts: dict[str, Receipt] = {}
+        for step, intervention in interventions.items():
+            try:
+                receipts[step] = self._apply(intervention)
+            except InterventionError as error:
+                yield StepFailed(step=step, error=str(error))
+            else:
+                self._rpc("halfwave_keep", len(receipts) - 1)
+        return receipts
+
+    def _walk(self, plan: PackPlan, collected: Collected, walk: list[tuple], step: str) -> Iterator[Progress | Part]:
+        """Score the packs that are left, reporting for `step`, and send what is done from time to time."""
         told = sent = time.monotonic()
-        for i, pack in enumerate(plan.packs[done:], done):
-            for condition, answer in self._gathered("halfwave_sweep", pack_to_wire(pack), walk).items():
-                if isinstance(answer, str):
-                    broken.setdefault(condition, answer)
-                    answer = np.full(len(pack.rows), np.nan, dtype=np.float32)
-                edges[condition, starts[i] : starts[i + 1]] = np.frombuffer(answer, dtype=np.float32)
+        for pack in plan.packs[collected.done :]:
+            collected.add(self._gathered("halfwave_sweep", pack_to_wire(pack), walk))
             now = time.monotonic()
             if now - told > PROGRESS_SECONDS:
                 told = now
-                yield Progress(step=next(iter(receipts)), done=i + 1, total=len(plan.packs), unit="packs")
+                yield Progress(step=step, done=collected.done, total=len(plan.packs), unit="packs")
             if now - sent > PART_SECONDS:
-                for row, step in enumerate(receipts):
-                    if row not in broken:
-                        yield Part(
-                            step=step,
-                            pack_plan=plan.digest,
-                            first_pack=saved,
-                            end_pack=i + 1,
-                            edges=edges[row, starts[saved] : starts[i + 1]].copy(),
-                        )
-                saved, sent = i + 1, time.monotonic()
-        digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
-        share = (time.monotonic() - started) / len(receipts)
-        depth = self._model.num_layers
-        for i, (step, receipt) in enumerate(receipts.items()):
-            if digests[i] != receipt.digest:
-                broken[i] = "the clamp buffers changed while the packs were scored"
-            if i in broken:
-                yield StepFailed(step=step, error=f"{self._model.label}: {broken[i]}")
-                continue
-            yield self._scored(
-                step,
-                plan,
-                edges[i],
-                receipt,
-                seconds=share,
-                num_conditions=len(receipts),
-                layer_passes=sum(layer_passes(passes, depth)),
-                ideal_layer_passes=ideal_layer_passes(per_layer),
-            )
+                yield from collected.parts()
+                sent = time.monotonic()
 
     def _layer_keys(self, intervention: Intervention) -> list[Hashable]:
         """What the intervention does to each layer, equal for equal clamps; None where it does nothing."""
@@ -362,22 +353,6 @@ class AblationActor:
 
     def _rpc(self, method: str, *arguments):
         return self._engine.collective_rpc(method, args=arguments)
-
-
-def _take_parts(
-    request: EvaluateRequest, pack_plan: str, steps: list[str], starts: np.ndarray, edges: np.ndarray
-) -> int:
-    """Fill in what an earlier actor finished of all these steps; returns the first pack that is left.
-
-    starts: [packs + 1] first edge of each pack; edges: [steps, edges], written in place.
-    """
-    parts = [request.parts.get(step) for step in steps]
-    if any(part is None or part.pack_plan != pack_plan or part.first_pack for part in parts):
-        return 0
-    done = min(part.end_pack for part in parts)
-    for row, part in enumerate(parts):
-        edges[row, : starts[done]] = part.edges[: starts[done]]
-    return done
 
 
 def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:

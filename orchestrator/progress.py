@@ -43,6 +43,10 @@ def line(step: Step, state: State, remark: str) -> str:
     return f"{WORDS[state]}  {step.id[:8]}  {step.title}{f' ({remark})' if remark else ''}"
 
 
+PLAIN_SECONDS = 30.0
+"""How often a long step says how far it is where there is no live table."""
+
+
 class Display:
     """Shows a running study; use as a context manager and pass its two methods to `Study.run`."""
 
@@ -55,6 +59,7 @@ class Display:
             self._kinds.setdefault(step.name, []).append(step.id)
         self._current: dict[str, tuple[Step, Progress, float]] = {}
         self._started: dict[str, float] = {}
+        self._last_line = time.monotonic()
         self._live: Live | None = None
         self._cached = 0
 
@@ -79,7 +84,7 @@ class Display:
             remark = f"{time.monotonic() - self._started[step.id]:.1f} s"
         text = line(step, state, remark)
         if self._live is None:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._print(text)
         else:
             if state in (State.FAILED, State.SKIPPED):
                 self._live.console.print(Text(text, style=COLOURS[state]))
@@ -90,6 +95,12 @@ class Display:
         self._current[step.id] = (step, progress, self._started.setdefault(step.id, time.monotonic()))
         if self._live is not None:
             self._live.update(self._render())
+        elif time.monotonic() - self._last_line > PLAIN_SECONDS:
+            self._print(f"      {step.title}: {how_far(progress, self._started[step.id])}")
+
+    def _print(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -106,18 +117,18 @@ class Display:
         return Group(table, *(self._bar(*current) for current in self._current.values()))
 
     def _bar(self, step: Step, progress: Progress, started: float) -> Table:
-        spent = time.monotonic() - started
-        left = spent / max(progress.done, 1) * (progress.total - progress.done)
-        rate = progress.done / spent if spent else 0.0
         row = Table.grid(padding=(0, 2))
-        row.add_row(
-            step.title,
-            ProgressBar(total=progress.total, completed=progress.done, width=24),
-            f"{progress.done}/{progress.total} {progress.unit}",
-            f"{rate:.1f}/s",
-            f"about {left:.0f} s left",
-        )
+        bar = ProgressBar(total=progress.total, completed=progress.done, width=24)
+        row.add_row(step.title, bar, how_far(progress, started))
         return row
+
+
+def how_far(progress: Progress, started: float) -> str:
+    """`312/780 packs  2.6/s  about 180 s left`."""
+    spent = time.monotonic() - started
+    left = spent / max(progress.done, 1) * (progress.total - progress.done)
+    rate = progress.done / spent if spent else 0.0
+    return f"{progress.done}/{progress.total} {progress.unit}  {rate:.1f}/s  about {left:.0f} s left"
 
 
 def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> None:

@@ -14,8 +14,10 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator import pool
 from orchestrator.frames import load_study
 from orchestrator.scheduler import State
+from orchestrator.steps import Role
 from orchestrator.study import Study
 from tests import oracles
 
@@ -80,9 +82,9 @@ def run(study_file: Path, workdir: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command(study_file, workdir), capture_output=True, text=True, timeout=400)
 
 
-def numbers(workdir: Path):
+def numbers(workdir: Path, study: str = "tiny"):
     """Every metric of every condition of the study, as recorded in MLflow; no timings among them."""
-    frame = load_study(f"sqlite:///{workdir / 'mlflow.db'}", "tiny").conditions
+    frame = load_study(f"sqlite:///{workdir / 'mlflow.db'}", study).conditions
     values = frame.set_index(["model", "condition"]).sort_index()
     return values.select_dtypes("number").drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
 
@@ -192,6 +194,32 @@ def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(
     lost = [step for step, reason in result.reasons.items() if "actor lost" in reason]
     assert lost and all(result.states[step] is State.DONE for step in lost)
     assert_same(numbers(workdir), numbers(reference))
+
+
+def test_an_actor_killed_in_a_sweep_goes_on_after_the_packs_that_were_done(
+    root, tmp_path, monkeypatch, no_process_outlives_its_driver
+):
+    study_file = write_study(root, "depth.yaml", SCHEDULE)
+    monkeypatch.setitem(pool.ACTOR_CLASSES, Role.ABLATION, "tests.slow_actor:SlowAblation")
+    monkeypatch.setenv("HALFWAVE_TEST_SWEEPS", str(tmp_path / "undisturbed.txt"))
+    assert Study.open(study_file, workdir=tmp_path / "undisturbed").run().computed
+    sweeps = tmp_path / "killed.txt"
+    monkeypatch.setenv("HALFWAVE_TEST_SWEEPS", str(sweeps))
+    victims = []
+
+    def kill_in_the_middle(step, progress):
+        if step.name == "evaluate.pairs" and not victims and 3 <= progress.done < progress.total - 3:
+            victims.extend(hosts() - no_process_outlives_its_driver)
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+
+    result = Study.open(study_file, workdir=tmp_path / "killed").run(on_progress=kill_in_the_middle)
+    assert victims and set(result.states.values()) == {State.DONE}
+    begun = [tuple(map(int, line.split())) for line in sweeps.read_text().splitlines()]
+    together, _, total = max(begun)
+    again = [first for count, first, packs in begun if (count, packs) == (together, total)]
+    assert again[0] == 0 and 3 <= again[1] < total, "the second actor went on where the first was killed"
+    assert_same(numbers(tmp_path / "killed", "depth"), numbers(tmp_path / "undisturbed", "depth"))
 
 
 def test_ctrl_c_closes_the_runs_and_exits_with_130(root, tmp_path):

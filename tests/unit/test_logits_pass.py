@@ -191,6 +191,7 @@ def test_blocks_look_at_few_keys_where_sequences_are_short_and_at_the_whole_path
 
 @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (4, 1)])
 @pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("block", [*BLOCKS, "flex"])
 @pytest.mark.parametrize(
     "sequences", [([1, 2, 3, 4], [1, 2, 5, 6], [7, 8]), ([1, 2, 3, 4, 5, 6],)], ids=["tree", "path"]
