@@ -156,9 +156,11 @@ class AblationActor:
 
     def _layer_keys(self, intervention: Intervention) -> list[Hashable]:
         """What the intervention does to each layer, equal for equal clamps; None where it does nothing."""
-        neurons = {int(layer): tuple(sorted(map(int, chosen))) for layer, chosen in intervention.neurons.items()}
-        bounds = (intervention.floor, intervention.ceiling)
-        return [(neurons[layer], bounds) if neurons.get(layer) else None for layer in range(self._model.num_layers)]
+        neurons = {int(layer): tuple(map(int, chosen)) for layer, chosen in intervention.neurons.items()}
+        values = {int(layer): tuple(map(float, each)) for layer, each in intervention.values.items()}
+        act = (intervention.kind, intervention.floor, intervention.ceiling)
+        layers = range(self._model.num_layers)
+        return [(neurons[i], act, values.get(i)) if neurons.get(i) else None for i in layers]
 
     def _scored(self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, **fields: float) -> Scored:
         return Scored(
@@ -230,7 +232,9 @@ class AblationActor:
         """Set the clamps, forward the probe, and check that what was asked for is what happened."""
         wanted = {int(layer): [int(j) for j in neurons] for layer, neurons in intervention.neurons.items()}
         self._check_indices(wanted)
-        per_rank = self._rpc("halfwave_set_clamps", wanted, intervention.floor, intervention.ceiling)
+        values = {int(layer): [float(value) for value in each] for layer, each in intervention.values.items()}
+        act = (intervention.kind, intervention.floor, intervention.ceiling)
+        per_rank = self._rpc("halfwave_set_clamps", wanted, *act, values)
         placed = [sum(counts) for counts in zip(*per_rank, strict=True)]
         asked = [len(wanted.get(layer, ())) for layer in range(self._model.num_layers)]
         if placed != asked:
@@ -249,8 +253,8 @@ class AblationActor:
         clipped = sum(sum(counts) for _, counts, _ in reports)
         if intervention.num_neurons and not clipped:
             raise InterventionError(
-                f"{self._model.label}: the clamp [{intervention.floor}, {intervention.ceiling}] on "
-                f"{intervention.num_neurons} neurons changed nothing in {self._probe.num_nodes} probe tokens"
+                f"{self._model.label}: {intervention.display} on {intervention.num_neurons} neurons changed nothing "
+                f"in {self._probe.num_nodes} probe tokens"
             )
         return Receipt(
             layers_matched=len(placed),

@@ -81,12 +81,19 @@ TextRequest = Sentences | Continuations | Windows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervention:
-    """A clamp on a neuron set; no neurons = the baseline, on the same path."""
+    """What is done to a neuron set, as `clamps.Act` says; no neurons = the baseline, on the same path."""
 
     neurons: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """{layer: neuron indices}."""
+    kind: str = "clamp"
     floor: float = float("-inf")
     ceiling: float = float("inf")
+    values: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    """{layer: one value a neuron, in its order}, for the kinds that have them."""
+
+    @property
+    def display(self) -> str:
+        return f"clamp [{self.floor}, {self.ceiling}]" if self.kind == "clamp" else self.kind
 
     @property
     def num_neurons(self) -> int:
@@ -104,7 +111,7 @@ class Receipt:
     """sha256 of the clamp buffers as they stand on the device(s)."""
     probe_tokens: int
     clipped_fraction: float
-    """Share of (probe token, clamped neuron) pre-activations that the clamp changed."""
+    """Share of (probe token, selected neuron) pre-activations that the intervention changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

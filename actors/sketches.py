@@ -159,6 +159,10 @@ class NeuronStatistics(NamedTuple):
     """W1 between (y - mean)/std and N(0, 1)."""
     wasserstein_distance_negative: Tensor
     """The part of that integral over raw y < 0, in the same units: the negative share is this divided by the whole."""
+    negative_mean: Tensor
+    """Mean of the raw y < 0; 0 where there are none."""
+    matched_ceiling: Tensor
+    """c >= 0 with E[(y - c)+] = E[(-y)+]: a ceiling there takes as much magnitude as max(y, 0); 0 where none does."""
 
 
 class PreActivationSketch:
@@ -238,7 +242,8 @@ class PreActivationSketch:
         num_negative_F[self._far] = self._sums["far_negative_F"][self._far]
         blocks = [slice(first, first + 512) for first in range(0, len(mean_F), 512)]  # bounds the [F, K] temporaries
         distances = map(torch.cat, zip(*map(self._wasserstein, blocks), strict=True))
-        columns = (mean_F, std_F, skewness_F, kurtosis_F, num_negative_F.double() / n, *distances)
+        halves = map(torch.cat, zip(*(self._halves(block, num_negative_F[block]) for block in blocks), strict=True))
+        columns = (mean_F, std_F, skewness_F, kurtosis_F, num_negative_F.double() / n, *distances, *halves)
         return NeuronStatistics(*(column_F.cpu() for column_F in columns))
 
     def _wasserstein(self, block: slice) -> tuple[Tensor, Tensor]:
@@ -272,6 +277,40 @@ class PreActivationSketch:
         part_F = torch.where(ranges.zero_bin_F < 0, left_of_zero_F, part_F)
         part_F = torch.where(ranges.zero_bin_F > ranges.num_bins, whole_F - right_of_zero_F, part_F)
         return torch.where(std_F > 0, whole_F, 0.0), torch.where(std_F > 0, part_F, 0.0)
+
+    def _halves(self, block: slice, num_negative_F: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of the negative half, and the ceiling that takes as much magnitude as the negative clamp.
+
+        Exact at the bin edges; between them values are taken as evenly spread, beyond them as exponential.
+        """
+        ranges, mean_F, n = self.ranges[block], self._moments.mean_F[block], self.num_tokens
+        sums = {name: sum_F[block].double() / n for name, sum_F in self._sums.items()}
+        width_F1, share_FK = ranges.width_F[:, None], sums["counts_FK2"][:, 1:-1]
+        share_above_F, excess_above_F = sums["counts_FK2"][:, -1], sums["excess_above_F"]
+        # beyond[e] = share of tokens above edge e, excess[e] = E[(y - edge)+]: both run down from the highest edge
+        beyond_FE = share_above_F[:, None] + torch.nn.functional.pad(share_FK.flip(1).cumsum(1).flip(1), (0, 1))
+        area_FK = width_F1 * (beyond_FE[:, 1:] + share_FK / 2)
+        excess_FE = excess_above_F[:, None] + torch.nn.functional.pad(area_FK.flip(1).cumsum(1).flip(1), (0, 1))
+        # E[(-y)+] = E[y+] - E[y], and E[y+] stands at the edge that is zero
+        zero_bin_F1 = ranges.zero_bin_F.clamp(0, ranges.num_bins)[:, None]
+        far_F = (ranges.zero_bin_F < 0) | (ranges.zero_bin_F > ranges.num_bins)
+        negative_F = (excess_FE.gather(1, zero_bin_F1)[:, 0] - mean_F).clamp(min=0)
+        negative_F = torch.where(far_F, sums["far_negative_excess_F"], negative_F)
+        bin_F1 = ((excess_FE >= negative_F[:, None]).sum(1, keepdim=True) - 1).clamp(0, ranges.num_bins - 1)
+        (upper_F, beyond_F), share_F = (
+            (table_FE.gather(1, bin_F1)[:, 0] for table_FE in (excess_FE, beyond_FE)),
+            share_FK.gather(1, bin_F1)[:, 0],
+        )
+        # within the bin, t of a width up: upper - width (beyond t - share t^2 / 2) = wanted
+        drop_F = ((upper_F - negative_F) / ranges.width_F).clamp(min=0)
+        root_F = (beyond_F**2 - 2 * share_F * drop_F).clamp(min=0).sqrt()
+        step_F = 2 * drop_F / (beyond_F + root_F).clamp(min=1e-300)
+        inside_F = ranges.low_F + ranges.width_F * (bin_F1[:, 0] + step_F.clamp(max=1))
+        tail_F = ranges.high_F + excess_above_F / share_above_F * (excess_above_F / negative_F).log()
+        ceiling_F = torch.where(negative_F < excess_above_F, tail_F, inside_F).clamp(min=0)
+        ceiling_F = torch.where(negative_F > 0, ceiling_F, math.inf)
+        negative_mean_F = torch.where(num_negative_F > 0, -negative_F * n / num_negative_F, 0.0)
+        return negative_mean_F, torch.where(mean_F < 0, 0.0, ceiling_F)
 
 
 def _normal_excess(z: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from actors.clamps import Bounds, ClampSet, LayerClamp, Setting
+from actors.clamps import Act, ClampSet, LayerClamp, Setting
 from actors.condition_tree import Pass, layer_passes
 from actors.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.token_tree import pack_from_wire
@@ -49,10 +49,17 @@ class LogitsPass:
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
 
-    def halfwave_set_clamps(self, neurons: dict[int, list[int]], floor: float, ceiling: float) -> list[int]:
-        """Clamp exactly these neurons; returns this rank's count per layer."""
-        layers = {int(layer): list(indices) for layer, indices in neurons.items()}
-        return self._halfwave.clamps.set(layers, Bounds(floor=floor, ceiling=ceiling))
+    def halfwave_set_clamps(
+        self,
+        neurons: dict[int, list[int]],
+        kind: str,
+        floor: float,
+        ceiling: float,
+        values: dict[int, list[float]],
+    ) -> list[int]:
+        """Act on exactly these neurons; returns this rank's count per layer."""
+        neurons, values = ({int(layer): list(each) for layer, each in one.items()} for one in (neurons, values))
+        return self._halfwave.clamps.set(neurons, Act(kind=kind, floor=floor, ceiling=ceiling), values)
 
     def halfwave_start_counting(self) -> None:
         self._halfwave.clamps.start_counting()

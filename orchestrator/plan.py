@@ -22,7 +22,7 @@ from studies.layers import Group, layer_ranges
 
 BASELINE = "baseline"
 NOISE_FLOOR = "noise floor"
-NOT_APPLICABLE = "not applicable (ReLU): max(a, 0) before a ReLU changes nothing"
+NOT_APPLICABLE = "not applicable (ReLU): what it does to the negative half, ReLU does already"
 PAIR_BLOCK_WINDOWS = 16
 NOISE_PACK_NODES = 160
 """Pack size of the noise floor's other pack plan; the default one on no device."""
@@ -90,6 +90,7 @@ def build_plan(study: ResolvedStudy) -> Plan:
 class _Builder:
     def __init__(self, study: ResolvedStudy):
         self._study = study
+        self._profiles: dict[str, str] = {}
         self.steps: dict[str, Step] = {}
         self.runs: dict[str, dict[str, RunKey]] = {}
         self.evaluations: dict[tuple[str, str], dict[str, str]] = {}
@@ -98,6 +99,7 @@ class _Builder:
     def add_model(self, model: ResolvedModel) -> None:
         spec = self._study.spec
         profile = self._add("profile", "profile", model, "", self._profile_params(model), {}, work=self._profile_work())
+        self._profiles[model.label] = profile
         self._record_on(profile, _run_key("profile", model, "", identity=profile, params={}))
         baseline = Condition(name=BASELINE, base=BASELINE, spec=None)
         evaluated = {BASELINE: self._evaluate_all(model, baseline)}
@@ -197,6 +199,8 @@ class _Builder:
             windows = isinstance(benchmark, PerplexityBenchmark)
             params["pack_nodes"] = 2 * benchmark.window if windows else NOISE_PACK_NODES
         inputs = {"neurons": condition.neurons} if condition.neurons else {}
+        if condition.spec and condition.spec.clamp.from_profile:
+            inputs["profile"] = self._profiles[model.label]
         step = self._add(
             "evaluate",
             f"{name}.{benchmark.name}",
@@ -329,8 +333,11 @@ def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, 
     )
 
 
-def _clamp(condition: ConditionSpec) -> dict[str, float]:
-    bounds = {"floor": condition.clamp.floor, "ceiling": condition.clamp.ceiling}
+def _clamp(condition: ConditionSpec) -> dict[str, Any]:
+    clamp = condition.clamp
+    if clamp.kind != "clamp":
+        return {"kind": clamp.kind}
+    bounds = {"floor": clamp.floor, "ceiling": clamp.ceiling}
     return {side: float(value) for side, value in bounds.items() if value is not None}
 
 

@@ -3,13 +3,16 @@
 Pure translation. Everything that an actor needs is in the message; actors never look anything up.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from actors.messages import (
     Continuations,
+    Intervention,
     MatchRequest,
     ModelSource,
     Part,
@@ -27,6 +30,12 @@ from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.corpora import Corpus
 from studies.selection import NeuronSet
+
+PROFILE_VALUES = {
+    "negative_mean": ("negative_mean", "negative_mean"),
+    "magnitude_matched": ("ceilings", "matched_ceiling"),
+}
+"""{clamp in the study file: (kind of intervention, column of the neuron table)}."""
 
 
 def text_request(benchmark: Benchmark) -> TextRequest:
@@ -78,6 +87,24 @@ def profile_request(step: Step, corpus: Corpus) -> ProfileRequest:
         seed=params["seed"],
         batch_windows=max(1, 2048 // window),
     )
+
+
+def intervention(clamp: Mapping[str, Any], neurons: NeuronSet, table: pd.DataFrame | None) -> Intervention:
+    """A condition's clamp parameters on its neurons; values of the neurons' own come from the neuron table."""
+    kind = clamp.get("kind", "clamp")
+    if kind not in PROFILE_VALUES:
+        return Intervention(neurons=neurons.indices, **clamp)
+    kind, column = PROFILE_VALUES[kind]
+    rows = selection.rows_of(table, neurons).groupby("layer", sort=True)[column]
+    return Intervention(neurons=neurons.indices, kind=kind, values={int(i): tuple(one) for i, one in rows})
+
+
+def magnitude_shortfall(table: pd.DataFrame, neurons: NeuronSet) -> float:
+    """The share of the negative half's magnitude that ceilings at 0 or above cannot take from the positive half."""
+    rows = selection.rows_of(table, neurons)
+    negative = -(rows["negative_mean"] * rows["negative_fraction"]).sum()
+    short = (-rows["mean"]).clip(lower=0).sum()  # E[(-a)+] - E[a+] where c = 0 is not enough
+    return float(short / negative) if negative else 0.0
 
 
 def join_parts(before: Part | None, after: Part) -> Part:

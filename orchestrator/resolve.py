@@ -24,6 +24,7 @@ from orchestrator.spec import (
     EvaluationSpec,
     LayerGroupsSpec,
     ModelSpec,
+    MultipleChoiceSpec,
     PerplexitySpec,
     StudySpec,
     TseSpec,
@@ -31,7 +32,7 @@ from orchestrator.spec import (
     UserPairsSpec,
 )
 from orchestrator.study_yaml import Located
-from studies.benchmarks import choices, minimal_pairs
+from studies.benchmarks import choices, minimal_pairs, multiple_choice
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.corpora import Corpus, load_corpus
 from studies.errors import StudyError
@@ -183,6 +184,8 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
             return minimal_pairs.embedded_pairs(entry.per_construction, half_ties)
         case EmbeddedKnowledgeSpec():
             return choices.embedded_knowledge()
+        case MultipleChoiceSpec():
+            return multiple_choice.multiple_choice(entry.kind, root, entry.items)
         case UserPairsSpec():
             return minimal_pairs.user_pairs(folder / Path(entry.path).expanduser(), half_ties)
         case UserChoicesSpec():

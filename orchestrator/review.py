@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from orchestrator.identity import identify
@@ -57,6 +58,7 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     known = record.known([step_id]).get(step_id)
     if known is not None and record.verify(known):
         return Review(record.document(known, REPORT), True)
+    record_mean_accuracies(plan, outcome, record)
     builder = _ModelReport(plan, outcome, record)
     models = [builder.build(model) for model in plan.study.models]
     found = {
@@ -77,6 +79,23 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     )
     record.note(report.markdown(found)[:7000])
     return Review(found, False)
+
+
+def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None:
+    """`multiple_choice/mean_accuracy` on the run of every condition that has finished two or more such benchmarks."""
+    names = [benchmark.name for benchmark in plan.study.benchmarks if isinstance(benchmark, ChoiceBenchmark)]
+    for (_, condition), evaluations in plan.evaluations.items():
+        steps = {name: outcome.committed.get(evaluations[name]) for name in names}
+        if len(names) < 2 or condition == NOISE_FLOOR or not all(steps.values()):
+            continue
+        ids = [evaluations[name] for name in names]
+        step_id = identify({"kind": "summary", "version": KINDS["summary"].version, "params": {}, "inputs": ids})
+        known = record.known([step_id]).get(step_id)
+        if known is None or not record.verify(known):
+            mean = float(np.mean([steps[name].metrics[f"{name}/accuracy"] for name in names]))
+            for key in plan.runs[ids[0]]:
+                metrics = {"multiple_choice/mean_accuracy": mean}
+                record.commit(key, step_id, "summary", metrics=metrics, frames={}, documents={"summary.json": metrics})
 
 
 def _file_name(name: str) -> str:
@@ -144,7 +163,7 @@ class _ModelReport:
         row = {
             "condition": condition.name,
             "role": "baseline" if condition.spec is None else condition.spec.select,
-            "neurons": "none" if condition.spec is None else self._neurons(condition),
+            "neurons": "none" if condition.spec is None else self._neurons(model, condition),
             "remark": condition.not_applicable,
             "cells": {},
         }
@@ -153,13 +172,17 @@ class _ModelReport:
                 row["cells"][benchmark] = report.cell(benchmark, items)
         return row
 
-    def _neurons(self, condition: Condition) -> str:
-        """`top 1 %`, `random 1 %`, `bottom 34.8 % (matched)`."""
+    def _neurons(self, model: ResolvedModel, condition: Condition) -> str:
+        """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`."""
         spec = condition.spec
         fraction = self._fraction(condition)
         share = f" {100 * fraction:.3g} %" if fraction is not None else ""
         layers = f", layers {condition.group.name}" if condition.group else ""
-        return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{layers}"
+        steps = self._plan.evaluations.get((model.label, condition.name), {}).values()
+        metrics = [self._outcome.committed[step].metrics for step in steps if step in self._outcome.committed]
+        shortfall = next((one["magnitude_shortfall"] for one in metrics if "magnitude_shortfall" in one), 0.0)
+        short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
+        return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{short}{layers}"
 
     def _fraction(self, condition: Condition) -> float | None:
         spec = condition.spec

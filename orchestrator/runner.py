@@ -27,7 +27,14 @@ from actors.messages import (
 from orchestrator.plan import BASELINE, Plan
 from orchestrator.pool import ActorLost, Finished, Opened, Pool
 from orchestrator.record import Record
-from orchestrator.requests import join_parts, match_request, profile_request, text_request
+from orchestrator.requests import (
+    intervention,
+    join_parts,
+    magnitude_shortfall,
+    match_request,
+    profile_request,
+    text_request,
+)
 from orchestrator.scheduler import TERMINAL, Demand, Evict, Fail, Skip, Start, State, Stop, decide
 from orchestrator.spool import NOTHING, Committed
 from orchestrator.steps import Role, Step
@@ -76,6 +83,7 @@ class Runner:
         self._attempts: dict[str, int] = {}
         self._committed: dict[str, Committed] = {}
         self._sets: dict[str, NeuronSet] = {}
+        self._tables: dict[str, pd.DataFrame] = {}
         self._facts: dict[str, EngineFacts] = {}
         self._requests: dict[str, tuple[str, ...]] = {}
         self._parts: dict[str, Part] = {}
@@ -169,7 +177,17 @@ class Runner:
     def _intervention(self, step: Step) -> Intervention:
         if "neurons" not in step.inputs:
             return Intervention()
-        return Intervention(neurons=self._neuron_set(step.inputs["neurons"]).indices, **step.payload["params"]["clamp"])
+        neurons = self._neuron_set(step.inputs["neurons"])
+        return intervention(step.payload["params"]["clamp"], neurons, self._neuron_table(step))
+
+    def _neuron_table(self, step: Step) -> pd.DataFrame | None:
+        """The profile that an intervention takes its values from, if it does."""
+        profile = step.inputs.get("profile")
+        if profile is None:
+            return None
+        if profile not in self._tables:
+            self._tables[profile] = self._record.frame(self._committed[profile], NEURONS)
+        return self._tables[profile]
 
     def _match_request(self, step: Step) -> MatchRequest:
         committed = {role: self._committed[upstream] for role, upstream in step.inputs.items()}
@@ -258,6 +276,9 @@ class Runner:
             metrics = {f"noise_floor/{name}": value for name, value in metrics.items()}
         elif step.condition != BASELINE:
             metrics["clipped_fraction"] = result.receipt.clipped_fraction
+            if step.payload["params"]["clamp"].get("kind") == "magnitude_matched":
+                neurons = self._neuron_set(step.inputs["neurons"])
+                metrics["magnitude_shortfall"] = magnitude_shortfall(self._neuron_table(step), neurons)
         facts = self._facts[step.model]
         key = comparability_key(facts, result)
         neurons = self._neuron_set(step.inputs["neurons"]) if "neurons" in step.inputs else selection.EMPTY

@@ -6,7 +6,7 @@ out; every value of the paper's protocol is such a field.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -143,28 +143,45 @@ class MatchSpec(_Strict):
     evaluations: Annotated[int, Field(ge=2, le=100, strict=True)] = 12
 
 
-class ClampSpec(_Strict):
-    """a' = min(max(a, floor), ceiling)."""
+CLAMPS = {"negative": {"floor": 0.0}, "positive": {"ceiling": 0.0}, "zero": {"floor": 0.0, "ceiling": 0.0}}
+"""Clamps that have a name."""
 
+CONTROLS = ("posrelu", "signflip", "negative_mean", "magnitude_matched")
+"""Interventions for the sign-versus-magnitude controls, beside the clamps."""
+
+
+class ClampSpec(_Strict):
+    """What is done to the selected neurons: a' = min(max(a, floor), ceiling), or one of the controls.
+
+    posrelu: a in place of act(a) where a > 0; signflip: |act(a)|; negative_mean: a negative a becomes the neuron's mean
+    over its negative half; magnitude_matched: a ceiling that takes as much magnitude as the negative clamp. The last
+    two take their values from the profile.
+    """
+
+    kind: Literal["clamp", "posrelu", "signflip", "negative_mean", "magnitude_matched"] = "clamp"
     floor: Number | None = None
     ceiling: Number | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_word(cls, value: Any) -> Any:
-        words = {"negative": {"floor": 0.0}, "positive": {"ceiling": 0.0}, "zero": {"floor": 0.0, "ceiling": 0.0}}
         if isinstance(value, dict | ClampSpec):
             return value
-        if not isinstance(value, str) or value not in words:
-            allowed = [*words, "{floor: number, ceiling: number}"]
+        if isinstance(value, str) and value in CONTROLS:
+            return {"kind": value}
+        if not isinstance(value, str) or value not in CLAMPS:
+            allowed = [*CLAMPS, *CONTROLS, "{floor: number, ceiling: number}"]
             raise ValueError(
                 f"{shown(value)} is no clamp{did_you_mean(value if isinstance(value, str) else '', allowed)}"
             )
-        return words[value]
+        return CLAMPS[value]
 
     @model_validator(mode="after")
     def _bounded(self) -> "ClampSpec":
-        if self.floor is None and self.ceiling is None:
+        bounded = self.floor is not None or self.ceiling is not None
+        if self.kind != "clamp" and bounded:
+            raise ValueError(f"{self.kind} has neither floor nor ceiling")
+        if self.kind == "clamp" and not bounded:
             raise ValueError("a clamp needs a floor, a ceiling or both")
         if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
             raise ValueError(f"floor {self.floor:g} lies above ceiling {self.ceiling:g}")
@@ -179,16 +196,25 @@ class ClampSpec(_Strict):
         )
 
     @property
+    def from_profile(self) -> bool:
+        """Whether every neuron has a value of its own in the neuron table."""
+        return self.kind in ("negative_mean", "magnitude_matched")
+
+    @property
     def display(self) -> str:
-        named = {(0.0, float("inf")): "negative", (float("-inf"), 0.0): "positive", (0.0, 0.0): "zero"}
+        if self.kind != "clamp":
+            return self.kind
         floor, ceiling = self.bounds
+        named = {ClampSpec(**sides).bounds: name for name, sides in CLAMPS.items()}
         return named.get(self.bounds, f"clamp to [{floor:g}, {ceiling:g}]")
 
     @property
     def is_relu_identity(self) -> bool:
-        """True where ReLU does the same already: max(a, floor) with floor <= 0 and no ceiling."""
+        """True where ReLU does the same already: only what is negative changes, and stays negative or zero."""
         floor, ceiling = self.bounds
-        return floor <= 0 and ceiling == float("inf")
+        if self.kind == "clamp":
+            return floor <= 0 and ceiling == float("inf")
+        return self.kind != "magnitude_matched"
 
 
 class LayerGroupsSpec(_Strict):
@@ -267,6 +293,8 @@ class ConditionSpec(_Strict):
                 raise ValueError(f"select: {self.select} has no {field}")
         if self.layers is not None and (self.like or self.match):
             raise ValueError("its layers are those of the condition it refers to; leave layers out")
+        if self.match is not None and self.clamp.kind != "clamp":
+            raise ValueError(f"match raises the fraction under a clamp, not under {self.clamp.kind}")
         if self.disjoint is not None and self.like is None:
             raise ValueError("disjoint needs like: the condition to keep clear of")
         for field, values in (("seeds", self.seeds), ("layers", self.layer_list or ())):
@@ -312,6 +340,11 @@ class EmbeddedKnowledgeSpec(_Strict):
     kind: Literal["embedded_knowledge"]
 
 
+class MultipleChoiceSpec(_Strict):
+    kind: Literal["arc_easy", "arc_challenge", "piqa", "hellaswag", "winogrande", "openbookqa", "boolq", "sciq"]
+    items: Count | None = None
+
+
 class UserPairsSpec(_Strict):
     kind: Literal["pairs"]
     path: Text
@@ -328,11 +361,19 @@ EVALUATIONS = {
     "tse": TseSpec,
     "embedded_pairs": EmbeddedPairsSpec,
     "embedded_knowledge": EmbeddedKnowledgeSpec,
+    **dict.fromkeys(get_args(MultipleChoiceSpec.model_fields["kind"].annotation), MultipleChoiceSpec),
     "pairs": UserPairsSpec,
     "choices": UserChoicesSpec,
 }
 EvaluationSpec = (
-    PerplexitySpec | BlimpSpec | TseSpec | EmbeddedPairsSpec | EmbeddedKnowledgeSpec | UserPairsSpec | UserChoicesSpec
+    PerplexitySpec
+    | BlimpSpec
+    | TseSpec
+    | EmbeddedPairsSpec
+    | EmbeddedKnowledgeSpec
+    | MultipleChoiceSpec
+    | UserPairsSpec
+    | UserChoicesSpec
 )
 
 

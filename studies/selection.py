@@ -146,6 +146,11 @@ def explicit(neuron_set: NeuronSet, neurons: pd.DataFrame, layers: Collection[in
     return neuron_set
 
 
+def rows_of(neurons: pd.DataFrame, neuron_set: NeuronSet) -> pd.DataFrame:
+    """The set's rows of the neuron table, in the set's order (layer, then neuron)."""
+    return neuron_set.to_frame().merge(neurons, on=["layer", "neuron"], how="left", validate="one_to_one")
+
+
 def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None):
     if score not in neurons.columns:
         raise StudyError(f"the neuron table has no column {score!r}{did_you_mean(score, neurons.columns)}")

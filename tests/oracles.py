@@ -93,19 +93,37 @@ def load(folder: Path):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
-class RawClamp:
-    """min(max(a, floor), ceiling) on some outputs of the pre-activation projection, by raw forward hooks."""
+ACTIVATIONS = {"gpt_neox": "mlp.act", "opt": "activation_fn", "gpt2": "mlp.act", "phi": "mlp.activation_fn"}
+"""Path of the activation in a layer; `mlp.act_fn` elsewhere."""
 
-    def __init__(self, model, neurons: dict[int, list[int]], floor: float, ceiling: float):
-        _, _, layers, projection = FAMILIES[model.config.model_type]
+
+class RawIntervention:
+    """What the paper's controls do to some neurons, by raw forward hooks on the projection or the activation.
+
+    values: {layer: one a neuron}, for `negative_mean` and `ceilings`.
+    """
+
+    def __init__(self, model, neurons, kind="clamp", floor=-torch.inf, ceiling=torch.inf, values=None):
+        family = model.config.model_type
+        _, _, layers, projection = FAMILIES[family]
+        behind = kind in ("posrelu", "signflip")
+        path = ACTIVATIONS.get(family, "mlp.act_fn") if behind else projection
         self.handles = []
         for layer, indices in neurons.items():
-            module = model.get_submodule(layers)[layer].get_submodule(projection)
+            module = model.get_submodule(layers)[layer].get_submodule(path)
             columns = torch.tensor(list(indices), dtype=torch.long)
+            own = torch.tensor(values[layer], dtype=torch.float32) if values else None
 
-            def hook(module, arguments, output, columns=columns):
+            def hook(module, arguments, output, columns=columns, own=own):
                 output = output.clone()
-                output[..., columns] = output[..., columns].clamp(floor, ceiling)
+                chosen, before = output[..., columns], arguments[0][..., columns] if behind else None
+                output[..., columns] = {
+                    "clamp": lambda: chosen.clamp(floor, ceiling),
+                    "ceilings": lambda: torch.minimum(chosen, own),
+                    "negative_mean": lambda: torch.where(chosen < 0, own, chosen),
+                    "posrelu": lambda: torch.where(before > 0, before, chosen),
+                    "signflip": lambda: chosen.abs(),
+                }[kind]()
                 return output
 
             self.handles.append(module.register_forward_hook(hook))

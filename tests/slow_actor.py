@@ -4,8 +4,9 @@ import os
 import time
 
 from actors import ablation
+from actors.messages import Progress
 
-ablation.PACK_NODES["cpu"] = 24
+ablation.PACK_NODES["cpu"] = 64
 ablation.PART_SECONDS = ablation.PROGRESS_SECONDS = -1.0
 
 
@@ -16,5 +17,6 @@ class SlowAblation(ablation.AblationActor):
         with open(os.environ["HALFWAVE_TEST_SWEEPS"], "a") as log:
             log.write(f"{len(walk)} {collected.done} {len(plan.packs)}\n")
         for message in super()._walk(plan, collected, walk, step):
-            time.sleep(0.02)
+            if isinstance(message, Progress):
+                time.sleep(0.05)
             yield message

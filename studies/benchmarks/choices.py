@@ -2,7 +2,7 @@
 
 Owns what is predicted: the choice with the highest sum of log-probabilities (accuracy), and the highest sum divided by
 the choice's length in characters (accuracy_norm, as lm-evaluation-harness does). The text scored is
-context + " " + choice.
+context + " " + choice; a choice may have a context of its own.
 """
 
 import hashlib
@@ -26,6 +26,8 @@ class Item(NamedTuple):
     context: str
     choices: tuple[str, ...]
     gold: int
+    contexts: tuple[str, ...] = ()
+    """One a choice, where they differ; then `context` is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class ChoiceBenchmark:
 
     @property
     def contexts(self) -> tuple[str, ...]:
-        return tuple(item.context for item in self.items for _ in item.choices)
+        return tuple(context for item in self.items for context in item.contexts or (item.context,) * len(item.choices))
 
     @property
     def continuations(self) -> tuple[str, ...]:
@@ -51,8 +53,9 @@ class ChoiceBenchmark:
 
     @property
     def digest(self) -> str:
-        """sha256 of the items."""
-        return hashlib.sha256(json.dumps(self.items).encode()).hexdigest()
+        """sha256 of the items; contexts of the choices' own enter where there are any."""
+        plain = [item if item.contexts else item[:4] for item in self.items]
+        return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
     def results(self, sums: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
         """Per-item results: id, logprobs (nats, one a choice), gold, predicted, correct, correct_norm.

@@ -3,7 +3,8 @@
 Halfwave runs the real thing: BLiMP and TSE on whole cases, one condition, and a sweep of baseline, 8 single and 8
 cumulative layer groups: 16 distinct conditions, of which a peer must run 17. Peers run one
 condition on an evenly spaced sample, scaled by tokens: padded ones for Transformers, which pads batches in the order of
-the benchmark, plain ones for the rest. Every round has all of them in turns. `--full` takes the whole sets.
+the benchmark, plain ones for the rest. Every round has all of them in turns. `--full` takes the whole sets, and leaves
+the smaller figures and the sweep of BLiMP out.
 
     python -m tests.bench --data ../shared/data --model .models/SmolLM2-135M-Instruct
 """
@@ -55,11 +56,12 @@ def main() -> None:
     figures: dict = {"hardware": hardware(threads), "model": Path(arguments.model).name, "rows": []}
     with Process() as bare:
         figures["gemm_gflops"], parameters = bare(engines.gemm_gflops, arguments.model, threads)
-    with Process() as bare:
-        figures["planning"] = bare(engines.plan_everything, tse.texts, arguments.model)
-    figures["scores"] = bench_scores(threads, arguments.rounds)
-    figures["bfloat16"] = bench_dtype(arguments.model, threads, evenly(benchmarks["BLiMP"], SAMPLE))
-    figures["ray"] = bench_ray(arguments.model, threads, benchmarks["BLiMP"][:SAMPLE])
+    if not arguments.full:
+        with Process() as bare:
+            figures["planning"] = bare(engines.plan_everything, tse.texts, arguments.model)
+        figures["scores"] = bench_scores(threads, arguments.rounds)
+        figures["bfloat16"] = bench_dtype(arguments.model, threads, evenly(benchmarks["BLiMP"], SAMPLE))
+        figures["ray"] = bench_ray(arguments.model, threads, benchmarks["BLiMP"][:SAMPLE])
     rate = figures["gemm_gflops"]
     bench_sentences(arguments.model, threads, benchmarks, sweeps, arguments.rounds, figures)
     for row in figures["rows"]:
@@ -184,9 +186,10 @@ def tokens(tokenizer, texts: tuple[str, ...]) -> dict[str, int]:
 def tables(figures: dict) -> str:
     """Markdown: the ratios, where the time goes, and the smaller figures."""
     names = list(PEERS)
+    rounds = len(figures["rows"][0]["ratios"][names[0]])
     lines = [
         "",
-        f"{figures['model']}, {figures['hardware']}; ratios of seconds, median [least, most] over the rounds:",
+        f"{figures['model']}, {figures['hardware']}; ratios of seconds, median [least, most] of {rounds} rounds:",
         "",
         "| | sentences | conditions | seconds | over " + " | over ".join(names) + " |",
         "|---" * (4 + len(names)) + "|",
@@ -207,11 +210,15 @@ def tables(figures: dict) -> str:
             f"| {one['benchmark']} | {one['conditions']} | {one['layer_passes']} ({one['ideal_layer_passes']}) | "
             f"{parts} | {one['gemm_share']:.0%} | {one['peak_gibibytes']:.1f} GiB |"
         )
+    return "\n".join([*lines, "", *([] if "scores" not in figures else smaller_figures(figures)), ""])
+
+
+def smaller_figures(figures: dict) -> list[str]:
+    """One line each: scores, planning, change of condition, bfloat16, Ray."""
     wd, half, ray, plan = (figures[name] for name in ("scores", "bfloat16", "ray", "planning"))
     switch = figures["switch_milliseconds"]
     small, large = wd["peak_gibibytes"].values()
-    lines += [
-        "",
+    return [
         f"- Wasserstein distance over {wd['tokens']:,} tokens: {wd['milliseconds']:.2f} ms a neuron, "
         f"{spread(wd['ratios'])} over `scipy.stats.wasserstein_distance` (one thread) on stored values; largest error "
         f"{wd['largest_error']:.0e}, outliers included; peak memory {large / small - 1:+.1%} against 16,384 tokens.",
@@ -223,9 +230,7 @@ def tables(figures: dict) -> str:
         f"- bfloat16: {half['ratio']:.2f}x as fast as float32; a sentence's log-probability moves by "
         f"{half['median_difference_nats']:.2f} nats (median), {half['largest_difference_nats']:.2f} at most.",
         f"- Ray and the pool add {ray['driver'] - ray['actor']:.2f} s to a request of {ray['actor']:.1f} s.",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def spread(ratios: list[float]) -> str:

@@ -136,7 +136,7 @@ def switch_milliseconds() -> dict[str, float]:
     spent: dict[str, list[float]] = {"clamps": [], "with receipt": []}
     for one in chosen:
         started = time.perf_counter()
-        actor._rpc("halfwave_set_clamps", one.neurons, one.floor, one.ceiling)
+        actor._rpc("halfwave_set_clamps", one.neurons, one.kind, one.floor, one.ceiling, {})
         spent["clamps"].append(time.perf_counter() - started)
         started = time.perf_counter()
         actor._apply(one)

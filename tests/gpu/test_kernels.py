@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.clamps import Bounds, ClampSet, LayerClamp
+from actors.clamps import Act, ClampSet, LayerClamp
 from actors.difficulty import MappingDifficultySketch
 from actors.sketches import PreActivationSketch, RangeCalibration
 from actors.token_tree import plan_packs
@@ -74,7 +74,7 @@ def test_sketches_on_the_device_equal_those_on_the_cpu():
 def test_clamps_act_on_the_device():
     activation = torch.nn.SiLU()
     clamps = ClampSet([LayerClamp(activation, d_mlp=8, gated=False, device="cuda", dtype=torch.bfloat16)])
-    clamps.set({0: [1, 3]}, Bounds(floor=0.0))
+    clamps.set({0: [1, 3]}, Act(floor=0.0))
     before = -torch.ones(4, 8, device="cuda", dtype=torch.bfloat16)
     after = activation(before)
     assert (after[:, [1, 3]] == 0).all()

@@ -55,7 +55,23 @@ INTERVENTIONS = {
     "positive": {"ceiling": 0.0},
     "zero": {"floor": 0.0, "ceiling": 0.0},
     "band": {"floor": -0.05, "ceiling": 0.1},
+    "posrelu": {"kind": "posrelu"},
+    "signflip": {"kind": "signflip"},
+    "negative_mean": {"kind": "negative_mean"},
+    "ceilings": {"kind": "ceilings"},
 }
+
+
+def intervention(name: str, num_layers: int, d_mlp: int) -> dict:
+    """The fields of an Intervention on some neurons; no neurons for the baseline."""
+    if not INTERVENTIONS[name]:
+        return {"neurons": {}}
+    neurons, rng = some_neurons(num_layers, d_mlp), np.random.default_rng(2)
+    fields = {"neurons": neurons, **INTERVENTIONS[name]}
+    if name in ("negative_mean", "ceilings"):
+        sign = -1 if name == "negative_mean" else 1
+        fields["values"] = {i: tuple(sign * rng.uniform(0.01, 0.2, len(chosen))) for i, chosen in neurons.items()}
+    return fields
 
 
 def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) -> dict:
@@ -63,10 +79,7 @@ def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) 
     from actors.ablation import AblationActor
 
     actor = AblationActor(source)
-    neurons = some_neurons(source.num_layers, source.d_mlp)
-    interventions = {
-        name: Intervention(neurons=neurons if INTERVENTIONS[name] else {}, **INTERVENTIONS[name]) for name in names
-    }
+    interventions = {name: Intervention(**intervention(name, source.num_layers, source.d_mlp)) for name in names}
     interventions["baseline again"] = Intervention()
     request = EvaluateRequest(
         benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60
@@ -116,11 +129,9 @@ def oracle_sums(folder, texts, names):
     model, tokenizer = oracles.load(folder), AutoTokenizer.from_pretrained(folder)
     ids = [tokenizer(text)["input_ids"] for text in texts]
     facts = architecture(json.loads((folder / "config.json").read_text()))
-    neurons = some_neurons(facts.num_layers, facts.d_mlp)
     sums = {}
     for name in names:
-        bounds = {"floor": -torch.inf, "ceiling": torch.inf, **INTERVENTIONS[name]}
-        with oracles.RawClamp(model, neurons if INTERVENTIONS[name] else {}, **bounds):
+        with oracles.RawIntervention(model, **intervention(name, facts.num_layers, facts.d_mlp)):
             sums[name] = np.array([float(oracles.token_log_probabilities(model, sequence).sum()) for sequence in ids])
     return sums
 
@@ -144,6 +155,8 @@ def test_log_probabilities_equal_raw_transformers(family, tmp_path, engines):
         assert moved == 0 and np.abs(found["sums"]["zero"] - found["sums"]["baseline"]).max() > 0.01
     else:
         assert moved > 0.01
+        for name in names[5:]:
+            assert np.abs(found["sums"][name] - found["sums"]["baseline"]).max() > 1e-3, name
 
 
 @pytest.mark.parametrize("family", sorted(SITES))

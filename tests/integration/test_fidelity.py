@@ -145,7 +145,7 @@ def test_perplexity_equals_plain_transformers(scored, plain, windows):
 
 
 def test_clamped_perplexity_equals_raw_hooks(scored, plain, windows, profiled):
-    with oracles.RawClamp(plain, top_neurons(profiled), 0.0, torch.inf):
+    with oracles.RawIntervention(plain, top_neurons(profiled), floor=0.0):
         losses = [-oracles.token_log_probabilities(plain, ids.tolist()).mean() for ids in windows]
     found, base = scored["clamped perplexity"], scored["perplexity"]
     assert perplexity(found.sums, found.counts) == pytest.approx(float(torch.stack(losses).mean().exp()), rel=1e-3)

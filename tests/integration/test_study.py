@@ -32,6 +32,10 @@ conditions:
   random:  {{select: random, like: treated, seeds: [0, 1], clamp: negative}}
   matched: {{select: bottom, match: {{perplexity_of: treated}}, clamp: negative}}
   off:     {{select: top, fraction: 0.1, clamp: zero}}
+  even:    {{select: top, fraction: 0.1, clamp: magnitude_matched}}
+  mean:    {{select: top, fraction: 0.1, clamp: negative_mean}}
+  linear:  {{select: top, fraction: 0.1, clamp: posrelu}}
+  flip:    {{select: top, fraction: 0.1, clamp: signflip}}
 evaluate:
   - perplexity: {{corpus: {root}/text.txt, window: 64, tokens: 1280}}
   - pairs: {root}/pairs.jsonl
@@ -121,13 +125,15 @@ def test_a_study_runs_and_records_everything(undisturbed):
     assert {"baseline", "treated", "random/seed=0", "random/seed=1", "off"} <= set(llama.index)
     assert llama.loc["treated", "perplexity"] != llama.loc["baseline", "perplexity"]
     assert 0.2 < llama.loc["treated", "clipped_fraction"] < 0.8
+    controls = llama.loc[["treated", "even", "mean", "linear", "flip"], "perplexity"]
+    assert controls.nunique() == 5 and 0 <= llama.loc["even", "magnitude_shortfall"] < 1
     assert re.search(r"llama|opt", done.stdout) and "mlflow ui --backend-store-uri" in done.stdout
 
 
 def test_relu_models_skip_what_does_not_apply(undisturbed):
     workdir, done = undisturbed
     frame = numbers(workdir)
-    assert set(frame.loc["opt"].index) == {"baseline", "off"}
+    assert set(frame.loc["opt"].index) == {"baseline", "off", "even"}
     assert "not applicable (ReLU)" in done.stdout
     assert frame.loc[("opt", "off"), "perplexity"] != frame.loc[("opt", "baseline"), "perplexity"]
 
@@ -196,6 +202,7 @@ def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(
     assert_same(numbers(workdir), numbers(reference))
 
 
+@pytest.mark.long
 def test_an_actor_killed_in_a_sweep_goes_on_after_the_packs_that_were_done(
     root, tmp_path, monkeypatch, no_process_outlives_its_driver
 ):
@@ -218,7 +225,7 @@ def test_an_actor_killed_in_a_sweep_goes_on_after_the_packs_that_were_done(
     begun = [tuple(map(int, line.split())) for line in sweeps.read_text().splitlines()]
     together, _, total = max(begun)
     again = [first for count, first, packs in begun if (count, packs) == (together, total)]
-    assert again[0] == 0 and 3 <= again[1] < total, "the second actor went on where the first was killed"
+    assert again[0] == 0 < again[1] < total, "the second actor went on where the first was killed"
     assert_same(numbers(tmp_path / "killed", "depth"), numbers(tmp_path / "undisturbed", "depth"))
 
 
@@ -245,7 +252,7 @@ def assert_same(found, expected):
     ("change", "pieces"),
     [
         (("{root}/llama", "{root}/nowhere"), ["study file", ":3: models.0", "no model folder"]),
-        (("pairs.jsonl", "absent.jsonl"), [":13: evaluate.1", "absent.jsonl cannot be read"]),
+        (("pairs.jsonl", "absent.jsonl"), [":17: evaluate.1", "absent.jsonl cannot be read"]),
         (
             ("path: {root}/opt", "path: {root}/opt, tensor_parallel: 3"),
             [":4: models.1", "256 neurons", "tensor_parallel: 3"],

@@ -15,6 +15,7 @@ import pytest
 from studies.benchmarks import choices, minimal_pairs
 from studies.benchmarks.choices import ChoiceBenchmark, Item, embedded_knowledge, user_choices
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark, blimp, embedded_pairs, read_jsonl, tse, user_pairs
+from studies.benchmarks.multiple_choice import multiple_choice
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.corpora import Corpus, hub_rows, load_corpus
 from studies.errors import StudyError
@@ -117,6 +118,63 @@ def test_items_of_different_sizes_keep_to_their_own_choices():
 def test_a_tie_of_choices_goes_to_the_first():
     benchmark = ChoiceBenchmark(name="know", label="know", items=(Item("a", "c", ("p", "q"), 1),))
     assert benchmark.results(np.array([-1.0, -1.0]), np.ones(2))["predicted"].tolist() == [0]
+
+
+def test_choices_may_have_contexts_of_their_own():
+    shared, own = Item("a", "c", ("p", "q"), 1), Item("b", "", ("r", "r"), 0, ("c1", "c2"))
+    benchmark = ChoiceBenchmark(name="know", label="know", items=(shared, own))
+    assert benchmark.contexts == ("c", "c", "c1", "c2") and benchmark.continuations == (" p", " q", " r", " r")
+    assert (
+        len({ChoiceBenchmark(name="n", label="n", items=(item,)).digest for item in (own, own._replace(contexts=()))})
+        == 2
+    )
+
+
+def write_rows(tmp_path, name: str, *rows: dict) -> Path:
+    (tmp_path / "mc").mkdir(exist_ok=True)
+    (tmp_path / "mc" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_boolq_asks_no_first_and_sciq_puts_the_support_in_front(tmp_path):
+    row = {"id": "0", "context": "P\nQuestion: q?\nAnswer:", "choices": ["yes", "no"], "gold": 0, "raw": {}}
+    (item,) = multiple_choice("boolq", write_rows(tmp_path, "boolq", row), None).items
+    assert item.choices == ("no", "yes") and item.gold == 1
+    row = {"id": "0", "context": "Question: q\nAnswer:", "raw": {"support": " A text."}}
+    rows = [row | {"choices": ["g", "x", "y", "z"], "gold": 0}, row | {"choices": ["x", "y", "z", "g"], "gold": 3}]
+    for item in multiple_choice("sciq", write_rows(tmp_path, "sciq", *rows), None).items:
+        assert item.context == "A text.\nQuestion: q\nAnswer:"
+        assert item.choices == ("x", "y", "z", "g") and item.gold == 3
+    swapped = write_rows(tmp_path, "sciq", rows[1])
+    assert refusal(lambda root: multiple_choice("sciq", root, None), swapped).endswith(
+        "mc/sciq.jsonl:1: no row of SciQ: its choices are not rotated by its place in the file"
+    )
+
+
+def test_winogrande_is_scored_partially(tmp_path):
+    raw = {"sentence": "Ann saw Eve so _ left early.", "option1": "Ann", "option2": "Eve", "answer": "2"}
+    row = {
+        "id": "0",
+        "context": "Ann saw Eve so",
+        "choices": ["Ann left early.", "Eve left early."],
+        "gold": 1,
+        "raw": raw,
+    }
+    benchmark = multiple_choice("winogrande", write_rows(tmp_path, "winogrande", row), None)
+    assert benchmark.contexts == ("Ann saw Eve so Ann", "Ann saw Eve so Eve")
+    assert benchmark.continuations == (" left early.",) * 2 and benchmark.items[0].gold == 1
+
+
+def test_items_are_taken_evenly_and_bad_rows_are_named(tmp_path):
+    rows = [{"id": str(i), "context": "c", "choices": ["a", "b"], "gold": 0, "raw": {}} for i in range(10)]
+    root = write_rows(tmp_path, "piqa", *rows)
+    assert [item.id for item in multiple_choice("piqa", root, 4).items] == ["0", "2", "5", "7"]
+    assert "holds 10 items; 11 were asked for" in refusal(lambda root: multiple_choice("piqa", root, 11), root)
+    assert "needs local rows: point data" in refusal(lambda root: multiple_choice("piqa", root, 1), None)
+    write_rows(tmp_path, "piqa", rows[0], {"id": "1", "context": "c", "gold": 0})
+    assert "piqa.jsonl:2: no row of PIQA: the field 'choices' is missing" in refusal(
+        lambda root: multiple_choice("piqa", root, None), root
+    )
 
 
 def test_perplexity_is_the_exponential_of_the_mean_of_window_means():

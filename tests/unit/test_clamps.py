@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from actors.clamps import Bounds, ClampSet, LayerClamp
+from actors.clamps import OWN_VALUES, Act, ClampSet, LayerClamp
 
 WIDTH, TOKENS = 6, 5
 INF = math.inf
 NEGATIVE, POSITIVE, ZERO, BAND = (
-    Bounds(floor=0.0),
-    Bounds(ceiling=0.0),
-    Bounds(floor=0.0, ceiling=0.0),
-    Bounds(floor=-0.5, ceiling=0.5),
+    Act(floor=0.0),
+    Act(ceiling=0.0),
+    Act(floor=0.0, ceiling=0.0),
+    Act(floor=-0.5, ceiling=0.5),
 )
 
 
@@ -37,7 +37,7 @@ def clamp(gated=False, **fields) -> tuple[Record, LayerClamp]:
     return module, LayerClamp(module, **{**defaults, **fields})
 
 
-def expected(pre: torch.Tensor, neurons, bounds: Bounds) -> torch.Tensor:
+def expected(pre: torch.Tensor, neurons, bounds: Act) -> torch.Tensor:
     """min(max(a, floor), ceiling), one number at a time."""
     rows = pre.tolist()
     for row in rows:
@@ -46,7 +46,7 @@ def expected(pre: torch.Tensor, neurons, bounds: Bounds) -> torch.Tensor:
     return torch.tensor(rows, dtype=pre.dtype)
 
 
-@pytest.mark.parametrize("bounds", [NEGATIVE, POSITIVE, ZERO, BAND, Bounds(floor=0.7), Bounds(ceiling=-0.7)], ids=str)
+@pytest.mark.parametrize("bounds", [NEGATIVE, POSITIVE, ZERO, BAND, Act(floor=0.7), Act(ceiling=-0.7)], ids=str)
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
 def test_only_the_chosen_neurons_are_clamped(gated, bounds):
     module, layer = clamp(gated)
@@ -85,6 +85,73 @@ def test_a_clamp_is_idempotent(gated, bounds):
     once = module.values
     module(once.clone())
     assert torch.equal(module.values, once)
+
+
+class Silu(nn.Module):
+    """silu(a), times the up half where there is one."""
+
+    def __init__(self, gated: bool):
+        super().__init__()
+        self.gated = gated
+
+    def forward(self, pre):
+        if not self.gated:
+            return nn.functional.silu(pre)
+        gate, up = pre.chunk(2, dim=-1)
+        return nn.functional.silu(gate) * up
+
+
+def controlled(act: Act, a: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+    """What stands for silu(a) under a control, by the definitions."""
+    acted = nn.functional.silu(a)
+    return {
+        "posrelu": lambda: torch.where(a > 0, a, acted),
+        "signflip": lambda: acted.abs(),
+        "negative_mean": lambda: nn.functional.silu(torch.where(a < 0, own, a)),
+        "ceilings": lambda: nn.functional.silu(torch.minimum(a, own)),
+    }[act.kind]()
+
+
+@pytest.mark.parametrize("kind", ["posrelu", "signflip", "negative_mean", "ceilings"])
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_controls_change_the_chosen_neurons_as_defined_and_no_others(kind, gated, rank):
+    module, act, chosen = Silu(gated), Act(kind=kind), [5, 1, 3, 10]
+    layer = LayerClamp(module, d_mlp=2 * WIDTH, gated=gated, device="cpu", dtype=torch.float32, rank=rank, num_ranks=2)
+    own = dict(zip(chosen, [0.3, -0.2, 0.1, -0.4], strict=True))
+    values = list(own.values()) if kind in OWN_VALUES else []
+    assert layer.set(chosen, act, values) == (3 if rank == 0 else 1)
+    pre = pre_activation(gated)
+    layer.counting = True
+    found = module(pre.clone())
+    a, up = pre[:, :WIDTH], pre[:, WIDTH:] if gated else 1.0
+    wanted = nn.functional.silu(a)
+    for j in (j for j in chosen if j // WIDTH == rank):
+        wanted[:, j % WIDTH] = controlled(act, a[:, j % WIDTH], torch.tensor(own[j]))
+    torch.testing.assert_close(found, wanted * up, atol=1e-6, rtol=1e-6)
+    changed = (found != nn.functional.silu(a) * up).any(0).nonzero()[:, 0].tolist()
+    assert changed == sorted(j % WIDTH for j in chosen if j // WIDTH == rank) and layer.clipped > 0
+
+
+def test_values_must_be_as_many_as_neurons_and_enter_the_digest():
+    _, layer = clamp()
+    with pytest.raises(ValueError, match="1 values for 2 neurons under ceilings"):
+        layer.set([0, 1], Act(kind="ceilings"), [0.5])
+    with pytest.raises(ValueError, match="2 values for 2 neurons under posrelu"):
+        layer.set([0, 1], Act(kind="posrelu"), [0.5, 0.5])
+    with pytest.raises(ValueError, match="no such intervention: 'posreluu'"):
+        Act(kind="posreluu")
+    digests = set()
+    for kind, values in (
+        ("ceilings", [1, 2]),
+        ("ceilings", [2, 1]),
+        ("negative_mean", [1, 2]),
+        ("posrelu", []),
+        ("signflip", []),
+    ):
+        layer.set([0, 1], Act(kind=kind), values)
+        digests.add(layer.digest())
+    assert len(digests) == 5
 
 
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
@@ -243,7 +310,7 @@ def test_the_digest_follows_the_buffers_and_comes_back():
     found = [empty]
     for neurons, bounds in [
         ({0: [1]}, NEGATIVE), ({0: [1]}, POSITIVE), ({0: [1]}, ZERO), ({0: [2]}, NEGATIVE), ({1: [1]}, NEGATIVE),
-        ({0: [1], 1: [1]}, NEGATIVE), ({0: [1, 2]}, NEGATIVE), ({0: [1]}, Bounds(floor=-0.25)),
+        ({0: [1], 1: [1]}, NEGATIVE), ({0: [1, 2]}, NEGATIVE), ({0: [1]}, Act(floor=-0.25)),
     ]:  # fmt: skip
         layers.set(neurons, bounds)
         found.append(layers.digest())
@@ -258,7 +325,7 @@ def test_the_digest_is_read_back_from_the_buffers_not_from_the_request():
     _, layer = clamp()
     layer.set([1], NEGATIVE)
     before = layer.digest()
-    layer.setting.floor_F[3] = 0.0  # as a fault on the device would
+    layer.setting.floor_n[0] = -1.0  # as a fault on the device would
     assert layer.digest() != before
 
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AttentionInterface, MistralConfig, MistralForCausalLM
 
 from actors import logits_pass, tree_attention
-from actors.clamps import Bounds, ClampSet, LayerClamp
+from actors.clamps import Act, ClampSet, LayerClamp
 from actors.condition_tree import Pass, layer_passes, plan_passes
 from actors.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.token_tree import Pack, plan_packs
@@ -311,7 +311,7 @@ def test_a_sweep_gives_what_separate_passes_give_to_the_last_bit(max_held):
     decoder, clamps, walk = sweeping()
     settings = []
     for neurons in CONDITIONS:
-        clamps.set(neurons, Bounds(floor=2.0))
+        clamps.set(neurons, Act(floor=2.0))
         settings.append(clamps.settings())
     sequences, score_from = forest(3)
     plan = plan_packs([np.array(s) for s in sequences], np.array(score_from), 20)

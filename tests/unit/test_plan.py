@@ -129,16 +129,16 @@ def test_golden_number_of_steps():
 # numbers of that kind have moved with it, raise the kind's version in orchestrator/steps.py; in any case every recorded
 # step of the kind is computed again by every user, so change an id only for a reason, and paste the new one here.
 GOLDEN = {
-    ("profile", ""): "632e2f2bb78bcb0edb89",
-    ("select", "treated"): "2465dbcda680faa3597a",
-    ("select", "random/seed=0"): "3d7a234fcaa729baba57",
-    ("match", "matched"): "754b47d4b5c4b173e236",
+    ("profile", ""): "949dc96d58e6ab551846",
+    ("select", "treated"): "9316da428727b346254b",
+    ("select", "random/seed=0"): "fd4167eb3ecbd4765afb",
+    ("match", "matched"): "8b71e9cd3cab0dbe7a89",
     ("evaluate.perplexity", BASELINE): "c210740b3f0bee0363f0",
-    ("evaluate.embedded_pairs", "treated"): "1480fb25205a6b34c3a4",
-    ("evaluate.embedded_knowledge", "matched"): "186a9922b13e35ccfc4a",
+    ("evaluate.embedded_pairs", "treated"): "e1f84a67e1eb99b7bb27",
+    ("evaluate.embedded_knowledge", "matched"): "94860edb303530946770",
     ("noise_floor.perplexity", BASELINE): "35b9b6b9a7ab18c994f8",
 }
-VERSIONS = {"profile": 1, "select": 1, "evaluate": 2, "match": 1, "layers": 1, "report": 2}
+VERSIONS = {"profile": 2, "select": 1, "evaluate": 2, "match": 1, "layers": 1, "summary": 1, "report": 2}
 
 
 @pytest.mark.parametrize(("name", "condition"), GOLDEN)
@@ -149,7 +149,7 @@ def test_golden_ids(name, condition):
 
 def test_every_kind_in_a_plan_has_a_golden_id():
     golden = {step.kind for step in plan().steps.values() if (step.name, step.condition) in GOLDEN}
-    assert golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"layers", "report"}
+    assert golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"layers", "summary", "report"}
 
 
 # -- what does not enter an id ---------------------------------------------------------------------------------------
@@ -506,3 +506,24 @@ def test_estimates_grow_with_work_and_width():
     assert work["evaluate.embedded_pairs"] == pytest.approx(len("She runs.She run.") / 4.5)
     assert work["evaluate.perplexity"] == pytest.approx(len(VALIDATION.text) / 4.5)
     assert work["profile"] == pytest.approx(len(TRAIN.text) / 4.5 + 4 * 128)
+
+
+# -- controls of sign against magnitude ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["posrelu", "signflip", "negative_mean", "magnitude_matched"])
+def test_a_control_is_an_evaluation_of_its_own_on_the_same_neurons(kind):
+    found = plan(changed("  random:", f"  control: {{select: top, fraction: 0.1, clamp: {kind}}}\n  random:"))
+    treated, control = (found.steps[found.evaluations["a", name]["embedded_pairs"]] for name in ("treated", "control"))
+    assert control.inputs["neurons"] == treated.inputs["neurons"] and control.id != treated.id
+    assert control.payload["params"]["clamp"] == {"kind": kind}
+    values = kind in ("negative_mean", "magnitude_matched")
+    assert (control.inputs.get("profile") == step_id(found, "profile", "")) == values
+
+
+def test_before_a_relu_only_the_magnitude_matched_control_says_something():
+    kinds = ("posrelu", "signflip", "negative_mean", "magnitude_matched")
+    lines = "".join(f"  {kind}: {{select: top, fraction: 0.1, clamp: {kind}}}\n" for kind in kinds)
+    found = plan(changed("  random:", lines + "  random:"), models=[model(architecture=RELU)])
+    said = {c.name: c.not_applicable for c in found.conditions["a"]}
+    assert [said[kind] for kind in kinds] == [NOT_APPLICABLE] * 3 + [""]

@@ -1,10 +1,24 @@
 """What actors are asked: parts of a sweep joined, and nothing that a message does not carry."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from actors.messages import Part
-from orchestrator.requests import join_parts
+from orchestrator.requests import intervention, join_parts, magnitude_shortfall
+from studies.selection import NeuronSet
+
+TABLE = pd.DataFrame(
+    {
+        "layer": [0, 0, 0, 1, 1, 1],
+        "neuron": [0, 1, 2, 0, 1, 2],
+        "mean": [0.5, -0.2, 0.0, -1.0, 0.1, 0.3],
+        "negative_mean": [-0.1, -0.6, -0.3, -2.0, -0.4, 0.0],
+        "negative_fraction": [0.2, 0.5, 0.5, 0.75, 0.5, 0.0],
+        "matched_ceiling": [1.5, 0.0, 0.0, 0.0, 0.7, np.inf],
+    }
+)
+CHOSEN = NeuronSet.of({1: [2, 0], 0: [1]})
 
 
 def part(first: int, end: int, plan: str = "p", step: str = "s") -> Part:
@@ -22,3 +36,29 @@ def test_parts_that_follow_each_other_become_one():
 @pytest.mark.parametrize("after", [part(4, 6), part(3, 6, plan="other"), part(0, 2)], ids=["gap", "plan", "anew"])
 def test_a_part_that_does_not_follow_stands_alone(after):
     assert join_parts(part(0, 3), after) is after
+
+
+def test_a_clamp_carries_its_bounds_and_no_values():
+    found = intervention({"floor": 0.0}, CHOSEN, None)
+    assert (found.kind, found.floor, found.values) == ("clamp", 0.0, {}) and found.neurons == {0: (1,), 1: (0, 2)}
+    assert intervention({"kind": "signflip"}, CHOSEN, None).kind == "signflip"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "values"),
+    [
+        ("negative_mean", "negative_mean", {0: (-0.6,), 1: (-2.0, 0.0)}),
+        ("magnitude_matched", "ceilings", {0: (0.0,), 1: (0.0, np.inf)}),
+    ],
+)
+def test_values_come_from_the_neuron_table_in_the_order_of_the_neurons(kind, sent, values):
+    shuffled = TABLE.sample(frac=1, random_state=0)
+    found = intervention({"kind": kind}, CHOSEN, shuffled)
+    assert found.kind == sent and found.neurons == {0: (1,), 1: (0, 2)} and found.values == values
+
+
+def test_the_shortfall_is_what_the_positive_half_cannot_give():
+    # E[(-a)+] is 0.3, 1.5 and 0; E[a+] is 0.1, 0.5 and 0.3: short by 0.2 and 1.0 of 1.8
+    assert magnitude_shortfall(TABLE, CHOSEN) == pytest.approx(1.2 / 1.8)
+    assert magnitude_shortfall(TABLE, NeuronSet.of({0: [0], 1: [1]})) == 0.0
+    assert magnitude_shortfall(TABLE, NeuronSet.of({1: [2]})) == 0.0

@@ -178,6 +178,22 @@ def test_moments_equal_scipy(ordinary_scores, outlier_scores):
         assert all(column.dtype == torch.float64 and column.device.type == "cpu" for column in scores)
 
 
+def test_the_negative_half_and_the_ceiling_that_matches_its_magnitude(ordinary_scores, outlier_scores):
+    for neurons, scores in ((ORDINARY, ordinary_scores), (OUTLIERS, outlier_scores)):
+        for j, (name, y) in enumerate(neurons.items()):
+            spread = max(y.std(), 1e-12)
+            negative = np.maximum(-y, 0).mean()
+            mean_below = y[y < 0].mean() if (y < 0).any() else 0.0
+            assert scores.negative_mean[j] == pytest.approx(mean_below, abs=2e-3 * spread), name
+            ceiling = scores.matched_ceiling[j].item()
+            if not (y < 0).any():
+                assert ceiling == np.inf, name
+            elif y.mean() < 0:
+                assert ceiling == 0, f"{name}: the positive side is too small"
+            else:
+                assert np.maximum(y - ceiling, 0).mean() == pytest.approx(negative, abs=1e-3 * spread), name
+
+
 def test_nothing_beyond_the_range_is_lost():
     y_TF = tokens({"gaussian": ORDINARY["gaussian"]})
     ranges = calibrated(y_TF)

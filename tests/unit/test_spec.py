@@ -207,7 +207,17 @@ BAD = {
     ),
     "number as clamp": (
         TOP, "{select: top, fraction: 0.1, clamp: 0}",
-        ":6: conditions.w.clamp: 0 is no clamp; allowed: negative, positive, zero, {floor: number, ceiling: number}",
+        ":6: conditions.w.clamp: 0 is no clamp; allowed: magnitude_matched, negative, negative_mean, positive, "
+        "posrelu, signflip, zero, {floor: number, ceiling: number}",
+    ),
+    "control with a bound": (
+        TOP, "{select: top, fraction: 0.1, clamp: {kind: posrelu, floor: 0}}",
+        ":6: conditions.w.clamp: posrelu has neither floor nor ceiling",
+    ),
+    "match under a control": (
+        "  m: {select: bottom, match: {perplexity_of: w}, clamp: negative}",
+        "  m: {select: bottom, match: {perplexity_of: w}, clamp: signflip}",
+        "conditions.m: match raises the fraction under a clamp, not under signflip",
     ),
     "empty clamp": (
         TOP, "{select: top, fraction: 0.1, clamp: {}}",
@@ -342,7 +352,7 @@ BAD = {
     ),
     "far": (
         PERPLEXITY, PERPLEXITY + "  - 3: 4\n",
-        ":11: evaluate.1.3: 3 is no evaluation; allowed: blimp, choices, embedded_k",
+        ":11: evaluate.1.3: 3 is no evaluation; allowed: arc_challenge, arc_easy, blimp",
     ),
     "number": (
         PERPLEXITY, PERPLEXITY + "  - 3\n",

@@ -1,0 +1,82 @@
+"""The eight non-syntactic benchmarks, from local jsonl in lm-evaluation-harness's zero-shot prompt form.
+
+Rows of `<root>/mc/<task>.jsonl` hold `id`, `context`, `choices`, `gold` and, in `raw`, the original fields that the
+harness's prompt needs beside them. Every task but WinoGrande scores context + " " + choice; WinoGrande is scored
+partially, as the harness does: the rest of the sentence after either option. Choices stand in the harness's order, so
+that ties fall the same way.
+
+Deviations from the harness: HellaSwag's second half of the context keeps its lower-case start (the local copy has no
+`ctx_b` to capitalise); SciQ rows without a supporting paragraph begin with an empty line, as the harness's do.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studies.benchmarks.choices import ChoiceBenchmark, Item
+from studies.benchmarks.minimal_pairs import read_jsonl
+from studies.errors import StudyError
+
+
+def _plain(row: dict[str, Any], index: int) -> Item:
+    return Item(row["id"], row["context"], tuple(row["choices"]), row["gold"])
+
+
+def _boolq(row: dict[str, Any], index: int) -> Item:
+    """The harness asks `no` first."""
+    return Item(row["id"], row["context"], tuple(row["choices"][::-1]), 1 - row["gold"])
+
+
+def _sciq(row: dict[str, Any], index: int) -> Item:
+    """Supporting paragraph first, the gold choice last; the local rows are rotated left by their index, gold first."""
+    turned = index % len(row["choices"])
+    gold, *wrong = (row["choices"][(i - turned) % len(row["choices"])] for i in range(len(row["choices"])))
+    if gold != row["choices"][row["gold"]]:
+        raise ValueError("its choices are not rotated by its place in the file")
+    context = f"{row['raw']['support'].lstrip()}\n{row['context']}"
+    return Item(row["id"], context, (*wrong, gold), len(wrong))
+
+
+def _winogrande(row: dict[str, Any], index: int) -> Item:
+    """Partial scoring: both options stand in the context, the rest of the sentence is the continuation."""
+    before, _, after = row["raw"]["sentence"].partition("_")
+    contexts = tuple(before + row["raw"][option] for option in ("option1", "option2"))
+    rest = after.strip()
+    return Item(row["id"], "", (rest, rest), int(row["raw"]["answer"]) - 1, contexts)
+
+
+TASKS: dict[str, tuple[str, Callable[[dict[str, Any], int], Item]]] = {
+    "arc_easy": ("ARC-Easy", _plain),
+    "arc_challenge": ("ARC-Challenge", _plain),
+    "piqa": ("PIQA", _plain),
+    "hellaswag": ("HellaSwag", _plain),
+    "winogrande": ("WinoGrande", _winogrande),
+    "openbookqa": ("OpenBookQA", _plain),
+    "boolq": ("BoolQ", _boolq),
+    "sciq": ("SciQ", _sciq),
+}
+"""{name: (label, row of the jsonl -> item)}."""
+
+
+def multiple_choice(name: str, root: Path | None, items: int | None) -> ChoiceBenchmark:
+    """One of the eight tasks; `items` keeps so many, evenly spaced. Raises StudyError naming file and line."""
+    label, make = TASKS[name]
+    if root is None:
+        raise StudyError(f"{name} needs local rows: point data: {{root: ...}} at a folder with mc/{name}.jsonl")
+    path = root / "mc" / f"{name}.jsonl"
+    rows = read_jsonl(path)
+    if items is not None and items > len(rows):
+        raise StudyError(f"{path} holds {len(rows)} items; {items} were asked for")
+    count = len(rows) if items is None else items
+    chosen = []
+    for index in (i * len(rows) // count for i in range(count)):
+        number, row = rows[index]
+        try:
+            item = make(row, index)
+            if not 0 <= item.gold < len(item.choices):
+                raise ValueError(f"gold {item.gold} of {len(item.choices)} choices")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"the field {error} is missing" if isinstance(error, KeyError) else error
+            raise StudyError(f"{path}:{number}: no row of {label}: {what}") from None
+        chosen.append(item)
+    return ChoiceBenchmark(name=name, label=label, items=tuple(chosen))
