@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--per-paradigm", type=int, default=50, help="BLiMP pairs of each paradigm")
     parser.add_argument("--every", type=int, default=10, help="TSE: every n-th case, whole")
     parser.add_argument("--full", action="store_true", help="all of BLiMP and TSE")
+    parser.add_argument("--only", choices=["BLiMP", "TSE"], help="one of the two")
     parser.add_argument("--rounds", type=int, default=3, help="of single conditions and peers; the sweeps run once")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
@@ -52,6 +53,8 @@ def main() -> None:
     tse = minimal_pairs.tse(arguments.data, None, True)
     blimp = minimal_pairs.blimp(arguments.data, None if arguments.full else arguments.per_paradigm, True)
     benchmarks = {"BLiMP": blimp.texts, "TSE": whole_cases(tse, 1 if arguments.full else arguments.every)}
+    if arguments.only:
+        benchmarks = {arguments.only: benchmarks[arguments.only]}
     sweeps = ["TSE"] if arguments.full else ["BLiMP", "TSE"]
     figures: dict = {"hardware": hardware(threads), "model": Path(arguments.model).name, "rows": []}
     with Process() as bare:
@@ -60,8 +63,8 @@ def main() -> None:
         with Process() as bare:
             figures["planning"] = bare(engines.plan_everything, tse.texts, arguments.model)
         figures["scores"] = bench_scores(threads, arguments.rounds)
-        figures["bfloat16"] = bench_dtype(arguments.model, threads, evenly(benchmarks["BLiMP"], SAMPLE))
-        figures["ray"] = bench_ray(arguments.model, threads, benchmarks["BLiMP"][:SAMPLE])
+        figures["bfloat16"] = bench_dtype(arguments.model, threads, evenly(blimp.texts, SAMPLE))
+        figures["ray"] = bench_ray(arguments.model, threads, blimp.texts[:SAMPLE])
     rate = figures["gemm_gflops"]
     bench_sentences(arguments.model, threads, benchmarks, sweeps, arguments.rounds, figures)
     for row in figures["rows"]:
