@@ -16,6 +16,9 @@ import numpy as np
 PACK_MULTIPLE = 32
 """Packs are cut to multiples of this many nodes: matrix libraries build a kernel for every new number of rows."""
 
+MORE_ANCESTORS = 4
+"""An even cut may repeat so many more ancestors; a window of text is never cut for it."""
+
 
 class Pack(NamedTuple):
     """One forward pass. N nodes; E scored edges, contiguous in the plan's edge order."""
@@ -193,9 +196,10 @@ def _cut(forest: _Forest, limit: int):
         stop = min(start + room, num_nodes)
         if stop < num_nodes:
             stops = np.arange(start + max(1, (3 * room) // 4), stop + 1)[::-1]
-            even = stops[(stops - start + len(ancestors)) % PACK_MULTIPLE == 0]
-            stops = even if len(even) else stops
             stop = stops[np.argmin(forest.depth[stops])]
+            even = stops[(stops - start + len(ancestors)) % PACK_MULTIPLE == 0]
+            if len(even) and forest.depth[even].min() <= forest.depth[stop] + MORE_ANCESTORS:
+                stop = even[np.argmin(forest.depth[even])]
         nodes = np.concatenate([ancestors, np.arange(start, stop)])
         first, last = np.searchsorted(forest.edge_parent, [start, stop])
         yield Pack(

@@ -6,6 +6,7 @@ ReLU models, and the estimates. Pure: no Ray, no MLflow. Steps with equal ids co
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from actors.messages import DTYPE_BYTES
@@ -49,6 +50,8 @@ class Condition:
     seed: int | None = None
     group: Group | None = None
     """Its layers, where the study file spreads it over a layer schedule."""
+    dose: float | None = None
+    """Its fraction, where the study file gives several."""
     reference: str = ""
     """Name of the condition that it is a control of."""
     neurons: str | None = None
@@ -115,8 +118,11 @@ class _Builder:
                 conditions.append(Condition(name=name, base=name, spec=condition, not_applicable=reason))
                 continue
             confined = spec.conditions[condition.reference] if condition.reference else condition
-            for group in layer_variants(confined, model.architecture.num_layers):
+            for group, dose in product(
+                layer_variants(confined, model.architecture.num_layers), confined.doses or (None,)
+            ):
                 place = "" if group is None else f"/layers={group.name}"
+                place += "" if dose is None else f"/fraction={dose:g}"
                 for seed in condition.seeds if condition.select == "random" else (None,):
                     expanded = Condition(
                         name=name + place + ("" if seed is None else f"/seed={seed}"),
@@ -124,6 +130,7 @@ class _Builder:
                         spec=condition,
                         seed=seed,
                         group=group,
+                        dose=dose,
                         reference=condition.reference + place if condition.reference else "",
                     )
                     neurons = self._neurons(model, expanded, profile, sets, evaluated)
@@ -155,15 +162,16 @@ class _Builder:
             work = self._benchmark_work("perplexity") * 6
             return self._add("match", "match", model, full_name, params, inputs, work=work, group=f"match {full_name}")
         layers = _layers(expanded, condition)
+        fraction = None if condition.like else expanded.dose or condition.fraction
         params = {"select": condition.select, "layers": list(layers) if layers else None}
         inputs = {"profile": profile}
         if condition.select in ("top", "bottom"):
             rule = self._study.spec.scoring["rule"] if condition.select == "top" else "rank"
-            params |= {"score": condition.score, "fraction": condition.fraction, "rule": rule}
+            params |= {"score": condition.score, "fraction": fraction, "rule": rule}
         elif condition.select == "random":
             disjoint = self._study.spec.scoring["disjoint"] if condition.disjoint is None else condition.disjoint
             params |= {
-                "fraction": condition.fraction,
+                "fraction": fraction,
                 "seed": expanded.seed,
                 "disjoint": disjoint and condition.like is not None,
             }
@@ -251,7 +259,8 @@ class _Builder:
             selection = spec.select if spec.match is None else f"bottom, matched to {spec.match.perplexity_of}"
             score = spec.score if spec.select in ("top", "bottom") else ""
             source = self._study.spec.conditions[spec.reference] if spec.reference else spec
-            fraction = "" if spec.match or source.fraction is None else f"{source.fraction:g}"
+            share = condition.dose or source.fraction
+            fraction = "" if spec.match or share is None else f"{share:g}"
         layers = _layers(condition, source)
         return _run_key(
             "condition",

@@ -18,7 +18,7 @@ from actors.messages import Progress
 from orchestrator.scheduler import State
 from orchestrator.steps import Step
 from orchestrator.study import Fit, PlannedStep, Result
-from studies.report import text_of, trend_lines
+from studies.report import doubling_lines, text_of, trend_lines
 
 WORDS = {
     State.PENDING: "WAIT",
@@ -128,7 +128,7 @@ def how_far(progress: Progress, started: float) -> str:
     spent = time.monotonic() - started
     left = spent / max(progress.done, 1) * (progress.total - progress.done)
     rate = progress.done / spent if spent else 0.0
-    return f"{progress.done}/{progress.total} {progress.unit}  {rate:.1f}/s  about {left:.0f} s left"
+    return f"{progress.done}/{progress.total} {progress.unit}  {rate:.2g}/s  about {left:.0f} s left"
 
 
 def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> None:
@@ -168,7 +168,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
             table.add_row(row["condition"], row["neurons"], *cells)
         console.print(table)
         console.print(f"95 % bootstrap intervals over items. {model['noise']}".rstrip(), style="dim", highlight=False)
-        for line in trend_lines(model):
+        for line in (*trend_lines(model), *doubling_lines(model)):
             console.print(line, highlight=False)
         for verdict in model["verdicts"]:
             line_ = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])

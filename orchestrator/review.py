@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from orchestrator.dose_review import record_doses
 from orchestrator.identity import identify
 from orchestrator.layer_review import record_schedules
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
@@ -115,15 +116,16 @@ class _ModelReport:
         benchmarks = self._plan.study.benchmarks
         conditions = self._plan.conditions[model.label]
         floors = self._noise(model)
-        groups = [condition.name for condition in conditions if condition.group is not None]
-        if groups:
-            self._require_comparable(model, [BASELINE, *groups])
+        spread = [c.name for c in conditions if c.group is not None or c.dose is not None]
+        if spread:
+            self._require_comparable(model, [BASELINE, *spread])
         return {
             "label": model.label,
             "display": model.display,
             "benchmarks": [{"name": benchmark.name, "label": benchmark.label} for benchmark in benchmarks],
             "rows": [self._row(model, condition) for condition in conditions],
             "schedules": record_schedules(self._plan, model, self.items, self._outcome.committed, self._record),
+            "doubling": record_doses(self._plan, model, self.items, self._outcome.committed, self._record),
             "noise": report.noise_sentence(floors),
             "noise_floor": floors,
             "verdicts": [report.verdict_record(verdict) for verdict in self._verdicts(model)],
@@ -191,7 +193,7 @@ class _ModelReport:
                 return None
             return self._record.document(self._committed(condition.neurons), "match.json")["fraction"]
         source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
-        return source.fraction
+        return condition.dose or source.fraction
 
     def items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
         """{benchmark: items} of what finished."""
@@ -222,7 +224,7 @@ class _ModelReport:
         """The claims' roles: the treated condition is the one that controls refer to, or the first top selection."""
         conditions = self._plan.conditions[model.label]
         specs = self._plan.study.spec.conditions
-        whole = {c.base for c in conditions if c.spec and c.group is None}
+        whole = {c.base for c in conditions if c.spec and c.group is None and c.dose is None}
         referred = [spec.reference for name, spec in specs.items() if spec.reference and name in whole]
         tops = [name for name, spec in specs.items() if spec.select == "top" and name in whole]
         candidates = [name for name in referred if specs[name].select == "top"] or tops

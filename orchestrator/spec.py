@@ -247,13 +247,21 @@ LayersSpec = Annotated[
 ]
 
 
+FractionSpec = Annotated[
+    Annotated[Fraction, Tag("fraction")]
+    | Annotated[Annotated[tuple[Fraction, ...], Field(min_length=1)], Tag("fractions")],
+    Discriminator(lambda value: "fractions" if isinstance(value, list | tuple) else "fraction"),
+]
+
+
 class ConditionSpec(_Strict):
     """A neuron set and an intervention."""
 
     select: Literal["top", "bottom", "random", "explicit"]
     clamp: ClampSpec
     score: Score = "wasserstein_distance"
-    fraction: Fraction | None = None
+    fraction: FractionSpec | None = None
+    """Several of them make one condition a dose."""
     like: str | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     disjoint: Flag | None = None
@@ -297,10 +305,17 @@ class ConditionSpec(_Strict):
             raise ValueError(f"match raises the fraction under a clamp, not under {self.clamp.kind}")
         if self.disjoint is not None and self.like is None:
             raise ValueError("disjoint needs like: the condition to keep clear of")
-        for field, values in (("seeds", self.seeds), ("layers", self.layer_list or ())):
+        if self.doses and isinstance(self.layers, LayerGroupsSpec):
+            raise ValueError("either several fractions or a schedule of layers, not both")
+        for field, values in (("seeds", self.seeds), ("layers", self.layer_list or ()), ("fraction", self.doses)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} must differ from each other; found {list(values)}")
         return self
+
+    @property
+    def doses(self) -> tuple[float, ...]:
+        """Its fractions, where it has several."""
+        return self.fraction if isinstance(self.fraction, tuple) else ()
 
     @property
     def layer_list(self) -> tuple[int, ...] | None:

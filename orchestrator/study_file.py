@@ -199,6 +199,8 @@ def _check_references(spec: StudySpec, located: Located) -> None:
                 raise located.error(where, f"there is no condition {shown(other)}{did_you_mean(other, usable)}")
             kind = "matched" if spec.conditions[other].match else "random"
             raise located.error(where, f"{other!r} is a {kind} control itself{did_you_mean('', usable)}")
+        if condition.match and spec.conditions[condition.match.perplexity_of].doses:
+            raise located.error((*path, "match"), "it needs a condition with one fraction to match, not several")
         if condition.match and not any(isinstance(entry, PerplexitySpec) for entry in spec.evaluate):
             raise located.error((*path, "match"), "a matched control needs 'perplexity' under evaluate")
         if condition.score == "mapping_difficulty" and "mapping_difficulty" not in spec.profile.scores:

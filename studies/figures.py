@@ -1,6 +1,7 @@
 """Figures of a study: numbers in, PNG bytes out. Nothing is shown on a screen; fonts fit MLflow's artifact view."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -122,6 +123,36 @@ def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
         axis.set_title(benchmark, fontsize=10)
         axis.set(xlabel="depth (end of the group, in layers)", ylabel=_increase_label(benchmark))
         axis.legend(fontsize=7, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    figure.suptitle(title, fontsize=11)
+    return _png(figure)
+
+
+def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
+    """Increase over the baseline against the fraction, one panel a benchmark; seeds share a colour.
+
+    table: columns condition, base, benchmark, fraction, estimate, low, high; doubling: where perplexity doubles.
+    """
+    benchmarks = list(dict.fromkeys(table["benchmark"]))
+    figure, axes = _figure(len(benchmarks), 4.2)
+    inks = dict(zip(dict.fromkeys(table["base"]), (ORANGE, BLUE, GREY, "#2f855a", "#6b46c1"), strict=False))
+    for axis, benchmark in zip(axes, benchmarks, strict=True):
+        labelled = set()
+        for (base, _), rows in table[table["benchmark"] == benchmark].groupby(["base", "condition"], sort=False):
+            rows, ink = rows.sort_values("fraction"), inks.get(base, "black")
+            label = None if base in labelled else base
+            labelled.add(base)
+            axis.plot(rows["fraction"], rows["estimate"], "o-", color=ink, markersize=4, linewidth=1.4, label=label)
+            axis.fill_between(rows["fraction"], rows["low"], rows["high"], color=ink, alpha=0.12)
+        if is_perplexity(benchmark):
+            axis.axhline(math.log(2), color=GREY, linestyle="--", linewidth=1, label="perplexity doubled")
+            for one in doubling:
+                if one["estimate"] is not None:
+                    axis.axvline(one["estimate"], color=GREY, linestyle=":", linewidth=1)
+        axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
+        axis.set(xscale="log", xlabel="fraction of each layer's neurons", ylabel=_increase_label(benchmark))
+        axis.set_title(benchmark, fontsize=10)
+        axis.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+        axis.legend(fontsize=8)
     figure.suptitle(title, fontsize=11)
     return _png(figure)
 

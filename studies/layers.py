@@ -91,7 +91,7 @@ def effects(baseline: pd.DataFrame, by_group: Mapping[Group, pd.DataFrame]) -> p
     rows = []
     for group, items in by_group.items():
         for phenomenon, chosen, reference in _by_phenomenon(items, baseline):
-            value = _increase(chosen, reference)
+            value = increase(chosen, reference)
             rows.append((group.number, group.name, group.step, phenomenon, *value, len(chosen)))
     return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
 
@@ -107,7 +107,8 @@ def _by_phenomenon(items: pd.DataFrame, baseline: pd.DataFrame):
             )
 
 
-def _increase(treated: pd.DataFrame, baseline: pd.DataFrame) -> Interval:
+def increase(treated: pd.DataFrame, baseline: pd.DataFrame) -> Interval:
+    """What a condition costs: rise of log-perplexity in nats, or of the error; paired, 95 % bootstrap interval."""
     if "nll" in treated:
         return log_perplexity_difference(treated, baseline)
     lost = accuracy_difference(treated, baseline)

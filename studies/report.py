@@ -75,7 +75,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             cells = [row["remark"]] * len(names) if row["remark"] else [text_of(n, row["cells"].get(n)) for n in names]
             lines += _row([row["condition"], row["neurons"], *cells])
         lines += ["", "95 % bootstrap intervals over items. " + model["noise"], ""]
-        lines += [f"- {line}" for line in trend_lines(model)]
+        lines += [f"- {line}" for line in (*trend_lines(model), *doubling_lines(model))]
         for verdict in model["verdicts"]:
             lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
             lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
@@ -96,6 +96,19 @@ def trend_lines(model: Mapping[str, Any]) -> list[str]:
                 lines.append(f"{subject}: too few depths or blocks to test ({over})")
             else:
                 lines.append(f"{subject}: p = {found['p_value']:.2g} (Page's test, {over})")
+    return lines
+
+
+def doubling_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line a dose-response: the fraction at which perplexity doubles."""
+    lines = []
+    for one in model["doubling"]:
+        highest = f"{one['highest_dose']:g}"
+        if one["estimate"] is None:
+            lines.append(f"{one['condition']}: perplexity does not double up to a fraction of {highest}")
+            continue
+        low, high = (f"over {highest}" if one[side] is None else f"{one[side]:.3g}" for side in ("low", "high"))
+        lines.append(f"{one['condition']}: perplexity doubles at a fraction of {one['estimate']:.3g} [{low}, {high}]")
     return lines
 
 

@@ -286,6 +286,43 @@ noise_floor: false
 """
 
 
+DOSES = """\
+study: doses
+models:
+  - {{path: {root}/llama}}
+profile: {{corpus: {root}/text.txt, tokens: 4000, window: 64, bins: 256, scores: [wasserstein_distance]}}
+conditions:
+  top:    {{select: top, fraction: [0.05, 0.2, 0.5], clamp: zero}}
+  random: {{select: random, like: top, seeds: [0, 1], clamp: zero}}
+  bottom: {{select: bottom, fraction: [0.05, 0.5], clamp: zero}}
+evaluate:
+  - perplexity: {{corpus: {root}/text.txt, window: 64, tokens: 1280}}
+  - pairs: {root}/pairs.jsonl
+noise_floor: false
+"""
+
+
+def test_a_dose_response_is_one_request_and_is_recorded_over_the_dose(root, tmp_path):
+    study = Study.open(write_study(root, "doses.yaml", DOSES), workdir=tmp_path)
+    result = study.run()
+    assert set(result.states.values()) == {State.DONE} and Study.open(study.path, workdir=tmp_path).run().computed == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("doses").experiment_id
+    (run,) = client.search_runs([experiment], "tags.`halfwave.kind` = 'schedule'")
+    assert run.info.run_name == "dose-response · llama"
+    frame = load_study(client.tracking_uri, "doses").conditions.set_index("condition")
+    history = client.get_metric_history(run.info.run_id, "top/perplexity")
+    assert [metric.step for metric in history] == [500, 2000, 5000]
+    wanted = [frame.loc[f"top/fraction={dose}", "perplexity"] for dose in ("0.05", "0.2", "0.5")]
+    assert [metric.value for metric in history] == wanted and len(set(wanted)) == 3
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"dose_response.parquet", "doses.json", "figures"} <= files
+    (model,) = result.report["models"]
+    assert [one["condition"] for one in model["doubling"]] == ["top", "random/seed=0", "random/seed=1", "bottom"]
+    receipt = json.loads(next((tmp_path / "artifacts").rglob("receipts/evaluate.pairs.json")).read_text())
+    assert receipt["conditions_together"] == 12, "the baseline and eleven doses, one request"
+
+
 def test_a_layer_schedule_shares_layers_and_is_recorded_over_depth(root, tmp_path):
     study = Study.open(write_study(root, "depth.yaml", SCHEDULE), workdir=tmp_path)
     result = study.run()

@@ -138,7 +138,7 @@ GOLDEN = {
     ("evaluate.embedded_knowledge", "matched"): "94860edb303530946770",
     ("noise_floor.perplexity", BASELINE): "35b9b6b9a7ab18c994f8",
 }
-VERSIONS = {"profile": 2, "select": 1, "evaluate": 2, "match": 1, "layers": 1, "summary": 1, "report": 2}
+VERSIONS = {"profile": 2, "select": 1, "evaluate": 2, "match": 1, "layers": 1, "doses": 1, "summary": 1, "report": 3}
 
 
 @pytest.mark.parametrize(("name", "condition"), GOLDEN)
@@ -149,7 +149,9 @@ def test_golden_ids(name, condition):
 
 def test_every_kind_in_a_plan_has_a_golden_id():
     golden = {step.kind for step in plan().steps.values() if (step.name, step.condition) in GOLDEN}
-    assert golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"layers", "summary", "report"}
+    assert (
+        golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"layers", "doses", "summary", "report"}
+    )
 
 
 # -- what does not enter an id ---------------------------------------------------------------------------------------
@@ -527,3 +529,28 @@ def test_before_a_relu_only_the_magnitude_matched_control_says_something():
     found = plan(changed("  random:", lines + "  random:"), models=[model(architecture=RELU)])
     said = {c.name: c.not_applicable for c in found.conditions["a"]}
     assert [said[kind] for kind in kinds] == [NOT_APPLICABLE] * 3 + [""]
+
+
+# -- doses -----------------------------------------------------------------------------------------------------------
+
+
+def test_several_fractions_make_one_condition_a_dose_and_controls_follow():
+    dosed = changed("treated: {select: top, fraction: 0.1", "treated: {select: top, fraction: [0.05, 0.1]")
+    dosed = dosed.replace("  matched: {select: bottom, match: {perplexity_of: treated}, clamp: negative}\n", "")
+    found, single = plan(dosed), plan()
+    names = [condition.name for condition in found.conditions["a"]]
+    assert names == [
+        BASELINE,
+        "treated/fraction=0.05",
+        "treated/fraction=0.1",
+        "random/fraction=0.05/seed=0",
+        "random/fraction=0.05/seed=1",
+        "random/fraction=0.1/seed=0",
+        "random/fraction=0.1/seed=1",
+    ]
+    for benchmark in ("perplexity", "embedded_pairs"):
+        same = {"treated/fraction=0.1": "treated", "random/fraction=0.1/seed=1": "random/seed=1"}
+        for dose, alone in same.items():
+            assert found.evaluations["a", dose][benchmark] == single.evaluations["a", alone][benchmark]
+    groups = {step.group for step in found.steps.values() if step.name == "evaluate.embedded_pairs"}
+    assert groups == {"evaluate embedded_pairs"}, "one coalesced request"

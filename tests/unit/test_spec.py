@@ -219,6 +219,26 @@ BAD = {
         "  m: {select: bottom, match: {perplexity_of: w}, clamp: signflip}",
         "conditions.m: match raises the fraction under a clamp, not under signflip",
     ),
+    "equal doses": (
+        TOP, "{select: top, fraction: [0.1, 0.1], clamp: zero}",
+        ":6: conditions.w: fraction must differ from each other; found [0.1, 0.1]",
+    ),
+    "no doses": (
+        TOP, "{select: top, fraction: [], clamp: zero}",
+        ":6: conditions.w.fraction: must not be empty",
+    ),
+    "dose of 2": (
+        TOP, "{select: top, fraction: [0.1, 2], clamp: zero}",
+        ":6: conditions.w.fraction.1: must be below 1; found 2",
+    ),
+    "doses in a schedule": (
+        TOP, "{select: top, fraction: [0.1, 0.2], layers: {groups: 2}, clamp: zero}",
+        ":6: conditions.w: either several fractions or a schedule of layers, not both",
+    ),
+    "doses to match": (
+        TOP, "{select: top, fraction: [0.1, 0.2], clamp: negative}",
+        "conditions.m.match: it needs a condition with one fraction to match, not several",
+    ),
     "empty clamp": (
         TOP, "{select: top, fraction: 0.1, clamp: {}}",
         ":6: conditions.w.clamp: a clamp needs a floor, a ceiling or both",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.token_tree import plan_packs
+from actors.token_tree import PACK_MULTIPLE, plan_packs
 
 token_lists = st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=9), min_size=1, max_size=25)
 
@@ -83,3 +83,21 @@ def test_the_flat_route_gets_the_sequences_back():
     sequences = [np.array([5, 6, 7]), np.array([5, 6])]
     back = plan_packs(sequences, np.ones(2), 8).sequences()
     assert [ids.tolist() for ids in back] == [[5, 6, 7], [5, 6]]
+
+
+@pytest.mark.parametrize("length", [33, 100, 128, 512, 513])
+def test_windows_of_text_stay_whole(length):
+    """A window's nodes are few more or less than a multiple: cutting it would forward most of it twice."""
+    generator = np.random.default_rng(0)
+    windows = [generator.integers(0, 1000, length) for _ in range(7)]
+    plan = plan_packs(windows, np.ones(7, dtype=int), 64)
+    assert plan.num_nodes == 7 * (length - 1) and (len(plan.packs) == 7 or length == 33)
+
+
+def test_packs_of_sentences_have_even_sizes_and_repeat_little():
+    generator = np.random.default_rng(0)
+    sentences = [generator.integers(0, 1000, generator.integers(5, 20)) for _ in range(400)]
+    plan = plan_packs(sentences, np.ones(400, dtype=int), 512)
+    assert all(len(pack.ids) % PACK_MULTIPLE == 0 for pack in plan.packs[:-1]) and len(plan.packs) > 5
+    whole = plan_packs(sentences, np.ones(400, dtype=int), 10**6).num_nodes
+    assert plan.num_nodes <= 1.02 * whole

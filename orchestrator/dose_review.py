@@ -1,0 +1,120 @@
+"""Finished dose-responses -> one MLflow run a model: increases over the baseline at every dose, where perplexity
+doubles, a figure, and every metric over the dose.
+
+Owns which conditions form the curves and what is recorded of them; `studies.doses` has the statistics. Made from
+whatever doses finished.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.identity import identify
+from orchestrator.layer_review import Items
+from orchestrator.plan import BASELINE, Condition, Plan
+from orchestrator.record import Record
+from orchestrator.resolve import ResolvedModel
+from orchestrator.spool import Committed, RunKey
+from orchestrator.steps import KINDS
+from studies import figures
+from studies.doses import doubling_fraction, responses
+from studies.report import is_perplexity
+
+FACTS = "doses.json"
+STEPS_PER_UNIT = 10_000
+"""MLflow's steps are whole numbers: a dose stands at its fraction in units of 0.01 %."""
+
+
+def record_doses(
+    plan: Plan, model: ResolvedModel, items: Items, committed: Mapping[str, Committed], record: Record
+) -> list[dict[str, Any]]:
+    """Record the model's dose-responses once; returns where perplexity doubles, one entry a condition."""
+    curves = _curves(plan, model)
+    if not curves:
+        return []
+    rests_on = [BASELINE, *(condition.name for doses in curves.values() for condition in doses)]
+    inputs = {step for name in rests_on for step in plan.evaluations[model.label, name].values() if step in committed}
+    payload = {
+        "kind": "doses",
+        "version": KINDS["doses"].version,
+        "params": {"study": plan.study.spec.study},
+        "inputs": sorted(inputs),
+    }
+    step_id = identify(payload)
+    key = RunKey(
+        kind="schedule",
+        model=model.label,
+        name=f"dose-response · {model.label}",
+        condition="dose-response",
+        identity=identify({"doses": sorted(rests_on), "model": model.digest}),
+        params={"model": model.label, "condition": "dose-response", "schedule": "doses"},
+    )
+    known = record.known([step_id]).get(step_id)
+    if known is not None and record.verify(known):
+        record.adopt(key, known)
+        facts = record.document(known, FACTS)
+    else:
+        table, facts = _measure(model, curves, items)
+        if table.empty:
+            return []
+        record.commit(
+            key,
+            step_id,
+            "doses",
+            metrics=_doubling_metrics(facts),
+            series=_series(plan, model, curves, committed),
+            frames={"dose_response.parquet": table},
+            documents={FACTS: facts},
+            files={"figures/dose-response.png": figures.dose_curves(table, facts["doubling"], title=model.label)},
+        )
+    record.finish(key, "FINISHED")
+    return facts["doubling"]
+
+
+def _curves(plan: Plan, model: ResolvedModel) -> dict[str, list[Condition]]:
+    """{condition, with its seed: its doses}."""
+    found: dict[str, list[Condition]] = {}
+    for condition in plan.conditions[model.label]:
+        if condition.dose is not None:
+            seed = "" if condition.seed is None else f"/seed={condition.seed}"
+            found.setdefault(condition.base + seed, []).append(condition)
+    return found
+
+
+def _measure(model: ResolvedModel, curves: Mapping[str, list[Condition]], items: Items) -> tuple[pd.DataFrame, dict]:
+    tables, doubling = [], []
+    for name, doses in curves.items():
+        found = {condition.dose: items(model, condition.name) for condition in doses}
+        for benchmark, reference in items(model, BASELINE).items():
+            by_fraction = {dose: frames[benchmark] for dose, frames in found.items() if benchmark in frames}
+            if not by_fraction:
+                continue
+            table = responses(reference, by_fraction).assign(condition=name, base=doses[0].base, benchmark=benchmark)
+            tables.append(table)
+            if is_perplexity(benchmark):
+                values = doubling_fraction(reference, by_fraction)
+                plain = {side: value if np.isfinite(value) else None for side, value in values._asdict().items()}
+                doubling.append({"condition": name, "highest_dose": max(by_fraction), **plain})
+    return pd.concat(tables) if tables else pd.DataFrame(), {"doubling": doubling}
+
+
+def _doubling_metrics(facts: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        f"doubling_fraction/{one['condition'].replace('=', '_')}": one["estimate"]
+        for one in facts["doubling"]
+        if one["estimate"] is not None
+    }
+
+
+def _series(plan: Plan, model: ResolvedModel, curves, committed) -> dict[str, dict[int, float]]:
+    """{condition and metric: {dose: value}} of every dose's own run."""
+    series: dict[str, dict[int, float]] = {}
+    for name, doses in curves.items():
+        for condition in doses:
+            at = round(STEPS_PER_UNIT * condition.dose)
+            for step in plan.evaluations[model.label, condition.name].values():
+                for metric, value in committed[step].metrics.items() if step in committed else ():
+                    series.setdefault(f"{name.replace('=', '_')}/{metric}", {})[at] = value
+    return series

@@ -1,0 +1,66 @@
+"""Dose-response: what an ablation costs against the fraction of neurons it acts on.
+
+Owns the fraction at which perplexity doubles, with interpolation between the doses and an interval, and the table of
+increases over the baseline. Doses are fractions of every layer's neurons.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
+
+from studies.dissociation import Interval
+from studies.layers import increase
+
+RESAMPLES = 2000
+
+
+def doubling_fraction(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.DataFrame]) -> Interval:
+    """The smallest fraction at which perplexity is twice the baseline's, linear in log-perplexity between the doses.
+
+    The curve begins at (0, baseline). 95 % bootstrap percentile interval over windows, paired. Infinite where
+    perplexity does not double within the doses; nan bounds with a single window. Raises ValueError for other windows.
+    """
+    fractions = sorted(by_fraction)
+    base = baseline.set_index("window")["nll"]
+    rises = [by_fraction[fraction].set_index("window")["nll"] - base for fraction in fractions]
+    if any(rise.isna().any() or len(rise) != len(base) for rise in rises):
+        raise ValueError("the doses were scored on other windows than the baseline")
+    rises_WK = np.column_stack([rise.to_numpy() for rise in rises])
+
+    def crossing(windows: np.ndarray, axis: int = -1) -> np.ndarray:
+        windows = np.moveaxis(np.asarray(windows), axis, -1)
+        return _crossing(fractions, rises_WK[windows].mean(-2))
+
+    estimate = float(crossing(np.arange(len(base))))
+    if len(base) < 2:
+        return Interval(estimate, math.nan, math.nan)
+    windows = (np.arange(len(base)),)
+    with np.errstate(invalid="ignore"):  # scipy also takes the standard error, where some are infinite
+        found = bootstrap(windows, crossing, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0)
+    resampled = found.bootstrap_distribution
+    low, high = np.quantile(resampled, [0.025, 0.975], method="inverted_cdf")  # no interpolation: some may be infinite
+    return Interval(estimate, float(low), float(high))
+
+
+def _crossing(fractions: list[float], rises_BK: np.ndarray) -> np.ndarray:
+    """[B] where each curve of mean rises over the doses first reaches log 2."""
+    x = np.array([0.0, *fractions])
+    y_BX = np.concatenate([np.zeros((*rises_BK.shape[:-1], 1)), rises_BK], axis=-1)
+    above_BX = y_BX >= math.log(2)
+    after_B = above_BX.argmax(-1)
+    before_B = np.maximum(after_B - 1, 0)
+    y0, y1 = (np.take_along_axis(y_BX, one[..., None], -1)[..., 0] for one in (before_B, after_B))
+    share = (math.log(2) - y0) / np.where(y1 > y0, y1 - y0, 1.0)
+    return np.where(above_BX.any(-1), x[before_B] + share * (x[after_B] - x[before_B]), np.inf)
+
+
+DOSE_COLUMNS = ("fraction", "estimate", "low", "high", "num_items")
+
+
+def responses(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
+    """The increase of error or log-perplexity over the baseline at every dose: columns `DOSE_COLUMNS`."""
+    rows = [(fraction, *increase(items, baseline), len(items)) for fraction, items in sorted(by_fraction.items())]
+    return pd.DataFrame(rows, columns=list(DOSE_COLUMNS))
