@@ -94,7 +94,7 @@ class Store:
         parts = urlsplit(self.uri)
         return self.uri.replace(f":{parts.password}@", ":***@") if parts.password else self.uri
 
-    def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the client. Raises Unreachable for what may pass and RecordError for what will not."""
         return self._guard(getattr(self.client, name), *args, **kwargs)
 

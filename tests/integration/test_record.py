@@ -198,6 +198,12 @@ def test_a_later_invocation_reopens_the_same_runs_and_leaves_its_mark(place: Pla
     assert json.loads(place.artifact(parent, "environment.json").read_text()) == ENVIRONMENT
 
 
+def test_a_run_whose_display_name_has_changed_is_renamed(place: Place, study: str) -> None:
+    place.record(study).live(replace(condition(), name="tiny · wasserstein"), {}, 0)
+    place.record(study).live(replace(condition(), name="wasserstein · tiny"), {}, 0)
+    assert [run.info.run_name for run in place.runs(study, "condition")] == ["wasserstein · tiny"]
+
+
 def test_a_deleted_study_says_how_to_bring_it_back(place: Place, study: str) -> None:
     place.record(study).close("FINISHED")
     experiment = place.client.get_experiment_by_name(study).experiment_id
