@@ -237,13 +237,10 @@ class PreActivationSketch:
         n, mean_F, std_F = self.num_tokens, self._moments.mean_F, self._moments.std_F
         skewness_F = self._moments.m3_F / n / torch.where(std_F > 0, std_F, math.nan) ** 3
         kurtosis_F = self._moments.m4_F / n / torch.where(std_F > 0, std_F, math.nan) ** 4 - 3
-        zero_bin_F1 = self.ranges.zero_bin_F.clamp(0, self.ranges.num_bins)[:, None]
-        num_negative_F = self._sums["counts_FK2"].cumsum(1).gather(1, zero_bin_F1)[:, 0]
-        num_negative_F[self._far] = self._sums["far_negative_F"][self._far]
         blocks = [slice(first, first + 512) for first in range(0, len(mean_F), 512)]  # bounds the [F, K] temporaries
         distances = map(torch.cat, zip(*map(self._wasserstein, blocks), strict=True))
-        halves = map(torch.cat, zip(*(self._halves(block, num_negative_F[block]) for block in blocks), strict=True))
-        columns = (mean_F, std_F, skewness_F, kurtosis_F, num_negative_F.double() / n, *distances, *halves)
+        negative_fraction_F, *halves = map(torch.cat, zip(*map(self._halves, blocks), strict=True))
+        columns = (mean_F, std_F, skewness_F, kurtosis_F, negative_fraction_F, *distances, *halves)
         return NeuronStatistics(*(column_F.cpu() for column_F in columns))
 
     def _wasserstein(self, block: slice) -> tuple[Tensor, Tensor]:
@@ -278,8 +275,8 @@ class PreActivationSketch:
         part_F = torch.where(ranges.zero_bin_F > ranges.num_bins, whole_F - right_of_zero_F, part_F)
         return torch.where(std_F > 0, whole_F, 0.0), torch.where(std_F > 0, part_F, 0.0)
 
-    def _halves(self, block: slice, num_negative_F: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of the negative half, and the ceiling that takes as much magnitude as the negative clamp.
+    def _halves(self, block: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Share and mean of the negative half, and the ceiling that takes as much magnitude as the negative clamp.
 
         Exact at the bin edges; between them values are taken as evenly spread, beyond them as exponential.
         """
@@ -291,16 +288,15 @@ class PreActivationSketch:
         beyond_FE = share_above_F[:, None] + torch.nn.functional.pad(share_FK.flip(1).cumsum(1).flip(1), (0, 1))
         area_FK = width_F1 * (beyond_FE[:, 1:] + share_FK / 2)
         excess_FE = excess_above_F[:, None] + torch.nn.functional.pad(area_FK.flip(1).cumsum(1).flip(1), (0, 1))
-        # E[(-y)+] = E[y+] - E[y], and E[y+] stands at the edge that is zero
+        # E[(-y)+] = E[y+] - E[y], and E[y+] stands at the edge that is zero, as does what is below it
         zero_bin_F1 = ranges.zero_bin_F.clamp(0, ranges.num_bins)[:, None]
         far_F = (ranges.zero_bin_F < 0) | (ranges.zero_bin_F > ranges.num_bins)
+        num_negative_F = self._sums["counts_FK2"][block].cumsum(1).gather(1, zero_bin_F1)[:, 0]
+        num_negative_F = torch.where(far_F, self._sums["far_negative_F"][block], num_negative_F)
         negative_F = (excess_FE.gather(1, zero_bin_F1)[:, 0] - mean_F).clamp(min=0)
         negative_F = torch.where(far_F, sums["far_negative_excess_F"], negative_F)
         bin_F1 = ((excess_FE >= negative_F[:, None]).sum(1, keepdim=True) - 1).clamp(0, ranges.num_bins - 1)
-        (upper_F, beyond_F), share_F = (
-            (table_FE.gather(1, bin_F1)[:, 0] for table_FE in (excess_FE, beyond_FE)),
-            share_FK.gather(1, bin_F1)[:, 0],
-        )
+        upper_F, beyond_F, share_F = (table.gather(1, bin_F1)[:, 0] for table in (excess_FE, beyond_FE, share_FK))
         # within the bin, t of a width up: upper - width (beyond t - share t^2 / 2) = wanted
         drop_F = ((upper_F - negative_F) / ranges.width_F).clamp(min=0)
         root_F = (beyond_F**2 - 2 * share_F * drop_F).clamp(min=0).sqrt()
@@ -310,7 +306,7 @@ class PreActivationSketch:
         ceiling_F = torch.where(negative_F < excess_above_F, tail_F, inside_F).clamp(min=0)
         ceiling_F = torch.where(negative_F > 0, ceiling_F, math.inf)
         negative_mean_F = torch.where(num_negative_F > 0, -negative_F * n / num_negative_F, 0.0)
-        return negative_mean_F, torch.where(mean_F < 0, 0.0, ceiling_F)
+        return num_negative_F.double() / n, negative_mean_F, torch.where(mean_F < 0, 0.0, ceiling_F)
 
 
 def _normal_excess(z: Tensor) -> Tensor:

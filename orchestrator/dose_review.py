@@ -8,7 +8,6 @@ whatever doses finished.
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from orchestrator.identity import identify
@@ -17,10 +16,10 @@ from orchestrator.plan import BASELINE, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import ResolvedModel
 from orchestrator.spool import Committed, RunKey
-from orchestrator.steps import KINDS
+from orchestrator.steps import review_id
 from studies import figures
 from studies.doses import doubling_fraction, responses
-from studies.report import is_perplexity
+from studies.report import doubling_record, is_perplexity
 
 FACTS = "doses.json"
 STEPS_PER_UNIT = 10_000
@@ -36,13 +35,7 @@ def record_doses(
         return []
     rests_on = [BASELINE, *(condition.name for doses in curves.values() for condition in doses)]
     inputs = {step for name in rests_on for step in plan.evaluations[model.label, name].values() if step in committed}
-    payload = {
-        "kind": "doses",
-        "version": KINDS["doses"].version,
-        "params": {"study": plan.study.spec.study},
-        "inputs": sorted(inputs),
-    }
-    step_id = identify(payload)
+    step_id = review_id("doses", {"study": plan.study.spec.study}, sorted(inputs))
     key = RunKey(
         kind="schedule",
         model=model.label,
@@ -51,8 +44,8 @@ def record_doses(
         identity=identify({"doses": sorted(rests_on), "model": model.digest}),
         params={"model": model.label, "condition": "dose-response", "schedule": "doses"},
     )
-    known = record.known([step_id]).get(step_id)
-    if known is not None and record.verify(known):
+    known = record.intact([step_id]).get(step_id)
+    if known is not None:
         record.adopt(key, known)
         facts = record.document(known, FACTS)
     else:
@@ -78,8 +71,7 @@ def _curves(plan: Plan, model: ResolvedModel) -> dict[str, list[Condition]]:
     found: dict[str, list[Condition]] = {}
     for condition in plan.conditions[model.label]:
         if condition.dose is not None:
-            seed = "" if condition.seed is None else f"/seed={condition.seed}"
-            found.setdefault(condition.base + seed, []).append(condition)
+            found.setdefault(condition.curve, []).append(condition)
     return found
 
 
@@ -94,9 +86,8 @@ def _measure(model: ResolvedModel, curves: Mapping[str, list[Condition]], items:
             table = responses(reference, by_fraction).assign(condition=name, base=doses[0].base, benchmark=benchmark)
             tables.append(table)
             if is_perplexity(benchmark):
-                values = doubling_fraction(reference, by_fraction)
-                plain = {side: value if np.isfinite(value) else None for side, value in values._asdict().items()}
-                doubling.append({"condition": name, "highest_dose": max(by_fraction), **plain})
+                interval = doubling_fraction(reference, by_fraction)
+                doubling.append(doubling_record(name, max(by_fraction), interval))
     return pd.concat(tables) if tables else pd.DataFrame(), {"doubling": doubling}
 
 
@@ -104,7 +95,7 @@ def _doubling_metrics(facts: Mapping[str, Any]) -> dict[str, float]:
     return {
         f"doubling_fraction/{one['condition'].replace('=', '_')}": one["estimate"]
         for one in facts["doubling"]
-        if one["estimate"] is not None
+        if one["estimate"] != "inf"
     }
 
 
@@ -114,7 +105,6 @@ def _series(plan: Plan, model: ResolvedModel, curves, committed) -> dict[str, di
     for name, doses in curves.items():
         for condition in doses:
             at = round(STEPS_PER_UNIT * condition.dose)
-            for step in plan.evaluations[model.label, condition.name].values():
-                for metric, value in committed[step].metrics.items() if step in committed else ():
-                    series.setdefault(f"{name.replace('=', '_')}/{metric}", {})[at] = value
+            for metric, value in plan.metrics(model.label, condition.name, committed).items():
+                series.setdefault(f"{name.replace('=', '_')}/{metric}", {})[at] = value
     return series

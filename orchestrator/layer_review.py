@@ -14,7 +14,7 @@ from orchestrator.plan import BASELINE, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import ResolvedModel
 from orchestrator.spool import Committed, RunKey
-from orchestrator.steps import KINDS
+from orchestrator.steps import review_id
 from studies import figures
 from studies.layers import ALL, effects, trend
 from studies.report import trend_record
@@ -23,8 +23,6 @@ Items = Callable[[ResolvedModel, str], Mapping[str, pd.DataFrame]]
 """(model, condition) -> {benchmark: items of what finished}."""
 
 EFFECTS = "layer_effects.parquet"
-
-
 FACTS = "layers.json"
 
 
@@ -48,11 +46,11 @@ def record_schedules(
 ) -> list[dict[str, Any]]:
     """Record every schedule of a model that has finished groups, once; returns what the report says of each."""
     schedules = _schedules(plan, model, committed)
-    known = record.known([schedule.step_id for schedule in schedules]) if schedules else {}
+    known = record.intact([schedule.step_id for schedule in schedules]) if schedules else {}
     lines = []
     for schedule in schedules:
         found = known.get(schedule.step_id)
-        if found is not None and record.verify(found):
+        if found is not None:
             record.adopt(schedule.key, found)
             trends = record.document(found, FACTS)["trends"]
         else:
@@ -70,17 +68,12 @@ def _schedules(plan: Plan, model: ResolvedModel, committed: Mapping[str, Committ
     members: dict[str, list[Condition]] = {}
     for condition in plan.conditions[model.label]:
         if condition.group is not None:
-            seed = "" if condition.seed is None else f"/seed={condition.seed}"
-            members.setdefault(condition.base + seed, []).append(condition)
+            members.setdefault(condition.curve, []).append(condition)
     found = []
     for name, groups in members.items():
         rests_on = [plan.evaluations[model.label, condition] for condition in (BASELINE, *(c.name for c in groups))]
-        payload = {
-            "kind": "layers",
-            "version": KINDS["layers"].version,
-            "params": {"condition": name, "study": plan.study.spec.study},
-            "inputs": sorted({step for steps in rests_on for step in steps.values() if step in committed}),
-        }
+        inputs = sorted({step for steps in rests_on for step in steps.values() if step in committed})
+        step_id = review_id("layers", {"condition": name, "study": plan.study.spec.study}, inputs)
         kind = groups[0].group.schedule
         key = RunKey(
             kind="schedule",
@@ -90,7 +83,7 @@ def _schedules(plan: Plan, model: ResolvedModel, committed: Mapping[str, Committ
             identity=identify({"groups": [c.group.name for c in groups], "neurons": [c.neurons for c in groups]}),
             params={"model": model.label, "condition": name, "schedule": kind, "groups": str(len(groups))},
         )
-        found.append(_Schedule(name, tuple(groups), key, identify(payload)))
+        found.append(_Schedule(name, tuple(groups), key, step_id))
     return found
 
 
@@ -134,9 +127,8 @@ def _series(model, schedule: _Schedule, tables, plan: Plan, committed) -> dict[s
     """{metric: {step: value}}: every metric of the groups' own runs, and the increases over the baseline."""
     series: dict[str, dict[int, float]] = {}
     for condition in schedule.groups:
-        for step in plan.evaluations[model.label, condition.name].values():
-            for metric, value in committed[step].metrics.items() if step in committed else ():
-                series.setdefault(metric, {})[condition.group.step] = value
+        for metric, value in plan.metrics(model.label, condition.name, committed).items():
+            series.setdefault(metric, {})[condition.group.step] = value
     for benchmark, table in tables.items():
         for row in table.itertuples():
             suffix = "" if row.phenomenon == ALL else f"/{row.phenomenon}"

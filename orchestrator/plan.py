@@ -14,7 +14,7 @@ from orchestrator.identity import identify
 from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
 from orchestrator.scheduler import Demand
 from orchestrator.spec import ConditionSpec
-from orchestrator.spool import RunKey
+from orchestrator.spool import Committed, RunKey
 from orchestrator.steps import KINDS, Step
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
@@ -58,6 +58,11 @@ class Condition:
     """Id of the step that makes the neuron set (select or match); None for the baseline."""
     not_applicable: str = ""
 
+    @property
+    def curve(self) -> str:
+        """The condition with its seed, without its place among layer groups or doses."""
+        return self.base if self.seed is None else f"{self.base}/seed={self.seed}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -71,6 +76,11 @@ class Plan:
     """{(model, condition): {benchmark: step id}}; the condition `NOISE_FLOOR` is the baseline on another pack plan."""
     conditions: Mapping[str, tuple[Condition, ...]]
     """{model label: its conditions, the baseline first}."""
+
+    def metrics(self, model: str, condition: str, committed: Mapping[str, Committed]) -> dict[str, float]:
+        """Every metric that the finished evaluations of a condition recorded."""
+        steps = self.evaluations.get((model, condition), {}).values()
+        return {name: value for step in steps if step in committed for name, value in committed[step].metrics.items()}
 
     def model(self, label: str) -> ResolvedModel:
         return next(model for model in self.study.models if model.label == label)

@@ -57,11 +57,12 @@ class Display:
         for step in steps:
             self._states[step.id] = State.PENDING
             self._kinds.setdefault(step.name, []).append(step.id)
-        self._current: dict[str, tuple[Step, Progress, float]] = {}
+        self._current: dict[str, tuple[Step, Progress]] = {}
         self._started: dict[str, float] = {}
+        self._first: dict[str, tuple[int, float]] = {}
+        """{step id: (done, when) of its first report}: before it the model loads, which says nothing of the rate."""
         self._last_line = time.monotonic()
         self._live: Live | None = None
-        self._cached = 0
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
@@ -78,6 +79,7 @@ class Display:
         self._states[step.id] = state
         if state is State.RUNNING:
             self._started[step.id] = time.monotonic()
+            self._first.pop(step.id, None)
         else:
             self._current.pop(step.id, None)
         if state is State.DONE and step.id in self._started:
@@ -92,11 +94,12 @@ class Display:
 
     def progress(self, step: Step, progress: Progress) -> None:
         """A running step reported how far it is."""
-        self._current[step.id] = (step, progress, self._started.setdefault(step.id, time.monotonic()))
+        self._current[step.id] = (step, progress)
+        self._first.setdefault(step.id, (progress.done, time.monotonic()))
         if self._live is not None:
             self._live.update(self._render())
         elif time.monotonic() - self._last_line > PLAIN_SECONDS:
-            self._print(f"      {step.title}: {how_far(progress, self._started[step.id])}")
+            self._print(f"      {step.title}: {how_far(progress, *self._first[step.id])}")
 
     def _print(self, text: str) -> None:
         self._last_line = time.monotonic()
@@ -116,19 +119,20 @@ class Display:
             table.add_row(name, *cells)
         return Group(table, *(self._bar(*current) for current in self._current.values()))
 
-    def _bar(self, step: Step, progress: Progress, started: float) -> Table:
+    def _bar(self, step: Step, progress: Progress) -> Table:
         row = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=progress.total, completed=progress.done, width=24)
-        row.add_row(step.title, bar, how_far(progress, started))
+        row.add_row(step.title, bar, how_far(progress, *self._first[step.id]))
         return row
 
 
-def how_far(progress: Progress, started: float) -> str:
-    """`312/780 packs  2.6/s  about 180 s left`."""
-    spent = time.monotonic() - started
-    left = spent / max(progress.done, 1) * (progress.total - progress.done)
-    rate = progress.done / spent if spent else 0.0
-    return f"{progress.done}/{progress.total} {progress.unit}  {rate:.2g}/s  about {left:.0f} s left"
+def how_far(progress: Progress, done_first: int, when_first: float) -> str:
+    """`312/780 packs  2.6/s  about 180 s left`; rate and rest from the first report on."""
+    text, done = f"{progress.done}/{progress.total} {progress.unit}", progress.done - done_first
+    if done <= 0:
+        return text
+    rate = done / max(time.monotonic() - when_first, 1e-9)
+    return f"{text}  {rate:.2g}/s  about {(progress.total - progress.done) / rate:.0f} s left"
 
 
 def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> None:

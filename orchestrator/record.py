@@ -114,6 +114,10 @@ class Record:
         spooled = {e.step_id: e.committed() for e in self._spool.entries() if e.step_id in wanted}
         return found | spooled
 
+    def intact(self, step_ids: Collection[str]) -> dict[str, Committed]:
+        """Those of the steps that are done and whose artifacts are there."""
+        return {step: committed for step, committed in self.known(step_ids).items() if self.verify(committed)}
+
     def latest(self, study: str) -> dict[tuple[str, str, str], Committed]:
         """{(model, condition, step name): the step as it stands} of a study's current runs; empty if it has none."""
         found = self._store.experiment(study)

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.dose_review import record_doses
-from orchestrator.identity import identify
 from orchestrator.layer_review import record_schedules
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
@@ -21,7 +20,7 @@ from orchestrator.resolve import ResolvedModel
 from orchestrator.runner import NEURONS, Outcome
 from orchestrator.scheduler import BROKEN, FINISHED
 from orchestrator.spool import Committed, RunKey
-from orchestrator.steps import KINDS
+from orchestrator.steps import review_id
 from studies import figures, report
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
@@ -49,15 +48,10 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         for step in plan.steps.values()
         if outcome.states[step.id] in BROKEN
     ]
-    payload = {
-        "kind": "report",
-        "version": KINDS["report"].version,
-        "params": {"claims": plan.study.spec.claims, "study": plan.study.spec.study, "unfinished": unfinished},
-        "inputs": done,
-    }
-    step_id = identify(payload)
-    known = record.known([step_id]).get(step_id)
-    if known is not None and record.verify(known):
+    params = {"claims": plan.study.spec.claims, "study": plan.study.spec.study, "unfinished": unfinished}
+    step_id = review_id("report", params, done)
+    known = record.intact([step_id]).get(step_id)
+    if known is not None:
         return Review(record.document(known, REPORT), True)
     record_mean_accuracies(plan, outcome, record)
     builder = _ModelReport(plan, outcome, record)
@@ -85,17 +79,22 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
 def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None:
     """`multiple_choice/mean_accuracy` on the run of every condition that has finished two or more such benchmarks."""
     names = [benchmark.name for benchmark in plan.study.benchmarks if isinstance(benchmark, ChoiceBenchmark)]
+    if len(names) < 2:
+        return
+    summaries: dict[str, list[str]] = {}
     for (_, condition), evaluations in plan.evaluations.items():
-        steps = {name: outcome.committed.get(evaluations[name]) for name in names}
-        if len(names) < 2 or condition == NOISE_FLOOR or not all(steps.values()):
-            continue
         ids = [evaluations[name] for name in names]
-        step_id = identify({"kind": "summary", "version": KINDS["summary"].version, "params": {}, "inputs": ids})
-        known = record.known([step_id]).get(step_id)
-        if known is None or not record.verify(known):
-            mean = float(np.mean([steps[name].metrics[f"{name}/accuracy"] for name in names]))
-            for key in plan.runs[ids[0]]:
-                metrics = {"multiple_choice/mean_accuracy": mean}
+        if condition != NOISE_FLOOR and all(step in outcome.committed for step in ids):
+            summaries[review_id("summary", {}, ids)] = ids
+    known = record.intact(list(summaries))
+    for step_id, ids in summaries.items():
+        found = [outcome.committed[step].metrics for step in ids]
+        mean = np.mean([metrics[f"{name}/accuracy"] for metrics, name in zip(found, names, strict=True)])
+        metrics = {"multiple_choice/mean_accuracy": float(mean)}
+        for key in plan.runs[ids[0]]:
+            if step_id in known:
+                record.adopt(key, known[step_id])
+            else:
                 record.commit(key, step_id, "summary", metrics=metrics, frames={}, documents={"summary.json": metrics})
 
 
@@ -180,9 +179,8 @@ class _ModelReport:
         fraction = self._fraction(condition)
         share = f" {100 * fraction:.3g} %" if fraction is not None else ""
         layers = f", layers {condition.group.name}" if condition.group else ""
-        steps = self._plan.evaluations.get((model.label, condition.name), {}).values()
-        metrics = [self._outcome.committed[step].metrics for step in steps if step in self._outcome.committed]
-        shortfall = next((one["magnitude_shortfall"] for one in metrics if "magnitude_shortfall" in one), 0.0)
+        metrics = self._plan.metrics(model.label, condition.name, self._outcome.committed)
+        shortfall = metrics.get("magnitude_shortfall", 0.0)
         short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
         return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{short}{layers}"
 

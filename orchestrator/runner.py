@@ -178,13 +178,10 @@ class Runner:
         if "neurons" not in step.inputs:
             return Intervention()
         neurons = self._neuron_set(step.inputs["neurons"])
-        return intervention(step.payload["params"]["clamp"], neurons, self._neuron_table(step))
+        table = self._neuron_table(step.inputs["profile"]) if "profile" in step.inputs else None
+        return intervention(step.payload["params"]["clamp"], neurons, table)
 
-    def _neuron_table(self, step: Step) -> pd.DataFrame | None:
-        """The profile that an intervention takes its values from, if it does."""
-        profile = step.inputs.get("profile")
-        if profile is None:
-            return None
+    def _neuron_table(self, profile: str) -> pd.DataFrame:
         if profile not in self._tables:
             self._tables[profile] = self._record.frame(self._committed[profile], NEURONS)
         return self._tables[profile]
@@ -194,7 +191,7 @@ class Runner:
         return match_request(
             step,
             text_request(self._plan.benchmark("perplexity")),
-            neurons=self._record.frame(committed["profile"], NEURONS),
+            neurons=self._neuron_table(step.inputs["profile"]),
             treated=self._neuron_set(step.inputs["treated"]),
             baseline_perplexity=committed["baseline_perplexity"].metrics["perplexity"],
             treated_perplexity=committed["treated_perplexity"].metrics["perplexity"],
@@ -278,7 +275,9 @@ class Runner:
             metrics["clipped_fraction"] = result.receipt.clipped_fraction
             if step.payload["params"]["clamp"].get("kind") == "magnitude_matched":
                 neurons = self._neuron_set(step.inputs["neurons"])
-                metrics["magnitude_shortfall"] = magnitude_shortfall(self._neuron_table(step), neurons)
+                metrics["magnitude_shortfall"] = magnitude_shortfall(
+                    self._neuron_table(step.inputs["profile"]), neurons
+                )
         facts = self._facts[step.model]
         key = comparability_key(facts, result)
         neurons = self._neuron_set(step.inputs["neurons"]) if "neurons" in step.inputs else selection.EMPTY
@@ -341,7 +340,7 @@ class Runner:
 
     def _select(self, step: Step) -> NeuronSet:
         params = step.payload["params"]
-        neurons = self._record.frame(self._committed[step.inputs["profile"]], NEURONS)
+        neurons = self._neuron_table(step.inputs["profile"])
         match params["select"]:
             case "top" | "bottom":
                 rules = {"top": selection.top, "bottom": selection.bottom}

@@ -4,10 +4,12 @@ A step's id is the hash of its payload: kind, the kind's version, science parame
 ids of its inputs. Raise a kind's version when its numbers move; a golden-number test per kind fails otherwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from orchestrator.identity import identify
 
 
 class Role(StrEnum):
@@ -33,6 +35,11 @@ KINDS: dict[str, Kind] = {
     "summary": Kind(1, Role.DRIVER),  # likewise: the mean accuracy of a condition's multiple-choice benchmarks
     "report": Kind(3, Role.DRIVER),  # not in the DAG: made from whatever finished, after the rest has ended
 }
+
+
+def review_id(kind: str, params: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """Id of a step that is made from finished steps and stands in no plan: a report, a summary, a curve."""
+    return identify({"kind": kind, "version": KINDS[kind].version, "params": params, "inputs": list(inputs)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,7 @@ def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, t
         if is_perplexity(benchmark):
             axis.axhline(math.log(2), color=GREY, linestyle="--", linewidth=1, label="perplexity doubled")
             for one in doubling:
-                if one["estimate"] is not None:
+                if one["estimate"] != "inf":
                     axis.axvline(one["estimate"], color=GREY, linestyle=":", linewidth=1)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
         axis.set(xscale="log", xlabel="fraction of each layer's neurons", ylabel=_increase_label(benchmark))

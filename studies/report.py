@@ -52,6 +52,13 @@ def trend_record(found: Trend) -> dict[str, Any]:
     return {**found._asdict(), "p_value": None if math.isnan(found.p_value) else found.p_value}
 
 
+def doubling_record(condition: str, highest_dose: float, found: Interval) -> dict[str, Any]:
+    """Where perplexity doubles, as plain JSON: beyond the doses is the word `inf`, not known is None."""
+    words = {math.inf: "inf"}
+    sides = {side: None if math.isnan(one) else words.get(one, one) for side, one in found._asdict().items()}
+    return {"condition": condition, "highest_dose": highest_dose, **sides}
+
+
 def text_of(benchmark: str, value: Cell | None) -> str:
     """`40.2 [38.1, 42.5]` or `0.812 [0.795, 0.829]`; a dash where there is nothing."""
     if value is None:
@@ -104,11 +111,14 @@ def doubling_lines(model: Mapping[str, Any]) -> list[str]:
     lines = []
     for one in model["doubling"]:
         highest = f"{one['highest_dose']:g}"
-        if one["estimate"] is None:
+        if one["estimate"] == "inf":
             lines.append(f"{one['condition']}: perplexity does not double up to a fraction of {highest}")
             continue
-        low, high = (f"over {highest}" if one[side] is None else f"{one[side]:.3g}" for side in ("low", "high"))
-        lines.append(f"{one['condition']}: perplexity doubles at a fraction of {one['estimate']:.3g} [{low}, {high}]")
+        text = f"{one['condition']}: perplexity doubles at a fraction of {one['estimate']:.3g}"
+        if one["low"] is not None:
+            low, high = (f"over {highest}" if side == "inf" else f"{side:.3g}" for side in (one["low"], one["high"]))
+            text += f" [{low}, {high}]"
+        lines.append(text)
     return lines
 
 

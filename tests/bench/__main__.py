@@ -10,6 +10,7 @@ the smaller figures and the sweep of BLiMP out.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -91,13 +92,22 @@ def bench_sentences(model: str, threads: int, benchmarks: dict, sweeps: list, ro
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    ours, peers = Process(), {name: Process() for name in PEERS}
-    ours(engines.start_engine, model, threads)
-    for name, process in peers.items():
-        process(PEERS[name][0], model, threads)
+    with contextlib.ExitStack() as stack:
+        ours, *others = (stack.enter_context(Process()) for _ in range(1 + len(PEERS)))
+        peers = dict(zip(PEERS, others, strict=True))
+        ours(engines.start_engine, model, threads)
+        for name, process in peers.items():
+            process(PEERS[name][0], model, threads)
+        bench_benchmarks(tokenizer, ours, peers, benchmarks, sweeps, rounds, figures)
+        figures["switch_milliseconds"] = ours(engines.switch_milliseconds)
+
+
+def bench_benchmarks(tokenizer, ours: Process, peers: dict, benchmarks: dict, sweeps: list, rounds: int, figures: dict):
+    """One row of the tables for every benchmark and sweep; all engines are up."""
     for benchmark, texts in benchmarks.items():
         sample = evenly(texts, SAMPLE)
-        scale = {way: size / tokens(tokenizer, sample)[way] for way, size in tokens(tokenizer, texts).items()}
+        whole, sampled = tokens(tokenizer, texts), tokens(tokenizer, sample)
+        scale = {way: whole[way] / sampled[way] for way in whole}
         singles, spent = [], {name: [] for name in peers}
         for _ in range(rounds):
             singles.append(ours(engines.score_engine, benchmark, texts))
@@ -110,9 +120,6 @@ def bench_sentences(model: str, threads: int, benchmarks: dict, sweeps: list, ro
             swept = ours(engines.score_engine, benchmark, texts, True)
             figures["rows"].append(row(benchmark, texts, CHARGED, swept, [swept["seconds"]] * rounds, spent))
             progress(benchmark, swept, spent)
-    figures["switch_milliseconds"] = ours(engines.switch_milliseconds)
-    for process in (ours, *peers.values()):
-        process.__exit__()
 
 
 def row(benchmark: str, texts: tuple, charged: int, found: dict, seconds: list[float], spent: dict) -> dict:

@@ -286,6 +286,17 @@ noise_floor: false
 """
 
 
+def recorded_curves(study_file: Path, workdir: Path):
+    """Run a study twice, the second time for nothing: (result, client, its schedule runs, its conditions by name)."""
+    result = Study.open(study_file, workdir=workdir).run()
+    assert set(result.states.values()) == {State.DONE} and Study.open(study_file, workdir=workdir).run().computed == 0
+    client = MlflowClient(f"sqlite:///{workdir / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study_file.stem).experiment_id
+    runs = client.search_runs([experiment], "tags.`halfwave.kind` = 'schedule'")
+    frame = load_study(client.tracking_uri, study_file.stem).conditions.set_index("condition")
+    return result, client, runs, frame
+
+
 DOSES = """\
 study: doses
 models:
@@ -303,14 +314,8 @@ noise_floor: false
 
 
 def test_a_dose_response_is_one_request_and_is_recorded_over_the_dose(root, tmp_path):
-    study = Study.open(write_study(root, "doses.yaml", DOSES), workdir=tmp_path)
-    result = study.run()
-    assert set(result.states.values()) == {State.DONE} and Study.open(study.path, workdir=tmp_path).run().computed == 0
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("doses").experiment_id
-    (run,) = client.search_runs([experiment], "tags.`halfwave.kind` = 'schedule'")
+    result, client, (run,), frame = recorded_curves(write_study(root, "doses.yaml", DOSES), tmp_path)
     assert run.info.run_name == "dose-response · llama"
-    frame = load_study(client.tracking_uri, "doses").conditions.set_index("condition")
     history = client.get_metric_history(run.info.run_id, "top/perplexity")
     assert [metric.step for metric in history] == [500, 2000, 5000]
     wanted = [frame.loc[f"top/fraction={dose}", "perplexity"] for dose in ("0.05", "0.2", "0.5")]
@@ -324,14 +329,8 @@ def test_a_dose_response_is_one_request_and_is_recorded_over_the_dose(root, tmp_
 
 
 def test_a_layer_schedule_shares_layers_and_is_recorded_over_depth(root, tmp_path):
-    study = Study.open(write_study(root, "depth.yaml", SCHEDULE), workdir=tmp_path)
-    result = study.run()
-    assert set(result.states.values()) == {State.DONE} and Study.open(study.path, workdir=tmp_path).run().computed == 0
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("depth").experiment_id
-    runs = client.search_runs([experiment], "tags.`halfwave.kind` = 'schedule'")
+    _, client, runs, frame = recorded_curves(write_study(root, "depth.yaml", SCHEDULE), tmp_path)
     assert sorted(run.info.run_name for run in runs) == ["cumulative by layers · llama", "single by layers · llama"]
-    frame = load_study(client.tracking_uri, "depth").conditions.set_index("condition")
     for run in runs:
         condition = run.data.params["condition"]
         names = {"cumulative": ["0", "0-1", "0-2"], "single": ["0", "1", "2"]}[condition]

@@ -1,12 +1,15 @@
 """Dose-response curves: where perplexity doubles, with its interval, and what every dose costs."""
 
+import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from studies.dissociation import Interval
 from studies.doses import doubling_fraction, responses
+from studies.report import doubling_lines, doubling_record
 
 
 def windows(nll) -> pd.DataFrame:
@@ -55,3 +58,20 @@ def test_responses_are_increases_in_the_order_of_the_doses():
     table = responses(BASE, {0.2: windows(np.full(40, 3.5)), 0.1: windows(np.full(40, 3.25))})
     assert table["fraction"].tolist() == [0.1, 0.2] and table["num_items"].tolist() == [40, 40]
     assert table["estimate"].tolist() == pytest.approx([0.25, 0.5])
+
+
+def test_what_is_not_known_is_not_shown_as_beyond_the_doses():
+    found = {
+        "a": Interval(0.05, 0.04, 0.06),
+        "b": Interval(0.4, 0.3, math.inf),
+        "c": Interval(math.inf, 0.45, math.inf),
+        "d": Interval(0.05, math.nan, math.nan),
+    }
+    records = [doubling_record(name, 0.5, interval) for name, interval in found.items()]
+    json.dumps(records, allow_nan=False)
+    assert doubling_lines({"doubling": records}) == [
+        "a: perplexity doubles at a fraction of 0.05 [0.04, 0.06]",
+        "b: perplexity doubles at a fraction of 0.4 [0.3, over 0.5]",
+        "c: perplexity does not double up to a fraction of 0.5",
+        "d: perplexity doubles at a fraction of 0.05",
+    ]
