@@ -17,6 +17,7 @@ import numpy as np
 from actors.condition_tree import ideal_layer_passes, layer_passes, plan_passes
 from actors.messages import (
     DTYPE_BYTES,
+    Continuations,
     EngineFacts,
     EvaluateRequest,
     Intervention,
@@ -88,8 +89,9 @@ class AblationActor:
     def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Part | Scored | StepFailed]:
         """Score the texts under every intervention; a failed one does not take its siblings down."""
         plan = self._plan(request.benchmark, request.texts, request.max_nodes)
+        margins = isinstance(request.texts, Continuations) and request.texts.margins
         if self._facts.route is Route.TREE:
-            yield from self._sweep(request, plan)
+            yield from self._sweep(request, plan, margins)
             return
         for step, intervention in request.interventions.items():
             started = time.monotonic()
@@ -98,10 +100,12 @@ class AblationActor:
             except InterventionError as error:
                 yield StepFailed(step=step, error=str(error))
                 continue
-            edges = self._forward_flat(plan)
+            edges = self._forward_flat(plan, margins)
             yield self._scored(step, plan, edges, receipt, seconds=time.monotonic() - started)
 
-    def _sweep(self, request: EvaluateRequest, plan: PackPlan) -> Iterator[Progress | Part | Scored | StepFailed]:
+    def _sweep(
+        self, request: EvaluateRequest, plan: PackPlan, margins: bool
+    ) -> Iterator[Progress | Part | Scored | StepFailed]:
         """All interventions pack by pack, layers that they share computed once."""
         started = time.monotonic()
         receipts = yield from self._keep(request.interventions)
@@ -111,9 +115,9 @@ class AblationActor:
         largest = max(len(pack.ids) for pack in plan.packs)
         state_bytes = 2 * largest * self._model.d_model * DTYPE_BYTES[self._model.dtype]
         passes = plan_passes(per_layer, HELD_BYTES // state_bytes)
-        collected = Collected(plan, list(receipts))
+        collected = Collected(plan, list(receipts), margins=margins)
         collected.take(request.parts)
-        yield from self._walk(plan, collected, [tuple(one) for one in passes], next(iter(receipts)))
+        yield from self._walk(plan, collected, ([tuple(one) for one in passes], margins), next(iter(receipts)))
         digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
         facts = {
             "seconds": (time.monotonic() - started) / len(receipts),
@@ -141,11 +145,11 @@ class AblationActor:
                 self._rpc("halfwave_keep", len(receipts) - 1)
         return receipts
 
-    def _walk(self, plan: PackPlan, collected: Collected, walk: list[tuple], step: str) -> Iterator[Progress | Part]:
+    def _walk(self, plan: PackPlan, collected: Collected, how: tuple, step: str) -> Iterator[Progress | Part]:
         """Score the packs that are left, reporting for `step`, and send what is done from time to time."""
         told = sent = time.monotonic()
         for pack in plan.packs[collected.done :]:
-            collected.add(self._gathered("halfwave_sweep", pack_to_wire(pack), walk))
+            collected.add(self._gathered("halfwave_sweep", pack_to_wire(pack), *how))
             now = time.monotonic()
             if now - told > PROGRESS_SECONDS:
                 told = now
@@ -165,8 +169,9 @@ class AblationActor:
     def _scored(self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, **fields: float) -> Scored:
         return Scored(
             step=step,
-            sums=plan.sums(edges),
+            sums=plan.sums(edges if edges.ndim == 1 else edges[0]),
             counts=plan.counts(),
+            margins=None if edges.ndim == 1 else plan.sums(edges[1]),
             receipt=receipt,
             route=self._facts.route,
             route_reason=self._facts.route_reason,
@@ -333,23 +338,24 @@ class AblationActor:
     def _forward_pack(self, pack) -> np.ndarray:
         return np.frombuffer(self._gathered("halfwave_score", pack_to_wire(pack)), dtype=np.float32)
 
-    def _forward_flat(self, plan: PackPlan) -> np.ndarray:
-        """Ordinary requests with `prompt_logprobs`, brought back to the plan's edges."""
+    def _forward_flat(self, plan: PackPlan, margins: bool = False) -> np.ndarray:
+        """Ordinary requests with `prompt_logprobs`, brought back to the plan's edges; [E], with margins [2, E]."""
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
 
         sequences = plan.sequences()
         outputs = self._engine.generate(
             [TokensPrompt(prompt_token_ids=ids.tolist()) for ids in sequences],
-            SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False),
+            SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=int(margins), detokenize=False),
             use_tqdm=False,
         )
-        edges = np.full(plan.num_edges, np.nan, dtype=np.float32)
+        edges = np.full((2, plan.num_edges), np.nan, dtype=np.float32)
         for i, (ids, output) in enumerate(zip(sequences, outputs, strict=True)):
             mine = plan.edges[plan.offsets[i] : plan.offsets[i + 1]]
-            start = len(ids) - len(mine)
-            edges[mine] = [output.prompt_logprobs[t][int(ids[t])].logprob for t in range(start, len(ids))]
-        return edges
+            scored = list(zip(output.prompt_logprobs, ids.tolist(), strict=True))[len(ids) - len(mine) :]
+            edges[0, mine] = [found[token].logprob for found, token in scored]
+            edges[1, mine] = edges[0, mine] - [max(one.logprob for one in found.values()) for found, _ in scored]
+        return edges if margins else edges[0]
 
     def _gathered(self, method: str, *arguments):
         """The answer of the rank that holds the gathered head; the others answer None."""

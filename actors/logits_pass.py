@@ -5,7 +5,8 @@ gathered. Never makes a [tokens, vocabulary] matrix above `HEAD_BYTES`. A sweep 
 the decoder where the layers before are shared (`condition_tree`); attention is `tree_attention`'s. Refuses to know what
 a decoder is beyond `Decoder`.
 
-N nodes of a pack, E scored edges, R rows with edges, V vocabulary.
+N nodes of a pack, E scored edges, R rows with edges, V vocabulary. An edge's margin is its log-probability less the
+largest of its row: 0 where greedy decoding takes it.
 """
 
 from collections.abc import Callable, Sequence
@@ -86,15 +87,21 @@ def _clone(state: Any) -> Any:
 
 
 def sweep_pack(
-    decoder: Decoder, walk: LayerWalk, pack: Pack, passes: Sequence[Pass], switch: Callable[[int], None]
+    decoder: Decoder,
+    walk: LayerWalk,
+    pack: Pack,
+    passes: Sequence[Pass],
+    switch: Callable[[int], None],
+    *,
+    margins: bool = False,
 ) -> dict[int, torch.Tensor | FloatingPointError | None]:
-    """{condition: [E] as `score_pack`, or its FloatingPointError} of one pack under every condition.
+    """{condition: as `score_pack`, or its FloatingPointError} of one pack under every condition.
 
     switch: puts a condition's clamps in place. The results equal separate passes to the last bit.
     """
     found: dict[int, torch.Tensor | FloatingPointError | None] = {}
     if not len(pack.rows):
-        return {one.condition: torch.empty(0) for one in passes}
+        return {one.condition: _no_edges(margins) for one in passes}
     tree, last = Tree(pack, decoder.device, decoder.flex), -1
     try:
         for one in passes:
@@ -105,7 +112,7 @@ def sweep_pack(
             switch(last)
             walk.begin(one)
             try:
-                found[last] = score_pack(decoder, pack, tree)
+                found[last] = score_pack(decoder, pack, tree, margins=margins)
             except FloatingPointError as error:
                 found[last] = error
             walk.end()
@@ -115,14 +122,14 @@ def sweep_pack(
 
 
 @torch.inference_mode()
-def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None) -> torch.Tensor | None:
-    """[E] float32 log p(target | prefix) in nats of the pack's edges, on the CPU.
+def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None, *, margins: bool = False) -> torch.Tensor | None:
+    """[E] float32 log p(target | prefix) in nats of the pack's edges, on the CPU; with margins [2, E], they second.
 
     A pack without edges (a piece of a long context) is not forwarded. None on a tensor-parallel rank that does not hold
     the gathered logits. Raises FloatingPointError when a log-probability is not finite: a NaN must never be a result.
     """
     if not len(pack.rows):
-        return torch.empty(0)
+        return _no_edges(margins)
     tree = tree or Tree(pack, decoder.device, decoder.flex)
     hidden_Nd = decoder.hidden(torch.as_tensor(pack.ids, device=decoder.device), tree)
     rows_R, row_of_E = torch.unique_consecutive(torch.as_tensor(pack.rows), return_inverse=True)
@@ -139,11 +146,18 @@ def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None) -> torch.
         if len(spare) < len(logits_RV):
             spare = torch.empty(logits_RV.shape, device=decoder.device)
         log_softmax_RV = torch.log_softmax(logits_RV, -1, dtype=torch.float32, out=spare[: len(logits_RV)])
-        parts.append(log_softmax_RV[local_E, targets_E[edges].to(decoder.device)].cpu())
+        found_E = log_softmax_RV[local_E, targets_E[edges].to(decoder.device)]
+        if margins:
+            found_E = torch.stack([found_E, found_E - log_softmax_RV.amax(-1)[local_E]])
+        parts.append(found_E.cpu())
     if not parts:
         return None
-    log_probabilities_E = torch.cat(parts)
-    broken = int((~log_probabilities_E.isfinite()).sum())
+    found_E = torch.cat(parts, dim=-1)
+    broken = int((~found_E.isfinite()).sum())
     if broken:
-        raise FloatingPointError(f"{broken} of {len(log_probabilities_E)} log-probabilities are not finite")
-    return log_probabilities_E
+        raise FloatingPointError(f"{broken} of {found_E.numel()} log-probabilities are not finite")
+    return found_E
+
+
+def _no_edges(margins: bool) -> torch.Tensor:
+    return torch.empty(2, 0) if margins else torch.empty(0)

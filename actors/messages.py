@@ -58,6 +58,8 @@ class Continuations:
     contexts: tuple[str, ...]
     continuations: tuple[str, ...]
     """Each begins with its own white space."""
+    margins: bool = False
+    """Whether to tell, too, how far each continuation is from the one that greedy decoding produces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,7 @@ class Part:
     """The part begins here and ends before `end_pack`."""
     end_pack: int
     edges: np.ndarray
-    """float32 log-probabilities of the part's edges."""
+    """[E], with margins [2, E], float32, of the part's edges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,8 @@ class Scored:
     """[num_sequences] float64 sum of the scored tokens' log-probabilities, nats."""
     counts: np.ndarray
     """[num_sequences] scored tokens."""
+    margins: np.ndarray | None = None
+    """[num_sequences] float64 sum over the scored tokens of log p(token) - max log p, if asked for; 0 = all greedy."""
     receipt: Receipt
     route: Route
     route_reason: str
@@ -277,4 +281,37 @@ class Profiled:
     """Tokens that entered the statistics."""
     num_pairs: int
     num_pairs_dropped: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesRequest:
+    """Look closer at a few neurons: the density of their outputs, and token pairs that they pull apart."""
+
+    step: str
+    texts: Windows
+    skip_first: bool
+    """As in `ProfileRequest`."""
+    neurons: Mapping[int, tuple[int, ...]]
+    """{layer: neuron indices}."""
+    pairs_per_neuron: int
+    candidates: int
+    """Tokens among which pairs are looked for, drawn at random over the whole text."""
+    context_tokens: int
+    """How much text in front of a token is told."""
+    num_bins: int
+    seed: int
+    batch_windows: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """What was seen of the neurons, column by column."""
+
+    step: str
+    densities: Mapping[str, np.ndarray]
+    """layer, neuron, low, high (bin edges, of the pre-activation), count, mean, std."""
+    pairs: Mapping[str, np.ndarray]
+    """layer, neuron, rank, context_i, token_i, y_i, the same of j, input_distance, output_distance, ratio."""
+    num_tokens: int
     seconds: float

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.messages import ModelSource, Profiled, ProfileRequest, Progress
+from actors.messages import Examples, ExamplesRequest, ModelSource, Profiled, ProfileRequest, Progress
 from actors.sites import SITES
 from actors.tokens import load_tokenizer, windows
 from studies.errors import InterventionError
@@ -93,7 +93,68 @@ class ScoreActor:
             seconds=time.monotonic() - started,
         )
 
-    def kept_tokens(self, ids_BW: np.ndarray, request: ProfileRequest) -> np.ndarray:
+    def examples(self, request: ExamplesRequest) -> Iterator[Progress | Examples]:
+        """Densities of a few neurons, and the token pairs that they pull apart."""
+        import torch
+
+        from actors.entangled import split_pairs
+
+        started = time.monotonic()
+        ids_BW = windows(request.texts, self._tokenizer, self._source.context)
+        keep_BW = self.kept_tokens(ids_BW, request)
+        eligible = np.flatnonzero(keep_BW)
+        count = min(request.candidates, len(eligible))
+        drawn = np.sort(np.random.default_rng(request.seed).choice(eligible, count, replace=False))
+        outputs: dict[int, list] = {layer: [] for layer in request.neurons}
+        inputs: dict[int, list] = {layer: [] for layer in request.neurons}
+        for first in range(0, len(ids_BW), request.batch_windows):
+            rows = slice(first, first + request.batch_windows)
+            local = torch.as_tensor(_local_rows(drawn, keep_BW, rows))
+
+            def add(layer: int, x_TD, y_TF, local=local) -> None:
+                if layer in request.neurons:
+                    outputs[layer].append(y_TF[:, list(request.neurons[layer])].float().cpu())
+                    inputs[layer].append(x_TD[local.to(x_TD.device)].float().cpu())
+
+            self._forward(ids_BW[rows], keep_BW[rows], add)
+            done = min(rows.stop, len(ids_BW))
+            yield Progress(step=request.step, done=done, total=len(ids_BW), unit="windows")
+        where = np.searchsorted(eligible, drawn)
+        densities, pairs = [], []
+        for layer, neurons in request.neurons.items():
+            y_TF, x_CD = torch.cat(outputs[layer]), torch.cat(inputs[layer])
+            for column, neuron in enumerate(neurons):
+                y_T = y_TF[:, column]
+                densities.append(_density(layer, neuron, y_T.double().numpy(), request.num_bins))
+                found = split_pairs(x_CD, y_T[where], request.pairs_per_neuron)
+                pairs.append(self._told(layer, neuron, found, ids_BW, drawn, y_T[where].numpy(), request))
+        yield Examples(
+            step=request.step,
+            densities=_joined(densities),
+            pairs=_joined(pairs),
+            num_tokens=len(eligible),
+            seconds=time.monotonic() - started,
+        )
+
+    def _told(self, layer, neuron, found, ids_BW, drawn, y_C, request: ExamplesRequest) -> dict[str, np.ndarray]:
+        """The pairs of one neuron with their tokens and the text in front of them."""
+        columns = {
+            "layer": np.full(len(found.i_P), layer, dtype=np.int32),
+            "neuron": np.full(len(found.i_P), neuron, dtype=np.int32),
+            "rank": np.arange(1, len(found.i_P) + 1, dtype=np.int32),
+        }
+        for side, places in (("i", found.i_P), ("j", found.j_P)):
+            contexts, tokens = [], []
+            for row, position in zip(*np.divmod(drawn[places], ids_BW.shape[1]), strict=True):
+                before = ids_BW[row, max(0, position - request.context_tokens) : position]
+                contexts.append(self._tokenizer.decode(before.tolist()))
+                tokens.append(self._tokenizer.decode([int(ids_BW[row, position])]))
+            columns |= {f"context_{side}": np.array(contexts, dtype=object)}
+            columns |= {f"token_{side}": np.array(tokens, dtype=object), f"y_{side}": y_C[places]}
+        distances = {name: getattr(found, f"{name}_P") for name in ("input_distance", "output_distance", "ratio")}
+        return columns | {name: np.array(values, dtype=np.float64) for name, values in distances.items()}
+
+    def kept_tokens(self, ids_BW: np.ndarray, request: ProfileRequest | ExamplesRequest) -> np.ndarray:
         """[B, W] bool: which tokens enter the statistics. Position 0 of a window is an attention sink."""
         keep_BW = np.ones(ids_BW.shape, dtype=bool)
         if request.skip_first:
@@ -212,6 +273,21 @@ def _local_rows(positions: np.ndarray, keep_BW: np.ndarray, rows: slice) -> np.n
     first, stop = rows.start * window, min(rows.stop, len(keep_BW)) * window
     inside = positions[(positions >= first) & (positions < stop)] - first
     return (np.cumsum(keep_BW[rows].ravel()) - 1)[inside]
+
+
+def _density(layer: int, neuron: int, y_T: np.ndarray, num_bins: int) -> dict[str, np.ndarray]:
+    """A histogram of one neuron's outputs between their 0.01th and 99.99th percentiles; what is beyond counts at the
+    ends."""
+    low, high = np.percentile(y_T, (0.01, 99.99))
+    edges = np.linspace(low, high, num_bins + 1) if high > low else np.linspace(low - 1, low + 1, num_bins + 1)
+    counts, _ = np.histogram(y_T.clip(edges[0], edges[-1]), edges)
+    same = {"layer": np.int32(layer), "neuron": np.int32(neuron), "mean": y_T.mean(), "std": y_T.std()}
+    columns = {name: np.full(num_bins, value) for name, value in same.items()}
+    return columns | {"low": edges[:-1], "high": edges[1:], "count": counts}
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def neuron_columns(sketches: list[LayerSketch]) -> dict[str, np.ndarray]:

@@ -30,11 +30,14 @@ class Site:
     down: str
     """Path, inside a Transformers layer, of the projection back to the residual stream."""
     activation: str = "hidden_act"
-    """config.json field that names the activation function."""
+    """config.json field that names the activation function; `=name` where the family has only that one."""
+    vllm_exchange: str = ""
+    """The activation to put into vLLM's model where vLLM runs another one than the checkpoint was trained with."""
     width: str = "intermediate_size"
     """config.json field of d_mlp; when absent or null, d_mlp = 4 * hidden."""
     depth: str = "num_hidden_layers"
     hidden: str = "hidden_size"
+    """`new|old`: config.json has one of the two."""
     context: str = "max_position_embeddings"
 
 
@@ -92,6 +95,20 @@ SITES: dict[str, Site] = {
         vllm_activation="mlp.activation_fn",
         down="mlp.fc2",
     ),
+    "olmo2": _GATED,
+    "bloom": Site(
+        layers="transformer.h",
+        projection="mlp.dense_h_to_4h",
+        gated=False,
+        vllm_layers="transformer.h",
+        vllm_activation="mlp.gelu_impl",
+        vllm_exchange="gelu_pytorch_tanh",  # vLLM's own is the exact GELU
+        down="mlp.dense_4h_to_h",
+        activation="=gelu_pytorch_tanh",
+        depth="n_layer",
+        hidden="hidden_size|n_embed",
+        context="seq_length",
+    ),
 }
 
 _MIXTURE_FIELDS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size")
@@ -129,10 +146,12 @@ def architecture(config: dict[str, Any]) -> Architecture:
     if experts:
         raise StudyError(f"mixture-of-experts MLPs are not supported (config.json has {experts[0]})")
 
-    def required(name: str) -> Any:
-        if config.get(name) is None:
-            raise StudyError(f"config.json has no {name!r}, which family {family!r} needs")
-        return config[name]
+    def required(names: str) -> Any:
+        found = [config[name] for name in names.split("|") if config.get(name) is not None]
+        if not found:
+            named = " or ".join(map(repr, names.split("|")))
+            raise StudyError(f"config.json has no {named}, which family {family!r} needs")
+        return found[0]
 
     d_model = int(required(site.hidden))
     return Architecture(
@@ -140,7 +159,7 @@ def architecture(config: dict[str, Any]) -> Architecture:
         num_layers=int(required(site.depth)),
         d_mlp=int(config.get(site.width) or 4 * d_model),
         d_model=d_model,
-        activation=str(required(site.activation)),
+        activation=site.activation[1:] if site.activation.startswith("=") else str(required(site.activation)),
         context=int(required(site.context)),
         vocabulary=int(required("vocab_size")),
     )

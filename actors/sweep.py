@@ -13,13 +13,13 @@ from actors.token_tree import PackPlan
 
 
 class Collected:
-    """The rows are steps, in the order given; the columns the plan's edges."""
+    """The rows are steps, in the order given; the columns the plan's edges; with margins, two numbers an edge."""
 
-    def __init__(self, plan: PackPlan, steps: Sequence[str]):
+    def __init__(self, plan: PackPlan, steps: Sequence[str], *, margins: bool = False):
         self._plan, self._steps = plan, list(steps)
         self._starts = np.cumsum([0, *(len(pack.rows) for pack in plan.packs)])
         self._handed_out = 0
-        self.edges = np.empty((len(steps), plan.num_edges), dtype=np.float32)
+        self.edges = np.empty((len(steps), *((2,) if margins else ()), plan.num_edges), dtype=np.float32)
         self.done = 0
         """Packs that are finished for all steps."""
         self.broken: dict[str, str] = {}
@@ -32,7 +32,7 @@ class Collected:
             return
         self.done = self._handed_out = min(part.end_pack for part in found)
         for row, part in enumerate(found):
-            self.edges[row, : self._starts[self.done]] = part.edges[: self._starts[self.done]]
+            self.edges[row, ..., : self._starts[self.done]] = part.edges[..., : self._starts[self.done]]
 
     def add(self, answers: Mapping[int, bytes | str]) -> None:
         """The next pack's answers {row: float32 log-probabilities, or why there are none}."""
@@ -40,9 +40,10 @@ class Collected:
         for row, answer in answers.items():
             if isinstance(answer, str):
                 self.broken.setdefault(self._steps[row], answer)
-                self.edges[row, where] = np.nan
+                self.edges[row, ..., where] = np.nan
             else:
-                self.edges[row, where] = np.frombuffer(answer, dtype=np.float32)
+                shape = (*self.edges.shape[1:-1], -1)
+                self.edges[row, ..., where] = np.frombuffer(answer, dtype=np.float32).reshape(shape)
         self.done += 1
 
     def parts(self) -> Iterator[Part]:
@@ -55,5 +56,5 @@ class Collected:
                     pack_plan=self._plan.digest,
                     first_pack=first,
                     end_pack=self.done,
-                    edges=self.edges[row, self._starts[first] : self._starts[self.done]].copy(),
+                    edges=self.edges[row, ..., self._starts[first] : self._starts[self.done]].copy(),
                 )

@@ -58,6 +58,8 @@ class PackPlan(NamedTuple):
     """[num_tokens] the sequences themselves, one after the other, for the flat route."""
     lengths: np.ndarray
     """[num_sequences] tokens of each sequence."""
+    num_prefixes: int
+    """Distinct prefixes that have to be forwarded; `num_nodes` counts those repeated at cuts as often as they are."""
     digest: str
 
     @property
@@ -115,6 +117,7 @@ def plan_packs(sequences: Sequence[np.ndarray], score_from: np.ndarray, max_node
         num_edges=len(forest.edge_parent),
         tokens=np.concatenate(sequences),
         lengths=lengths,
+        num_prefixes=len(forest.ids),
         digest=digest.hexdigest(),
     )
 

@@ -74,10 +74,21 @@ def _sentences(request: Sentences, tokenizer) -> TokenSequences:
 
 
 def _continuations(request: Continuations, tokenizer) -> TokenSequences:
-    """The whole text is tokenised once; the context's own token count marks the split, as lm-eval does."""
+    """The whole text is tokenised once; the context's own token count marks the split, as lm-eval does.
+
+    A context without tokens becomes the tokenizer's BOS or, where there is none, EOS: likewise.
+    """
     wholes = [a + b for a, b in zip(request.contexts, request.continuations, strict=True)]
     whole_ids = tokenizer(wholes)["input_ids"]
     context_ids = tokenizer(list(request.contexts))["input_ids"]
+    prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    for i, ids in enumerate(context_ids):
+        if not ids:
+            if prefix is None:
+                raise StudyError(
+                    f"item {i} has an empty context, and the tokenizer neither BOS nor EOS to stand for it"
+                )
+            whole_ids[i], context_ids[i] = [prefix, *whole_ids[i]], [prefix]
     score_from = np.array([max(1, len(ids)) for ids in context_ids], dtype=np.int64)
     for i, ids in enumerate(whole_ids):
         if score_from[i] >= len(ids):

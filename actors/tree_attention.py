@@ -2,7 +2,8 @@
 
 On CUDA FlexAttention takes the rule as it stands and skips what it masks; elsewhere, and where FlexAttention cannot
 run, scaled-dot-product attention goes block by block over the few keys that a block can see. Sliding windows keep
-`depth[q] - depth[kv] < window`. Knows nothing of models beyond their queries, keys and values.
+`depth[q] - depth[kv] < window`; ALiBi adds `slope * (depth[kv] - depth[q])`, one slope a head. Knows nothing of models
+beyond their queries, keys and values.
 
 N nodes of a pack, H query heads, G key-value heads, D head size, B blocks of Q queries and K keys.
 """
@@ -51,22 +52,33 @@ class Tree:
         self.keys_BK = torch.as_tensor(np.maximum(keys_BK, 0), device=device)
         self.sees_BQK = torch.as_tensor(sees_BQK, device=device)
 
-    def mask(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-        """[B, 1, Q, K] in the queries' dtype, 0 where a query sees a key and -inf elsewhere; made once."""
-        if (window, dtype) not in self._masks:
-            sees_BQK = self.sees_BQK
-            if window is not None:
-                distance_BQK = self.depth_N[self.queries_BQ][:, :, None] - self.depth_N[self.keys_BK][:, None]
-                sees_BQK = sees_BQK & (distance_BQK < window)
-            hidden_BQK = torch.zeros_like(sees_BQK, dtype=dtype).masked_fill_(~sees_BQK, -torch.inf)
-            self._masks[window, dtype] = hidden_BQK[:, None]
-        return self._masks[window, dtype]
+    def mask(self, window: int | None, slopes: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
+        """[B, 1, Q, K], with slopes [B, H, Q, K], in the queries' dtype; made once.
 
-    def block_mask(self, window: int | None):
-        """The same rule for FlexAttention, over N padded to a power of two; padding sees itself alone. Made once."""
+        0 (with slopes: minus slope x distance) where a query sees a key and -inf elsewhere.
+        """
+        key = (window, slopes, dtype)
+        if key not in self._masks:
+            sees_BQK = self.sees_BQK
+            bias_BHQK = torch.zeros_like(sees_BQK, dtype=dtype)[:, None]
+            if window is not None or slopes:
+                distance_BQK = self.depth_N[self.queries_BQ][:, :, None] - self.depth_N[self.keys_BK][:, None]
+                if window is not None:
+                    sees_BQK = sees_BQK & (distance_BQK < window)
+                if slopes:
+                    slope_H11 = torch.tensor(slopes, dtype=dtype, device=distance_BQK.device)[:, None, None]
+                    bias_BHQK = -slope_H11 * distance_BQK[:, None]
+            self._masks[key] = bias_BHQK.masked_fill_(~sees_BQK[:, None], -torch.inf)
+        return self._masks[key]
+
+    def flex_rule(self, window: int | None, slopes: tuple[float, ...]) -> tuple:
+        """The same rule for FlexAttention, over N padded to a power of two; padding sees itself alone. Made once.
+
+        Returns its block mask and, with slopes, its score modification.
+        """
         from torch.nn.attention.flex_attention import create_block_mask
 
-        if window not in self._masks:
+        if (window, slopes) not in self._masks:
             length = max(FLEX_SHORTEST, 1 << (self.num_nodes - 1).bit_length())
             end_L = torch.arange(1, length + 1, device=self.depth_N.device)
             end_L[: self.num_nodes] = torch.as_tensor(self._end, device=self.depth_N.device)
@@ -77,8 +89,14 @@ class Tree:
                 inside = (kv <= q) & (q < end_L[kv])
                 return inside if window is None else inside & (depth_L[q] - depth_L[kv] < window)
 
-            self._masks[window] = create_block_mask(sees, None, None, length, length, device=end_L.device)
-        return self._masks[window]
+            slope_H = torch.tensor(slopes, device=end_L.device)
+
+            def biased(score, batch, head, q, kv):
+                return score - slope_H[head] * (depth_L[q] - depth_L[kv])
+
+            block_mask = create_block_mask(sees, None, None, length, length, device=end_L.device)
+            self._masks[window, slopes] = block_mask, biased if slopes else None
+        return self._masks[window, slopes]
 
 
 def _blocks(end_N: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,19 +113,29 @@ def _blocks(end_N: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def attend(
-    q_NHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor, *, scale: float, tree: Tree, window: int | None
+    q_NHD: torch.Tensor,
+    k_NGD: torch.Tensor,
+    v_NGD: torch.Tensor,
+    *,
+    scale: float,
+    tree: Tree,
+    window: int | None,
+    slopes: tuple[float, ...] = (),
 ) -> torch.Tensor:
-    """[N, H, D] attention of a pack over its own keys and values under the tree's mask; grouped queries allowed."""
+    """[N, H, D] attention of a pack over its own keys and values under the tree's mask; grouped queries allowed.
+
+    slopes: ALiBi's, one a query head; () without ALiBi.
+    """
     options = {"scale": scale, "enable_gqa": q_NHD.shape[1] != k_NGD.shape[1]}
-    if tree.is_path and (window is None or window >= tree.num_nodes):
+    if tree.is_path and not slopes and (window is None or window >= tree.num_nodes):
         q_1HND, k_1GND, v_1GND = (x.transpose(0, 1)[None] for x in (q_NHD, k_NGD, v_NGD))
         out = F.scaled_dot_product_attention(q_1HND, k_1GND, v_1GND, is_causal=True, **options)
         return out[0].transpose(0, 1)
     if tree.flex:
-        block_mask = tree.block_mask(window)
+        block_mask, biased = tree.flex_rule(window, slopes)
         padding = block_mask.seq_lengths[0] - tree.num_nodes
         padded = (F.pad(x, (0, 0, 0, 0, 0, padding)).transpose(0, 1)[None] for x in (q_NHD, k_NGD, v_NGD))
-        out = _flex_attention(q_NHD.device.type)(*padded, block_mask=block_mask, **options)
+        out = _flex_attention(q_NHD.device.type)(*padded, block_mask=block_mask, score_mod=biased, **options)
         return out[0].transpose(0, 1)[: tree.num_nodes]
     padding = tree.queries_BQ.numel() - tree.num_nodes
     q_LHD = F.pad(q_NHD, (0, 0, 0, 0, 0, padding)) if padding else q_NHD
@@ -115,7 +143,7 @@ def attend(
         q_LHD.unflatten(0, (-1, tree.block)).transpose(1, 2),
         k_NGD[tree.keys_BK].transpose(1, 2),
         v_NGD[tree.keys_BK].transpose(1, 2),
-        attn_mask=tree.mask(window, q_NHD.dtype),
+        attn_mask=tree.mask(window, slopes, q_NHD.dtype),
         **options,
     )
     return out_BHQD.transpose(1, 2).flatten(0, 1)[: tree.num_nodes]
@@ -129,7 +157,14 @@ def _flex_attention(device_type: str):
     return torch.compile(flex_attention) if device_type == "cuda" else flex_attention
 
 
-def flex_refusal(device: torch.device, num_heads: int, num_kv_heads: int, head_size: int, dtype: torch.dtype) -> str:
+def flex_refusal(
+    device: torch.device,
+    num_heads: int,
+    num_kv_heads: int,
+    head_size: int,
+    dtype: torch.dtype,
+    slopes: tuple[float, ...] = (),
+) -> str:
     """'' where FlexAttention runs on this device and agrees with the blocks on a small tree, else why not."""
     if device.type != "cuda":
         return f"no kernel for {device.type}"
@@ -142,7 +177,7 @@ def flex_refusal(device: torch.device, num_heads: int, num_kv_heads: int, head_s
     )
     try:
         flex, blocks = (
-            attend(q, k, v, scale=head_size**-0.5, tree=Tree(pack, device, flex=flex), window=None).float()
+            attend(q, k, v, scale=head_size**-0.5, tree=Tree(pack, device, flex), window=None, slopes=slopes).float()
             for flex in (True, False)
         )
     except Exception as error:  # the compiler and its driver raise what they like; blocks are always there

@@ -34,7 +34,7 @@ class LogitsPass:
         layers = model.get_submodule(site["vllm_layers"])
         clamps = [
             LayerClamp(
-                _own_module(layer, site["vllm_activation"]),
+                _own_module(layer, site["vllm_activation"], site["vllm_exchange"]),
                 d_mlp=d_mlp,
                 gated=site["gated"],
                 device=self.device,
@@ -83,15 +83,21 @@ class LogitsPass:
             digests.append(self._halfwave.clamps.digest())
         return digests
 
-    def halfwave_sweep(self, wire: list[bytes], walk: list[Pass]) -> dict[int, bytes | str] | None:
-        """{condition: float32 log-probabilities of the pack's edges, or why there are none}; None as in `score`.
+    def halfwave_sweep(self, wire: list[bytes], walk: list[Pass], margins: bool) -> dict[int, bytes | str] | None:
+        """{condition: float32 numbers of the pack's edges, or why there are none}; None as in `score`.
+
+        margins: the edges' margins after their log-probabilities.
 
         Raises InterventionError unless every layer's clamp was called as often as the walk says.
         """
         decoder, passes = self._halfwave, [Pass(*one) for one in walk]
         pack = pack_from_wire(wire)
         before = decoder.clamps.calls()
-        found = sweep_pack(decoder, decoder.walk, pack, passes, lambda i: decoder.clamps.restore(decoder.kept[i]))
+
+        def switch(condition: int) -> None:
+            decoder.clamps.restore(decoder.kept[condition])
+
+        found = sweep_pack(decoder, decoder.walk, pack, passes, switch, margins=margins)
         calls = [after - earlier for after, earlier in zip(decoder.clamps.calls(), before, strict=True)]
         expected = layer_passes(passes, len(calls)) if len(pack.rows) else [0] * len(calls)
         if calls != expected:
@@ -108,11 +114,16 @@ class LogitsPass:
         return None if log_probabilities_E is None else log_probabilities_E.numpy().tobytes()
 
 
-def _own_module(layer: torch.nn.Module, path: str) -> torch.nn.Module:
-    """The layer's activation, made its own: vLLM's registry hands ONE instance to all layers (Gemma, GPT-2, OPT)."""
+def _own_module(layer: torch.nn.Module, path: str, exchange: str) -> torch.nn.Module:
+    """The layer's activation, made its own: vLLM's registry hands ONE instance to all layers (Gemma, GPT-2, OPT).
+
+    exchange: name of the activation that the checkpoint was trained with where vLLM runs another; '' = keep vLLM's.
+    """
+    from vllm.model_executor.layers.activation import get_act_fn
+
     parent, _, name = path.rpartition(".")
     owner = layer.get_submodule(parent)
-    module = copy.deepcopy(getattr(owner, name))
+    module = copy.deepcopy(get_act_fn(exchange) if exchange else getattr(owner, name))
     setattr(owner, name, module)
     return module
 
@@ -151,37 +162,42 @@ class _VllmDecoder:
         if self._config.parallel_config.pipeline_parallel_size > 1:
             return "pipeline parallelism"
         for layer in context.values():
-            layer.impl.forward = functools.partial(_forward, layer.impl.forward, layer.impl.scale)
+            layer.impl.forward = functools.partial(_forward, layer.impl.forward, layer.impl.scale, _slopes(layer))
         return ""
 
     def choose_attention(self) -> str:
         """Take FlexAttention where it proves itself for every shape of head; says what was chosen and why."""
         layers = self._config.compilation_config.static_forward_context.values()
         dtype = self._config.model_config.dtype
-        shapes = sorted({(layer.num_heads, layer.num_kv_heads, layer.head_size) for layer in layers})
-        refusals = filter(None, (flex_refusal(self.device, *shape, dtype) for shape in shapes))
+        shapes = sorted({(one.num_heads, one.num_kv_heads, one.head_size, _slopes(one)) for one in layers})
+        refusals = filter(None, (flex_refusal(self.device, *heads, dtype, slopes) for *heads, slopes in shapes))
         refusal = next(refusals, "")
         self.flex = not refusal
         return f"block attention ({refusal})" if refusal else "FlexAttention"
 
 
+def _slopes(layer: Any) -> tuple[float, ...]:
+    """ALiBi's, one a head of this rank; () without ALiBi."""
+    slopes = getattr(layer.impl, "alibi_slopes", None)
+    return () if slopes is None else tuple(torch.as_tensor(slopes).tolist())
+
+
 def _tree_refusal(layer: Any, attention_class: type) -> str:
     if not isinstance(layer, attention_class):
         return f"{type(layer).__name__} is not plain attention"
-    for feature, value in (
-        ("ALiBi", getattr(layer.impl, "alibi_slopes", None)),
-        ("attention sinks", getattr(layer.impl, "sinks", None)),
-    ):
-        if value is not None:
-            return feature
+    if getattr(layer.impl, "sinks", None) is not None:
+        return "attention sinks"
+    if getattr(layer.impl, "use_alibi_sqrt", False):
+        return "ALiBi of square roots"
     if getattr(layer.impl, "logits_soft_cap", None):
         return "soft-capped attention logits"
     return ""
 
 
-def _forward(original, scale, layer, query, key, value, kv_cache, attn_metadata, output=None, *rest, **named):
+def _forward(original, scale, slopes, layer, query, key, value, kv_cache, attn_metadata, output=None, *rest, **named):
     """In place of `impl.forward`: attend over the pack itself and leave the KV cache alone, or delegate."""
     if not isinstance(attn_metadata, Tree):
         return original(layer, query, key, value, kv_cache, attn_metadata, output, *rest, **named)
-    output.copy_(attend(query, key, value, scale=scale, tree=attn_metadata, window=layer.sliding_window))
+    rule = {"tree": attn_metadata, "window": layer.sliding_window, "slopes": slopes}
+    output.copy_(attend(query, key, value, scale=scale, **rule))
     return output

@@ -23,8 +23,12 @@ app = typer.Typer(
 )
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML).", show_default=False)]
-DataRoot = Annotated[Path | None, typer.Option(help="Local evaluation data, before the file's own; no hub is asked.")]
-ModelRoot = Annotated[Path | None, typer.Option(help="Folder in which models are looked up by name before the hub.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Local evaluation data, before the file's own, instead of the hub.")
+]
+ModelRoot = Annotated[
+    list[Path] | None, typer.Option(help="Folder in which models are looked up by name before the hub; repeatable.")
+]
 Workdir = Annotated[Path | None, typer.Option(help="Working folder; default: .halfwave in the study file's project.")]
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow tracking URI; default: SQLite in the working folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

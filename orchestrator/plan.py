@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from actors.harness import TaskBenchmark
 from actors.messages import DTYPE_BYTES
 from orchestrator.identity import identify
 from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
@@ -25,6 +26,8 @@ BASELINE = "baseline"
 NOISE_FLOOR = "noise floor"
 NOT_APPLICABLE = "not applicable (ReLU): what it does to the negative half, ReLU does already"
 PAIR_BLOCK_WINDOWS = 16
+EXAMPLE_TOKENS = 16_384
+"""Tokens of the scoring text that an examples step looks at, at most."""
 NOISE_PACK_NODES = 160
 """Pack size of the noise floor's other pack plan; the default one on no device."""
 CHARACTERS_PER_TOKEN = 4.5
@@ -57,6 +60,11 @@ class Condition:
     neurons: str | None = None
     """Id of the step that makes the neuron set (select or match); None for the baseline."""
     not_applicable: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Neither the baseline nor one of a schedule's layer groups or doses."""
+        return self.spec is not None and self.group is None and self.dose is None
 
     @property
     def curve(self) -> str:
@@ -114,6 +122,11 @@ class _Builder:
         profile = self._add("profile", "profile", model, "", self._profile_params(model), {}, work=self._profile_work())
         self._profiles[model.label] = profile
         self._record_on(profile, _run_key("profile", model, "", identity=profile, params={}))
+        if spec.profile.examples:
+            params, inputs = self._examples_params(model), {"profile": profile}
+            work = min(self._profile_work(), EXAMPLE_TOKENS)
+            examples = self._add("examples", "examples", model, "", params, inputs, work=work)
+            self._record_on(examples, _run_key("profile", model, "", identity=profile, params={}))
         baseline = Condition(name=BASELINE, base=BASELINE, spec=None)
         evaluated = {BASELINE: self._evaluate_all(model, baseline)}
         if spec.noise_floor:
@@ -193,8 +206,10 @@ class _Builder:
         return self._add("select", "select", model, full_name, params, inputs)
 
     def _evaluate_all(self, model: ResolvedModel, condition: Condition) -> dict[str, str]:
-        """Add one evaluate step a benchmark; returns {benchmark: step id}."""
-        ids = {b.name: self._evaluate(model, condition, b, "evaluate") for b in self._study.benchmarks}
+        """Add one evaluate step a benchmark that the condition is scored on; returns {benchmark: step id}."""
+        only = condition.spec.evaluate if condition.spec else None
+        chosen = [b for b in self._study.benchmarks if only is None or b.name in only]
+        ids = {b.name: self._evaluate(model, condition, b, "evaluate") for b in chosen}
         self.evaluations[model.label, condition.name] = ids
         return ids
 
@@ -305,6 +320,12 @@ class _Builder:
             "seed": profile.seed,
         }
 
+    def _examples_params(self, model: ResolvedModel) -> dict[str, Any]:
+        profile = self._profile_params(model)
+        same = {name: profile[name] for name in ("corpus", "dtype", "window", "stride", "skip_first", "seed")}
+        tokens = min(profile["tokens"], EXAMPLE_TOKENS)
+        return {**same, "tokens": tokens, "neurons": self._study.spec.profile.examples}
+
     def _profile_work(self) -> float:
         profile = self._study.spec.profile
         tokens = min(profile.tokens, len(self._study.corpus.text) / CHARACTERS_PER_TOKEN)
@@ -318,7 +339,7 @@ class _Builder:
                 return min(total, benchmark.num_tokens or total)
             case PairBenchmark():
                 return sum(map(len, benchmark.texts)) / CHARACTERS_PER_TOKEN
-            case ChoiceBenchmark():
+            case ChoiceBenchmark() | TaskBenchmark():
                 texts = sum(map(len, benchmark.contexts)) + sum(map(len, benchmark.continuations))
                 return texts / CHARACTERS_PER_TOKEN
 

@@ -18,7 +18,7 @@ from actors.messages import Progress
 from orchestrator.scheduler import State
 from orchestrator.steps import Step
 from orchestrator.study import Fit, PlannedStep, Result
-from studies.report import doubling_lines, text_of, trend_lines
+from studies.report import finding_lines, scorecard, text_of
 
 WORDS = {
     State.PENDING: "WAIT",
@@ -172,12 +172,20 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
             table.add_row(row["condition"], row["neurons"], *cells)
         console.print(table)
         console.print(f"95 % bootstrap intervals over items. {model['noise']}".rstrip(), style="dim", highlight=False)
-        for line in (*trend_lines(model), *doubling_lines(model)):
+        for line in finding_lines(model):
             console.print(line, highlight=False)
         for verdict in model["verdicts"]:
             line_ = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])
             line_.append(f"{verdict['claim']}: ", style="bold").append(verdict["detail"], style="default")
             console.print(line_)
+    if card := scorecard(report["models"]):
+        heading, *rows = card
+        table = Table(title="Scorecard", title_justify="left", header_style="dim")
+        for cell in heading:
+            table.add_column(cell)
+        for cells in rows:
+            table.add_row(*cells)
+        console.print(table)
     for entry in report["unfinished"]:
         console.print(f"[red]not finished[/red] {entry}", highlight=False)
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from actors.harness import TaskBenchmark
 from actors.messages import (
     Continuations,
+    ExamplesRequest,
     Intervention,
     MatchRequest,
     ModelSource,
@@ -31,6 +33,10 @@ from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.corpora import Corpus
 from studies.selection import NeuronSet
 
+EXAMPLE_PAIRS, EXAMPLE_CANDIDATES, EXAMPLE_CONTEXT, EXAMPLE_BINS = 10, 3000, 24, 120
+"""Of an examples step, whose version they belong to: token pairs a neuron, tokens to find them in, tokens of text in
+front of each, bins of a density."""
+
 PROFILE_VALUES = {
     "negative_mean": ("negative_mean", "negative_mean"),
     "magnitude_matched": ("ceilings", "matched_ceiling"),
@@ -45,6 +51,10 @@ def text_request(benchmark: Benchmark) -> TextRequest:
             return Sentences(texts=benchmark.texts)
         case ChoiceBenchmark():
             return Continuations(contexts=benchmark.contexts, continuations=benchmark.continuations)
+        case TaskBenchmark():
+            return Continuations(
+                contexts=benchmark.contexts, continuations=benchmark.continuations, margins=benchmark.margins
+            )
     return Windows(
         text=benchmark.corpus.text, window=benchmark.window, stride=benchmark.window, num_tokens=benchmark.num_tokens
     )
@@ -89,6 +99,25 @@ def profile_request(step: Step, corpus: Corpus) -> ProfileRequest:
     )
 
 
+def examples_request(step: Step, corpus: Corpus, neurons: pd.DataFrame) -> ExamplesRequest:
+    """What an examples step asks of a score actor: the neurons with the highest Wasserstein distance of all."""
+    params = step.payload["params"]
+    entangled = neurons.nlargest(params["neurons"], "wasserstein_distance")
+    window, stride = params["window"], params["stride"]
+    return ExamplesRequest(
+        step=step.id,
+        texts=Windows(text=corpus.text, window=window, stride=stride, num_tokens=max(params["tokens"], window)),
+        skip_first=params["skip_first"],
+        neurons={int(i): tuple(sorted(map(int, one["neuron"]))) for i, one in entangled.groupby("layer")},
+        pairs_per_neuron=EXAMPLE_PAIRS,
+        candidates=EXAMPLE_CANDIDATES,
+        context_tokens=EXAMPLE_CONTEXT,
+        num_bins=EXAMPLE_BINS,
+        seed=params["seed"],
+        batch_windows=max(1, 2048 // window),
+    )
+
+
 def intervention(clamp: Mapping[str, Any], neurons: NeuronSet, table: pd.DataFrame | None) -> Intervention:
     """A condition's clamp parameters on its neurons; values of the neurons' own come from the neuron table."""
     kind = clamp.get("kind", "clamp")
@@ -111,7 +140,7 @@ def join_parts(before: Part | None, after: Part) -> Part:
     """One part from pack 0, of what was there and what came; a gap or another plan keeps the new one alone."""
     if before is None or before.pack_plan != after.pack_plan or before.end_pack != after.first_pack:
         return after
-    return replace(after, first_pack=before.first_pack, edges=np.concatenate([before.edges, after.edges]))
+    return replace(after, first_pack=before.first_pack, edges=np.concatenate([before.edges, after.edges], axis=-1))
 
 
 def match_request(

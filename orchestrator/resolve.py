@@ -8,13 +8,14 @@ is started.
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from actors.harness import TaskBenchmark, task_benchmark
 from actors.sites import Architecture, architecture
 from orchestrator.spec import (
     BlimpSpec,
@@ -23,6 +24,7 @@ from orchestrator.spec import (
     EmbeddedPairsSpec,
     EvaluationSpec,
     LayerGroupsSpec,
+    LmEvalSpec,
     ModelSpec,
     MultipleChoiceSpec,
     PerplexitySpec,
@@ -39,7 +41,7 @@ from studies.errors import StudyError
 from studies.layers import Group, layer_groups
 from studies.selection import NeuronSet
 
-Benchmark = PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark
+Benchmark = PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark | TaskBenchmark
 
 PROVENANCE_FILE = "provenance.json"
 _IDENTITY_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
@@ -111,19 +113,20 @@ def resolve(
     folder: Path,
     digests: Path,
     data_root: Path | None = None,
-    model_root: Path | None = None,
+    model_roots: Sequence[Path] = (),
 ) -> ResolvedStudy:
     """Pin every name of a study.
 
     folder: relative paths of the study file start here; digests: cache file of local weights' digests;
-    data_root, model_root: as given on the command line, before the file's own. Raises StudyError with file and line.
+    data_root, model_roots: as given on the command line, before the file's own. Raises StudyError with file and line.
     """
     root = data_root or (folder / Path(spec.data.root).expanduser() if spec.data.root else None)
     if root is not None and not root.is_dir():
         raise located.error(("data", "root"), f"there is no folder {root}")
-    models_at = model_root or (folder / Path(spec.model_root).expanduser() if spec.model_root else None)
-    if models_at is not None and not models_at.is_dir():
-        raise located.error(("model_root",), f"there is no folder {models_at}")
+    in_file = [folder / Path(spec.model_root).expanduser()] if spec.model_root else []
+    models_at = list(model_roots) or in_file
+    if missing := [place for place in models_at if not place.is_dir()]:
+        raise located.error(("model_root",), f"there is no folder {missing[0]}")
     neuron_sets = {
         name: _at(located, ("conditions", name, "neurons"), _explicit, condition.neurons, folder)
         for name, condition in spec.conditions.items()
@@ -134,17 +137,24 @@ def resolve(
         _at(located, ("evaluate", i), _benchmark, entry, root, folder, spec.scoring["half_ties"])
         for i, entry in enumerate(spec.evaluate)
     )
+    _require_distinct_tasks(benchmarks, located)
     cache = _DigestCache(digests)
     models = tuple(
         _at(located, ("models", i), _model, entry, models_at, folder, cache) for i, entry in enumerate(spec.models)
     )
     cache.save()
     for name, condition in spec.conditions.items():
+        by_rank = condition.select != "top" or spec.scoring["rule"] == "rank"
         for model in models:
+            width = model.architecture.d_mlp
             try:
                 layer_variants(condition, model.architecture.num_layers)
             except StudyError as error:
                 raise located.error(("conditions", name, "layers"), f"{model.label}: {error}") from None
+            for fraction in condition.fractions if by_rank else ():
+                if not round(fraction * width):
+                    least = f"a layer of {model.label} has {width}; take more than {0.5 / width:.2g}"
+                    raise located.error(("conditions", name, "fraction"), f"{fraction:g} is no neuron at all: {least}")
     return ResolvedStudy(
         spec=spec,
         located=located,
@@ -179,17 +189,30 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
         case BlimpSpec():
             return minimal_pairs.blimp(root, entry.per_paradigm, half_ties)
         case TseSpec():
-            return minimal_pairs.tse(root, entry.per_case, half_ties)
+            return minimal_pairs.tse(root, entry.per_case, half_ties, entry.templates)
         case EmbeddedPairsSpec():
             return minimal_pairs.embedded_pairs(entry.per_construction, half_ties)
         case EmbeddedKnowledgeSpec():
             return choices.embedded_knowledge()
         case MultipleChoiceSpec():
             return multiple_choice.multiple_choice(entry.kind, root, entry.items)
+        case LmEvalSpec():
+            include = folder / Path(entry.include).expanduser() if entry.include else None
+            options = {"items": entry.items, "fewshot": entry.fewshot, "syntactic": entry.syntactic}
+            return task_benchmark(entry.name, entry.tasks, include=include, **options)
         case UserPairsSpec():
             return minimal_pairs.user_pairs(folder / Path(entry.path).expanduser(), half_ties)
         case UserChoicesSpec():
             return choices.user_choices(folder / Path(entry.path).expanduser())
+
+
+def _require_distinct_tasks(benchmarks: tuple[Benchmark, ...], located: Located) -> None:
+    """Two benchmarks must not write one metric; which tasks a group of lm-eval's holds is known only now."""
+    owners: dict[str, str] = {}
+    for i, benchmark in enumerate(benchmarks):
+        for task in getattr(benchmark, "tasks", (benchmark.name,)):
+            if owners.setdefault(task, benchmark.name) != benchmark.name:
+                raise located.error(("evaluate", i), f"the task {task} is already evaluated by {owners[task]}")
 
 
 def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> NeuronSet:
@@ -209,8 +232,8 @@ def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> Neuron
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
-def _model(entry: ModelSpec, model_root: Path | None, folder: Path, cache: "_DigestCache") -> ResolvedModel:
-    local = _local_folder(entry, model_root, folder)
+def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: "_DigestCache") -> ResolvedModel:
+    local = _local_folder(entry, roots, folder)
     model = _local_model(entry, local, cache) if local else _hub_model(entry)
     width, ranks = model.architecture.d_mlp, entry.tensor_parallel
     if width % ranks:
@@ -218,15 +241,16 @@ def _model(entry: ModelSpec, model_root: Path | None, folder: Path, cache: "_Dig
     return model
 
 
-def _local_folder(entry: ModelSpec, model_root: Path | None, folder: Path) -> Path | None:
+def _local_folder(entry: ModelSpec, roots: Sequence[Path], folder: Path) -> Path | None:
     if entry.path is not None:
         path = folder / Path(entry.path).expanduser()
         if not path.is_dir():
             raise StudyError(f"there is no model folder {path}")
         return path
-    if model_root is None or entry.revision is not None:
+    if entry.revision is not None:
         return None
-    return next((path for name in (entry.name, Path(entry.name).name) if (path := model_root / name).is_dir()), None)
+    places = (root / name for root in roots for name in (entry.name, Path(entry.name).name))
+    return next((place for place in places if place.is_dir()), None)
 
 
 def _local_model(entry: ModelSpec, folder: Path, cache: "_DigestCache") -> ResolvedModel:

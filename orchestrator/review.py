@@ -1,10 +1,9 @@
 """Finished steps -> the report: tables, verdicts, figures, recorded on the parent run.
 
-Owns the reading of the record into the claims' evidence. Made from whatever finished; what did not is named. Refuses to
-compare results whose comparability keys differ.
+Made from whatever finished; what did not is named. Owns what stands in the report and which tables and figures go with
+it; `evidence` has the claims' roles.
 """
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,23 +11,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from actors.harness import TaskBenchmark
 from orchestrator.dose_review import record_doses
+from orchestrator.evidence import Findings, claims_evidence
 from orchestrator.layer_review import record_schedules
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import ResolvedModel
-from orchestrator.runner import NEURONS, Outcome
+from orchestrator.runner import Outcome
 from orchestrator.scheduler import BROKEN, FINISHED
-from orchestrator.spool import Committed, RunKey
+from orchestrator.spool import RunKey
 from orchestrator.steps import review_id
 from studies import figures, report
 from studies.benchmarks.choices import ChoiceBenchmark
-from studies.benchmarks.minimal_pairs import PairBenchmark
-from studies.claims import CLAIM_SETS, Evidence, Verdict
-from studies.dissociation import noise_floor, require_same
-from studies.errors import StudyError
-
-log = logging.getLogger(__name__)
+from studies.claims import CLAIM_SETS, Verdict
+from studies.comparisons import compare, seed_summary
+from studies.dissociation import noise_floor
+from studies.structure import overlaps, score_correlation
 
 REPORT = "report.json"
 
@@ -54,21 +53,33 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     if known is not None:
         return Review(record.document(known, REPORT), True)
     record_mean_accuracies(plan, outcome, record)
-    builder = _ModelReport(plan, outcome, record)
-    models = [builder.build(model) for model in plan.study.models]
+    findings = Findings(plan, outcome, record)
+    builders = [_ModelReport(findings, model) for model in plan.study.models]
+    models = [builder.build() for builder in builders]
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for builder in builders:
+        for name, table in builder.tables.items():
+            tables.setdefault(name, []).append(table.assign(model=builder.label))
     found = {
         "study": plan.study.spec.study,
         "models": models,
         "unfinished": unfinished,
     }
-    files = {f"figures/{name}.png": png for model in plan.study.models for name, png in builder.figures(model, models)}
+    files = {
+        f"figures/{name}.png": png
+        for builder, table in zip(builders, models, strict=True)
+        for name, png in builder.figures(table)
+    }
+    scored = [model for model in models if model["structure"]]
+    if len(scored) > 1:
+        files["figures/negative-share.png"] = figures.negative_shares(scored)
     key = RunKey(kind="study", name=plan.study.spec.study)
     record.commit(
         key,
         step_id,
         "report",
         metrics={},
-        frames={},
+        frames={name: pd.concat(parts) for name, parts in tables.items()},
         documents={REPORT: found, "report.md": report.markdown(found)},
         files=files,
     )
@@ -78,19 +89,28 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
 
 def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None:
     """`multiple_choice/mean_accuracy` on the run of every condition that has finished two or more such benchmarks."""
-    names = [benchmark.name for benchmark in plan.study.benchmarks if isinstance(benchmark, ChoiceBenchmark)]
-    if len(names) < 2:
+    tasks = {b.name: b.choices for b in plan.study.benchmarks if isinstance(b, ChoiceBenchmark | TaskBenchmark)}
+    tasks = {name: of_benchmark for name, of_benchmark in tasks.items() if of_benchmark}
+    if sum(map(len, tasks.values())) < 2:
         return
     summaries: dict[str, list[str]] = {}
     for (_, condition), evaluations in plan.evaluations.items():
-        ids = [evaluations[name] for name in names]
-        if condition != NOISE_FLOOR and all(step in outcome.committed for step in ids):
+        ids = [evaluations[name] for name in tasks if name in evaluations]
+        complete = len(ids) == len(tasks) and all(step in outcome.committed for step in ids)
+        if condition != NOISE_FLOOR and complete:
             summaries[review_id("summary", {}, ids)] = ids
     known = record.intact(list(summaries))
     for step_id, ids in summaries.items():
         found = [outcome.committed[step].metrics for step in ids]
-        mean = np.mean([metrics[f"{name}/accuracy"] for metrics, name in zip(found, names, strict=True)])
-        metrics = {"multiple_choice/mean_accuracy": float(mean)}
+        accuracies = [
+            metrics[f"{task}/accuracy"]
+            for metrics, of_benchmark in zip(found, tasks.values(), strict=True)
+            for task in of_benchmark
+            if f"{task}/accuracy" in metrics
+        ]
+        if not accuracies:
+            continue
+        metrics = {"multiple_choice/mean_accuracy": float(np.mean(accuracies))}
         for key in plan.runs[ids[0]]:
             if step_id in known:
                 record.adopt(key, known[step_id])
@@ -104,178 +124,148 @@ def _file_name(name: str) -> str:
 
 
 class _ModelReport:
-    """Reads one model's frames once."""
+    """What one model adds to the report."""
 
-    def __init__(self, plan: Plan, outcome: Outcome, record: Record):
-        self._plan, self._outcome, self._record = plan, outcome, record
-        self._frames: dict[str, pd.DataFrame] = {}
+    def __init__(self, findings: Findings, model: ResolvedModel):
+        self._findings, self._model, self.label = findings, model, model.label
+        self._plan, self._conditions = findings.plan, findings.plan.conditions[model.label]
+        self.tables: dict[str, pd.DataFrame] = {}
+        """{artifact: this model's part}, as `build` found them."""
 
-    def build(self, model: ResolvedModel) -> dict[str, Any]:
-        """The table, noise floor and verdicts of one model."""
+    def build(self) -> dict[str, Any]:
+        """The table, findings and verdicts, as plain JSON."""
+        findings, model = self._findings, self._model
         benchmarks = self._plan.study.benchmarks
-        conditions = self._plan.conditions[model.label]
-        floors = self._noise(model)
-        spread = [c.name for c in conditions if c.group is not None or c.dose is not None]
+        floors = self._noise()
+        spread = [c.name for c in self._conditions if c.spec and not c.is_whole]
         if spread:
-            self._require_comparable(model, [BASELINE, *spread])
+            findings.require_comparable(model, [BASELINE, *spread])
+        sources = self._plan, model, findings.items, findings.outcome.committed, findings.record
         return {
             "label": model.label,
             "display": model.display,
+            "activation": model.architecture.activation,
             "benchmarks": [{"name": benchmark.name, "label": benchmark.label} for benchmark in benchmarks],
-            "rows": [self._row(model, condition) for condition in conditions],
-            "schedules": record_schedules(self._plan, model, self.items, self._outcome.committed, self._record),
-            "doubling": record_doses(self._plan, model, self.items, self._outcome.committed, self._record),
+            "rows": [self._row(condition) for condition in self._conditions],
+            "schedules": record_schedules(*sources),
+            "doubling": record_doses(*sources),
             "noise": report.noise_sentence(floors),
             "noise_floor": floors,
-            "verdicts": [report.verdict_record(verdict) for verdict in self._verdicts(model)],
+            "comparisons": self._comparisons(),
+            "seeds": self._seeds(),
+            "structure": self._structure(),
+            "verdicts": [report.verdict_record(verdict) for verdict in self._verdicts()],
         }
 
-    def figures(self, model: ResolvedModel, models: list[dict]) -> list[tuple[str, bytes]]:
-        """(name, PNG) of every figure that can be drawn."""
-        table = next(item for item in models if item["label"] == model.label)
-        prefix = _file_name(model.label)
+    def figures(self, table: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+        """(name, PNG) of every figure that can be drawn; `table` is what `build` returned."""
+        findings, prefix = self._findings, _file_name(self.label)
         drawn = []
         if any(row["cells"] for row in table["rows"]):
             drawn.append((f"{prefix}-conditions", figures.conditions(table)))
-        profile = next(
-            step
-            for step, keys in self._plan.runs.items()
-            if any(key.kind == "profile" and key.model == model.label for key in keys)
-        )
-        if self._done(profile):
-            neurons = self._record.frame(self._committed(profile), NEURONS)
-            drawn.append((f"{prefix}-wasserstein-distance", figures.wasserstein_by_layer(neurons, title=model.label)))
-        for condition in self._plan.conditions[model.label]:
-            if (
-                condition.spec is None
-                or condition.spec.match is None
-                or condition.neurons not in self._outcome.committed
-            ):
+        neurons = findings.neuron_table(self._model)
+        if neurons is not None:
+            drawn.append((f"{prefix}-wasserstein-distance", figures.wasserstein_by_layer(neurons, title=self.label)))
+        examples = findings.examples(self._model)
+        if examples is not None:
+            drawn.append((f"{prefix}-entangled-neurons", figures.entangled_neurons(*examples, title=self.label)))
+        for condition in self._conditions:
+            if condition.spec is None or condition.spec.match is None or not findings.has_neurons(condition):
                 continue
-            curve = self._record.frame(self._committed(condition.neurons), "matching_curve.parquet")
-            levels = [self._perplexity(model, name) for name in (BASELINE, condition.reference)]
-            png = figures.matching_curve(
-                curve, baseline=levels[0], treated=levels[1], title=f"{model.label}: {condition.name}"
-            )
+            curve = findings.matching_curve(condition)
+            levels = [findings.perplexity(self._model, name) for name in (BASELINE, condition.reference)]
+            title = f"{self.label}: {condition.name}"
+            png = figures.matching_curve(curve, baseline=levels[0], treated=levels[1], title=title)
             drawn.append((f"{prefix}-{_file_name(condition.name)}-curve", png))
         return drawn
 
-    def _row(self, model: ResolvedModel, condition: Condition) -> dict[str, Any]:
+    def _row(self, condition: Condition) -> dict[str, Any]:
         row = {
             "condition": condition.name,
             "role": "baseline" if condition.spec is None else condition.spec.select,
-            "neurons": "none" if condition.spec is None else self._neurons(model, condition),
+            "neurons": "none" if condition.spec is None else self._neurons(condition),
             "remark": condition.not_applicable,
             "cells": {},
         }
         if not condition.not_applicable:
-            for benchmark, items in self.items(model, condition.name).items():
+            for benchmark, items in self._findings.items(self._model, condition.name).items():
                 row["cells"][benchmark] = report.cell(benchmark, items)
         return row
 
-    def _neurons(self, model: ResolvedModel, condition: Condition) -> str:
+    def _neurons(self, condition: Condition) -> str:
         """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`."""
         spec = condition.spec
         fraction = self._fraction(condition)
         share = f" {100 * fraction:.3g} %" if fraction is not None else ""
         layers = f", layers {condition.group.name}" if condition.group else ""
-        metrics = self._plan.metrics(model.label, condition.name, self._outcome.committed)
-        shortfall = metrics.get("magnitude_shortfall", 0.0)
+        shortfall = self._findings.metrics(self._model, condition.name).get("magnitude_shortfall", 0.0)
         short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
         return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{short}{layers}"
 
     def _fraction(self, condition: Condition) -> float | None:
         spec = condition.spec
         if spec.match is not None:
-            if condition.neurons is None or condition.neurons not in self._outcome.committed:
-                return None
-            return self._record.document(self._committed(condition.neurons), "match.json")["fraction"]
+            return self._findings.matching(condition)["fraction"] if self._findings.has_neurons(condition) else None
         source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
         return condition.dose or source.fraction
 
-    def items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
-        """{benchmark: items} of what finished."""
-        folder = "noise_floor" if condition == NOISE_FLOOR else "items"
-        found = {}
-        for benchmark, step in self._plan.evaluations.get((model.label, condition), {}).items():
-            if self._done(step):
-                if step not in self._frames:
-                    path = f"{folder}/{benchmark}.parquet"
-                    self._frames[step] = self._record.frame(self._committed(step), path)
-                found[benchmark] = self._frames[step]
-        return found
-
-    def _noise(self, model: ResolvedModel) -> dict[str, dict[str, Any]]:
-        baseline, other = self.items(model, BASELINE), self.items(model, NOISE_FLOOR)
+    def _noise(self) -> dict[str, dict[str, Any]]:
+        baseline, other = (self._findings.items(self._model, name) for name in (BASELINE, NOISE_FLOOR))
         return {
             name: report.noise_record(noise_floor(baseline[name], other[name])) for name in baseline if name in other
         }
 
-    def _verdicts(self, model: ResolvedModel) -> list[Verdict]:
+    def _comparisons(self) -> list[dict[str, Any]]:
+        """Every whole condition against the baseline, and against its matched control."""
+        findings, found = self._findings, []
+        whole = [c for c in self._conditions if c.is_whole and not c.not_applicable]
+        pairs = [(condition.name, BASELINE) for condition in whole]
+        pairs += [(condition.reference, condition.name) for condition in whole if condition.spec.match]
+        for pair in pairs:
+            findings.require_comparable(self._model, pair)
+            items = (findings.items(self._model, name) for name in pair)
+            table = compare(*items, condition=pair[0], against=pair[1])
+            found += [table] if len(table) else []
+        if not found:
+            return []
+        self.tables["comparisons.parquet"] = pd.concat(found)
+        return report.changed_phenomena(self.tables["comparisons.parquet"])
+
+    def _seeds(self) -> list[dict[str, Any]]:
+        """The random controls with several seeds: mean and range of every benchmark's headline."""
+        controls: dict[str, dict[str, Mapping[str, float]]] = {}
+        for condition in self._conditions:
+            if condition.seed is not None and not condition.not_applicable:
+                name = condition.name.removesuffix(f"/seed={condition.seed}")
+                controls.setdefault(name, {})[condition.name] = self._findings.metrics(self._model, condition.name)
+        headlines = [metric for benchmark in self._plan.study.benchmarks for metric in benchmark.headlines]
+        return [
+            {"condition": name, "metric": metric, "seeds": len(by_seed), **summary[metric]}
+            for name, by_seed in controls.items()
+            for summary in ([seed_summary(by_seed)] if len(by_seed) > 1 else [])
+            for metric in headlines
+            if metric in summary
+        ]
+
+    def _structure(self) -> dict[str, Any]:
+        """What the neuron table and the neuron sets say by themselves."""
+        findings, neurons = self._findings, self._findings.neuron_table(self._model)
+        if neurons is None:
+            return {}
+        whole = [c for c in self._conditions if c.is_whole and findings.has_neurons(c)]
+        by_digest = {one.digest: (c.name, one) for c in reversed(whole) for one in [findings.neuron_set(c)]}
+        sets = dict(reversed(by_digest.values()))
+        self.tables["neuron_set_overlaps.parquet"] = overlaps(sets, neurons.groupby("layer").size().to_dict())
+        self.tables["score_correlation.parquet"] = score_correlation(neurons)
+        return report.structure_record(
+            findings.negative_share(self._model),
+            self.tables["score_correlation.parquet"],
+            self.tables["neuron_set_overlaps.parquet"],
+        )
+
+    def _verdicts(self) -> list[Verdict]:
         claims = self._plan.study.spec.claims
         if claims is None:
             return []
-        evidence = self._evidence(model)
+        evidence = claims_evidence(self._findings, self._model)
         return CLAIM_SETS[claims](evidence) if evidence else []
-
-    def _evidence(self, model: ResolvedModel) -> Evidence | None:
-        """The claims' roles: the treated condition is the one that controls refer to, or the first top selection."""
-        conditions = self._plan.conditions[model.label]
-        specs = self._plan.study.spec.conditions
-        whole = {c.base for c in conditions if c.spec and c.group is None and c.dose is None}
-        referred = [spec.reference for name, spec in specs.items() if spec.reference and name in whole]
-        tops = [name for name, spec in specs.items() if spec.select == "top" and name in whole]
-        candidates = [name for name in referred if specs[name].select == "top"] or tops
-        if not candidates:
-            log.warning("claims need a condition that selects top neurons; there is none")
-            return None
-        treated = candidates[0]
-        randoms = [c for c in conditions if c.spec and c.spec.like == treated and not c.not_applicable]
-        matched = [c for c in conditions if c.spec and c.spec.match and c.reference == treated]
-        used = [BASELINE, treated, *(c.name for c in randoms), *(c.name for c in matched)]
-        self._require_comparable(model, used)
-        control = matched[0] if matched and self.items(model, matched[0].name) else None
-        matching = self._record.document(self._committed(control.neurons), "match.json") if control else None
-        benchmarks = self._plan.study.benchmarks
-        return Evidence(
-            model=model.label,
-            relu=model.architecture.is_relu,
-            baseline=self.items(model, BASELINE),
-            treated=self.items(model, treated),
-            randoms={c.name: self.items(model, c.name) for c in randoms},
-            matched=self.items(model, control.name) if control else None,
-            matched_fraction=matching["fraction"] if matching else None,
-            treated_fraction=specs[treated].fraction,
-            match_bracket=self._bracket(model, treated, matching) if matching else None,
-            syntactic=tuple(b.name for b in benchmarks if isinstance(b, PairBenchmark)),
-            non_syntactic=tuple(b.name for b in benchmarks if isinstance(b, ChoiceBenchmark)),
-        )
-
-    def _bracket(self, model: ResolvedModel, treated: str, matching: Mapping[str, Any]) -> tuple[float, float]:
-        """The evaluated fractions next below and above the treated perplexity."""
-        level = self._perplexity(model, treated)
-        below = [fraction for fraction, perplexity in matching["curve"] if perplexity < level]
-        above = [fraction for fraction, perplexity in matching["curve"] if perplexity >= level]
-        return max(below, default=0.0), min(above, default=matching["fraction"])
-
-    def _require_comparable(self, model: ResolvedModel, conditions: list[str]) -> None:
-        for benchmark in self._plan.study.benchmarks:
-            keys = {}
-            for condition in conditions:
-                step = self._plan.evaluations.get((model.label, condition), {}).get(benchmark.name)
-                if step is not None and self._done(step):
-                    keys[condition] = self._committed(step).tags[f"comparability.evaluate.{benchmark.name}"]
-            try:
-                require_same(keys)
-            except ValueError as error:
-                raise StudyError(f"{model.label}, {benchmark.name}: {error}") from None
-
-    def _perplexity(self, model: ResolvedModel, condition: str) -> float:
-        step = self._plan.evaluations[model.label, condition]["perplexity"]
-        return self._committed(step).metrics["perplexity"]
-
-    def _done(self, step: str) -> bool:
-        return self._outcome.states[step] in FINISHED
-
-    def _committed(self, step: str) -> Committed:
-        return self._outcome.committed[step]

@@ -14,6 +14,7 @@ import pandas as pd
 from actors.messages import (
     EngineFacts,
     EvaluateRequest,
+    Examples,
     Intervention,
     Matched,
     MatchRequest,
@@ -28,6 +29,7 @@ from orchestrator.plan import BASELINE, Plan
 from orchestrator.pool import ActorLost, Finished, Opened, Pool
 from orchestrator.record import Record
 from orchestrator.requests import (
+    examples_request,
     intervention,
     join_parts,
     magnitude_shortfall,
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 0.25
 NEURON_SET = "neuron_set.parquet"
 NEURONS = "neurons.parquet"
+DENSITIES, TOKEN_PAIRS = "entangled_densities.parquet", "token_pairs.parquet"
 
 
 class Outcome(NamedTuple):
@@ -161,6 +164,9 @@ class Runner:
         match step.kind:
             case "profile":
                 return "profile", profile_request(step, self._plan.study.corpus)
+            case "examples":
+                table = self._neuron_table(step.inputs["profile"])
+                return "examples", examples_request(step, self._plan.study.corpus, table)
             case "match":
                 return "match", self._match_request(step)
             case "evaluate":
@@ -217,6 +223,10 @@ class Runner:
                 self._parts[step] = join_parts(self._parts.get(step), message)
             case Profiled(step=step):
                 self._commit_profile(self._plan.steps[step], message)
+            case Examples(step=step):
+                frames = {DENSITIES: pd.DataFrame(message.densities), TOKEN_PAIRS: pd.DataFrame(message.pairs)}
+                facts = {"tokens": message.num_tokens, "seconds": message.seconds}
+                self._commit(self._plan.steps[step], {}, frames, {"examples.json": facts})
             case Scored(step=step):
                 self._commit_scored(self._plan.steps[step], message)
             case Matched(step=step):
@@ -266,7 +276,8 @@ class Runner:
 
     def _commit_scored(self, step: Step, result: Scored) -> None:
         benchmark = self._plan.benchmark(step.payload["params"]["benchmark"])
-        items = benchmark.results(result.sums, result.counts)
+        margins = {} if result.margins is None else {"margins": result.margins}
+        items = benchmark.results(result.sums, result.counts, **margins)
         noise = step.name.startswith("noise_floor.")
         metrics = benchmark.metrics(items)
         if noise:

@@ -30,6 +30,8 @@ Score = Literal[
     "skewness",
     "kurtosis",
     "negative_fraction",
+    "negative_mean",
+    "matched_ceiling",
 ]
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -132,6 +134,8 @@ class ProfileSpec(_Strict):
     pair_scope: Literal["block", "sample"] = "block"
     """`pairs` in every block of 16 windows, or in the whole sample at once (the paper)."""
     seed: Seed = 0
+    examples: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
+    """So many of the most entangled neurons are looked at closely: densities, and token pairs that they pull apart."""
 
 
 class MatchSpec(_Strict):
@@ -267,6 +271,8 @@ class ConditionSpec(_Strict):
     disjoint: Flag | None = None
     match: MatchSpec | None = None
     layers: LayersSpec | None = None
+    evaluate: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Names of the evaluations it is scored on; None = all."""
     neurons: (
         Text | Annotated[dict[Index, Annotated[tuple[Index, ...], Field(min_length=1)]], Field(min_length=1)] | None
     ) = None
@@ -307,7 +313,9 @@ class ConditionSpec(_Strict):
             raise ValueError("disjoint needs like: the condition to keep clear of")
         if self.doses and isinstance(self.layers, LayerGroupsSpec):
             raise ValueError("either several fractions or a schedule of layers, not both")
-        for field, values in (("seeds", self.seeds), ("layers", self.layer_list or ()), ("fraction", self.doses)):
+        lists = {"seeds": self.seeds, "layers": self.layer_list, "fraction": self.doses, "evaluate": self.evaluate}
+        for field, values in lists.items():
+            values = values or ()
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} must differ from each other; found {list(values)}")
         return self
@@ -316,6 +324,11 @@ class ConditionSpec(_Strict):
     def doses(self) -> tuple[float, ...]:
         """Its fractions, where it has several."""
         return self.fraction if isinstance(self.fraction, tuple) else ()
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Its fraction or fractions; none where it has others' or none."""
+        return self.doses or (() if self.fraction is None else (self.fraction,))
 
     @property
     def layer_list(self) -> tuple[int, ...] | None:
@@ -344,6 +357,8 @@ class BlimpSpec(_Strict):
 class TseSpec(_Strict):
     kind: Literal["tse"]
     per_case: Count | None = None
+    templates: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """None = all."""
 
 
 class EmbeddedPairsSpec(_Strict):
@@ -358,6 +373,22 @@ class EmbeddedKnowledgeSpec(_Strict):
 class MultipleChoiceSpec(_Strict):
     kind: Literal["arc_easy", "arc_challenge", "piqa", "hellaswag", "winogrande", "openbookqa", "boolq", "sciq"]
     items: Count | None = None
+
+
+class LmEvalSpec(_Strict):
+    """Tasks of lm-evaluation-harness, as one benchmark."""
+
+    kind: Literal["lm_eval"]
+    tasks: Annotated[tuple[Text, ...], Field(min_length=1)]
+    items: Count | None = None
+    """Of each task."""
+    fewshot: Annotated[int, Field(ge=0, le=100, strict=True)] | None = None
+    """None = as the task says."""
+    include: Text | None = None
+    """A folder with task definitions of your own."""
+    syntactic: Flag = False
+    """Whether the tasks are of grammar, like BLiMP: the claims' other side."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "lm_eval"
 
 
 class UserPairsSpec(_Strict):
@@ -377,6 +408,7 @@ EVALUATIONS = {
     "embedded_pairs": EmbeddedPairsSpec,
     "embedded_knowledge": EmbeddedKnowledgeSpec,
     **dict.fromkeys(get_args(MultipleChoiceSpec.model_fields["kind"].annotation), MultipleChoiceSpec),
+    "lm_eval": LmEvalSpec,
     "pairs": UserPairsSpec,
     "choices": UserChoicesSpec,
 }
@@ -387,6 +419,7 @@ EvaluationSpec = (
     | EmbeddedPairsSpec
     | EmbeddedKnowledgeSpec
     | MultipleChoiceSpec
+    | LmEvalSpec
     | UserPairsSpec
     | UserChoicesSpec
 )
@@ -439,4 +472,6 @@ class StudySpec(_Strict):
 
 def benchmark_name(entry: EvaluationSpec) -> str:
     """The name under which an evaluation's metrics and artifacts stand."""
+    if isinstance(entry, LmEvalSpec):
+        return entry.name
     return Path(entry.path).stem if isinstance(entry, UserPairsSpec | UserChoicesSpec) else entry.kind

@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,12 +99,13 @@ class Study:
         path: str | Path,
         *,
         data_root: str | Path | None = None,
-        model_root: str | Path | None = None,
+        model_root: str | Path | Sequence[str | Path] | None = None,
         workdir: str | Path | None = None,
         tracking_uri: str | None = None,
     ) -> "Study":
         """Read, resolve and plan a study file. Raises StudyError, one line, before anything is started."""
         path = Path(path)
+        model_roots = [model_root] if isinstance(model_root, str | Path) else model_root or []
         spec, located = load_spec(path)
         place = Path(workdir).resolve() if workdir else default_workdir(path)
         try:
@@ -119,7 +120,7 @@ class Study:
             folder=path.resolve().parent,
             digests=place / "digests.json",
             data_root=_folder(data_root, "--data-root"),
-            model_root=_folder(model_root, "--model-root"),
+            model_roots=[_folder(root, "--model-root") for root in model_roots],
         )
         uri = tracking_uri or spec.tracking_uri or f"sqlite:///{place / 'mlflow.db'}"
         return cls(spec=spec, path=path, plan=build_plan(resolved), workdir=place, tracking_uri=uri)
@@ -163,7 +164,7 @@ class Study:
             definition=self.path.read_text(encoding="utf-8"),
             resolved=self.plan.study.facts(),
             environment=environment(),
-            metrics=[benchmark.headline for benchmark in self.plan.study.benchmarks],
+            metrics=[metric for benchmark in self.plan.study.benchmarks for metric in benchmark.headlines],
         )
         status = "FAILED"
         with Interrupt() as interrupt:

@@ -18,6 +18,7 @@ from orchestrator.spec import (
     ConditionSpec,
     DataSpec,
     LayerGroupsSpec,
+    LmEvalSpec,
     MatchSpec,
     ModelSpec,
     PerplexitySpec,
@@ -183,6 +184,7 @@ _TAKEN_NAMES = {*EVALUATIONS, "matching", "noise_floor", "progress"} - {"pairs",
 
 def _check_references(spec: StudySpec, located: Located) -> None:
     """What one field says about another."""
+    names = [benchmark_name(entry) for entry in spec.evaluate]
     for name, condition in spec.conditions.items():
         path = ("conditions", name)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,49}", name) or name == "baseline":
@@ -203,10 +205,18 @@ def _check_references(spec: StudySpec, located: Located) -> None:
             raise located.error((*path, "match"), "it needs a condition with one fraction to match, not several")
         if condition.match and not any(isinstance(entry, PerplexitySpec) for entry in spec.evaluate):
             raise located.error((*path, "match"), "a matched control needs 'perplexity' under evaluate")
+        for i, evaluation in enumerate(condition.evaluate or ()):
+            if evaluation not in names:
+                where, allowed = (*path, "evaluate", i), did_you_mean(evaluation, names)
+                raise located.error(where, f"{shown(evaluation)} does not stand under evaluate{allowed}")
+        treated = spec.conditions[condition.match.perplexity_of] if condition.match else None
+        if treated and treated.evaluate and "perplexity" not in treated.evaluate:
+            raise located.error((*path, "match"), f"{condition.match.perplexity_of} is not scored on perplexity")
         if condition.score == "mapping_difficulty" and "mapping_difficulty" not in spec.profile.scores:
             raise located.error((*path, "score"), "add mapping_difficulty to profile: scores")
-    names = [benchmark_name(entry) for entry in spec.evaluate]
     for i, name in enumerate(names):
+        if isinstance(spec.evaluate[i], LmEvalSpec) and name in _TAKEN_NAMES - {"lm_eval"}:
+            raise located.error(("evaluate", i, "lm_eval", "name"), f"{shown(name)} is taken; give it another name")
         if hasattr(spec.evaluate[i], "path") and (name in _TAKEN_NAMES or not _NAME.fullmatch(name)):
             raise located.error(
                 ("evaluate", i),
@@ -214,7 +224,8 @@ def _check_references(spec: StudySpec, located: Located) -> None:
                 "spaces, dots, dashes and underscores, and none of " + ", ".join(sorted(_TAKEN_NAMES)),
             )
         if name in names[:i]:
-            raise located.error(("evaluate", i), f"the evaluation {name!r} stands twice")
+            remedy = "; give one of them a name" if isinstance(spec.evaluate[i], LmEvalSpec) else ""
+            raise located.error(("evaluate", i), f"the evaluation {name!r} stands twice{remedy}")
     labels = [model.display for model in spec.models]
     for i, label in enumerate(labels):
         if not _LABEL.fullmatch(label):

@@ -12,14 +12,15 @@ scorecard and decide nothing. Refuse mixed comparability keys first (`dissociati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from studies.comparisons import interaction
 from studies.dissociation import (
     Interval,
     McNemar,
@@ -30,9 +31,12 @@ from studies.dissociation import (
     mcnemar,
     pool,
 )
+from studies.structure import NegativeShare
 
 MIN_WINDOWS = 6
 """Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 with more."""
+MIN_NEURONS = 30
+"""Fewest neurons among the most entangled."""
 MIN_DECISIONS = 100
 """Fewest pairs or choices on each side of a test (pooled benchmarks count together)."""
 
@@ -92,6 +96,15 @@ class Evidence:
     syntactic: tuple[str, ...]
     """Benchmark names, one syntax_loss verdict each."""
     non_syntactic: tuple[str, ...]
+    by_difficulty: Frames | None = None
+    """Negative clamp of as many neurons, those with the highest mapping difficulty."""
+    difficulty_randoms: Mapping[str, Frames] = field(default_factory=dict)
+    """Random controls of their number: those of the treated condition, if as many."""
+    correlation: float | None = None
+    """Spearman's, of the two scores over all neurons."""
+    magnitude: Frames | None = None
+    """The treated neurons under a ceiling that takes as much magnitude from the positive half."""
+    negative_share: NegativeShare | None = None
 
 
 class _Claim(NamedTuple):
@@ -126,6 +139,21 @@ _CLAIMS = {
         "Clamping the top 1 % hurts grammar badly and other skills little; a perplexity-matched clamp of many ordinary"
         " neurons does the opposite.",
     ),
+    "negative_mass": _Claim(
+        "More than half of the most entangled neurons' distance to N(0, 1) lies below zero, and a larger share than of"
+        " the other neurons'.",
+        "The odd mass sits in the negative half; ReLU models (OPT) show a much weaker negative structure.",
+    ),
+    "difficulty_agrees": _Claim(
+        "The negative clamp of the top neurons by mapping difficulty raises perplexity, and more than that of as many"
+        " random neurons for every seed.",
+        "Selecting by mapping difficulty gives the same picture: the two scores correlate.",
+    ),
+    "sign_not_magnitude": _Claim(
+        "Syntactic accuracy drops under the negative clamp, and more than under a ceiling that takes as much magnitude"
+        " from the positive half of the same neurons.",
+        "It is the sign that matters, not the magnitude.",
+    ),
 }
 
 
@@ -145,22 +173,39 @@ class _Supply(NamedTuple):
 
 def double_dissociation(evidence: Evidence) -> list[Verdict]:
     """Verdicts on perplexity_cost, matched_cost, syntax_loss (per benchmark), knowledge_spared, double_dissociation."""
+    return _with_p_values(_dissociation_drafts(evidence))
+
+
+def paper(evidence: Evidence) -> list[Verdict]:
+    """`double_dissociation`'s verdicts, then negative_mass, difficulty_agrees and sign_not_magnitude."""
+    tests = {"difficulty_agrees": _difficulty_agrees, "sign_not_magnitude": _sign_not_magnitude}
+    others = _not_applicable(evidence, tests) if evidence.relu else [test(evidence) for test in tests.values()]
+    return _with_p_values([*_dissociation_drafts(evidence), _negative_mass(evidence), *others])
+
+
+def _dissociation_drafts(evidence: Evidence) -> list[_Draft]:
     syntax_losses = {f"syntax_loss/{name}": (name,) for name in evidence.syntactic} or {"syntax_loss": ()}
     if evidence.relu:
-        names = ["perplexity_cost", "matched_cost", *syntax_losses, "knowledge_spared", "double_dissociation"]
-        reason = "ReLU model: the negative clamp is the identity"
-        return [_verdict(evidence, name, Status.NOT_APPLICABLE, None, None, 0, reason) for name in names]
-    drafts = [
+        names = ("perplexity_cost", "matched_cost", *syntax_losses, "knowledge_spared", "double_dissociation")
+        return _not_applicable(evidence, names)
+    return [
         _perplexity_cost(evidence),
         _matched_cost(evidence),
         *(_syntax_loss(evidence, name, benchmark) for name, benchmark in syntax_losses.items()),
         _knowledge_spared(evidence),
         _interaction(evidence),
     ]
-    return _with_p_values(drafts)
 
 
-CLAIM_SETS: Mapping[str, Callable[[Evidence], list[Verdict]]] = {"double_dissociation": double_dissociation}
+def _not_applicable(evidence: Evidence, names: Iterable[str]) -> list[_Draft]:
+    reason = "ReLU model: the negative clamp is the identity"
+    return [_Draft(_verdict(evidence, name, Status.NOT_APPLICABLE, None, None, 0, reason), {}) for name in names]
+
+
+CLAIM_SETS: Mapping[str, Callable[[Evidence], list[Verdict]]] = {
+    "double_dissociation": double_dissociation,
+    "paper": paper,
+}
 
 
 def _perplexity_cost(evidence: Evidence) -> _Draft:
@@ -172,24 +217,25 @@ def _perplexity_cost(evidence: Evidence) -> _Draft:
         return _undecided(evidence, name, supply)
     treated = evidence.treated["perplexity"]
     effect = log_perplexity_difference(treated, evidence.baseline["perplexity"])
-    contrasts = {
-        random: log_perplexity_difference(treated, frames["perplexity"]) for random, frames in evidence.randoms.items()
-    }
-    weakest = min(contrasts, key=lambda random: contrasts[random].low)
-    detail = (
-        f"log-perplexity {_text(effect)} over baseline; {_text(contrasts[weakest])} over {weakest},"
-        f" the weakest of {len(contrasts)} random controls"
-    )
-    return _decided(evidence, name, +1, effect, contrasts[weakest], supply.num_items, detail)
+    contrast, weakest = _weakest(treated, evidence.randoms)
+    detail = f"log-perplexity {_text(effect)} over baseline; {_text(contrast)} over {weakest}"
+    return _decided(evidence, name, +1, effect, contrast, supply.num_items, detail)
+
+
+def _weakest(treated: pd.DataFrame, randoms: Mapping[str, Frames]) -> tuple[Interval, str]:
+    """The smallest contrast in log-perplexity to a random control, and which one that was."""
+    contrasts = {name: log_perplexity_difference(treated, frames["perplexity"]) for name, frames in randoms.items()}
+    name = min(contrasts, key=lambda random: contrasts[random].low)
+    return contrasts[name], f"{name}, the weakest of {len(contrasts)} random controls"
 
 
 def _matched_cost(evidence: Evidence) -> _Draft:
     """The one claim whose interval is no confidence interval: it is the bracket of the search for the match."""
     name = "matched_cost"
     supply = _supply({"treated": evidence.treated, "matched": evidence.matched}, ("perplexity",))
-    for field in ("matched_fraction", "treated_fraction", "match_bracket"):
-        if supply.problem is None and getattr(evidence, field) is None:
-            supply = supply._replace(problem=f"no {field.replace('_', ' ')}")
+    for fact in ("matched_fraction", "treated_fraction", "match_bracket"):
+        if supply.problem is None and getattr(evidence, fact) is None:
+            supply = supply._replace(problem=f"no {fact.replace('_', ' ')}")
     if supply.problem is not None:
         return _undecided(evidence, name, supply)
     matched, treated, (low, high) = evidence.matched_fraction, evidence.treated_fraction, evidence.match_bracket
@@ -241,12 +287,63 @@ def _interaction(evidence: Evidence) -> _Draft:
     syntactic = [_pooled(frames, evidence.syntactic) for frames in conditions.values()]
     non_syntactic = [_pooled(frames, evidence.non_syntactic) for frames in conditions.values()]
     effect = contrast_of_differences(*syntactic, *non_syntactic)
+    sides = [
+        tuple({name: frames[name] for name in names} for names in (evidence.syntactic, evidence.non_syntactic))
+        for frames in conditions.values()
+    ]
+    model = interaction(*sides)
+    fitted = f"the log-odds ratio is {_text(model)}, p = {model.p_value:.2g}" if model else "too few paradigms"
     detail = (
-        f"interaction {_text(effect)}: top neurons over matched control {_text(accuracy_difference(*syntactic))}"
-        f" on {supplies[0].num_items} syntactic, {_text(accuracy_difference(*non_syntactic))} on"
-        f" {supplies[1].num_items} non-syntactic items{_match_quality(evidence)}"
+        f"interaction {_text(effect)} (logistic model, GEE: {fitted}): top neurons over matched control"
+        f" {_text(accuracy_difference(*syntactic))} on {supplies[0].num_items} syntactic,"
+        f" {_text(accuracy_difference(*non_syntactic))} on {supplies[1].num_items} non-syntactic"
+        f" items{_match_quality(evidence)}"
     )
     return _decided(evidence, name, -1, effect, None, num_items, detail)
+
+
+def _negative_mass(evidence: Evidence) -> _Draft:
+    name, share = "negative_mass", evidence.negative_share
+    if share is None:
+        return _undecided(evidence, name, _Supply(0, "no neuron table"))
+    if share.num_top < MIN_NEURONS:
+        return _undecided(evidence, name, _Supply(share.num_top, f"too few neurons, at least {MIN_NEURONS} needed"))
+    effect = Interval(*(bound - 0.5 for bound in share.top))
+    detail = (
+        f"negative share {_text(share.top)} among the {share.num_top} most entangled neurons, {_text(share.rest)} among"
+        f" the other {share.num_rest}"
+    )
+    return _decided(evidence, name, +1, effect, share.difference, share.num_top, detail)
+
+
+def _difficulty_agrees(evidence: Evidence) -> _Draft:
+    name = "difficulty_agrees"
+    conditions = {"baseline": evidence.baseline, "mapping-difficulty": evidence.by_difficulty}
+    supply = _supply(conditions | evidence.difficulty_randoms, ("perplexity",))
+    if supply.problem is None and not evidence.difficulty_randoms:
+        supply = supply._replace(problem="no random control of as many neurons")
+    if supply.problem is not None:
+        return _undecided(evidence, name, supply)
+    chosen = evidence.by_difficulty["perplexity"]
+    effect = log_perplexity_difference(chosen, evidence.baseline["perplexity"])
+    contrast, weakest = _weakest(chosen, evidence.difficulty_randoms)
+    detail = f"log-perplexity {_text(effect)} over baseline; {_text(contrast)} over {weakest}"
+    if evidence.correlation is not None:
+        detail += f"; Spearman correlation of the two scores {evidence.correlation:.2f}"
+    return _decided(evidence, name, +1, effect, contrast, supply.num_items, detail)
+
+
+def _sign_not_magnitude(evidence: Evidence) -> _Draft:
+    name = "sign_not_magnitude"
+    conditions = {"baseline": evidence.baseline, "treated": evidence.treated, "magnitude": evidence.magnitude}
+    supply = _supply(conditions, evidence.syntactic)
+    if supply.problem is not None:
+        return _undecided(evidence, name, supply)
+    baseline, treated, magnitude = (_pooled(frames, evidence.syntactic) for frames in conditions.values())
+    effect, contrast = accuracy_difference(treated, baseline), accuracy_difference(treated, magnitude)
+    detail = f"accuracy {_text(effect)} over baseline; {_text(contrast)} over the magnitude-matched ceiling"
+    tests = {"treated/magnitude": mcnemar(treated, magnitude)}
+    return _decided(evidence, name, -1, effect, contrast, supply.num_items, detail, tests)
 
 
 def _three(evidence: Evidence) -> dict[str, Frames | None]:

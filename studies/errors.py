@@ -17,10 +17,12 @@ class InterventionError(StudyError):
     """An intervention was asked for and was not, or not verifiably, applied. Never caught in order to go on."""
 
 
-def did_you_mean(found: str, allowed: Iterable[str]) -> str:
-    """'; did you mean X?' for a near miss, else the allowed values, else nothing."""
+def did_you_mean(found: str, allowed: Iterable[str], listed: str = "") -> str:
+    """'; did you mean X?' for a near miss, else the allowed values or what lists them, else nothing."""
     allowed = sorted(map(str, allowed))
     close = difflib.get_close_matches(found, allowed, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
+    if listed:
+        return f"; {listed} lists them"
     return f"; allowed: {', '.join(allowed)}" if allowed else ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from scipy.stats import norm
 
 from studies.layers import ALL
 from studies.report import is_perplexity
@@ -24,10 +25,7 @@ def conditions(model: Mapping[str, Any]) -> bytes:
         for height, row in enumerate(reversed(present)):
             value = row["cells"][name]
             colour = {"baseline": GREY, "random": BLUE}.get(row["role"], ORANGE)
-            error = None
-            if value["low"] is not None:
-                error = [[value["estimate"] - value["low"]], [value["high"] - value["estimate"]]]
-            axis.errorbar(value["estimate"], height, xerr=error, fmt="o", color=colour, capsize=3)
+            axis.errorbar(value["estimate"], height, xerr=_error_bar(value), fmt="o", color=colour, capsize=3)
             if row["role"] == "baseline":
                 axis.axvline(value["estimate"], color=GREY, linestyle="--", linewidth=1)
         axis.set_yticks(range(len(present)), [row["condition"] for row in reversed(present)])
@@ -75,6 +73,69 @@ def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
     right.set(xlabel="layer", ylabel="negative share of WD", ylim=(0, 1), title="where the mass sits")
     right.legend(fontsize=8)
     return _png(figure)
+
+
+def negative_shares(models: Sequence[Mapping[str, Any]]) -> bytes:
+    """Where the distance to N(0, 1) sits, model by model: the most entangled neurons against the others."""
+    figure, (axis,) = _figure(1, 1.4 + 0.55 * len(models), width=7)
+    for height, model in enumerate(reversed(models)):
+        share = model["structure"]["negative_share"]
+        for side, colour, shift in (("top", ORANGE, 0.12), ("rest", GREY, -0.12)):
+            value = share[side]
+            if value["estimate"] is None:
+                continue
+            label = {"top": "most entangled", "rest": "others"}[side] if height == 0 else None
+            axis.errorbar(
+                value["estimate"], height + shift, xerr=_error_bar(value), fmt="o", color=colour, capsize=3, label=label
+            )
+    axis.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
+    axis.set_yticks(range(len(models)), [f"{model['label']}\n{model['activation']}" for model in reversed(models)])
+    axis.set(ylim=(-0.6, len(models) - 0.4), xlim=(0, 1), xlabel="negative share of the Wasserstein distance")
+    axis.legend(fontsize=8)
+    return _png(figure)
+
+
+SHOWN_NEURONS, SHOWN_PAIRS = 6, 4
+
+
+def entangled_neurons(densities: pd.DataFrame, pairs: pd.DataFrame, *, title: str) -> bytes:
+    """One row a neuron: the density of its output against the normal one, zero marked, and the pairs it pulls apart.
+
+    densities: columns layer, neuron, low, high, count, mean, std; pairs: layer, neuron, rank, and of i and j each
+    context, token and y. The first few neurons and pairs.
+    """
+    from matplotlib.figure import Figure
+
+    shown = list(densities.groupby(["layer", "neuron"], sort=False))[:SHOWN_NEURONS]
+    figure = Figure(figsize=(13, 2.3 * len(shown) + 0.6), layout="constrained")
+    axes = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[1, 1.6])
+    for (left, right), ((layer, neuron), bins) in zip(axes, shown, strict=True):
+        mean, std = bins["mean"].iloc[0], bins["std"].iloc[0]
+        widths = bins["high"] - bins["low"]
+        middle = (bins["low"] + bins["high"]) / 2
+        left.fill_between(middle, bins["count"] / bins["count"].sum() / widths, step="mid", color=BLUE, alpha=0.5)
+        left.plot(middle, norm.pdf(middle, mean, std), color=GREY, linewidth=1.2, label="normal, same mean and std")
+        left.axvline(0, color="black", linestyle="--", linewidth=1)
+        left.set(title=f"layer {layer}, neuron {neuron}", yticks=[])
+        left.title.set_fontsize(9)
+        mine = pairs[(pairs["layer"] == layer) & (pairs["neuron"] == neuron)].nsmallest(SHOWN_PAIRS, "rank")
+        for colour, pair in zip((ORANGE, "#2f855a", "#6b46c1", "#b83280"), mine.itertuples(), strict=False):
+            left.plot([pair.y_i, pair.y_j], [0, 0], "o-", color=colour, markersize=4, clip_on=False, zorder=3)
+            for line, side in enumerate("ij"):
+                y, token, context = (getattr(pair, f"{name}_{side}") for name in ("y", "token", "context"))
+                text = f"{y:+.2f}  …{_one_line(context)[-70:]}[{_one_line(token)}]"
+                height = 0.98 - (pair.rank - 1) / SHOWN_PAIRS - 0.11 * line
+                right.text(0, height, text, color=colour, fontsize=7, family="monospace", va="top", parse_math=False)
+        right.axis("off")
+    axes[0][0].legend(fontsize=7)
+    axes[-1][0].set_xlabel("pre-activation (dashed: zero)")
+    axes[0][1].set_title("near inputs, far outputs, both below zero: output and text", fontsize=9)
+    figure.suptitle(f"{title}: the most entangled neurons", fontsize=11)
+    return _png(figure)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "⏎").replace("\t", " ")
 
 
 def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> bytes:
@@ -155,6 +216,13 @@ def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, t
         axis.legend(fontsize=8)
     figure.suptitle(title, fontsize=11)
     return _png(figure)
+
+
+def _error_bar(value: Mapping[str, float | None]) -> list[list[float]] | None:
+    """An interval as matplotlib's xerr."""
+    if value["low"] is None:
+        return None
+    return [[value["estimate"] - value["low"]], [value["high"] - value["estimate"]]]
 
 
 def _increase_label(benchmark: str) -> str:

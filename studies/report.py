@@ -12,6 +12,7 @@ import pandas as pd
 from studies.claims import Verdict
 from studies.dissociation import Interval, NoiseFloor, accuracy_interval, perplexity_interval
 from studies.layers import Trend
+from studies.structure import NegativeShare
 
 Cell = dict[str, float | None]
 
@@ -59,9 +60,63 @@ def doubling_record(condition: str, highest_dose: float, found: Interval) -> dic
     return {"condition": condition, "highest_dose": highest_dose, **sides}
 
 
+SIGNIFICANT = 0.05
+
+
+def changed_phenomena(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of `comparisons.compare`: on which phenomena a condition is lower or higher, McNemar's p Holm-corrected.
+
+    Seeded conditions are left out: there are many, and their table has them all.
+    """
+    found = []
+    named = comparisons[~comparisons["condition"].str.contains("/seed=")]
+    for keys, rows in named.groupby(["condition", "against", "benchmark"], sort=False):
+        parts = rows[rows["p_holm"].notna()]
+        if len(parts):
+            changed = parts[parts["p_holm"] < SIGNIFICANT]
+            sides = {"lower": changed[changed["difference"] < 0], "higher": changed[changed["difference"] > 0]}
+            one = dict(zip(("condition", "against", "benchmark"), keys, strict=True)) | {"num_phenomena": len(parts)}
+            found.append(one | {side: of_side["phenomenon"].tolist() for side, of_side in sides.items()})
+    return found
+
+
+def structure_record(share: NegativeShare, correlation: pd.DataFrame, shared: pd.DataFrame) -> dict[str, Any]:
+    """What the neuron table and the neuron sets say by themselves, as plain JSON; random sets' overlaps left out."""
+    by_layer = correlation["correlation"].iloc[1:]
+    sides = {side: _plain_interval(getattr(share, side)) for side in ("top", "rest", "difference")}
+    chosen = shared[~(shared["one"].str.contains("/seed=") | shared["other"].str.contains("/seed="))]
+    return {
+        "negative_share": sides | {"num_top": share.num_top, "num_rest": share.num_rest},
+        "correlation": {
+            "overall": float(correlation["correlation"].iloc[0]),
+            "lowest": float(by_layer.min()),
+            "median": float(by_layer.median()),
+            "highest": float(by_layer.max()),
+        }
+        if len(correlation)
+        else None,
+        "overlaps": chosen[["one", "other", "share", "share_by_chance"]].to_dict("records"),
+    }
+
+
+def scorecard(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Claims over models, heading first: `holds, +0.120 [0.110, 0.131]`; empty with fewer than two models."""
+    by_claim: dict[str, dict[str, str]] = {}
+    for model in models:
+        for verdict in model["verdicts"]:
+            effect = verdict["effect"]
+            interval = f", {effect['estimate']:+.3f} [{effect['low']:.3f}, {effect['high']:.3f}]" if effect else ""
+            by_claim.setdefault(verdict["claim"], {})[model["label"]] = verdict["status"] + interval
+    labels = [model["label"] for model in models]
+    if len(labels) < 2 or not by_claim:
+        return []
+    rows = [[claim, *(cells.get(label, "-") for label in labels)] for claim, cells in by_claim.items()]
+    return [["claim", *labels], *rows]
+
+
 def text_of(benchmark: str, value: Cell | None) -> str:
     """`40.2 [38.1, 42.5]` or `0.812 [0.795, 0.829]`; a dash where there is nothing."""
-    if value is None:
+    if value is None or value["estimate"] is None:
         return "-"
     digits = ".2f" if is_perplexity(benchmark) else ".3f"
     estimate = f"{value['estimate']:{digits}}"
@@ -82,14 +137,73 @@ def markdown(report: Mapping[str, Any]) -> str:
             cells = [row["remark"]] * len(names) if row["remark"] else [text_of(n, row["cells"].get(n)) for n in names]
             lines += _row([row["condition"], row["neurons"], *cells])
         lines += ["", "95 % bootstrap intervals over items. " + model["noise"], ""]
-        lines += [f"- {line}" for line in (*trend_lines(model), *doubling_lines(model))]
+        lines += [f"- {line}" for line in finding_lines(model)]
         for verdict in model["verdicts"]:
             lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
             lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
         lines.append("")
+    if card := scorecard(report["models"]):
+        heading, *rows = card
+        lines += ["## Scorecard", "", *_row(heading), *_row(["---"] * len(heading))]
+        lines += [line for row in rows for line in _row(row)]
+        lines.append("")
     if report["unfinished"]:
         lines += ["## Not finished", "", *(f"- {line}" for line in report["unfinished"])]
     return "\n".join(lines)
+
+
+def finding_lines(model: Mapping[str, Any]) -> list[str]:
+    """What a model's report says between its table and its verdicts, a line each; older reports say less."""
+    parts = (seed_lines, phenomenon_lines, structure_lines, trend_lines, doubling_lines)
+    return [line for part in parts for line in part(model)]
+
+
+def seed_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line a random control: mean and range of the headlines over its seeds."""
+    texts: dict[str, list[str]] = {}
+    for one in model.get("seeds", ()):
+        values = (f"{one[name]:.4g}" for name in ("mean", "lowest", "highest"))
+        texts.setdefault(f"{one['condition']}, mean of {one['seeds']} seeds", []).append(
+            "{} {} ({} to {})".format(one["metric"], *values)
+        )
+    return [f"{subject}: {', '.join(parts)}" for subject, parts in texts.items()]
+
+
+def phenomenon_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line a comparison that has phenomena: those on which it differs."""
+    lines = []
+    for one in model.get("comparisons", ()):
+        sides = (f"{side} on {len(one[side])} ({', '.join(one[side])})" for side in ("lower", "higher") if one[side])
+        found = ", ".join(sides) or "different on none"
+        lines.append(
+            f"{one['condition']} against {one['against']}, {one['num_phenomena']} phenomena of {one['benchmark']}: "
+            f"{found} (McNemar, Holm, p < {SIGNIFICANT:g})"
+        )
+    return lines
+
+
+def structure_lines(model: Mapping[str, Any]) -> list[str]:
+    """Where the distance to N(0, 1) sits, how the two scores agree, what neuron sets share."""
+    structure = model.get("structure")
+    if not structure:
+        return []
+    share, correlation = structure["negative_share"], structure["correlation"]
+    top, rest = (text_of("", share[side]) for side in ("top", "rest"))
+    lines = [
+        f"negative share of the Wasserstein distance: {top} among the {share['num_top']:,} most entangled neurons, "
+        f"{rest} among the other {share['num_rest']:,}"
+    ]
+    if correlation is not None:
+        lines.append(
+            "Spearman correlation of Wasserstein distance and mapping difficulty: {overall:.2f} over all neurons, "
+            "{lowest:.2f} to {highest:.2f} by layer (median {median:.2f})".format(**correlation)
+        )
+    lines += [
+        f"{one['one']} and {one['other']} share {one['share']:.1%} of their neurons ({one['share_by_chance']:.1%} by "
+        "chance)"
+        for one in structure["overlaps"]
+    ]
+    return lines
 
 
 def trend_lines(model: Mapping[str, Any]) -> list[str]:

@@ -42,6 +42,13 @@ FAMILIES = {
         "mlp.c_fc",
     ),
     "phi": ("PhiConfig", {}, "model.layers", "mlp.fc1"),
+    "olmo2": ("Olmo2Config", {"num_key_value_heads": 2}, "model.layers", "mlp.gate_proj"),
+    "bloom": (
+        "BloomConfig",
+        {"num_attention_heads": 2, "hidden_size": 64, "seq_length": 128},
+        "transformer.h",
+        "mlp.dense_h_to_4h",
+    ),
 }
 
 
@@ -93,7 +100,13 @@ def load(folder: Path):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
-ACTIVATIONS = {"gpt_neox": "mlp.act", "opt": "activation_fn", "gpt2": "mlp.act", "phi": "mlp.activation_fn"}
+ACTIVATIONS = {
+    "gpt_neox": "mlp.act",
+    "opt": "activation_fn",
+    "gpt2": "mlp.act",
+    "phi": "mlp.activation_fn",
+    "bloom": "mlp.gelu_impl",
+}
 """Path of the activation in a layer; `mlp.act_fn` elsewhere."""
 
 

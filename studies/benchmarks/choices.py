@@ -47,9 +47,14 @@ class ChoiceBenchmark:
         return tuple(f" {choice}" for item in self.items for choice in item.choices)
 
     @property
-    def headline(self) -> str:
+    def choices(self) -> tuple[str, ...]:
+        """What stands before `/accuracy` in its metrics."""
+        return (self.name,)
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
         """The metric that stands for the whole."""
-        return f"{self.name}/accuracy"
+        return (f"{self.name}/accuracy",)
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ import json
 import pickle
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from studies.errors import StudyError
+from studies.errors import StudyError, did_you_mean
 
 HUB_BLIMP = "nyu-mll/blimp"
 _METRIC = re.compile(r"\w[\w.: -]{0,99}")
@@ -53,9 +53,9 @@ class PairBenchmark:
         return tuple(text for pair in self.pairs for text in (pair.good, pair.bad))
 
     @property
-    def headline(self) -> str:
+    def headlines(self) -> tuple[str, ...]:
         """The metric that stands for the whole."""
-        return f"{self.name}/accuracy"
+        return (f"{self.name}/accuracy",)
 
     @property
     def digest(self) -> str:
@@ -117,11 +117,14 @@ def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairB
     return PairBenchmark(name="blimp", label="BLiMP", pairs=pairs, half_ties=half_ties)
 
 
-def tse(root: Path | None, per_case: int | None, half_ties: bool) -> PairBenchmark:
+def tse(
+    root: Path | None, per_case: int | None, half_ties: bool, templates: Collection[str] | None = None
+) -> PairBenchmark:
     """TSE (Marvin & Linzen 2018) from `<root>/tse`: jsonl, or LM_syneval's template pickles.
 
-    `per_case` keeps the first block of every case, contiguous, because prefixes are shared within a case only. The data
-    set has no maintained copy on the hub, so a root is needed; StudyError says where to get it.
+    `per_case` keeps the first block of every case, contiguous, because prefixes are shared within a case only;
+    `templates` keeps these alone. The data set has no maintained copy on the hub, so a root is needed; StudyError says
+    where to get it.
     """
     if root is None:
         raise StudyError(
@@ -129,7 +132,11 @@ def tse(root: Path | None, per_case: int | None, half_ties: bool) -> PairBenchma
             "tse/ = its EMNLP2018/templates"
         )
     cases: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for path in _files(root / "tse", "*.jsonl", "*.pickle"):
+    files = {path.stem: path for path in _files(root / "tse", "*.jsonl", "*.pickle")}
+    for template in templates or ():
+        if template not in files:
+            raise StudyError(f"tse has no template {template!r}{did_you_mean(template, files)}")
+    for path in (files[template] for template in files if not templates or template in templates):
         for case, good, bad in _tse_rows(path):
             cases.setdefault((path.stem, case), []).append((good, bad))
     pairs = tuple(

@@ -25,9 +25,9 @@ class PerplexityBenchmark:
         return f"perplexity ({self.corpus.label})"
 
     @property
-    def headline(self) -> str:
+    def headlines(self) -> tuple[str, ...]:
         """The metric that stands for the whole."""
-        return "perplexity"
+        return ("perplexity",)
 
     @property
     def digest(self) -> str:

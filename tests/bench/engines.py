@@ -115,6 +115,7 @@ def score_engine(name: str, texts: tuple[str, ...], sweep: bool = False) -> dict
         "seconds": seconds,
         **spent,
         "nodes": results[0].num_nodes,
+        "prefixes": next(iter(_STATE["actor"]._plans.values())).num_prefixes,
         "tokens": results[0].num_tokens,
         "layer_passes": results[0].layer_passes,
         "ideal_layer_passes": results[0].ideal_layer_passes,

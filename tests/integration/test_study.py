@@ -20,13 +20,14 @@ from orchestrator.scheduler import State
 from orchestrator.steps import Role
 from orchestrator.study import Study
 from tests import oracles
+from tests.integration.test_harness import write_tasks
 
 STUDY = """\
 study: tiny
 models:
   - {{path: {root}/llama}}
   - {{path: {root}/opt}}
-profile: {{corpus: {root}/text.txt, tokens: 4000, window: 64, bins: 256}}
+profile: {{corpus: {root}/text.txt, tokens: 4000, window: 64, bins: 256, examples: 3}}
 conditions:
   treated: {{select: top, fraction: 0.1, clamp: negative}}
   random:  {{select: random, like: treated, seeds: [0, 1], clamp: negative}}
@@ -36,11 +37,12 @@ conditions:
   mean:    {{select: top, fraction: 0.1, clamp: negative_mean}}
   linear:  {{select: top, fraction: 0.1, clamp: posrelu}}
   flip:    {{select: top, fraction: 0.1, clamp: signflip}}
+  hard:    {{select: top, score: mapping_difficulty, fraction: 0.1, clamp: negative, evaluate: [perplexity, choices]}}
 evaluate:
   - perplexity: {{corpus: {root}/text.txt, window: 64, tokens: 1280}}
   - pairs: {root}/pairs.jsonl
   - choices: {root}/choices.jsonl
-claims: double_dissociation
+claims: paper
 """
 
 
@@ -128,6 +130,43 @@ def test_a_study_runs_and_records_everything(undisturbed):
     controls = llama.loc[["treated", "even", "mean", "linear", "flip"], "perplexity"]
     assert controls.nunique() == 5 and 0 <= llama.loc["even", "magnitude_shortfall"] < 1
     assert re.search(r"llama|opt", done.stdout) and "mlflow ui --backend-store-uri" in done.stdout
+
+
+def test_the_report_compares_corrects_and_looks_closer(undisturbed, root):
+    workdir, done = undisturbed
+    record = Study.open(root / "study.yaml", workdir=workdir).record()
+    recorded = record.latest("tiny")
+    report = recorded["", "", "report"]
+    table = record.frame(report, "comparisons.parquet")
+    of_llama = table[table["model"] == "llama"]
+    assert {("treated", "baseline"), ("hard", "baseline"), ("mean", "baseline")} <= set(
+        zip(of_llama["condition"], of_llama["against"], strict=True)
+    )
+    phenomena = of_llama[(of_llama["condition"] == "treated") & (of_llama["benchmark"] == "pairs")]
+    assert phenomena["phenomenon"].tolist() == ["all", "u0", "u1", "u2"]
+    assert phenomena["p_holm"].notna().tolist() == [False, True, True, True]
+    assert set(of_llama[of_llama["condition"] == "hard"]["benchmark"]) == {"perplexity", "choices"}
+    assert record.frame(report, "score_correlation.parquet").groupby("model").size().to_dict() == {"llama": 4, "opt": 4}
+    (shared,) = (
+        record.frame(report, "neuron_set_overlaps.parquet").query("model == 'llama' and one == 'treated'")
+    ).query("other == 'hard'")["share"]
+    assert f"treated and hard share {shared:.1%} of their neurons" in " ".join(done.stdout.split())
+    examples = recorded["llama", "", "examples"]
+    densities, pairs = (record.frame(examples, f"{name}.parquet") for name in ("entangled_densities", "token_pairs"))
+    assert densities.groupby(["layer", "neuron"])["count"].sum().tolist() == [densities["count"].sum() / 3] * 3
+    assert (pairs["y_i"] <= pairs["y_j"]).all() and (pairs["y_j"] < 0).all() and len(pairs)
+    neurons = record.frame(recorded["llama", "", "profile"], "neurons.parquet")
+    wanted = neurons.nlargest(3, "wasserstein_distance")[["layer", "neuron"]].sort_values(["layer", "neuron"])
+    assert densities[["layer", "neuron"]].drop_duplicates().to_numpy().tolist() == wanted.to_numpy().tolist()
+    assert "figures/llama-entangled-neurons.png" in report.artifacts
+    found = record.document(report, "report.json")
+    assert {one["condition"] for one in found["models"][0]["seeds"]} == {"random"}
+    assert [verdict["claim"] for verdict in found["models"][0]["verdicts"]][-3:] == [
+        "negative_mass",
+        "difficulty_agrees",
+        "sign_not_magnitude",
+    ]
+    assert "Scorecard" in done.stdout
 
 
 def test_relu_models_skip_what_does_not_apply(undisturbed):
@@ -252,12 +291,20 @@ def assert_same(found, expected):
     ("change", "pieces"),
     [
         (("{root}/llama", "{root}/nowhere"), ["study file", ":3: models.0", "no model folder"]),
-        (("pairs.jsonl", "absent.jsonl"), [":17: evaluate.1", "absent.jsonl cannot be read"]),
+        (("pairs.jsonl", "absent.jsonl"), [":18: evaluate.1", "absent.jsonl cannot be read"]),
         (
             ("path: {root}/opt", "path: {root}/opt, tensor_parallel: 3"),
             [":4: models.1", "256 neurons", "tensor_parallel: 3"],
         ),
         (("fraction: 0.1, clamp: negative", "fraction: 1.1, clamp: negative"), [":7: conditions.treated.fraction"]),
+        (
+            ("fraction: 0.1, clamp: zero", "fraction: 0.001, clamp: zero"),
+            [":10: conditions.off.fraction: 0.001 is no neuron at all: a layer of llama has 256; take more than 0.002"],
+        ),
+        (
+            ("- pairs: {root}/pairs.jsonl", "- lm_eval: {{tasks: [no_such_task]}}"),
+            [":18: evaluate.1", "lm-eval has no task"],
+        ),
         (("study: tiny", "studdy: tiny"), [":1: studdy: unknown key; did you mean 'study'?"]),
     ],
 )
@@ -344,3 +391,30 @@ def test_a_layer_schedule_shares_layers_and_is_recorded_over_depth(root, tmp_pat
     receipt = json.loads(next((tmp_path / "artifacts").rglob("receipts/evaluate.pairs.json")).read_text())
     assert receipt["conditions_together"] == 6, "the baseline and five distinct conditions, one request"
     assert receipt["layer_passes"] == receipt["ideal_layer_passes"] < 6 * 3
+
+
+TASKS = """\
+study: tasks
+models:
+  - {{path: {root}/llama}}
+profile: {{corpus: {root}/text.txt, tokens: 4000, window: 64, bins: 256, scores: [wasserstein_distance]}}
+conditions:
+  top: {{select: top, fraction: 0.1, clamp: negative}}
+evaluate:
+  - lm_eval: {{tasks: [tiny_choices, tiny_bare, tiny_cloze], include: {root}/tasks, items: 4}}
+noise_floor: false
+"""
+
+
+def test_tasks_of_the_harness_are_a_benchmark_like_any_other(root, tmp_path):
+    pytest.importorskip("lm_eval", reason="needs the extra `harness`")
+    write_tasks(root / "tasks")
+    result, client, _, frame = recorded_curves(write_study(root, "tasks.yaml", TASKS), tmp_path)
+    columns = {"tiny_choices/accuracy", "tiny_choices/accuracy_norm", "tiny_cloze/accuracy", "tiny_cloze/perplexity"}
+    assert columns | {"multiple_choice/mean_accuracy"} <= set(frame.columns)
+    assert frame.loc["top", "tiny_cloze/perplexity"] != frame.loc["baseline", "tiny_cloze/perplexity"]
+    items = load_study(client.tracking_uri, "tasks").items("lm_eval")
+    assert set(items["uid"]) == {"tiny_choices", "tiny_bare", "tiny_cloze"} and len(items) == 2 * 12
+    assert result.report["models"][0]["benchmarks"] == [
+        {"name": "lm_eval", "label": "tiny_choices, tiny_bare, tiny_cloze"}
+    ]

@@ -1,12 +1,15 @@
 """The scorecard on synthetic evidence: every claim must be able to hold, to fail, and to be undecidable."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from studies.claims import CLAIM_SETS, MIN_DECISIONS, MIN_WINDOWS, Evidence, Status, double_dissociation
+from studies.dissociation import Interval, mcnemar, pool
+from studies.structure import NegativeShare
 
 NAMES = [
     "perplexity_cost",
@@ -73,7 +76,7 @@ def statuses(given):
 
 def test_the_papers_picture_holds_throughout():
     assert statuses(evidence()) == dict.fromkeys(NAMES, Status.HOLDS)
-    assert {"double_dissociation": double_dissociation} == CLAIM_SETS
+    assert CLAIM_SETS["double_dissociation"] is double_dissociation and list(CLAIM_SETS)[1:] == ["paper"]
 
 
 def test_signs_and_numbers_of_the_effects():
@@ -238,3 +241,88 @@ def test_p_values_are_corrected_over_the_whole_scorecard():
     assert f"treated/baseline p = {6 * 2 / 2**8:.2g} (lost 8," in detail
     alone = score(evidence(**changes, syntactic=("blimp",), non_syntactic=()))["syntax_loss/blimp"].detail
     assert f"treated/baseline p = {2 * 2 / 2**8:.2g} (lost 8," in alone
+
+
+# -- the rest of the paper -------------------------------------------------------------------------------------------
+
+
+SHARE = NegativeShare(Interval(0.8, 0.75, 0.85), Interval(0.5, 0.49, 0.51), Interval(0.3, 0.25, 0.35), 60, 5000)
+MORE = {
+    "by_difficulty": {"log_perplexity": 3.1},
+    "magnitude": {"blimp": 0.79, "tse": 0.79},
+}
+
+
+def whole(**changes):
+    """The paper's picture with its other controls."""
+    fields = {name: frames(**{**BASELINE, **MORE[name], **changes.pop(name, {})}) for name in MORE}
+    randoms = evidence().randoms
+    return evidence(**{**fields, "difficulty_randoms": randoms, "negative_share": SHARE, "correlation": 0.4, **changes})
+
+
+def paper_statuses(given):
+    return {verdict.claim: verdict.status for verdict in CLAIM_SETS["paper"](given)}
+
+
+def test_the_papers_other_claims_hold_where_its_picture_does():
+    found = paper_statuses(whole())
+    assert list(found) == [*NAMES, "negative_mass", "difficulty_agrees", "sign_not_magnitude"]
+    assert set(found.values()) == {Status.HOLDS}
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes"),
+    [
+        ("negative_mass", {"negative_share": SHARE._replace(top=Interval(0.52, 0.49, 0.55))}),
+        ("negative_mass", {"negative_share": SHARE._replace(difference=Interval(0.01, -0.02, 0.04))}),
+        ("difficulty_agrees", {"by_difficulty": {"log_perplexity": 3.005}}),
+        ("sign_not_magnitude", {"magnitude": {"blimp": 0.4, "tse": 0.4}}),
+    ],
+)
+def test_they_fail_one_by_one(claim, changes):
+    found = paper_statuses(whole(**changes))
+    assert found.pop(claim) is Status.DOES_NOT_HOLD
+    assert set(found.values()) == {Status.HOLDS}
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes", "reason"),
+    [
+        ("negative_mass", {"negative_share": None}, "no neuron table"),
+        ("negative_mass", {"negative_share": SHARE._replace(num_top=8)}, "too few neurons"),
+        ("difficulty_agrees", {"by_difficulty": None}, "no mapping-difficulty control"),
+        ("difficulty_agrees", {"difficulty_randoms": {}}, "no random control"),
+        ("sign_not_magnitude", {"magnitude": None}, "no magnitude control"),
+    ],
+)
+def test_they_say_why_they_cannot_be_decided(claim, changes, reason):
+    given = dataclasses.replace(whole(), **changes)
+    (verdict,) = [verdict for verdict in CLAIM_SETS["paper"](given) if verdict.claim == claim]
+    assert verdict.status is Status.NOT_DECIDABLE and reason in verdict.detail
+
+
+def test_where_the_mass_sits_is_asked_of_relu_models_too():
+    found = paper_statuses(whole(relu=True))
+    assert found.pop("negative_mass") is Status.HOLDS
+    assert set(found.values()) == {Status.NOT_APPLICABLE} and len(found) == len(NAMES) + 2
+
+
+def test_the_dissociation_comes_with_a_logistic_model_where_there_are_paradigms_enough():
+    def detail(given):
+        (verdict,) = [v for v in double_dissociation(given) if v.claim == "double_dissociation"]
+        return verdict.detail
+
+    given = evidence()
+    assert "(logistic model, GEE: too few paradigms)" in detail(given)
+    for frames_ in (given.baseline, given.treated, given.matched):
+        for benchmark in ("blimp", "tse"):
+            frames_[benchmark]["uid"] = [f"u{i % 8}" for i in range(400)]
+    assert "the log-odds ratio is -" in detail(given)
+
+
+def test_all_tests_of_a_scorecard_are_one_family():
+    given = whole(magnitude={"blimp": 0.75, "tse": 0.75})
+    (verdict,) = [v for v in CLAIM_SETS["paper"](given) if v.claim == "sign_not_magnitude"]
+    corrected = float(re.search(r"treated/magnitude p = ([^ ]+)", verdict.detail)[1])
+    alone = mcnemar(*(pool({name: f[name] for name in given.syntactic}) for f in (given.treated, given.magnitude)))
+    assert corrected > 1.9 * alone.p_value, "it was corrected for the others"

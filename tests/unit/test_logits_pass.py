@@ -160,7 +160,7 @@ def visible(pack: Pack, window: int | None) -> np.ndarray:
 def seen(tree: Tree, window: int | None) -> np.ndarray:
     """[N, N] bool from a tree's blocks; a pair that two blocks or two keys allow counts twice."""
     counts = np.zeros((tree.num_nodes, tree.num_nodes), dtype=int)
-    block, _, query, key = np.nonzero(tree.mask(window, torch.float32).numpy() == 0)
+    block, _, query, key = np.nonzero(tree.mask(window, (), torch.float32).numpy() == 0)
     flat = block * tree.queries_BQ.shape[1] + query
     real = flat < tree.num_nodes
     np.add.at(counts, (flat[real], tree.keys_BK.numpy()[block, key][real]), 1)
@@ -176,7 +176,9 @@ def test_the_mask_is_the_chain_of_ancestors_within_the_window(monkeypatch, windo
     for pack in plan_packs(sequences, np.ones(20), 12).packs:
         tree = Tree(pack, "cpu")
         assert np.array_equal(seen(tree, window), visible(pack, window))
-        assert tree.mask(window, torch.float32) is tree.mask(window, torch.float32), "made once for each window size"
+        assert tree.mask(window, (), torch.float32) is tree.mask(window, (), torch.float32), (
+            "made once for each window size"
+        )
         assert np.array_equal(seen(tree, None), visible(pack, None)), "window sizes do not mix"
 
 
@@ -186,31 +188,35 @@ def test_blocks_look_at_few_keys_where_sequences_are_short_and_at_the_whole_path
     few = Tree(sentences, "cpu")
     assert few.queries_BQ.shape[1] == tree_attention.BLOCK and few.keys_BK.shape[1] <= tree_attention.BLOCK + 9
     (text,) = plan_packs([generator.integers(0, 50, 300)], np.ones(1), 1000).packs
-    assert Tree(text, "cpu").mask(None, torch.float32).shape == (1, 1, 299, 299)
+    assert Tree(text, "cpu").mask(None, (), torch.float32).shape == (1, 1, 299, 299)
 
 
 @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (4, 1)])
+@pytest.mark.parametrize("slopes", [(), (0.5, 0.25, 0.125, 0.0625)], ids=["", "ALiBi"])
 @pytest.mark.parametrize("window", [None, 2])
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("block", [*BLOCKS, "flex"])
 @pytest.mark.parametrize(
     "sequences", [([1, 2, 3, 4], [1, 2, 5, 6], [7, 8]), ([1, 2, 3, 4, 5, 6],)], ids=["tree", "path"]
 )
-def test_attention_is_the_softmax_over_what_a_node_sees(monkeypatch, heads, groups, window, block, sequences):
+def test_attention_is_the_softmax_over_what_a_node_sees(monkeypatch, heads, groups, slopes, window, block, sequences):
     if block != "flex":
         monkeypatch.setattr(tree_attention, "BLOCK", block)
     (pack,) = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 100).packs
     generator, num_nodes, size = torch.Generator().manual_seed(0), len(pack.ids), 8
     q_NHD = torch.randn(num_nodes, heads, size, generator=generator)
     k_NGD, v_NGD = (torch.randn(num_nodes, groups, size, generator=generator) for _ in range(2))
-    found = attend(q_NHD, k_NGD, v_NGD, scale=0.7, tree=Tree(pack, "cpu", block == "flex"), window=window)
+    tree = Tree(pack, "cpu", block == "flex")
+    found = attend(q_NHD, k_NGD, v_NGD, scale=0.7, tree=tree, window=window, slopes=slopes)
     sees = visible(pack, window)
     assert found.shape == (num_nodes, heads, size)
     for n in range(num_nodes):
         for h in range(heads):
             g = h // (heads // groups)
             keys = torch.tensor(np.flatnonzero(sees[n]))
-            weights = (0.7 * (k_NGD[keys, g].double() @ q_NHD[n, h].double())).softmax(0)
+            distance = torch.tensor(pack.depth[n] - pack.depth[keys.numpy()])
+            bias = -slopes[h] * distance if slopes else 0
+            weights = (0.7 * (k_NGD[keys, g].double() @ q_NHD[n, h].double()) + bias).softmax(0)
             torch.testing.assert_close(found[n, h].double(), weights @ v_NGD[keys, g].double(), atol=1e-5, rtol=0)
 
 
@@ -289,6 +295,25 @@ def test_a_rank_without_the_gathered_head_returns_none():
             return None
 
     assert score_pack(Bare(), some_pack()) is None
+
+
+@pytest.mark.parametrize("rows", [2, 1000], ids=["chunked", "whole"])
+def test_margins_are_the_distance_to_the_likeliest_token(monkeypatch, rows):
+    monkeypatch.setitem(logits_pass.HEAD_BYTES, "cpu", rows * 4 * Table.vocabulary)
+    decoder, pack = Table(), some_pack()
+    found = score_pack(decoder, pack, margins=True)
+    assert torch.equal(found[0], score_pack(Table(), pack))
+    logits_EV = decoder.table_VV[torch.tensor(pack.ids[pack.rows])]
+    expected = logits_EV[torch.arange(len(pack.rows)), torch.tensor(pack.targets)] - logits_EV.amax(-1)
+    torch.testing.assert_close(found[1], expected, atol=1e-5, rtol=0)
+    assert torch.equal(found[1] == 0, logits_EV.argmax(-1) == torch.tensor(pack.targets)), (
+        "0 where it is greedy, exactly"
+    )
+
+
+def test_a_pack_without_edges_has_no_margins_either():
+    pack = some_pack()._replace(rows=np.empty(0, dtype=np.int64), targets=np.empty(0, dtype=np.int64))
+    assert score_pack(Table(), pack, margins=True).shape == (2, 0)
 
 
 # -- sweeps over conditions ------------------------------------------------------------------------------------------

@@ -78,8 +78,16 @@ def study(text=STUDY, models=None, benchmarks=BENCHMARKS, corpus=TRAIN, neuron_s
     )
 
 
+CLOSER = "profile: {tokens: 4096, window: 128, examples: 4}"
+
+
 def plan(text=STUDY, **parts) -> Plan:
     return build_plan(study(text, **parts))
+
+
+def closer() -> Plan:
+    """The study with a look at some neurons: every kind of step."""
+    return plan(changed("profile: {tokens: 4096, window: 128}", CLOSER))
 
 
 def changed(old: str, new: str) -> str:
@@ -130,6 +138,7 @@ def test_golden_number_of_steps():
 # step of the kind is computed again by every user, so change an id only for a reason, and paste the new one here.
 GOLDEN = {
     ("profile", ""): "949dc96d58e6ab551846",
+    ("examples", ""): "f99ac96009c5f7a03cb9",
     ("select", "treated"): "9316da428727b346254b",
     ("select", "random/seed=0"): "fd4167eb3ecbd4765afb",
     ("match", "matched"): "8b71e9cd3cab0dbe7a89",
@@ -138,20 +147,29 @@ GOLDEN = {
     ("evaluate.embedded_knowledge", "matched"): "94860edb303530946770",
     ("noise_floor.perplexity", BASELINE): "35b9b6b9a7ab18c994f8",
 }
-VERSIONS = {"profile": 2, "select": 1, "evaluate": 2, "match": 1, "layers": 1, "doses": 1, "summary": 1, "report": 3}
+VERSIONS = {
+    "profile": 2,
+    "examples": 1,
+    "select": 1,
+    "evaluate": 2,
+    "match": 1,
+    "layers": 1,
+    "doses": 1,
+    "summary": 1,
+    "report": 4,
+}
 
 
 @pytest.mark.parametrize(("name", "condition"), GOLDEN)
 def test_golden_ids(name, condition):
     assert {kind: KINDS[kind].version for kind in VERSIONS} == VERSIONS, "versions moved: paste the new ids below"
-    assert step_id(plan(), name, condition) == GOLDEN[name, condition]
+    assert step_id(closer(), name, condition) == GOLDEN[name, condition]
 
 
 def test_every_kind_in_a_plan_has_a_golden_id():
-    golden = {step.kind for step in plan().steps.values() if (step.name, step.condition) in GOLDEN}
-    assert (
-        golden == {step.kind for step in plan().steps.values()} == set(KINDS) - {"layers", "doses", "summary", "report"}
-    )
+    steps = closer().steps.values()
+    golden = {step.kind for step in steps if (step.name, step.condition) in GOLDEN}
+    assert golden == {step.kind for step in steps} == set(KINDS) - {"layers", "doses", "summary", "report"}
 
 
 # -- what does not enter an id ---------------------------------------------------------------------------------------
@@ -554,3 +572,20 @@ def test_several_fractions_make_one_condition_a_dose_and_controls_follow():
             assert found.evaluations["a", dose][benchmark] == single.evaluations["a", alone][benchmark]
     groups = {step.group for step in found.steps.values() if step.name == "evaluate.embedded_pairs"}
     assert groups == {"evaluate embedded_pairs"}, "one coalesced request"
+
+
+def test_a_closer_look_rests_on_the_profile_and_moves_nothing_else():
+    found, without = closer(), plan()
+    look = found.steps[step_id(found, "examples", "")]
+    assert ids(found) - ids(without) == {look.id} and ids(without) <= ids(found)
+    assert look.inputs == {"profile": step_id(found, "profile", "")} and look.role is Role.SCORE
+    (profile_run,) = {key.name for key in found.runs[look.inputs["profile"]]}
+    assert [key.name for key in found.runs[look.id]] == [profile_run]
+
+
+def test_a_condition_can_be_scored_on_some_benchmarks_alone():
+    text = changed("fraction: 0.1, clamp: negative}", "fraction: 0.1, clamp: negative, evaluate: [perplexity]}")
+    found, whole = plan(text), plan()
+    assert list(found.evaluations["a", "treated"]) == ["perplexity"]
+    assert len(found.evaluations["a", "random/seed=0"]) == len(found.evaluations["a", BASELINE]) == 3
+    assert ids(found) < ids(whole)

@@ -33,6 +33,14 @@ def test_parts_that_follow_each_other_become_one():
     np.testing.assert_array_equal(joined.edges, np.arange(9))
 
 
+def test_parts_with_margins_are_joined_edge_by_edge():
+    parts = (
+        Part(step="s", pack_plan="p", first_pack=first, end_pack=first + 1, edges=np.full((2, 3), first, np.float32))
+        for first in (0, 1)
+    )
+    assert join_parts(next(parts), next(parts)).edges.tolist() == [[0, 0, 0, 1, 1, 1]] * 2
+
+
 @pytest.mark.parametrize("after", [part(4, 6), part(3, 6, plan="other"), part(0, 2)], ids=["gap", "plan", "anew"])
 def test_a_part_that_does_not_follow_stands_alone(after):
     assert join_parts(part(0, 3), after) is after

@@ -80,7 +80,7 @@ def test_a_model_root_comes_before_the_hub(tmp_path):
     make_folder(tmp_path / "root" / "org" / "name")
     make_folder(tmp_path / "root" / "short")
     for name in ("org/name", "other/short"):
-        assert resolved(tmp_path, name, model_root=tmp_path / "root").models[0].revision is None
+        assert resolved(tmp_path, name, model_roots=[tmp_path / "root"]).models[0].revision is None
 
 
 @pytest.mark.parametrize(

@@ -394,6 +394,27 @@ BAD = {
         PERPLEXITY, "  - perplexity: {split: x}\n",
         ":10: evaluate.0.perplexity.split: 'x' is not allowed; allowed: test, train, validation",
     ),
+    "lm_eval twice": (
+        PERPLEXITY, PERPLEXITY + 2 * "  - lm_eval: {tasks: [a]}\n",
+        ":12: evaluate.2: the evaluation 'lm_eval' stands twice; give one of them a name",
+    ),
+    "no tasks": (PERPLEXITY, PERPLEXITY + "  - lm_eval\n", ":11: evaluate.1: the key 'tasks' is missing"),
+    "taken name of tasks": (
+        PERPLEXITY, PERPLEXITY + "  - lm_eval: {tasks: [a], name: tse}\n",
+        ":11: evaluate.1.lm_eval.name: 'tse' is taken; give it another name",
+    ),
+    "not evaluated": (
+        TOP, "{select: top, fraction: 0.1, clamp: zero, evaluate: [perplexty]}",
+        ":6: conditions.w.evaluate.0: 'perplexty' does not stand under evaluate; did you mean 'perplexity'?",
+    ),
+    "nothing to match": (
+        TOP, "{select: top, fraction: 0.1, clamp: negative, evaluate: [embedded_pairs]}",
+        ":8: conditions.m.match: w is not scored on perplexity",
+    ),
+    "evaluated twice": (
+        TOP, "{select: top, fraction: 0.1, clamp: zero, evaluate: [perplexity, perplexity]}",
+        ":6: conditions.w: evaluate must differ from each other; found ['perplexity', 'perplexity']",
+    ),
     "twice": (PERPLEXITY, 2 * PERPLEXITY, ":11: evaluate.1: the evaluation 'perplexity' stands twice"),
     "same stem": (
         PERPLEXITY, PERPLEXITY + "  - pairs: a/x.jsonl\n  - choices: b/x.jsonl\n",
@@ -653,7 +674,7 @@ def test_a_users_file_may_have_any_plain_name(path):
 
 def test_every_evaluation_word_stands_alone_or_names_its_file():
     words = [
-        f"{word}: x{i}.jsonl" if "path" in cls.model_fields else word
+        f"{word}: x{i}.jsonl" if "path" in cls.model_fields else {"lm_eval": "lm_eval: {tasks: [a]}"}.get(word, word)
         for i, (word, cls) in enumerate(spec.EVALUATIONS.items())
     ]
     text = changed(

@@ -1,0 +1,177 @@
+"""What a study has found, read from the record once; and the claims' roles in it.
+
+Refuses to compare results whose comparability keys differ.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
+from orchestrator.record import Record
+from orchestrator.resolve import Benchmark, ResolvedModel
+from orchestrator.runner import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, Outcome
+from orchestrator.scheduler import FINISHED
+from orchestrator.spec import ClampSpec, ConditionSpec
+from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.claims import Evidence
+from studies.dissociation import require_same
+from studies.errors import StudyError
+from studies.selection import NeuronSet
+from studies.structure import NegativeShare, negative_share, score_correlation
+
+log = logging.getLogger(__name__)
+
+
+class Findings:
+    """What finished, read when it is asked for."""
+
+    def __init__(self, plan: Plan, outcome: Outcome, record: Record):
+        self.plan, self.outcome, self.record = plan, outcome, record
+        self._items: dict[str, pd.DataFrame] = {}
+        self._tables: dict[str, pd.DataFrame | None] = {}
+        self._shares: dict[str, NegativeShare] = {}
+
+    def items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
+        """{benchmark: items} of what finished."""
+        folder = "noise_floor" if condition == NOISE_FLOOR else "items"
+        found = {}
+        for benchmark, step in self.plan.evaluations.get((model.label, condition), {}).items():
+            if self._done(step):
+                if step not in self._items:
+                    path = f"{folder}/{benchmark}.parquet"
+                    self._items[step] = self.record.frame(self.outcome.committed[step], path)
+                found[benchmark] = self._items[step]
+        return found
+
+    def metrics(self, model: ResolvedModel, condition: str) -> dict[str, float]:
+        """Every metric of a condition's finished evaluations."""
+        return self.plan.metrics(model.label, condition, self.outcome.committed)
+
+    def perplexity(self, model: ResolvedModel, condition: str) -> float:
+        step = self.plan.evaluations[model.label, condition]["perplexity"]
+        return self.outcome.committed[step].metrics["perplexity"]
+
+    def neuron_table(self, model: ResolvedModel) -> pd.DataFrame | None:
+        """The model's profile; None where it did not finish."""
+        if model.label not in self._tables:
+            runs = self.plan.runs.items()
+            mine = (step for step, keys in runs if any(k.kind == "profile" and k.model == model.label for k in keys))
+            profile = next(mine)
+            done = self._done(profile)
+            self._tables[model.label] = self.record.frame(self.outcome.committed[profile], NEURONS) if done else None
+        return self._tables[model.label]
+
+    def negative_share(self, model: ResolvedModel) -> NegativeShare:
+        """Of a model whose profile has finished; bootstrapped once."""
+        if model.label not in self._shares:
+            self._shares[model.label] = negative_share(self.neuron_table(model))
+        return self._shares[model.label]
+
+    def examples(self, model: ResolvedModel) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """Densities and token pairs of the most entangled neurons, where the study asked for them."""
+        mine = (s.id for s in self.plan.steps.values() if s.kind == "examples" and s.model == model.label)
+        step = next(mine, None)
+        if step is None or not self._done(step):
+            return None
+        committed = self.outcome.committed[step]
+        return self.record.frame(committed, DENSITIES), self.record.frame(committed, TOKEN_PAIRS)
+
+    def has_neurons(self, condition: Condition) -> bool:
+        """Whether the step that makes the condition's neuron set has finished."""
+        return condition.neurons in self.outcome.committed
+
+    def neuron_set(self, condition: Condition) -> NeuronSet:
+        return NeuronSet.from_frame(self.record.frame(self.outcome.committed[condition.neurons], NEURON_SET))
+
+    def matching(self, condition: Condition) -> Mapping[str, Any]:
+        """How the search for a matched control went."""
+        return self.record.document(self.outcome.committed[condition.neurons], "match.json")
+
+    def matching_curve(self, condition: Condition) -> pd.DataFrame:
+        return self.record.frame(self.outcome.committed[condition.neurons], "matching_curve.parquet")
+
+    def require_comparable(self, model: ResolvedModel, conditions: Sequence[str]) -> None:
+        """Raises StudyError when results that are to be compared differ in their comparability keys."""
+        for benchmark in self.plan.study.benchmarks:
+            keys = {}
+            for condition in conditions:
+                step = self.plan.evaluations.get((model.label, condition), {}).get(benchmark.name)
+                if step is not None and self._done(step):
+                    keys[condition] = self.outcome.committed[step].tags[f"comparability.evaluate.{benchmark.name}"]
+            try:
+                require_same(keys)
+            except ValueError as error:
+                raise StudyError(f"{model.label}, {benchmark.name}: {error}") from None
+
+    def _done(self, step: str) -> bool:
+        return self.outcome.states[step] in FINISHED
+
+
+def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None:
+    """The claims' roles; None, with a warning, where no condition selects top neurons.
+
+    The treated condition is the first top selection that controls refer to, or the first.
+    """
+    conditions = findings.plan.conditions[model.label]
+    specs = findings.plan.study.spec.conditions
+    whole = {c.base: specs[c.base] for c in conditions if c.is_whole}
+    referred = [spec.reference for spec in whole.values() if spec.reference]
+    tops = [name for name, spec in whole.items() if spec.select == "top"]
+    candidates = [name for name in referred if specs[name].select == "top"] or tops
+    if not candidates:
+        log.warning("claims need a condition that selects top neurons; there is none")
+        return None
+    treated = candidates[0]
+    by_difficulty = _like(whole, specs[treated], score="mapping_difficulty")
+    magnitude = _like(whole, specs[treated], clamp=ClampSpec(kind="magnitude_matched"))
+    of_treated, of_difficulty = (
+        [c.name for c in conditions if like and c.spec and c.spec.like == like and not c.not_applicable]
+        for like in (treated, by_difficulty)
+    )
+    matched = next((c for c in conditions if c.spec and c.spec.match and c.reference == treated), None)
+    control = matched if matched and findings.items(model, matched.name) else None
+    used = [BASELINE, treated, by_difficulty, magnitude, matched and matched.name, *of_treated, *of_difficulty]
+    findings.require_comparable(model, [name for name in used if name])
+    matching = findings.matching(control) if control else None
+    neurons = findings.neuron_table(model)
+    correlation = pd.DataFrame() if neurons is None else score_correlation(neurons)
+    benchmarks = findings.plan.study.benchmarks
+    return Evidence(
+        model=model.label,
+        relu=model.architecture.is_relu,
+        baseline=findings.items(model, BASELINE),
+        treated=findings.items(model, treated),
+        randoms={name: findings.items(model, name) for name in of_treated},
+        matched=findings.items(model, control.name) if control else None,
+        matched_fraction=matching["fraction"] if matching else None,
+        treated_fraction=specs[treated].fraction,
+        match_bracket=_bracket(findings.perplexity(model, treated), matching) if matching else None,
+        syntactic=tuple(b.name for b in benchmarks if _is_syntactic(b)),
+        non_syntactic=tuple(b.name for b in benchmarks if not _is_syntactic(b) and hasattr(b, "choices")),
+        by_difficulty=findings.items(model, by_difficulty) if by_difficulty else None,
+        difficulty_randoms={name: findings.items(model, name) for name in of_difficulty or of_treated},
+        correlation=float(correlation["correlation"].iloc[0]) if len(correlation) else None,
+        magnitude=findings.items(model, magnitude) if magnitude else None,
+        negative_share=None if neurons is None else findings.negative_share(model),
+    )
+
+
+def _is_syntactic(benchmark: Benchmark) -> bool:
+    return isinstance(benchmark, PairBenchmark) or getattr(benchmark, "syntactic", False)
+
+
+def _like(specs: Mapping[str, ConditionSpec], treated: ConditionSpec, **changes: Any) -> str | None:
+    """The condition that differs from the treated one in these fields alone."""
+    fields = ("select", "score", "fraction", "clamp", "layers")
+    wanted = treated.model_copy(update=changes)
+    return next((n for n, spec in specs.items() if all(getattr(spec, f) == getattr(wanted, f) for f in fields)), None)
+
+
+def _bracket(level: float, matching: Mapping[str, Any]) -> tuple[float, float]:
+    """The evaluated fractions next below and above the treated perplexity."""
+    below = [fraction for fraction, perplexity in matching["curve"] if perplexity < level]
+    above = [fraction for fraction, perplexity in matching["curve"] if perplexity >= level]
+    return max(below, default=0.0), min(above, default=matching["fraction"])

@@ -1,0 +1,89 @@
+"""What a neuron table says by itself: where the non-Gaussian mass sits, how the scores agree, how sets overlap.
+
+The negative share of a neuron is its negative part of WD over the whole. Pure pandas and scipy.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap, spearmanr
+
+from studies.dissociation import Interval
+from studies.selection import NeuronSet
+
+TOP_SHARE = 0.01
+"""The most entangled neurons of each layer, as in the paper's figures."""
+
+
+class NegativeShare(NamedTuple):
+    """How much of the distance to N(0, 1) lies below zero: means over neurons with 95 % bootstrap intervals."""
+
+    top: Interval
+    """The `TOP_SHARE` of every layer with the highest WD."""
+    rest: Interval
+    difference: Interval
+    """Of top and rest."""
+    num_top: int
+    num_rest: int
+
+
+def negative_share(neurons: pd.DataFrame) -> NegativeShare:
+    """From a neuron table; neurons without any distance (constant ones) have no share and are left out."""
+    table = neurons[neurons["wasserstein_distance"] > 0]
+    share = table["wasserstein_distance_negative"] / table["wasserstein_distance"]
+    rank = table.groupby("layer")["wasserstein_distance"].rank(ascending=False, method="first")
+    width = neurons.groupby("layer").size()
+    top = rank <= np.maximum(1, (TOP_SHARE * table["layer"].map(width)).round())
+    parts = share[top].to_numpy(), share[~top].to_numpy()
+    difference = _interval(parts, lambda one, other, axis=-1: one.mean(axis) - other.mean(axis))
+    return NegativeShare(*(_interval((part,), np.mean) for part in parts), difference, *map(len, parts))
+
+
+def _interval(samples: tuple[np.ndarray, ...], statistic: Callable) -> Interval:
+    """The statistic with its 95 % percentile bootstrap interval; nan where a sample is too small to resample."""
+    if min(map(len, samples)) < 2:
+        some = all(map(len, samples))
+        return Interval(float(statistic(*samples)) if some else float("nan"), float("nan"), float("nan"))
+    found = bootstrap(samples, statistic, n_resamples=1000, method="percentile", batch=20, rng=0)
+    return Interval(float(statistic(*samples)), *map(float, found.confidence_interval))
+
+
+CORRELATION_COLUMNS = ("layer", "num_neurons", "correlation")
+
+
+def score_correlation(neurons: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation of WD with MD, one row a layer; the row of layer -1 is over all neurons.
+
+    Columns `CORRELATION_COLUMNS`; neurons whose MD is not finite are left out. Empty where MD was not scored.
+    """
+    if "mapping_difficulty" not in neurons:
+        return pd.DataFrame(columns=list(CORRELATION_COLUMNS))
+    table = neurons[np.isfinite(neurons["mapping_difficulty"])]
+    rows = [
+        (layer, len(part), float(spearmanr(part["wasserstein_distance"], part["mapping_difficulty"]).statistic))
+        for layer, part in [(-1, table), *table.groupby("layer")]
+    ]
+    return pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
+
+
+OVERLAP_COLUMNS = ("one", "other", "num_one", "num_other", "num_both", "share", "share_by_chance")
+
+
+def overlaps(sets: Mapping[str, NeuronSet], widths: Mapping[int, int]) -> pd.DataFrame:
+    """How much every two neuron sets share: columns `OVERLAP_COLUMNS`; empty sets are left out.
+
+    share: of the smaller set, what is in the other too; share_by_chance: what random sets of these sizes, layer by
+    layer, would share. widths: {layer: neurons}.
+    """
+    rows = []
+    some = {name: one for name, one in sets.items() if one.count}
+    for (name, one), (other_name, other) in combinations(some.items(), 2):
+        layers = set(one.indices) & set(other.indices)
+        both = sum(len(set(one.indices[layer]) & set(other.indices[layer])) for layer in layers)
+        chance = sum(len(one.indices[layer]) * len(other.indices[layer]) / widths[layer] for layer in layers)
+        smaller = min(one.count, other.count)
+        rows.append((name, other_name, one.count, other.count, both, both / smaller, chance / smaller))
+    return pd.DataFrame(rows, columns=list(OVERLAP_COLUMNS))

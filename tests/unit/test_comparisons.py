@@ -1,0 +1,126 @@
+"""What a reviewer asks of every condition: each number against a second way to it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
+
+from studies.comparisons import COLUMNS, compare, interaction, seed_summary
+from studies.layers import ALL
+
+
+def pairs(correct: np.ndarray, uids: int = 6, phenomena: int = 3) -> pd.DataFrame:
+    number = np.arange(len(correct))
+    uid = number % uids
+    return pd.DataFrame(
+        {
+            "uid": [f"u{i}" for i in uid],
+            "phenomenon": [f"p{i % phenomena}" for i in uid],
+            "pair": number,
+            "correct": correct.astype(float),
+        }
+    )
+
+
+def graded(seed: int, share: float, count: int = 600) -> np.ndarray:
+    return np.random.default_rng(seed).random(count) < share
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    before = graded(0, 0.8)
+    after = before & ~((np.arange(600) % 3 == 1) & graded(1, 0.3))  # only p1 loses
+    window = np.arange(12)
+    nll = 3 + 0.1 * np.sin(window)
+    windows = pd.DataFrame({"window": window, "nll": nll, "num_tokens": 2047})
+    treated = {"blimp": pairs(after), "perplexity": windows.assign(nll=nll + 0.2 + 0.01 * np.cos(window))}
+    control = {"blimp": pairs(before), "perplexity": windows}
+    return compare(treated, control, condition="treated", against="baseline")
+
+
+def test_one_row_a_phenomenon_and_one_for_all(table):
+    assert table.columns.tolist() == list(COLUMNS)
+    assert table[["benchmark", "phenomenon"]].to_numpy().tolist() == [
+        *(["blimp", name] for name in (ALL, "p0", "p1", "p2")),
+        ["perplexity", ALL],
+    ]
+    assert table["num_items"].tolist() == [600, 200, 200, 200, 12]
+
+
+def test_only_the_phenomenon_that_lost_items_is_lower(table):
+    rows = table.set_index("phenomenon")[:4]
+    assert rows.loc["p1", "high"] < 0 and rows.loc["p1", "p_holm"] < 1e-6
+    assert rows.loc["p0", "difference"] == 0 and rows.loc["p0", "p_holm"] == 1
+    assert rows.loc["p1", "num_lost"] > 20 and rows.loc["p1", "num_gained"] == 0
+    assert rows.loc[ALL, "difference"] == pytest.approx(rows.loc["p1", "difference"] / 3)
+
+
+def test_p_values_are_exact_and_corrected_over_the_phenomena_alone(table):
+    rows = table.set_index("phenomenon")[:4]
+    assert rows.loc["p1", "p_value"] == pytest.approx(
+        binomtest(int(rows.loc["p1", "num_lost"]), int(rows.loc["p1", "num_lost"])).pvalue
+    )
+    parts = rows.loc[["p0", "p1", "p2"]]
+    np.testing.assert_allclose(parts["p_holm"].astype(float), multipletests(parts["p_value"], method="holm")[1])
+    assert np.isnan(rows.loc[ALL, "p_holm"])
+
+
+def test_effect_sizes_are_cohens(table):
+    p1 = table[table["phenomenon"] == "p1"].iloc[0]
+    before = pairs(graded(0, 0.8))
+    share = before[before["phenomenon"] == "p1"]["correct"].mean()
+    expected = 2 * (np.arcsin(np.sqrt(share + p1["difference"])) - np.arcsin(np.sqrt(share)))
+    assert p1["effect_size"] == pytest.approx(expected)
+    perplexity = table.iloc[-1]
+    moves = 0.2 + 0.01 * np.cos(np.arange(12))
+    assert perplexity["effect_size"] == pytest.approx(moves.mean() / moves.std(ddof=1))
+    assert perplexity["low"] < 0.2 < perplexity["high"]
+
+
+def test_intervals_over_paradigms_are_wider_where_paradigms_differ(table):
+    rows = table.set_index("phenomenon")[:4]
+    assert rows.loc[ALL, "high_clustered"] - rows.loc[ALL, "low_clustered"] > 2 * (
+        rows.loc[ALL, "high"] - rows.loc[ALL, "low"]
+    )
+    assert np.isnan(rows.loc["p1", "low_clustered"]), "two paradigms are no sample of paradigms"
+
+
+def test_the_interaction_is_the_difference_of_the_log_odds_ratios():
+    def choices(correct):
+        return pd.DataFrame({"id": np.arange(len(correct)), "correct": correct.astype(float)})
+
+    shares = {"syntactic": (0.6, 0.8), "other": (0.55, 0.6)}
+    treated, control = (
+        (
+            {"blimp": pairs(graded(2 * side, shares["syntactic"][side], 3000))},
+            {"arc": choices(graded(2 * side + 1, shares["other"][side], 3000))},
+        )
+        for side in (0, 1)
+    )
+    found = interaction(treated, control)
+
+    def log_odds(items):
+        share = items["correct"].mean()
+        return np.log(share / (1 - share))
+
+    by_hand = (log_odds(treated[0]["blimp"]) - log_odds(control[0]["blimp"])) - (
+        log_odds(treated[1]["arc"]) - log_odds(control[1]["arc"])
+    )
+    assert found.estimate == pytest.approx(by_hand, abs=1e-6), "a saturated model"
+    assert found.low < found.estimate < found.high < 0 and found.p_value < 1e-3
+    assert interaction(control, control).estimate == pytest.approx(0, abs=1e-9)
+
+
+def test_too_few_clusters_are_no_test():
+    few, many = ({"blimp": pairs(graded(0, 0.7), uids=count)} for count in (4, 5))
+    other = {"arc": pd.DataFrame({"id": np.arange(300), "correct": graded(1, 0.5, 300).astype(float)})}
+    assert interaction((few, other), (few, other)) is None
+    assert interaction((many, other), (many, other)) is not None
+    tasks = {"lm_eval": pairs(graded(2, 0.5, 300), uids=1).drop(columns="phenomenon").assign(logprobs=None)}
+    assert interaction((many, tasks), (many, tasks)) is not None, "a task's items are clusters of their own"
+
+
+def test_seeds_are_a_mean_and_a_range_of_what_all_of_them_have():
+    found = seed_summary({"a": {"x": 1.0, "y": 5.0}, "b": {"x": 4.0}, "c": {"x": 1.0}})
+    assert found == {"x": {"mean": 2.0, "lowest": 1.0, "highest": 4.0}}
