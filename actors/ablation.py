@@ -74,6 +74,7 @@ class AblationActor:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages: the head's blocks fault 16 times less often
         self._model = model
         self._plans: dict[tuple[str, int | None], PackPlan] = {}
+        self._cut: dict[str, int] = {}
         self._tokenizer = load_tokenizer(model)
         self._engine = _start_engine(model)
         try:
@@ -178,6 +179,7 @@ class AblationActor:
             pack_plan=plan.digest,
             num_nodes=plan.num_nodes,
             num_tokens=plan.num_tokens,
+            num_cut=self._cut[plan.digest],
             **fields,
         )
 
@@ -326,6 +328,7 @@ class AblationActor:
         if key not in self._plans:
             sequences = tokenise(texts, self._tokenizer, self._model.context)
             self._plans[key] = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
+            self._cut[self._plans[key].digest] = sequences.num_cut
         return self._plans[key]
 
     def _score(self, plan: PackPlan) -> np.ndarray:

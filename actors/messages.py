@@ -163,6 +163,8 @@ class Scored:
     """Digest of the pack plan."""
     num_nodes: int
     num_tokens: int
+    num_cut: int = 0
+    """Sequences whose context lost its beginning, because the model has too few positions."""
     seconds: float
     """This condition's share of the request's time."""
     num_conditions: int = 1

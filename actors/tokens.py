@@ -18,6 +18,8 @@ class TokenSequences(NamedTuple):
     ids: list[np.ndarray]
     score_from: np.ndarray
     """[num_sequences] first scored position, at least 1."""
+    num_cut: int = 0
+    """Sequences whose context lost its beginning, because the model has too few positions."""
 
 
 def load_tokenizer(model: ModelSource):
@@ -33,7 +35,7 @@ def tokenise(request: TextRequest, tokenizer, context: int) -> TokenSequences:
         case Sentences():
             sequences = _sentences(request, tokenizer)
         case Continuations():
-            sequences = _continuations(request, tokenizer)
+            sequences = _fitted(_continuations(request, tokenizer), context)
         case Windows():
             ids = windows(request, tokenizer, context)
             sequences = TokenSequences(list(ids), np.ones(len(ids), dtype=np.int64))
@@ -63,6 +65,17 @@ def leading_special(tokenizer) -> int | None:
     with_special = tokenizer("a")["input_ids"]
     without = tokenizer("a", add_special_tokens=False)["input_ids"]
     return with_special[0] if with_special[: len(without)] != without else None
+
+
+def _fitted(sequences: TokenSequences, context: int) -> TokenSequences:
+    """Contexts cut on the left to the model's positions, as lm-eval does; what is scored is never cut."""
+    ids, score_from, num_cut = list(sequences.ids), sequences.score_from.copy(), 0
+    for i, whole in enumerate(ids):
+        excess = len(whole) - context
+        if 0 < excess < score_from[i]:
+            ids[i], num_cut = whole[excess:], num_cut + 1
+            score_from[i] -= excess
+    return TokenSequences(ids, score_from, num_cut)
 
 
 def _sentences(request: Sentences, tokenizer) -> TokenSequences:

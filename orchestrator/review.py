@@ -173,6 +173,8 @@ class _ModelReport:
             if condition.spec is None or condition.spec.match is None or not findings.has_neurons(condition):
                 continue
             curve = findings.matching_curve(condition)
+            if curve.empty:  # there was nothing to match
+                continue
             levels = [findings.perplexity(self._model, name) for name in (BASELINE, condition.reference)]
             title = f"{self.label}: {condition.name}"
             png = figures.matching_curve(curve, baseline=levels[0], treated=levels[1], title=title)

@@ -290,6 +290,11 @@ class Runner:
                     self._neuron_table(step.inputs["profile"]), neurons
                 )
         facts = self._facts[step.model]
+        if result.num_cut and step.condition == BASELINE and not noise:
+            remark = (
+                f"{result.num_cut} contexts of {benchmark.label} are longer than the model's positions and were cut"
+            )
+            log.warning("%s: %s", step.model, remark)
         key = comparability_key(facts, result)
         neurons = self._neuron_set(step.inputs["neurons"]) if "neurons" in step.inputs else selection.EMPTY
         receipt = {
@@ -303,6 +308,7 @@ class Runner:
             "pack_plan": result.pack_plan,
             "nodes": result.num_nodes,
             "tokens": result.num_tokens,
+            "contexts_cut": result.num_cut,
             "seconds": result.seconds,
             "conditions_together": result.num_conditions,
             "layer_passes": result.layer_passes,

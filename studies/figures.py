@@ -135,7 +135,9 @@ def entangled_neurons(densities: pd.DataFrame, pairs: pd.DataFrame, *, title: st
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\n", "⏎").replace("\t", " ")
+    """Without line breaks, and without scripts that the figures' font lacks."""
+    text = text.replace("\n", "⏎").replace("\t", " ")
+    return "".join(character if ord(character) < 0x2E80 else "□" for character in text)
 
 
 def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> bytes:

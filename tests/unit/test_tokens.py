@@ -41,6 +41,15 @@ def test_only_the_continuation_is_scored(name, request):
     assert tokenizer.decode(ids[start:]) == " de" and start == len(ids) - 3
 
 
+def test_a_context_that_is_too_long_loses_its_beginning(bare):
+    request = Continuations(contexts=("abcdefgh", "abc"), continuations=(" ij", " de"))
+    found = tokenise(request, bare, 7)
+    assert bare.decode(found.ids[0]) == "efgh ij" and found.score_from.tolist() == [4, 3] and found.num_cut == 1
+    assert bare.decode(found.ids[1]) == "abc de"
+    with pytest.raises(StudyError, match="item 0 has 11 tokens; the model has positions for 2"):
+        tokenise(request, bare, 2)
+
+
 @pytest.mark.parametrize("name", ["tokenizer", "bare"])
 def test_all_of_a_continuation_without_a_context_is_scored_after_bos(name, request):
     tokenizer = request.getfixturevalue(name)
