@@ -170,16 +170,19 @@ def seed_lines(model: Mapping[str, Any]) -> list[str]:
 
 
 def phenomenon_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line a comparison that has phenomena: those on which it differs."""
-    lines = []
+    """One line a comparison that differs on some phenomena, and one for all that differ on none."""
+    lines, none = [], []
     for one in model.get("comparisons", ()):
-        sides = (f"{side} on {len(one[side])} ({', '.join(one[side])})" for side in ("lower", "higher") if one[side])
-        found = ", ".join(sides) or "different on none"
-        lines.append(
-            f"{one['condition']} against {one['against']}, {one['num_phenomena']} phenomena of {one['benchmark']}: "
-            f"{found} (McNemar, Holm, p < {SIGNIFICANT:g})"
-        )
-    return lines
+        subject = f"{one['condition']} against {one['against']} on {one['benchmark']}"
+        sides = [f"{side} on {', '.join(one[side])}" for side in ("lower", "higher") if one[side]]
+        if sides:
+            count = len(one["lower"]) + len(one["higher"])
+            lines.append(f"{subject}, {count} of {one['num_phenomena']} phenomena: {'; '.join(sides)}")
+        else:
+            none.append(subject)
+    if lines:
+        lines[-1] += f" (McNemar, Holm, p < {SIGNIFICANT:g})"
+    return [*lines, *([f"no phenomenon differs for {'; '.join(none)}"] if none else [])]
 
 
 def structure_lines(model: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from studies.report import structure_lines, structure_record
+from studies.report import phenomenon_lines, structure_lines, structure_record
 from studies.selection import EMPTY, NeuronSet
 from studies.structure import negative_share, overlaps, score_correlation
 
@@ -83,3 +83,22 @@ def test_the_report_says_it_in_lines():
     assert correlation.startswith("Spearman correlation") and "by layer (median" in correlation
     assert overlap == "top and md share 50.0% of their neurons (2.0% by chance)"
     assert structure_lines({"structure": {}}) == []
+
+
+def test_phenomena_that_differ_have_a_line_and_the_others_one_together():
+    same = {"against": "baseline", "benchmark": "blimp", "num_phenomena": 3}
+    found = phenomenon_lines(
+        {
+            "comparisons": [
+                {"condition": "top", "lower": ["npi", "island"], "higher": ["binding"], **same},
+                {"condition": "mean", "lower": [], "higher": [], **same},
+                {"condition": "flip", "lower": [], "higher": [], **same},
+            ]
+        }
+    )
+    assert found == [
+        "top against baseline on blimp, 3 of 3 phenomena: lower on npi, island; higher on binding"
+        " (McNemar, Holm, p < 0.05)",
+        "no phenomenon differs for mean against baseline on blimp; flip against baseline on blimp",
+    ]
+    assert phenomenon_lines({}) == []
