@@ -100,6 +100,7 @@ def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None
         if condition != NOISE_FLOOR and complete:
             summaries[review_id("summary", {}, ids)] = ids
     known = record.intact(list(summaries))
+    broken = {key.name for step, state in outcome.states.items() if state in BROKEN for key in plan.runs[step]}
     for step_id, ids in summaries.items():
         found = [outcome.committed[step].metrics for step in ids]
         accuracies = [
@@ -116,6 +117,7 @@ def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None
                 record.adopt(key, known[step_id])
             else:
                 record.commit(key, step_id, "summary", metrics=metrics, frames={}, documents={"summary.json": metrics})
+            record.finish(key, "FAILED" if key.name in broken else "FINISHED")
 
 
 def _file_name(name: str) -> str:
@@ -161,7 +163,7 @@ class _ModelReport:
         """(name, PNG) of every figure that can be drawn; `table` is what `build` returned."""
         findings, prefix = self._findings, _file_name(self.label)
         drawn = []
-        if any(row["cells"] for row in table["rows"]):
+        if any(row["cells"] for row in table["rows"] if row["role"] != "baseline" and not row["spread"]):
             drawn.append((f"{prefix}-conditions", figures.conditions(table)))
         neurons = findings.neuron_table(self._model)
         if neurons is not None:
@@ -186,6 +188,7 @@ class _ModelReport:
             "condition": condition.name,
             "role": "baseline" if condition.spec is None else condition.spec.select,
             "neurons": "none" if condition.spec is None else self._neurons(condition),
+            "spread": condition.group is not None or condition.dose is not None,
             "remark": condition.not_applicable,
             "cells": {},
         }

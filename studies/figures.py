@@ -15,24 +15,39 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 DPI = 130
 
 
+PANELS_ACROSS = 4
+
+
 def conditions(model: Mapping[str, Any]) -> bytes:
-    """One panel a benchmark: every condition's estimate with its 95 % interval, the baseline as a dashed line."""
-    figure, axes = _figure(len(model["benchmarks"]), 0.42 * len(model["rows"]) + 1.4)
-    rows = [row for row in model["rows"] if not row["remark"]]
-    for axis, benchmark in zip(axes, model["benchmarks"], strict=True):
+    """One panel a benchmark: every condition's estimate with its 95 % interval, the baseline as a dashed line.
+
+    Members of schedules and dose-responses are left out: their own figures have them.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in model["rows"] if not row["remark"] and not row["spread"]][::-1]
+    across = min(PANELS_ACROSS, len(model["benchmarks"]))
+    down = math.ceil(len(model["benchmarks"]) / across)
+    figure = Figure(figsize=(1.6 + 3.2 * across, down * (0.3 * len(rows) + 1.0) + 0.4), layout="constrained")
+    axes = list(figure.subplots(down, across, squeeze=False, sharey=True).flat)
+    for axis, benchmark in zip(axes, model["benchmarks"], strict=False):
         name = benchmark["name"]
-        present = [row for row in rows if row["cells"].get(name)]
-        for height, row in enumerate(reversed(present)):
-            value = row["cells"][name]
-            colour = {"baseline": GREY, "random": BLUE}.get(row["role"], ORANGE)
-            axis.errorbar(value["estimate"], height, xerr=_error_bar(value), fmt="o", color=colour, capsize=3)
-            if row["role"] == "baseline":
-                axis.axvline(value["estimate"], color=GREY, linestyle="--", linewidth=1)
-        axis.set_yticks(range(len(present)), [row["condition"] for row in reversed(present)])
-        axis.set_ylim(-0.6, len(present) - 0.4)
-        axis.set_title(benchmark["label"], fontsize=10)
-        axis.set_xlabel("perplexity" if is_perplexity(name) else "accuracy")
-    figure.suptitle(model["display"], fontsize=11)
+        for height, row in enumerate(rows):
+            if value := row["cells"].get(name):
+                colour = {"baseline": GREY, "random": BLUE}.get(row["role"], ORANGE)
+                axis.errorbar(value["estimate"], height, xerr=_error_bar(value), fmt="o", color=colour, capsize=3)
+                if row["role"] == "baseline":
+                    axis.axvline(value["estimate"], color=GREY, linestyle="--", linewidth=1)
+        axis.set_yticks(range(len(rows)), [row["condition"] for row in rows], fontsize=8)
+        axis.set_ylim(-0.6, len(rows) - 0.4)
+        axis.set_title(benchmark["label"], fontsize=9)
+        if is_perplexity(name):
+            axis.set_xscale("log")
+            _plain_numbers(axis)
+            axis.tick_params(axis="x", which="both", labelsize=7)
+    for axis in axes[len(model["benchmarks"]) :]:
+        axis.axis("off")
+    figure.suptitle(f"{model['display']}: perplexity (logarithmic) and accuracy", fontsize=11)
     return _png(figure)
 
 

@@ -1,9 +1,15 @@
 """What the review makes of names."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from orchestrator.review import _file_name
-from orchestrator.spool import encode
+from orchestrator.review import _file_name, record_mean_accuracies
+from orchestrator.runner import Outcome
+from orchestrator.scheduler import State
+from orchestrator.spool import RunKey, encode
+from studies import figures
+from studies.benchmarks.choices import ChoiceBenchmark
 
 
 @pytest.mark.parametrize(
@@ -19,3 +25,53 @@ def test_any_name_becomes_part_of_an_artifact_path(name, expected):
     assert _file_name(name) == expected
     path = f"figures/{_file_name(name)}-curve.png"
     assert encode(frames={}, documents={}, files={path: b""}) == {path: b""}
+
+
+def test_the_figure_of_conditions_leaves_out_schedules_and_copes_with_what_is_missing():
+    cell = {"estimate": 0.5, "low": 0.4, "high": 0.6}
+    rows = [
+        {"condition": "baseline", "role": "baseline", "spread": False, "remark": "", "cells": {"a": cell, "b": cell}},
+        {"condition": "top", "role": "top", "spread": False, "remark": "", "cells": {"a": {**cell, "low": None}}},
+        {"condition": "dose/fraction=0.1", "role": "top", "spread": True, "remark": "", "cells": {"a": cell}},
+        {"condition": "relu", "role": "top", "spread": False, "remark": "not applicable (ReLU)", "cells": {}},
+    ]
+    five = [{"name": name, "label": name} for name in ("a", "b", "c", "d", "perplexity")]
+    with_spread, without = (
+        figures.conditions({"display": "m", "rows": chosen, "benchmarks": five}) for chosen in (rows, rows[:2])
+    )
+    assert with_spread.startswith(b"\x89PNG") and with_spread == without
+
+
+class Recorded:
+    """In place of the record: what was asked of it."""
+
+    def __init__(self):
+        self.commits, self.finished = {}, {}
+
+    def intact(self, step_ids):
+        return {}
+
+    def commit(self, key, step_id, step_name, *, metrics, frames, documents):
+        self.commits[key.name] = metrics
+
+    def finish(self, key, status):
+        self.finished[key.name] = status
+
+
+def test_the_mean_accuracy_closes_its_run_again_as_its_steps_ended():
+    """A commit opens a run; left open it would get the status of the whole study."""
+    benchmarks = [ChoiceBenchmark(name=name, label=name, items=()) for name in ("arc", "piqa")]
+    evaluations, runs, states, committed = {}, {}, {}, {}
+    for condition, other in (("top", State.DONE), ("zero", State.FAILED), ("flip", State.DONE)):
+        key = RunKey(kind="condition", name=condition)
+        ids = evaluations["m", condition] = {name: f"{name} {condition}" for name in ("arc", "piqa", "blimp")}
+        runs |= dict.fromkeys(ids.values(), (key,))
+        states |= dict.fromkeys(ids.values(), State.DONE) | {ids["blimp"]: other}
+        committed |= {ids[name]: SimpleNamespace(metrics={f"{name}/accuracy": 0.5}) for name in ("arc", "piqa")}
+    del committed["piqa flip"]
+    plan = SimpleNamespace(study=SimpleNamespace(benchmarks=benchmarks), evaluations=evaluations, runs=runs)
+    record = Recorded()
+    record_mean_accuracies(plan, Outcome(states, {}, committed), record)
+    mean = {"multiple_choice/mean_accuracy": 0.5}
+    assert record.commits == {"top": mean, "zero": mean}
+    assert record.finished == {"top": "FINISHED", "zero": "FAILED"}
