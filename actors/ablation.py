@@ -74,7 +74,6 @@ class AblationActor:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages: the head's blocks fault 16 times less often
         self._model = model
         self._plans: dict[tuple[str, int | None], PackPlan] = {}
-        self._cut: dict[str, int] = {}
         self._tokenizer = load_tokenizer(model)
         self._engine = _start_engine(model)
         try:
@@ -118,7 +117,7 @@ class AblationActor:
         passes = plan_passes(per_layer, HELD_BYTES // state_bytes)
         collected = Collected(plan, list(receipts), margins=margins)
         collected.take(request.parts)
-        yield from self._walk(plan, collected, ([tuple(one) for one in passes], margins), next(iter(receipts)))
+        yield from self._walk(plan, collected, [tuple(one) for one in passes], margins, next(iter(receipts)))
         digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
         facts = {
             "seconds": (time.monotonic() - started) / len(receipts),
@@ -146,11 +145,13 @@ class AblationActor:
                 self._rpc("halfwave_keep", len(receipts) - 1)
         return receipts
 
-    def _walk(self, plan: PackPlan, collected: Collected, how: tuple, step: str) -> Iterator[Progress | Part]:
+    def _walk(
+        self, plan: PackPlan, collected: Collected, walk: list[tuple], margins: bool, step: str
+    ) -> Iterator[Progress | Part]:
         """Score the packs that are left, reporting for `step`, and send what is done from time to time."""
         told = sent = time.monotonic()
         for pack in plan.packs[collected.done :]:
-            collected.add(self._gathered("halfwave_sweep", pack_to_wire(pack), *how))
+            collected.add(self._gathered("halfwave_sweep", pack_to_wire(pack), walk, margins))
             now = time.monotonic()
             if now - told > PROGRESS_SECONDS:
                 told = now
@@ -168,18 +169,19 @@ class AblationActor:
         return [(neurons[i], act, values.get(i)) if neurons.get(i) else None for i in layers]
 
     def _scored(self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, **fields: float) -> Scored:
+        log_probabilities, *margins = np.atleast_2d(edges)
         return Scored(
             step=step,
-            sums=plan.sums(edges if edges.ndim == 1 else edges[0]),
+            sums=plan.sums(log_probabilities),
             counts=plan.counts(),
-            margins=None if edges.ndim == 1 else plan.sums(edges[1]),
+            margins=plan.sums(margins[0]) if margins else None,
             receipt=receipt,
             route=self._facts.route,
             route_reason=self._facts.route_reason,
             pack_plan=plan.digest,
             num_nodes=plan.num_nodes,
             num_tokens=plan.num_tokens,
-            num_cut=self._cut[plan.digest],
+            num_cut=plan.num_cut,
             **fields,
         )
 
@@ -327,8 +329,8 @@ class AblationActor:
         key = (benchmark, max_nodes)
         if key not in self._plans:
             sequences = tokenise(texts, self._tokenizer, self._model.context)
-            self._plans[key] = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
-            self._cut[self._plans[key].digest] = sequences.num_cut
+            plan = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
+            self._plans[key] = plan._replace(num_cut=sequences.num_cut)
         return self._plans[key]
 
     def _score(self, plan: PackPlan) -> np.ndarray:

@@ -61,6 +61,8 @@ class PackPlan(NamedTuple):
     num_prefixes: int
     """Distinct prefixes that have to be forwarded; `num_nodes` counts those repeated at cuts as often as they are."""
     digest: str
+    num_cut: int = 0
+    """Sequences that had lost their beginning when they were planned."""
 
     @property
     def num_tokens(self) -> int:

@@ -86,9 +86,8 @@ class LogitsPass:
     def halfwave_sweep(self, wire: list[bytes], walk: list[Pass], margins: bool) -> dict[int, bytes | str] | None:
         """{condition: float32 numbers of the pack's edges, or why there are none}; None as in `score`.
 
-        margins: the edges' margins after their log-probabilities.
-
-        Raises InterventionError unless every layer's clamp was called as often as the walk says.
+        margins: the edges' margins follow their log-probabilities. Raises InterventionError unless every layer's clamp
+        was called as often as the walk says.
         """
         decoder, passes = self._halfwave, [Pass(*one) for one in walk]
         pack = pack_from_wire(wire)

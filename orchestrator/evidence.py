@@ -9,18 +9,21 @@ from typing import Any
 
 import pandas as pd
 
+from actors.harness import TaskBenchmark
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import Benchmark, ResolvedModel
 from orchestrator.runner import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, Outcome
 from orchestrator.scheduler import FINISHED
 from orchestrator.spec import ClampSpec, ConditionSpec
+from orchestrator.spool import Committed
+from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.claims import Evidence
 from studies.dissociation import require_same
 from studies.errors import StudyError
 from studies.selection import NeuronSet
-from studies.structure import NegativeShare, negative_share, score_correlation
+from studies.structure import Structure, structure
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class Findings:
         self.plan, self.outcome, self.record = plan, outcome, record
         self._items: dict[str, pd.DataFrame] = {}
         self._tables: dict[str, pd.DataFrame | None] = {}
-        self._shares: dict[str, NegativeShare] = {}
+        self._structures: dict[str, Structure] = {}
 
     def items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
         """{benchmark: items} of what finished."""
@@ -57,27 +60,31 @@ class Findings:
     def neuron_table(self, model: ResolvedModel) -> pd.DataFrame | None:
         """The model's profile; None where it did not finish."""
         if model.label not in self._tables:
-            runs = self.plan.runs.items()
-            mine = (step for step, keys in runs if any(k.kind == "profile" and k.model == model.label for k in keys))
-            profile = next(mine)
-            done = self._done(profile)
-            self._tables[model.label] = self.record.frame(self.outcome.committed[profile], NEURONS) if done else None
+            profile = self._of_profile_run(model, "profile")
+            self._tables[model.label] = self.record.frame(profile, NEURONS) if profile else None
         return self._tables[model.label]
 
-    def negative_share(self, model: ResolvedModel) -> NegativeShare:
-        """Of a model whose profile has finished; bootstrapped once."""
-        if model.label not in self._shares:
-            self._shares[model.label] = negative_share(self.neuron_table(model))
-        return self._shares[model.label]
+    def structure(self, model: ResolvedModel) -> Structure | None:
+        """What the neuron table says by itself; None where there is no table."""
+        neurons = self.neuron_table(model)
+        if neurons is not None and model.label not in self._structures:
+            self._structures[model.label] = structure(neurons)
+        return self._structures.get(model.label)
 
     def examples(self, model: ResolvedModel) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         """Densities and token pairs of the most entangled neurons, where the study asked for them."""
-        mine = (s.id for s in self.plan.steps.values() if s.kind == "examples" and s.model == model.label)
-        step = next(mine, None)
-        if step is None or not self._done(step):
+        committed = self._of_profile_run(model, "examples")
+        if committed is None:
             return None
-        committed = self.outcome.committed[step]
         return self.record.frame(committed, DENSITIES), self.record.frame(committed, TOKEN_PAIRS)
+
+    def _of_profile_run(self, model: ResolvedModel, kind: str) -> Committed | None:
+        """A finished step of this kind on the model's profile run; its step may bear another label of the model."""
+        for step, keys in self.plan.runs.items():
+            mine = any(key.kind == "profile" and key.model == model.label for key in keys)
+            if mine and self.plan.steps[step].kind == kind and self._done(step):
+                return self.outcome.committed[step]
+        return None
 
     def has_neurons(self, condition: Condition) -> bool:
         """Whether the step that makes the condition's neuron set has finished."""
@@ -136,8 +143,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
     used = [BASELINE, treated, by_difficulty, magnitude, matched and matched.name, *of_treated, *of_difficulty]
     findings.require_comparable(model, [name for name in used if name])
     matching = findings.matching(control) if control else None
-    neurons = findings.neuron_table(model)
-    correlation = pd.DataFrame() if neurons is None else score_correlation(neurons)
+    found = findings.structure(model)
     benchmarks = findings.plan.study.benchmarks
     return Evidence(
         model=model.label,
@@ -149,18 +155,26 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         matched_fraction=matching["fraction"] if matching else None,
         treated_fraction=specs[treated].fraction,
         match_bracket=_bracket(findings.perplexity(model, treated), matching) if matching else None,
-        syntactic=tuple(b.name for b in benchmarks if _is_syntactic(b)),
-        non_syntactic=tuple(b.name for b in benchmarks if not _is_syntactic(b) and hasattr(b, "choices")),
+        syntactic=tuple(b.name for b in benchmarks if _is_syntactic(b) is True),
+        non_syntactic=tuple(b.name for b in benchmarks if _is_syntactic(b) is False),
         by_difficulty=findings.items(model, by_difficulty) if by_difficulty else None,
         difficulty_randoms={name: findings.items(model, name) for name in of_difficulty or of_treated},
-        correlation=float(correlation["correlation"].iloc[0]) if len(correlation) else None,
+        correlation=found.overall_correlation if found else None,
         magnitude=findings.items(model, magnitude) if magnitude else None,
-        negative_share=None if neurons is None else findings.negative_share(model),
+        negative_share=found.share if found else None,
     )
 
 
-def _is_syntactic(benchmark: Benchmark) -> bool:
-    return isinstance(benchmark, PairBenchmark) or getattr(benchmark, "syntactic", False)
+def _is_syntactic(benchmark: Benchmark) -> bool | None:
+    """Whether a benchmark is of grammar; None for perplexity, which is on neither side."""
+    match benchmark:
+        case PairBenchmark():
+            return True
+        case ChoiceBenchmark():
+            return False
+        case TaskBenchmark():
+            return benchmark.syntactic
+    return None
 
 
 def _like(specs: Mapping[str, ConditionSpec], treated: ConditionSpec, **changes: Any) -> str | None:

@@ -37,6 +37,9 @@ EXAMPLE_PAIRS, EXAMPLE_CANDIDATES, EXAMPLE_CONTEXT, EXAMPLE_BINS = 10, 3000, 24,
 """Of an examples step, whose version they belong to: token pairs a neuron, tokens to find them in, tokens of text in
 front of each, bins of a density."""
 
+BATCH_TOKENS = 2048
+"""Tokens that a score actor forwards at once."""
+
 PROFILE_VALUES = {
     "negative_mean": ("negative_mean", "negative_mean"),
     "magnitude_matched": ("ceilings", "matched_ceiling"),
@@ -84,29 +87,40 @@ def model_source(model: ResolvedModel, demand: Demand) -> ModelSource:
 def profile_request(step: Step, corpus: Corpus) -> ProfileRequest:
     """What a profile step asks of a score actor."""
     params = step.payload["params"]
-    window, stride = params["window"], params["stride"]
-    num_windows = 1 + max(0, params["tokens"] - window) // stride
+    texts = _windows(params, corpus)
+    num_windows = 1 + max(0, params["tokens"] - texts.window) // texts.stride
     return ProfileRequest(
         step=step.id,
-        texts=Windows(text=corpus.text, window=window, stride=stride, num_tokens=params["tokens"]),
+        texts=texts,
         skip_first=params["skip_first"],
         num_bins=params["bins"],
         calibration_windows=params["calibration_windows"],
         pairs_per_block=params["pairs"],
         block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else num_windows,
         seed=params["seed"],
-        batch_windows=max(1, 2048 // window),
+        batch_windows=_batch_windows(texts),
     )
+
+
+def _windows(params: Mapping[str, Any], corpus: Corpus) -> Windows:
+    """The scoring text as a step's parameters cut it; at least one window."""
+    window = params["window"]
+    num_tokens = max(params["tokens"], window)
+    return Windows(text=corpus.text, window=window, stride=params["stride"], num_tokens=num_tokens)
+
+
+def _batch_windows(texts: Windows) -> int:
+    return max(1, BATCH_TOKENS // texts.window)
 
 
 def examples_request(step: Step, corpus: Corpus, neurons: pd.DataFrame) -> ExamplesRequest:
     """What an examples step asks of a score actor: the neurons with the highest Wasserstein distance of all."""
     params = step.payload["params"]
     entangled = neurons.nlargest(params["neurons"], "wasserstein_distance")
-    window, stride = params["window"], params["stride"]
+    texts = _windows(params, corpus)
     return ExamplesRequest(
         step=step.id,
-        texts=Windows(text=corpus.text, window=window, stride=stride, num_tokens=max(params["tokens"], window)),
+        texts=texts,
         skip_first=params["skip_first"],
         neurons={int(i): tuple(sorted(map(int, one["neuron"]))) for i, one in entangled.groupby("layer")},
         pairs_per_neuron=EXAMPLE_PAIRS,
@@ -114,7 +128,7 @@ def examples_request(step: Step, corpus: Corpus, neurons: pd.DataFrame) -> Examp
         context_tokens=EXAMPLE_CONTEXT,
         num_bins=EXAMPLE_BINS,
         seed=params["seed"],
-        batch_windows=max(1, 2048 // window),
+        batch_windows=_batch_windows(texts),
     )
 
 

@@ -27,7 +27,7 @@ from studies.benchmarks.choices import ChoiceBenchmark
 from studies.claims import CLAIM_SETS, Verdict
 from studies.comparisons import compare, seed_summary
 from studies.dissociation import noise_floor
-from studies.structure import overlaps, score_correlation
+from studies.structure import overlaps
 
 REPORT = "report.json"
 
@@ -254,19 +254,15 @@ class _ModelReport:
 
     def _structure(self) -> dict[str, Any]:
         """What the neuron table and the neuron sets say by themselves."""
-        findings, neurons = self._findings, self._findings.neuron_table(self._model)
-        if neurons is None:
+        findings, found = self._findings, self._findings.structure(self._model)
+        if found is None:
             return {}
         whole = [c for c in self._conditions if c.is_whole and findings.has_neurons(c)]
         by_digest = {one.digest: (c.name, one) for c in reversed(whole) for one in [findings.neuron_set(c)]}
-        sets = dict(reversed(by_digest.values()))
-        self.tables["neuron_set_overlaps.parquet"] = overlaps(sets, neurons.groupby("layer").size().to_dict())
-        self.tables["score_correlation.parquet"] = score_correlation(neurons)
-        return report.structure_record(
-            findings.negative_share(self._model),
-            self.tables["score_correlation.parquet"],
-            self.tables["neuron_set_overlaps.parquet"],
-        )
+        widths = findings.neuron_table(self._model).groupby("layer").size().to_dict()
+        shared = overlaps(dict(reversed(by_digest.values())), widths)
+        self.tables |= {"neuron_set_overlaps.parquet": shared, "score_correlation.parquet": found.correlation}
+        return report.structure_record(found, shared)
 
     def _verdicts(self) -> list[Verdict]:
         claims = self._plan.study.spec.claims

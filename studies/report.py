@@ -12,7 +12,7 @@ import pandas as pd
 from studies.claims import Verdict
 from studies.dissociation import Interval, NoiseFloor, accuracy_interval, perplexity_interval
 from studies.layers import Trend
-from studies.structure import NegativeShare
+from studies.structure import Structure
 
 Cell = dict[str, float | None]
 
@@ -80,21 +80,18 @@ def changed_phenomena(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def structure_record(share: NegativeShare, correlation: pd.DataFrame, shared: pd.DataFrame) -> dict[str, Any]:
+def structure_record(found: Structure, shared: pd.DataFrame) -> dict[str, Any]:
     """What the neuron table and the neuron sets say by themselves, as plain JSON; random sets' overlaps left out."""
-    by_layer = correlation["correlation"].iloc[1:]
+    share, by_layer = found.share, found.correlation["correlation"].iloc[1:]
     sides = {side: _plain_interval(getattr(share, side)) for side in ("top", "rest", "difference")}
     chosen = shared[~(shared["one"].str.contains("/seed=") | shared["other"].str.contains("/seed="))]
+    correlation = None
+    if found.overall_correlation is not None:
+        layers = {"lowest": by_layer.min(), "median": by_layer.median(), "highest": by_layer.max()}
+        correlation = {"overall": found.overall_correlation, **{name: float(value) for name, value in layers.items()}}
     return {
         "negative_share": sides | {"num_top": share.num_top, "num_rest": share.num_rest},
-        "correlation": {
-            "overall": float(correlation["correlation"].iloc[0]),
-            "lowest": float(by_layer.min()),
-            "median": float(by_layer.median()),
-            "highest": float(by_layer.max()),
-        }
-        if len(correlation)
-        else None,
+        "correlation": correlation,
         "overlaps": chosen[["one", "other", "share", "share_by_chance"]].to_dict("records"),
     }
 

@@ -51,6 +51,24 @@ def _interval(samples: tuple[np.ndarray, ...], statistic: Callable) -> Interval:
     return Interval(float(statistic(*samples)), *map(float, found.confidence_interval))
 
 
+class Structure(NamedTuple):
+    """What is derived from one neuron table."""
+
+    share: NegativeShare
+    correlation: pd.DataFrame
+    """As `score_correlation`."""
+
+    @property
+    def overall_correlation(self) -> float | None:
+        """Over all neurons; None where MD was not scored."""
+        return float(self.correlation["correlation"].iloc[0]) if len(self.correlation) else None
+
+
+def structure(neurons: pd.DataFrame) -> Structure:
+    """`negative_share` and `score_correlation` of a neuron table."""
+    return Structure(negative_share(neurons), score_correlation(neurons))
+
+
 CORRELATION_COLUMNS = ("layer", "num_neurons", "correlation")
 
 

@@ -7,7 +7,7 @@ from scipy.stats import rankdata
 
 from studies.report import phenomenon_lines, structure_lines, structure_record
 from studies.selection import EMPTY, NeuronSet
-from studies.structure import negative_share, overlaps, score_correlation
+from studies.structure import negative_share, overlaps, score_correlation, structure
 
 
 def table(width: int = 200, layers: int = 2) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def test_the_report_says_it_in_lines():
         "r/seed=0": NeuronSet.of({0: [9]}),
         "none": EMPTY,
     }
-    record = structure_record(negative_share(neurons), score_correlation(neurons), overlaps(sets, {0: 200}))
+    record = structure_record(structure(neurons), overlaps(sets, {0: 200}))
     share, correlation, overlap = structure_lines({"structure": record})
     estimate = f"{record['negative_share']['top']['estimate']:.3f}"
     assert share.startswith(f"negative share of the Wasserstein distance: {estimate} [") and "the other 396" in share
