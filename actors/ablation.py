@@ -1,12 +1,15 @@
 """The ablation actor: ONE vLLM engine for all conditions of its model.
 
 Owns the engine, the pack plans and the two routes; hands out log-probabilities with a receipt that proves the
-intervention. Clamps are buffers changed in place; the model is loaded once. Fails closed: an intervention whose receipt
-does not add up is an error, never a result. Knows nothing of benchmarks' scoring or of MLflow; a plain class that the
+intervention. Clamps are buffers changed in place; the model is loaded once, and another checkpoint of its architecture
+into the same engine. Fails closed: an intervention whose receipt does not add up is an error, never a result; a reload
+that is not proven becomes a fresh engine. Knows nothing of benchmarks' scoring or of MLflow; a plain class that the
 pool turns into a Ray actor, so it runs and is tested without Ray too.
 """
 
 import dataclasses
+import gc
+import logging
 import math
 import os
 import time
@@ -14,6 +17,7 @@ from collections.abc import Generator, Hashable, Iterator, Mapping
 
 import numpy as np
 
+from actors.checkpoints import Reload, differing_config, differing_field, plain_log_probabilities
 from actors.condition_tree import ideal_layer_passes, layer_passes, plan_passes
 from actors.messages import (
     DTYPE_BYTES,
@@ -35,15 +39,21 @@ from actors.messages import (
 from actors.sites import SITES
 from actors.sweep import Collected
 from actors.token_tree import PackPlan, pack_to_wire, plan_packs
-from actors.tokens import load_tokenizer, tokenise
+from actors.tokens import TokenSpans, load_tokenizer, tokenise
 from studies.errors import InterventionError, StudyError
 from studies.matching import match_perplexity
+
+log = logging.getLogger(__name__)
 
 PACK_NODES = {"cpu": 512, "cuda": 4096}
 """Default pack size per device. On two CPU cores 512, 1024 and 2048 take the same time a node; CUDA is not measured."""
 
 PROBE_TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.3}
 """Largest |tree - flat| log-probability of one token, in nats, at start-up."""
+
+RELOAD_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.15}
+"""Largest mean over the probe's tokens of |reloaded - Transformers| log-probability, in nats; measured on
+SmolLM2-135M: 1e-6, 0.006 and 0.06, where single tokens in bfloat16 differ by 0.4."""
 
 PROBE_TEXTS = (
     "The keys to the cabinet are on the table.",
@@ -72,9 +82,12 @@ class AblationActor:
 
     def __init__(self, model: ModelSource):
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages: the head's blocks fault 16 times less often
-        self._model = model
-        self._plans: dict[tuple[str, int | None], PackPlan] = {}
-        self._tokenizer = load_tokenizer(model)
+        self._never_in_place = ""
+        self._open(model)
+
+    def _open(self, model: ModelSource) -> None:
+        self._take(model)
+        self._last_reload: Reload | None = None
         self._engine = _start_engine(model)
         try:
             self._facts = self._install()
@@ -82,9 +95,72 @@ class AblationActor:
             self.close()
             raise
 
+    def _take(self, model: ModelSource) -> None:
+        """Everything of the checkpoint that is not in the engine."""
+        self._model = model
+        self._plans: dict[tuple[str, int | None], PackPlan] = {}
+        self._spans: dict[str, TokenSpans] = {}
+        self._tokenizer = load_tokenizer(model)
+
+    def reload(self, model: ModelSource) -> None:
+        """Answer from here on as a fresh actor of another checkpoint of the same architecture would, to the last bit.
+
+        Raises StudyError, naming the first field that differs, for another architecture. Where the engine cannot take
+        the weights in place and prove it, fresh engines serve this checkpoint and all later ones; a warning says why.
+        """
+        if different := differing_field(self._model, model):
+            raise StudyError(f"{model.label} cannot take the engine of {self._model.label}: {different}")
+        if not self._never_in_place:
+            try:
+                self._reload_in_place(model)
+                return
+            except Exception as error:  # whatever it was: a fresh engine is always right, or raises
+                self._never_in_place = f"{type(error).__name__}: {error}"
+                log.warning("%s: fresh engines from here on, not reloaded ones: %s", model.label, self._never_in_place)
+        self.close()
+        gc.collect()  # the engine's weights are in cycles
+        self._open(model)
+
+    def _reload_in_place(self, model: ModelSource) -> None:
+        """Raises where this engine, with the checkpoint's weights, is not proven to be what a fresh one would be.
+
+        The engine's first reload is held against Transformers. Later ones take the same way with the same tensors.
+        """
+        if different := differing_config(self._model, model):
+            raise InterventionError(f"config.json: {different}")
+        self._apply(Intervention())
+        stale = self._probe.token_log_probabilities(self._score(self._probe))
+        read = self._rpc("halfwave_reload", model.path, model.revision)[0]
+        self._take(model)
+        self._facts = self._prove_route()
+        self._apply(Intervention())  # every layer's hook is still there, once
+        edges = self._score(self._probe)
+        done = Reload(read, edges)
+        if self._last_reload is None:
+            self._check_against_transformers(edges, stale)
+        else:
+            done.check_against(self._last_reload)
+        self._last_reload = done
+
+    def _check_against_transformers(self, edges: np.ndarray, stale: np.ndarray) -> None:
+        """stale: the probe's log-probabilities with the weights before; they must be further away than the new ones."""
+        from vllm.config import set_current_vllm_config
+
+        # vLLM's Transformers backend decorates Transformers' own classes, which then ask for its configuration
+        with set_current_vllm_config(self._engine.llm_engine.vllm_config):
+            plain = plain_log_probabilities(self._model, self._probe.sequences())
+        difference = float(np.abs(self._probe.token_log_probabilities(edges) - plain).mean())
+        moved = float(np.abs(stale - plain).mean()) if len(stale) == len(plain) else math.inf
+        tolerance = min(RELOAD_TOLERANCE[self._model.dtype], moved / 2)
+        if not difference <= tolerance:
+            raise InterventionError(
+                f"the reloaded engine and Transformers differ by {difference:.3g} nats a token on the probe "
+                f"(tolerance {tolerance:.3g}; the weights before differed by {moved:.3g})"
+            )
+
     def facts(self) -> EngineFacts:
         """What stands behind this actor's numbers."""
-        return self._facts
+        return dataclasses.replace(self._facts, reload_refused=self._never_in_place)
 
     def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Part | Scored | StepFailed]:
         """Score the texts under every intervention; a failed one does not take its siblings down."""
@@ -170,11 +246,13 @@ class AblationActor:
 
     def _scored(self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, **fields: float) -> Scored:
         log_probabilities, *margins = np.atleast_2d(edges)
+        spans = self._spans.get(plan.digest)
         return Scored(
             step=step,
             sums=plan.sums(log_probabilities),
             counts=plan.counts(),
             margins=plan.sums(margins[0]) if margins else None,
+            tokens=_told(spans, plan.token_log_probabilities(log_probabilities)) if spans else None,
             receipt=receipt,
             route=self._facts.route,
             route_reason=self._facts.route_reason,
@@ -289,11 +367,16 @@ class AblationActor:
     def _install(self) -> EngineFacts:
         model = self._model
         site = dataclasses.asdict(SITES[model.family])
-        found = self._rpc("halfwave_install", site, model.d_mlp)[0]
-        if found["layers"] != model.num_layers:
+        self._found = self._rpc("halfwave_install", site, model.d_mlp)[0]
+        if self._found["layers"] != model.num_layers:
             raise InterventionError(
-                f"{model.label}: {found['layers']} layers hooked, config.json says {model.num_layers}"
+                f"{model.label}: {self._found['layers']} layers hooked, config.json says {model.num_layers}"
             )
+        return self._prove_route()
+
+    def _prove_route(self) -> EngineFacts:
+        """Choose the route, and hold the tree against flat requests on the probe."""
+        model, found = self._model, self._found
         device = self._engine.llm_engine.vllm_config.device_config.device_type
         self._max_nodes = PACK_NODES.get(device, PACK_NODES["cuda"])
         sequences = tokenise_probe(self._tokenizer, model.context)
@@ -331,6 +414,8 @@ class AblationActor:
             sequences = tokenise(texts, self._tokenizer, self._model.context)
             plan = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
             self._plans[key] = plan._replace(num_cut=sequences.num_cut)
+            if sequences.spans is not None:
+                self._spans[plan.digest] = sequences.spans
         return self._plans[key]
 
     def _score(self, plan: PackPlan) -> np.ndarray:
@@ -368,6 +453,12 @@ class AblationActor:
 
     def _rpc(self, method: str, *arguments):
         return self._engine.collective_rpc(method, args=arguments)
+
+
+def _told(spans: TokenSpans, log_probabilities_T: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of `Scored.tokens`."""
+    places = {"document": spans.document_T, "start": spans.start_T, "end": spans.end_T}
+    return places | {"log_probability": log_probabilities_T.astype(np.float32)}
 
 
 def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:

@@ -76,9 +76,23 @@ class Windows:
     """Use only this many tokens from the start; None = all. The last partial window is dropped."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """Whole documents of any length, every token of which is scored once, and told with its place in the text.
+
+    In front of each stands the tokenizer's own special token, else BOS or EOS, so that the first token is scored too.
+    Later windows begin with tokens that earlier ones scored.
+    """
+
+    texts: tuple[str, ...]
+    window: int
+    stride: int
+    """Tokens that a later window scores, at most window - 1; the rest of it is context."""
+
+
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
-TextRequest = Sentences | Continuations | Windows
+TextRequest = Sentences | Continuations | Windows | Documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +169,8 @@ class Scored:
     """[num_sequences] scored tokens."""
     margins: np.ndarray | None = None
     """[num_sequences] float64 sum over the scored tokens of log p(token) - max log p, if asked for; 0 = all greedy."""
+    tokens: Mapping[str, np.ndarray] | None = None
+    """Of documents, a row a scored token: document, start, end (characters of its text), log_probability (float32)."""
     receipt: Receipt
     route: Route
     route_reason: str
@@ -216,6 +232,8 @@ class EngineFacts:
     """Largest |tree - flat| log-probability of the start-up comparison, nats; nan where there was none to make."""
     probe_tolerance: float
     max_nodes: int
+    reload_refused: str = ""
+    """Why checkpoints have engines of their own; '' while their weights are exchanged in place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +301,25 @@ class Profiled:
     """Tokens that entered the statistics."""
     num_pairs: int
     num_pairs_dropped: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsRequest:
+    """How far every neuron's weights are from those of an earlier checkpoint."""
+
+    step: str
+    before: ModelSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Cosine dissimilarity, 1 - cos, of every neuron's weights between two checkpoints, column by column."""
+
+    step: str
+    columns: Mapping[str, np.ndarray]
+    """`layer`, `neuron`, `pre_activation` (its row of the gate or plain up projection), `up` (of a GLU's other half)
+    and `down` (its column of the down projection); nan where a vector is 0."""
     seconds: float
 
 

@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.messages import Examples, ExamplesRequest, ModelSource, Profiled, ProfileRequest, Progress
+from actors.messages import (
+    Examples,
+    ExamplesRequest,
+    ModelSource,
+    Profiled,
+    ProfileRequest,
+    Progress,
+    Weights,
+    WeightsRequest,
+)
 from actors.sites import SITES
 from actors.tokens import load_tokenizer, windows
 from studies.errors import InterventionError
@@ -45,21 +54,23 @@ class ScoreActor:
         if model.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(model.threads)
         import torch
-        from transformers import AutoModelForCausalLM
 
         if model.threads is not None:
             torch.set_num_threads(model.threads)
+        self._open(model)
+
+    def reload(self, model: ModelSource) -> None:
+        """Hold another checkpoint from now on; the old one is dropped first."""
+        self.close()
+        self._open(model)
+
+    def _open(self, model: ModelSource) -> None:
+        import torch
+
         self._source = model
         self._tokenizer = load_tokenizer(model)
-        cuda = torch.cuda.is_available()
-        self._model = AutoModelForCausalLM.from_pretrained(
-            model.path,
-            revision=model.revision,
-            dtype=getattr(torch, model.dtype),
-            trust_remote_code=model.trust_remote_code,
-            device_map="auto" if model.tensor_parallel > 1 else ("cuda" if cuda else None),
-            use_safetensors=True,
-        ).eval()
+        several = "auto" if model.tensor_parallel > 1 else None
+        self._model = _load(model, device_map=several or ("cuda" if torch.cuda.is_available() else None))
         site = SITES[model.family]
         self._layers = self._model.get_submodule(site.layers)
         self._projections = [layer.get_submodule(site.projection) for layer in self._layers]
@@ -92,6 +103,15 @@ class ScoreActor:
             num_pairs_dropped=sketches[0].difficulty.num_dropped,
             seconds=time.monotonic() - started,
         )
+
+    def weights(self, request: WeightsRequest) -> Iterator[Weights]:
+        """How far every neuron's weights are from an earlier checkpoint's, which is loaded beside, on the CPU."""
+        from actors.weights import cosine_dissimilarity
+
+        started = time.monotonic()
+        before = _load(request.before, device_map=None)
+        columns = cosine_dissimilarity(self._model, before, SITES[self._source.family])
+        yield Weights(step=request.step, columns=columns, seconds=time.monotonic() - started)
 
     def examples(self, request: ExamplesRequest) -> Iterator[Progress | Examples]:
         """Densities of a few neurons, and the token pairs that they pull apart."""
@@ -252,6 +272,21 @@ class ScoreActor:
 
     def _device(self, layer: int):
         return next(self._projections[layer].parameters()).device
+
+
+def _load(model: ModelSource, device_map: str | None):
+    """The plain Transformers model, safetensors only."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        model.path,
+        revision=model.revision,
+        dtype=getattr(torch, model.dtype),
+        trust_remote_code=model.trust_remote_code,
+        device_map=device_map,
+        use_safetensors=True,
+    ).eval()
 
 
 def draw_pairs(keep_BW: np.ndarray, request: ProfileRequest, block: int) -> Pairs:

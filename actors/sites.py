@@ -29,6 +29,8 @@ class Site:
     """Path, inside a vLLM layer, of the activation module; its input is the pre-activation (GLU: [gate | up] fused)."""
     down: str
     """Path, inside a Transformers layer, of the projection back to the residual stream."""
+    up: str = ""
+    """Path, inside a Transformers layer, of a GLU's other half; '' in a plain MLP."""
     activation: str = "hidden_act"
     """config.json field that names the activation function; `=name` where the family has only that one."""
     vllm_exchange: str = ""
@@ -48,6 +50,7 @@ _GATED = Site(
     vllm_layers="model.layers",
     vllm_activation="mlp.act_fn",
     down="mlp.down_proj",
+    up="mlp.up_proj",
 )
 
 SITES: dict[str, Site] = {

@@ -8,6 +8,8 @@ engine still works, and goes through the same clamps.
 
 import copy
 import functools
+import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -48,6 +50,25 @@ class LogitsPass:
         refusal = decoder.wrap_attention()
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
+
+    def halfwave_reload(self, path: str, revision: str | None) -> dict[str, tuple[list[int], float]]:
+        """Put another checkpoint of the same architecture into the loaded model; hooks stay, clamps are emptied.
+
+        Returns what was read, {tensor: (shape, sum)}. Raises InterventionError where a parameter was left out; then,
+        and after any other error, the engine is good for nothing but to be closed.
+        """
+        from huggingface_hub import constants
+        from vllm.config import set_current_vllm_config
+        from vllm.transformers_utils.repo_utils import get_model_path
+
+        config = self.vllm_config.model_config  # without a network vLLM starts from the cached snapshot's folder
+        config.model = get_model_path(path, revision) if constants.HF_HUB_OFFLINE else path
+        config.model_weights, config.revision = "", revision
+        with set_current_vllm_config(self.vllm_config):
+            read = _load_in_place(self.get_model(), self.vllm_config)
+        self._halfwave.clamps.set({}, Act())
+        self._halfwave.kept.clear()
+        return read
 
     def halfwave_set_clamps(
         self,
@@ -111,6 +132,53 @@ class LogitsPass:
         """float32 log-probabilities of the pack's edges; None on a rank without the gathered head."""
         log_probabilities_E = score_pack(self._halfwave, pack_from_wire(wire))
         return None if log_probabilities_E is None else log_probabilities_E.numpy().tobytes()
+
+
+def _load_in_place(model: torch.nn.Module, config: Any) -> dict[str, tuple[list[int], float]]:
+    """vLLM's layerwise reload, which by itself only warns of what was not loaded, and forgets tied heads."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
+    from vllm.model_executor.model_loader import get_model_loader, reload
+    from vllm.transformers_utils.config import checkpoint_has_lm_head
+
+    about = config.model_config
+    tied = about.word_embeddings_untied_by_checkpoint or getattr(about.hf_config, "tie_word_embeddings", False)
+    if tied and checkpoint_has_lm_head(about.model, revision=about.revision):
+        raise InterventionError("config.json ties the head to the embeddings, but the checkpoint has both")
+    # it warns of every module without weights of its own, such as a rotary embedding; what counts is checked below
+    logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
+    weights, read = get_model_loader(config.load_config).get_all_weights(about, model), {}
+    reload.initialize_layerwise_reload(model)
+    loaded = model.load_weights(_told(weights, read))
+    left_out = {name for name, module in model.named_modules() if _is_short(module)}
+    reload.finalize_layerwise_reload(model, about)
+    left_out |= {name for name, _ in model.named_parameters()} - loaded
+    if left_out:
+        raise InterventionError(f"the weights of {len(left_out)} modules were left out, of {min(left_out)} for one")
+    for module in model.modules():
+        # on CPU a head multiplies with a packed copy: a tied one, whose weight came by another module, has the old one
+        if isinstance(getattr(module, "quant_method", None), UnquantizedEmbeddingMethod):
+            module.quant_method.process_weights_after_loading(module)
+    return read
+
+
+def _told(
+    weights: Iterable[tuple[str, torch.Tensor]], read: dict[str, tuple[list[int], float]]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights as they come, written down in `read`."""
+    for name, tensor in weights:
+        read[name] = list(tensor.shape), float(tensor.sum(dtype=torch.float64))
+        yield name, tensor
+
+
+def _is_short(module: torch.nn.Module) -> bool:
+    """Whether a reload, not yet finalised, has too little for the module. Vocabularies are padded, or tied."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+    from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+
+    found = get_layerwise_info(module)
+    if not found.can_load() or isinstance(module, VocabParallelEmbedding):
+        return False
+    return found.load_numel < sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
 
 def _own_module(layer: torch.nn.Module, path: str, exchange: str) -> torch.nn.Module:

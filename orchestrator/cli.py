@@ -54,7 +54,7 @@ def validate(
     """Check a study file and everything it names, without starting anything."""
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     spec = opened.spec
-    print(f"{study}: {spec.study} is valid: {len(spec.models)} models, {len(opened.plan.steps)} steps")
+    print(f"{study}: {spec.study} is valid: {len(spec.all_models)} models, {len(opened.plan.steps)} steps")
 
 
 @app.command()

@@ -13,17 +13,19 @@ from actors.harness import TaskBenchmark
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import Benchmark, ResolvedModel
-from orchestrator.runner import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, Outcome
+from orchestrator.runner import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS, Outcome
 from orchestrator.scheduler import FINISHED
 from orchestrator.spec import ClampSpec, ConditionSpec
 from orchestrator.spool import Committed
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
-from studies.claims import Evidence
+from studies.benchmarks.surprisal import SurprisalBenchmark
+from studies.claims import Evidence, Scaffolding
 from studies.dissociation import require_same
 from studies.errors import StudyError
 from studies.selection import NeuronSet
 from studies.structure import Structure, structure
+from studies.surprisal import Excess
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,11 @@ class Findings:
         step = self.plan.evaluations[model.label, condition]["perplexity"]
         return self.outcome.committed[step].metrics["perplexity"]
 
+    def weights_table(self, model: ResolvedModel) -> pd.DataFrame | None:
+        """How far a checkpoint's weights are from those of the one before; None where that did not finish."""
+        step = self.plan.weights.get(model.label)
+        return self.record.frame(self.outcome.committed[step], WEIGHTS) if step and self._done(step) else None
+
     def neuron_table(self, model: ResolvedModel) -> pd.DataFrame | None:
         """The model's profile; None where it did not finish."""
         if model.label not in self._tables:
@@ -85,6 +92,11 @@ class Findings:
             if mine and self.plan.steps[step].kind == kind and self._done(step):
                 return self.outcome.committed[step]
         return None
+
+    def excess(self, model: ResolvedModel, benchmark: SurprisalBenchmark, condition: str, control: str) -> Excess:
+        """What a condition adds to the surprisal under a control."""
+        treated, reference = (self.items(model, name)[benchmark.name] for name in (condition, control))
+        return Excess(treated, reference, benchmark.words, benchmark.unit)
 
     def has_neurons(self, condition: Condition) -> bool:
         """Whether the step that makes the condition's neuron set has finished."""
@@ -118,20 +130,14 @@ class Findings:
 
 
 def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None:
-    """The claims' roles; None, with a warning, where no condition selects top neurons.
-
-    The treated condition is the first top selection that controls refer to, or the first.
-    """
+    """The claims' roles; None, with a warning, where no condition selects top neurons."""
     conditions = findings.plan.conditions[model.label]
     specs = findings.plan.study.spec.conditions
     whole = {c.base: specs[c.base] for c in conditions if c.is_whole}
-    referred = [spec.reference for spec in whole.values() if spec.reference]
-    tops = [name for name, spec in whole.items() if spec.select == "top"]
-    candidates = [name for name in referred if specs[name].select == "top"] or tops
-    if not candidates:
+    treated = treated_condition(findings, model)
+    if treated is None:
         log.warning("claims need a condition that selects top neurons; there is none")
         return None
-    treated = candidates[0]
     by_difficulty = _like(whole, specs[treated], score="mapping_difficulty")
     magnitude = _like(whole, specs[treated], clamp=ClampSpec(kind="magnitude_matched"))
     of_treated, of_difficulty = (
@@ -142,7 +148,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
     control = matched if matched and findings.items(model, matched.name) else None
     used = [BASELINE, treated, by_difficulty, magnitude, matched and matched.name, *of_treated, *of_difficulty]
     findings.require_comparable(model, [name for name in used if name])
-    matching = findings.matching(control) if control else None
+    matching = findings.matching(control) if control and model.selects_itself else None
     found = findings.structure(model)
     benchmarks = findings.plan.study.benchmarks
     return Evidence(
@@ -155,18 +161,49 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         matched_fraction=matching["fraction"] if matching else None,
         treated_fraction=specs[treated].fraction,
         match_bracket=_bracket(findings.perplexity(model, treated), matching) if matching else None,
-        syntactic=tuple(b.name for b in benchmarks if _is_syntactic(b) is True),
-        non_syntactic=tuple(b.name for b in benchmarks if _is_syntactic(b) is False),
+        syntactic=tuple(b.name for b in benchmarks if is_syntactic(b) is True),
+        non_syntactic=tuple(b.name for b in benchmarks if is_syntactic(b) is False),
         by_difficulty=findings.items(model, by_difficulty) if by_difficulty else None,
         difficulty_randoms={name: findings.items(model, name) for name in of_difficulty or of_treated},
         correlation=found.overall_correlation if found else None,
         magnitude=findings.items(model, magnitude) if magnitude else None,
         negative_share=found.share if found else None,
+        scaffolding=_scaffolding(findings, model, treated, of_treated),
     )
 
 
-def _is_syntactic(benchmark: Benchmark) -> bool | None:
-    """Whether a benchmark is of grammar; None for perplexity, which is on neither side."""
+def treated_condition(findings: Findings, model: ResolvedModel) -> str | None:
+    """The first whole condition of top neurons that controls refer to, or the first; None where there is none."""
+    specs = findings.plan.study.spec.conditions
+    whole = [c.base for c in findings.plan.conditions[model.label] if c.is_whole]
+    referred = [specs[name].reference for name in whole if specs[name].reference]
+    candidates = [name for name in (*referred, *whole) if specs[name].select == "top"]
+    return candidates[0] if candidates else None
+
+
+def _scaffolding(
+    findings: Findings, model: ResolvedModel, treated: str, randoms: list[str]
+) -> dict[str, Scaffolding | None]:
+    """{surprisal benchmark: where the treated condition's excess sits, over the baseline and over random controls}."""
+    found = {}
+    for benchmark in findings.plan.study.benchmarks:
+        if isinstance(benchmark, SurprisalBenchmark):
+            scored = [n for n in (BASELINE, treated, *randoms) if benchmark.name in findings.items(model, n)]
+            found[benchmark.name] = None
+            if BASELINE in scored and treated in scored:
+                excess = findings.excess(model, benchmark, treated, BASELINE)
+                over = {
+                    name: findings.excess(model, benchmark, treated, name).contrast().interval
+                    if name in scored
+                    else None
+                    for name in randoms
+                }
+                found[benchmark.name] = Scaffolding(excess.contrast(), excess.content_excess(), over)
+    return found
+
+
+def is_syntactic(benchmark: Benchmark) -> bool | None:
+    """Whether a benchmark is of grammar; None for perplexity and surprisal, which are on neither side."""
     match benchmark:
         case PairBenchmark():
             return True

@@ -20,6 +20,7 @@ from orchestrator.steps import KINDS, Step
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
+from studies.benchmarks.surprisal import SurprisalBenchmark
 from studies.layers import Group, layer_ranges
 
 BASELINE = "baseline"
@@ -84,11 +85,22 @@ class Plan:
     """{(model, condition): {benchmark: step id}}; the condition `NOISE_FLOOR` is the baseline on another pack plan."""
     conditions: Mapping[str, tuple[Condition, ...]]
     """{model label: its conditions, the baseline first}."""
+    weights: Mapping[str, str]
+    """{label of a checkpoint: the step that compares its weights with those of the one before}."""
 
     def metrics(self, model: str, condition: str, committed: Mapping[str, Committed]) -> dict[str, float]:
         """Every metric that the finished evaluations of a condition recorded."""
         steps = self.evaluations.get((model, condition), {}).values()
         return {name: value for step in steps if step in committed for name, value in committed[step].metrics.items()}
+
+    @property
+    def series(self) -> dict[str, list[ResolvedModel]]:
+        """{series: its checkpoints, in the order of training}."""
+        found: dict[str, list[ResolvedModel]] = {}
+        for model in self.study.models:
+            if model.checkpoint is not None:
+                found.setdefault(model.checkpoint.series, []).append(model)
+        return found
 
     def model(self, label: str) -> ResolvedModel:
         return next(model for model in self.study.models if model.label == label)
@@ -100,11 +112,16 @@ class Plan:
 def build_plan(study: ResolvedStudy) -> Plan:
     """Expand a resolved study. Raises StudyError only through what `resolve` left to check: nothing here."""
     builder = _Builder(study)
-    for model in study.models:
+    for model in sorted(study.models, key=lambda model: not model.selects_itself):
         builder.add_model(model)
     runs = {step: tuple(keys.values()) for step, keys in builder.runs.items()}
     return Plan(
-        study=study, steps=builder.steps, runs=runs, evaluations=builder.evaluations, conditions=builder.conditions
+        study=study,
+        steps=builder.steps,
+        runs=runs,
+        evaluations=builder.evaluations,
+        conditions=builder.conditions,
+        weights=builder.weights,
     )
 
 
@@ -112,6 +129,8 @@ class _Builder:
     def __init__(self, study: ResolvedStudy):
         self._study = study
         self._profiles: dict[str, str] = {}
+        self._sets: dict[str, dict[str, str]] = {}
+        self.weights: dict[str, str] = {}
         self.steps: dict[str, Step] = {}
         self.runs: dict[str, dict[str, RunKey]] = {}
         self.evaluations: dict[tuple[str, str], dict[str, str]] = {}
@@ -127,12 +146,14 @@ class _Builder:
             work = min(self._profile_work(), EXAMPLE_TOKENS)
             examples = self._add("examples", "examples", model, "", params, inputs, work=work)
             self._record_on(examples, _run_key("profile", model, "", identity=profile, params={}))
+        if model.checkpoint is not None and model.checkpoint.before is not None:
+            self._add_weights(model, profile)
         baseline = Condition(name=BASELINE, base=BASELINE, spec=None)
         evaluated = {BASELINE: self._evaluate_all(model, baseline)}
         if spec.noise_floor:
             floor = {b.name: self._evaluate(model, baseline, b, "noise_floor") for b in self._study.benchmarks}
             self.evaluations[model.label, NOISE_FLOOR] = floor
-        conditions, sets = [baseline], {}
+        conditions, sets = [baseline], self._sets.setdefault(model.label, {})
         # A control refers to another condition's neuron set, so those that others refer to come first.
         referred = {c.reference for c in spec.conditions.values()}
         for name in sorted(spec.conditions, key=lambda name: name not in referred):
@@ -156,7 +177,10 @@ class _Builder:
                         dose=dose,
                         reference=condition.reference + place if condition.reference else "",
                     )
-                    neurons = self._neurons(model, expanded, profile, sets, evaluated)
+                    if model.selects_itself:
+                        neurons = self._neurons(model, expanded, profile, sets, evaluated)
+                    else:
+                        neurons = self._sets[model.checkpoint.cohort][expanded.name]
                     expanded = replace(expanded, neurons=neurons)
                     sets[expanded.name] = neurons
                     self._record_on(neurons, self._condition_run(model, expanded))
@@ -164,6 +188,13 @@ class _Builder:
                     conditions.append(expanded)
         order = [BASELINE, *spec.conditions]
         self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
+
+    def _add_weights(self, model: ResolvedModel, profile: str) -> None:
+        before = next(one for one in self._study.models if one.label == model.checkpoint.before)
+        params = {"before": before.digest, "dtype": model.spec.dtype}
+        step = self._add("weights", "weights", model, "", params, {})
+        self.weights[model.label] = step
+        self._record_on(step, _run_key("profile", model, "", identity=profile, params={}))
 
     def _neurons(self, model: ResolvedModel, expanded: Condition, profile: str, sets, evaluated) -> str:
         """Add the step that makes this condition's neuron set; returns its id."""
@@ -227,9 +258,11 @@ class _Builder:
         }
         if isinstance(benchmark, PerplexityBenchmark):
             params |= {"window": benchmark.window, "tokens": benchmark.num_tokens}
+        if isinstance(benchmark, SurprisalBenchmark):
+            params |= {"window": benchmark.window, "stride": benchmark.stride}
         if name == "noise_floor":
             # Two windows a pack instead of one; small packs of sentences instead of large ones.
-            windows = isinstance(benchmark, PerplexityBenchmark)
+            windows = isinstance(benchmark, PerplexityBenchmark | SurprisalBenchmark)
             params["pack_nodes"] = 2 * benchmark.window if windows else NOISE_PACK_NODES
         inputs = {"neurons": condition.neurons} if condition.neurons else {}
         if condition.spec and condition.spec.clamp.from_profile:
@@ -339,6 +372,8 @@ class _Builder:
                 return min(total, benchmark.num_tokens or total)
             case PairBenchmark():
                 return sum(map(len, benchmark.texts)) / CHARACTERS_PER_TOKEN
+            case SurprisalBenchmark():
+                return sum(map(len, benchmark.documents)) / CHARACTERS_PER_TOKEN
             case ChoiceBenchmark() | TaskBenchmark():
                 texts = sum(map(len, benchmark.contexts)) + sum(map(len, benchmark.continuations))
                 return texts / CHARACTERS_PER_TOKEN
@@ -362,14 +397,18 @@ def _layers(condition: Condition, source: ConditionSpec | None) -> tuple[int, ..
 
 
 def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:
+    facts = {"model": model.label, "revision": model.revision or "local", "dtype": model.spec.dtype}
+    tags = {"model.note": model.note} if model.note else {}
+    if model.checkpoint is not None:  # no param: those are written once, and a step may be corrected
+        tags["training_step"] = str(model.checkpoint.step)
     return RunKey(
         kind=kind,
         model=model.label,
         name=f"{condition or 'neuron profile'} · {model.label}",
         condition=condition,
         identity=identity,
-        params={"model": model.label, "revision": model.revision or "local", "dtype": model.spec.dtype, **params},
-        tags={"model.note": model.note} if model.note else {},
+        params={**facts, **params},
+        tags=tags,
     )
 
 
@@ -381,12 +420,14 @@ def _clamp(condition: ConditionSpec) -> dict[str, Any]:
     return {side: float(value) for side, value in bounds.items() if value is not None}
 
 
-def memory_need(model: ResolvedModel) -> int:
+def memory_need(model: ResolvedModel, *, on_gpu: bool) -> int:
     """Bytes one actor of this model takes: weights, and working memory for activations, logits and the runtime.
 
     1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
+    A checkpoint's actor holds a second one on the host, to compare weights and to prove a reload.
     """
-    return int(1.2 * model.num_parameters * DTYPE_BYTES[model.spec.dtype] + 1.5 * 2**30)
+    copies = 2.2 if model.checkpoint and not on_gpu else 1.2
+    return int(copies * model.num_parameters * DTYPE_BYTES[model.spec.dtype] + 1.5 * 2**30)
 
 
 def flops(model: ResolvedModel, work: float) -> float:
@@ -398,9 +439,10 @@ def demands(study: ResolvedStudy, capacity: Demand) -> dict[str, Demand]:
     """{model label: resources of its actor}, as the study file says, else by rule.
 
     With GPUs: tensor_parallel GPUs and as many CPUs. Without: the CPUs are shared evenly, so that the models run
-    side by side.
+    side by side; the checkpoints of a series have one share, in turn.
     """
-    share = max(1, int(capacity.cpus) // len(study.models))
+    beside = {model.checkpoint.series if model.checkpoint else model.label for model in study.models}
+    share = max(1, int(capacity.cpus) // len(beside))
     found = {}
     for model in study.models:
         spec = model.spec

@@ -26,15 +26,22 @@ CLOSE_SECONDS = 20.0
 class Host:
     """The Ray actor: loads `module:Class` on the first request and streams its messages."""
 
-    def __init__(self, path: str, source: ModelSource):
-        self._path, self._source, self._actor = path, source, None
+    def __init__(self, path: str):
+        self._path, self._source, self._actor = path, None, None
 
-    def stream(self, method: str, request: Any) -> Iterator[Any]:
-        """Messages of one request; an error of the actor's own becomes `RequestFailed`, the last message."""
+    def stream(self, source: ModelSource, method: str, request: Any) -> Iterator[Any]:
+        """Messages of one request; an error of the actor's own becomes `RequestFailed`, the last message.
+
+        A source other than the last is another checkpoint of the same architecture: the actor reloads.
+        """
         try:
-            if self._actor is None:
-                module, name = self._path.split(":")
-                self._actor = getattr(importlib.import_module(module), name)(self._source)
+            if source != self._source:
+                if self._actor is None:
+                    module, name = self._path.split(":")
+                    self._actor = getattr(importlib.import_module(module), name)(source)
+                else:
+                    self._actor.reload(source)
+                self._source = source
                 yield Opened(facts=getattr(self._actor, "facts", lambda: None)())
             yield from getattr(self._actor, method)(request)
         except Exception as error:  # sent on, not swallowed: the driver fails the request's steps
@@ -76,7 +83,7 @@ class Pool:
     """Resident actors of one driver; use as a context manager, so that no process outlives it."""
 
     def __init__(self, sources: dict[str, ModelSource], demands: dict[str, Demand], *, silence_seconds: float = 1800.0):
-        self._sources, self._demands = sources, demands
+        self.sources, self._demands = sources, demands
         self._silence_seconds = silence_seconds
         self._hosted: dict[str, _Hosted] = {}
 
@@ -94,16 +101,19 @@ class Pool:
             for model, hosted in self._hosted.items()
         }
 
-    def start(self, model: str, role: Role, method: str, request: Any) -> None:
-        """Stream a request from the model's actor, which is created if absent."""
+    def start(self, model: str, role: Role, method: str, request: Any, *, takes: str = "") -> None:
+        """Stream a request from the model's actor, which is created if absent, or takes another checkpoint's place."""
+        if takes:
+            self._hosted[model] = self._hosted.pop(takes)
         if model not in self._hosted:
             demand = self._demands[model]
             actor = ray.remote(Host).options(
                 num_cpus=demand.cpus, num_gpus=demand.gpus, max_restarts=0, max_task_retries=0, name=None
             )
-            self._hosted[model] = _Hosted(role, actor.remote(ACTOR_CLASSES[role], self._sources[model]))
+            self._hosted[model] = _Hosted(role, actor.remote(ACTOR_CLASSES[role]))
         hosted = self._hosted[model]
-        hosted.stream = hosted.handle.stream.options(num_returns="streaming").remote(method, request)
+        stream = hosted.handle.stream.options(num_returns="streaming")
+        hosted.stream = stream.remote(self.sources[model], method, request)
         hosted.last_event = time.monotonic()
 
     def wait(self, timeout: float) -> list[tuple[str, Any]]:
@@ -137,7 +147,7 @@ class Pool:
             hosted.stream = None
             return Finished()
         except ray.exceptions.RayActorError as error:
-            del self._hosted[model]
+            ray.kill(self._hosted.pop(model).handle, no_restart=True)  # out of reach, it may still hold its memory
             return ActorLost(reason=str(error).strip().split("\n")[0])
         if isinstance(message, RequestFailed):
             hosted.stream = None

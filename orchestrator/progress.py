@@ -18,7 +18,7 @@ from actors.messages import Progress
 from orchestrator.scheduler import State
 from orchestrator.steps import Step
 from orchestrator.study import Fit, PlannedStep, Result
-from studies.report import finding_lines, scorecard, text_of
+from studies.report import finding_lines, scorecard, series_lines, text_of
 
 WORDS = {
     State.PENDING: "WAIT",
@@ -160,7 +160,7 @@ def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> 
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
-    """The table and the verdicts of every model."""
+    """The table and the verdicts of every model, then of every series of checkpoints."""
     for model in report["models"]:
         table = Table(title=model["display"], title_justify="left", header_style="dim")
         for heading in ("condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])):
@@ -174,10 +174,12 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print(f"95 % bootstrap intervals over items. {model['noise']}".rstrip(), style="dim", highlight=False)
         for line in finding_lines(model):
             console.print(line, highlight=False)
-        for verdict in model["verdicts"]:
-            line_ = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])
-            line_.append(f"{verdict['claim']}: ", style="bold").append(verdict["detail"], style="default")
-            console.print(line_)
+        _show_verdicts(console, model["verdicts"])
+    for series in report.get("series", ()):
+        console.print(f"\nTraining of {series['label']}", style="italic", highlight=False)
+        for line in series_lines(series):
+            console.print(line, highlight=False)
+        _show_verdicts(console, series["verdicts"])
     if card := scorecard(report["models"]):
         heading, *rows = card
         table = Table(title="Scorecard", title_justify="left", header_style="dim")
@@ -188,6 +190,13 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print(table)
     for entry in report["unfinished"]:
         console.print(f"[red]not finished[/red] {entry}", highlight=False)
+
+
+def _show_verdicts(console: Console, verdicts: Iterable[Mapping[str, Any]]) -> None:
+    for verdict in verdicts:
+        told = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])
+        told.append(f"{verdict['claim']}: ", style="bold").append(verdict["detail"], style="default")
+        console.print(told)
 
 
 def show_result(console: Console, result: Result, seconds: float) -> None:

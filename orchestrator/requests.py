@@ -13,6 +13,7 @@ import pandas as pd
 from actors.harness import TaskBenchmark
 from actors.messages import (
     Continuations,
+    Documents,
     ExamplesRequest,
     Intervention,
     MatchRequest,
@@ -30,6 +31,7 @@ from orchestrator.steps import Step
 from studies import selection
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.benchmarks.surprisal import SurprisalBenchmark
 from studies.corpora import Corpus
 from studies.selection import NeuronSet
 
@@ -58,6 +60,8 @@ def text_request(benchmark: Benchmark) -> TextRequest:
             return Continuations(
                 contexts=benchmark.contexts, continuations=benchmark.continuations, margins=benchmark.margins
             )
+        case SurprisalBenchmark():
+            return Documents(texts=benchmark.documents, window=benchmark.window, stride=benchmark.stride)
     return Windows(
         text=benchmark.corpus.text, window=benchmark.window, stride=benchmark.window, num_tokens=benchmark.num_tokens
     )

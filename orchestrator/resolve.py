@@ -9,43 +9,58 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from actors.harness import TaskBenchmark, task_benchmark
 from actors.sites import Architecture, architecture
-from orchestrator.spec import (
+from orchestrator.evaluation_spec import (
     BlimpSpec,
-    ConditionSpec,
     EmbeddedKnowledgeSpec,
     EmbeddedPairsSpec,
     EvaluationSpec,
-    LayerGroupsSpec,
     LmEvalSpec,
-    ModelSpec,
     MultipleChoiceSpec,
     PerplexitySpec,
-    StudySpec,
+    SurprisalSpec,
     TseSpec,
     UserChoicesSpec,
     UserPairsSpec,
 )
+from orchestrator.model_spec import CheckpointsSpec, ModelSpec
+from orchestrator.spec import ConditionSpec, LayerGroupsSpec, StudySpec
 from orchestrator.study_yaml import Located
 from studies.benchmarks import choices, minimal_pairs, multiple_choice
 from studies.benchmarks.perplexity import PerplexityBenchmark
-from studies.corpora import Corpus, load_corpus
+from studies.benchmarks.surprisal import UD_EWT, SurprisalBenchmark, surprisal
+from studies.corpora import CORPORA, Corpus, load_corpus
 from studies.errors import StudyError
 from studies.layers import Group, layer_groups
 from studies.selection import NeuronSet
 
-Benchmark = PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark | TaskBenchmark
+Benchmark = (
+    PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark | TaskBenchmark | SurprisalBenchmark
+)
 
 PROVENANCE_FILE = "provenance.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _IDENTITY_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+class Checkpoint(NamedTuple):
+    """Where a model stands in the training of its architecture."""
+
+    series: str
+    """Shown name of the series."""
+    step: int
+    cohort: str
+    """Label of the model at which the series selects its neurons."""
+    before: str | None
+    """Label of the checkpoint before this one; None of the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +77,21 @@ class ResolvedModel:
     """sha256 of the folder's config, weights and tokenizer; or repository@SHA."""
     architecture: Architecture
     num_parameters: int
+    tokenizer: str = ""
+    """Digest of a local folder's tokenizer; '' on the hub, where the revision pins it."""
     note: str
     """Shown wherever the model's numbers are (for example dequantised weights); empty when there is nothing to say."""
+    checkpoint: Checkpoint | None = None
+    """Its place in a series of checkpoints."""
 
     @property
     def display(self) -> str:
         return f"{self.label} ({self.note})" if self.note else self.label
+
+    @property
+    def selects_itself(self) -> bool:
+        """Whether its neurons are its own choice: not of the checkpoints that follow their series' cohort."""
+        return self.checkpoint is None or self.checkpoint.cohort == self.label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +122,7 @@ class ResolvedStudy:
                     "d_mlp": model.architecture.d_mlp,
                     "parameters": model.num_parameters,
                     "note": model.note,
+                    "checkpoint": model.checkpoint and model.checkpoint._asdict(),
                 }
                 for model in self.models
             ],
@@ -142,6 +167,8 @@ def resolve(
     models = tuple(
         _at(located, ("models", i), _model, entry, models_at, folder, cache) for i, entry in enumerate(spec.models)
     )
+    for i, series in enumerate(spec.checkpoints):
+        models += _series(series, _series_path(located, i), located, models_at, folder, cache)
     cache.save()
     for name, condition in spec.conditions.items():
         by_rank = condition.select != "top" or spec.scoring["rule"] == "rank"
@@ -176,9 +203,12 @@ def _at(located: Located, path: tuple, function, *arguments):
 
 
 def _corpus(name: str, split: str, joiner: str, root: Path | None, folder: Path) -> Corpus:
-    if name not in ("wikitext2", "embedded"):
-        name = str(folder / Path(name).expanduser())
-    return load_corpus(name, split=split, joiner=joiner, root=root)
+    return load_corpus(_corpus_name(name, folder), split=split, joiner=joiner, root=root)
+
+
+def _corpus_name(name: str, folder: Path) -> str:
+    """A corpus that has a name, or the path of a file."""
+    return name if name in (*CORPORA, UD_EWT) else str(folder / Path(name).expanduser())
 
 
 def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties: bool) -> Benchmark:
@@ -200,6 +230,10 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
             include = folder / Path(entry.include).expanduser() if entry.include else None
             options = {"items": entry.items, "fewshot": entry.fewshot, "syntactic": entry.syntactic}
             return task_benchmark(entry.name, entry.tasks, include=include, **options)
+        case SurprisalSpec():
+            options = entry.model_dump(exclude={"kind", "corpus", "split"})
+            split = "validation" if entry.split == "dev" else entry.split
+            return surprisal(_corpus_name(entry.corpus, folder), split=split, root=root, **options)
         case UserPairsSpec():
             return minimal_pairs.user_pairs(folder / Path(entry.path).expanduser(), half_ties)
         case UserChoicesSpec():
@@ -241,15 +275,47 @@ def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: "_Diges
     return model
 
 
+def _series_path(located: Located, i: int) -> tuple:
+    """Where the i-th series stands in the file; a single one need not be in a list."""
+    return ("checkpoints", i) if isinstance(located.data["checkpoints"], list) else ("checkpoints",)
+
+
+def _series(
+    series: CheckpointsSpec, path: tuple, located: Located, roots: Sequence[Path], folder: Path, cache: "_DigestCache"
+) -> tuple[ResolvedModel, ...]:
+    """The checkpoints of a series, in the order of training; all of one architecture and vocabulary."""
+    cohort = f"{series.display}@{series.cohort or series.revisions[-1].name}"
+    found: list[ResolvedModel] = []
+    for j, (entry, revision) in enumerate(zip(series.models, series.revisions, strict=True)):
+        where = (*path, "revisions", j)
+        model = _at(located, where, _model, entry, roots, folder, cache)
+        if found and (difference := _other_architecture(model, found[0])):
+            raise located.error(where, f"{revision.name} is no checkpoint of the same model: {difference}")
+        before = found[-1].label if found else None
+        checkpoint = Checkpoint(series=series.display, step=revision.step, cohort=cohort, before=before)
+        found.append(replace(model, checkpoint=checkpoint))
+    return tuple(found)
+
+
+def _other_architecture(model: ResolvedModel, first: ResolvedModel) -> str:
+    """In what a model differs from the first of its series; empty where it may follow it."""
+    for name in ("family", "num_layers", "d_model", "d_mlp", "vocabulary", "activation", "context"):
+        one, other = (getattr(which.architecture, name) for which in (model, first))
+        if one != other:
+            return f"{name} is {one}, {other} at {first.label}"
+    if model.tokenizer != first.tokenizer and model.tokenizer and first.tokenizer:
+        return f"its tokenizer is another than that of {first.label}"
+    return ""
+
+
 def _local_folder(entry: ModelSpec, roots: Sequence[Path], folder: Path) -> Path | None:
     if entry.path is not None:
         path = folder / Path(entry.path).expanduser()
         if not path.is_dir():
             raise StudyError(f"there is no model folder {path}")
         return path
-    if entry.revision is not None:
-        return None
-    places = (root / name for root in roots for name in (entry.name, Path(entry.name).name))
+    inside = entry.revision or "."
+    places = (root / name / inside for root in roots for name in (entry.name, Path(entry.name).name))
     return next((place for place in places if place.is_dir()), None)
 
 
@@ -258,7 +324,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: "_DigestCache") -> Resol
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise StudyError(f"{folder} holds no .safetensors weights (pickled weights are not loaded; convert them)")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise StudyError(f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
     provenance = folder / PROVENANCE_FILE
     note = str(_read_json(provenance).get("note", "")) if provenance.is_file() else ""
@@ -269,6 +335,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: "_DigestCache") -> Resol
         path=str(folder.resolve()),
         revision=None,
         digest=cache.digest(files),
+        tokenizer=cache.digest(path for path in files if path.name in TOKENIZER_FILES),
         architecture=architecture(config),
         num_parameters=sum(map(_num_parameters, weights)),
         note=note,
@@ -278,7 +345,8 @@ def _local_model(entry: ModelSpec, folder: Path, cache: "_DigestCache") -> Resol
 def _hub_model(entry: ModelSpec) -> ResolvedModel:
     from huggingface_hub import HfApi, errors, hf_hub_download
 
-    remedy = f"; or put a local copy under --model-root as {entry.name}"
+    inside = f"/{entry.revision}" if entry.revision else ""
+    remedy = f"; or put a local copy under --model-root as {entry.name}{inside}"
     try:
         info = HfApi().model_info(entry.name, revision=entry.revision, timeout=30)
         config = _read_json(Path(hf_hub_download(entry.name, "config.json", revision=info.sha)))
@@ -303,6 +371,7 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
         path=entry.name,
         revision=info.sha,
         digest=f"{entry.name}@{info.sha}",
+        tokenizer="",
         architecture=architecture(config),
         num_parameters=info.safetensors.total,
         note="",

@@ -13,6 +13,7 @@ import pandas as pd
 
 from actors.harness import TaskBenchmark
 from orchestrator.dose_review import record_doses
+from orchestrator.dynamics_review import record_dynamics
 from orchestrator.evidence import Findings, claims_evidence
 from orchestrator.layer_review import record_schedules
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
@@ -22,8 +23,10 @@ from orchestrator.runner import Outcome
 from orchestrator.scheduler import BROKEN, FINISHED
 from orchestrator.spool import RunKey
 from orchestrator.steps import review_id
+from orchestrator.surprisal_review import record_excess
 from studies import figures, report
 from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.surprisal import SurprisalBenchmark
 from studies.claims import CLAIM_SETS, Verdict
 from studies.comparisons import compare, seed_summary
 from studies.dissociation import noise_floor
@@ -47,7 +50,14 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         for step in plan.steps.values()
         if outcome.states[step.id] in BROKEN
     ]
-    params = {"claims": plan.study.spec.claims, "study": plan.study.spec.study, "unfinished": unfinished}
+    spec, surprisals = plan.study.spec, [b for b in plan.study.benchmarks if isinstance(b, SurprisalBenchmark)]
+    params = {
+        "claims": spec.claims,
+        "study": spec.study,
+        "unfinished": unfinished,
+        "annotations": [[b.name, b.unit, b.annotation] for b in surprisals],
+        "checkpoints": {m.label: list(m.checkpoint) for m in plan.study.models if m.checkpoint},
+    }
     step_id = review_id("report", params, done)
     known = record.intact([step_id]).get(step_id)
     if known is not None:
@@ -63,6 +73,7 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     found = {
         "study": plan.study.spec.study,
         "models": models,
+        "series": record_dynamics(findings),
         "unfinished": unfinished,
     }
     files = {
@@ -155,6 +166,7 @@ class _ModelReport:
             "noise_floor": floors,
             "comparisons": self._comparisons(),
             "seeds": self._seeds(),
+            "excess": record_excess(findings, model),
             "structure": self._structure(),
             "verdicts": [report.verdict_record(verdict) for verdict in self._verdicts()],
         }
@@ -173,6 +185,8 @@ class _ModelReport:
             drawn.append((f"{prefix}-entangled-neurons", figures.entangled_neurons(*examples, title=self.label)))
         for condition in self._conditions:
             if condition.spec is None or condition.spec.match is None or not findings.has_neurons(condition):
+                continue
+            if not self._model.selects_itself:  # the search was another checkpoint's
                 continue
             curve = findings.matching_curve(condition)
             if curve.empty:  # there was nothing to match
@@ -266,7 +280,7 @@ class _ModelReport:
 
     def _verdicts(self) -> list[Verdict]:
         claims = self._plan.study.spec.claims
-        if claims is None:
+        if claims not in CLAIM_SETS:  # none, or claims on a series of checkpoints
             return []
         evidence = claims_evidence(self._findings, self._model)
         return CLAIM_SETS[claims](evidence) if evidence else []

@@ -18,12 +18,15 @@ from actors.messages import (
     Intervention,
     Matched,
     MatchRequest,
+    ModelSource,
     Part,
     Profiled,
     Progress,
     RequestFailed,
     Scored,
     StepFailed,
+    Weights,
+    WeightsRequest,
 )
 from orchestrator.plan import BASELINE, Plan
 from orchestrator.pool import ActorLost, Finished, Opened, Pool
@@ -50,6 +53,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 0.25
 NEURON_SET = "neuron_set.parquet"
 NEURONS = "neurons.parquet"
+WEIGHTS = "weights.parquet"
 DENSITIES, TOKEN_PAIRS = "entangled_densities.parquet", "token_pairs.parquet"
 
 
@@ -90,6 +94,8 @@ class Runner:
         self._facts: dict[str, EngineFacts] = {}
         self._requests: dict[str, tuple[str, ...]] = {}
         self._parts: dict[str, Part] = {}
+        self._series = {model.label: series for series, models in plan.series.items() for model in models}
+        self._sources: Mapping[str, ModelSource] = {}
         self._members: dict[str, list[str]] = {}
         for step, keys in plan.runs.items():
             for key in keys:
@@ -113,9 +119,13 @@ class Runner:
 
     def run(self, pool: Pool, demands: Mapping[str, Demand], capacity: Demand) -> Outcome:
         """Run every step to a terminal state."""
+        self._sources = pool.sources
         while True:
             self._checkpoint()
-            decisions = decide(self._plan.steps, self._states, self._attempts, pool.residents(), demands, capacity)
+            residents = pool.residents()
+            decisions = decide(
+                self._plan.steps, self._states, self._attempts, residents, demands, capacity, self._series
+            )
             for decision in decisions:
                 match decision:
                     case Stop():
@@ -128,11 +138,11 @@ class Runner:
                         self._finish(self._plan.steps[step], State.FAILED, reason)
                     case Evict(model):
                         pool.evict(model)
-                    case Start(Role.DRIVER, _, steps):
+                    case Start(Role.DRIVER, steps=steps):
                         for step in steps:
                             self._run_in_driver(self._plan.steps[step])
-                    case Start(role, model, steps):
-                        self._send(pool, role, model, steps)
+                    case Start():
+                        self._send(pool, decision)
             if not decisions:
                 for model, message in pool.wait(WAIT_SECONDS):
                     self._receive(model, message)
@@ -143,16 +153,16 @@ class Runner:
 
     # -- from steps to requests --------------------------------------------------------------------------------------
 
-    def _send(self, pool: Pool, role: Role, model: str, ids: tuple[str, ...]) -> None:
-        steps = [self._plan.steps[step] for step in ids]
+    def _send(self, pool: Pool, start: Start) -> None:
+        steps = [self._plan.steps[step] for step in start.steps]
         try:
             method, request = self._request(steps)
         except (StudyError, RecordError) as error:
             for step in steps:
                 self._finish(step, State.FAILED, str(error))
             return
-        self._requests[model] = ids
-        pool.start(model, role, method, request)
+        self._requests[start.model] = start.steps
+        pool.start(start.model, start.role, method, request, takes=start.takes)
         for step in steps:
             self._states[step.id] = State.RUNNING
             self._listener(step, State.RUNNING, self._reasons.get(step.id, ""))
@@ -167,6 +177,9 @@ class Runner:
             case "examples":
                 table = self._neuron_table(step.inputs["profile"])
                 return "examples", examples_request(step, self._plan.study.corpus, table)
+            case "weights":
+                before = self._plan.model(step.model).checkpoint.before
+                return "weights", WeightsRequest(step=step.id, before=self._sources[before])
             case "match":
                 return "match", self._match_request(step)
             case "evaluate":
@@ -217,6 +230,8 @@ class Runner:
                     self._facts[model] = facts
                     if facts.route_reason:
                         log.warning("%s: flat route: %s", model, facts.route_reason)
+                    if facts.reload_refused:
+                        log.warning("%s: a fresh engine, not a reload: %s", model, facts.reload_refused)
             case Progress(step=step):
                 self._on_progress(self._plan.steps[step], message)
             case Part(step=step):
@@ -227,6 +242,8 @@ class Runner:
                 frames = {DENSITIES: pd.DataFrame(message.densities), TOKEN_PAIRS: pd.DataFrame(message.pairs)}
                 facts = {"tokens": message.num_tokens, "seconds": message.seconds}
                 self._commit(self._plan.steps[step], {}, frames, {"examples.json": facts})
+            case Weights(step=step):
+                self._commit_weights(self._plan.steps[step], message)
             case Scored(step=step):
                 self._commit_scored(self._plan.steps[step], message)
             case Matched(step=step):
@@ -274,10 +291,22 @@ class Runner:
         }
         self._commit(step, metrics, {NEURONS: frame}, {"profile.json": facts})
 
+    def _commit_weights(self, step: Step, result: Weights) -> None:
+        table = pd.DataFrame(result.columns)
+        before = self._plan.model(step.model).checkpoint.before
+        means = table.drop(columns=["layer", "neuron"]).mean()
+        if (means == 0).all():
+            problem = f"its weights are those of {before}: the revision is not what its name says"
+            self._finish(step, State.FAILED, problem)
+            return
+        metrics = {f"cosine_dissimilarity/{name}": float(mean) for name, mean in means.dropna().items()}
+        self._commit(step, metrics, {WEIGHTS: table}, {"weights.json": {"before": before, "seconds": result.seconds}})
+
     def _commit_scored(self, step: Step, result: Scored) -> None:
         benchmark = self._plan.benchmark(step.payload["params"]["benchmark"])
-        margins = {} if result.margins is None else {"margins": result.margins}
-        items = benchmark.results(result.sums, result.counts, **margins)
+        asked = {"margins": result.margins, "tokens": result.tokens}
+        told = {name: value for name, value in asked.items() if value is not None}
+        items = benchmark.results(result.sums, result.counts, **told)
         noise = step.name.startswith("noise_floor.")
         metrics = benchmark.metrics(items)
         if noise:

@@ -57,6 +57,8 @@ class Start(NamedTuple):
     role: Role
     model: str
     steps: tuple[str, ...]
+    takes: str = ""
+    """The model whose idle actor becomes this one's: another checkpoint, whose weights are exchanged in place."""
 
 
 class Evict(NamedTuple):
@@ -93,11 +95,13 @@ def decide(
     residents: Mapping[str, Resident],
     demands: Mapping[str, Demand],
     capacity: Demand,
+    series: Mapping[str, str],
 ) -> list[Decision]:
     """What to do now.
 
     steps: by id, every input of a step among them; attempts: crashes so far; residents: by model; demands: by model;
-    capacity: what the cluster has in all. An empty list means: wait for an event.
+    capacity: what the cluster has in all; series: of the models that are checkpoints, whose actors can take each
+    other's place. An empty list means: wait for an event.
     """
     skips = _skips(steps, states)
     if skips:
@@ -118,21 +122,27 @@ def decide(
         return driver
 
     decisions: list[Decision] = []
-    needed = {(s.model, s.role) for s in steps.values() if states[s.id] not in TERMINAL}
+    needed = {(_seat(s.model, series), s.role) for s in steps.values() if states[s.id] not in TERMINAL}
     held = dict(residents)
     for model, resident in residents.items():
-        if not resident.busy and (model, resident.role) not in needed:
+        if not resident.busy and (_seat(model, series), resident.role) not in needed:
             decisions.append(Evict(model))
             del held[model]
     free = _free(held, demands, capacity)
     waiting = False
-    for request in _requests(ready, attempts, _remaining_work(steps, states), residents):
+    at_home = {(step.model, step.role) for step in ready}
+    for request in _requests(ready, attempts, _remaining_work(steps, states), residents, series):
         resident = held.get(request.model)
         if resident is None:
-            if not demands[request.model].fits(free):
+            takes = _vacant(request, held, at_home, series)
+            if takes:
+                del held[takes]
+                request = request._replace(takes=takes)
+            elif not demands[request.model].fits(free):
                 waiting = True
                 continue
-            free = Demand(free.cpus - demands[request.model].cpus, free.gpus - demands[request.model].gpus)
+            else:
+                free = Demand(free.cpus - demands[request.model].cpus, free.gpus - demands[request.model].gpus)
         elif resident.busy:
             continue
         elif resident.role is not request.role:
@@ -152,6 +162,22 @@ def decide(
                 Fail(step.id, f"{step.model} needs {demands[step.model]}, the cluster has {capacity}") for step in ready
             ]
     return decisions
+
+
+def _seat(model: str, series: Mapping[str, str]) -> tuple[str, str]:
+    """What an actor can serve: the checkpoints of a series, or one model."""
+    return ("series", series[model]) if model in series else ("model", model)
+
+
+def _vacant(
+    request: Start, held: Mapping[str, Resident], at_home: set[tuple[str, Role]], series: Mapping[str, str]
+) -> str:
+    """An idle actor of the request's series and role that has nothing to do for its own checkpoint; '' = none."""
+    for model, resident in held.items():
+        same = request.model in series and _seat(model, series) == _seat(request.model, series)
+        if same and resident.role is request.role and not resident.busy and (model, resident.role) not in at_home:
+            return model
+    return ""
 
 
 def _skips(steps: Mapping[str, Step], states: Mapping[str, State]) -> list[Skip]:
@@ -183,9 +209,14 @@ def _remaining_work(steps: Mapping[str, Step], states: Mapping[str, State]) -> d
 
 
 def _requests(
-    ready: list[Step], attempts: Mapping[str, int], remaining: Mapping[str, float], residents: Mapping[str, Resident]
+    ready: list[Step],
+    attempts: Mapping[str, int],
+    remaining: Mapping[str, float],
+    residents: Mapping[str, Resident],
+    series: Mapping[str, str],
 ) -> list[Start]:
     """Ready steps as coalesced requests, most urgent first; at most the first of each model can start."""
+    seats = {(_seat(model, series), resident.role) for model, resident in residents.items()}
     groups: dict[tuple[str, Role, str], list[Step]] = {}
     for step in ready:
         alone = step.id if attempts.get(step.id, 0) >= SINGLE_AFTER or not step.group else step.group
@@ -195,7 +226,8 @@ def _requests(
         (model, role, _), members = item
         resident = residents.get(model)
         at_home = resident is not None and resident.role is role
-        return (not at_home, -max(remaining[step.id] for step in members))
+        seated = (_seat(model, series), role) in seats
+        return (not at_home, not seated, -max(remaining[step.id] for step in members))
 
     ordered = sorted(groups.items(), key=urgency)
     return [Start(role, model, tuple(step.id for step in members)) for (model, role, _), members in ordered]

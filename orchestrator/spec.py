@@ -1,25 +1,19 @@
 """The grammar of a study file: what stands where, of which type, with which default.
 
-Owns every field and the checks inside one block; `study_file` reads files and checks what blocks say of each other.
-Names of models and data are only names here: `resolve` turns them into facts. Presets fill fields that the file leaves
-out; every value of the paper's protocol is such a field.
+Owns profile, conditions and the whole; models and evaluations have grammars of their own. `study_file` reads files and
+checks what blocks say of each other. Names of models and data are only names here: `resolve` turns them into facts.
+Presets fill fields that the file leaves out; every value of the paper's protocol is such a field.
 """
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from orchestrator.evaluation_spec import Evaluation
+from orchestrator.model_spec import CheckpointsSpec, ModelSpec
+from orchestrator.spec_fields import NAME, Count, Flag, Fraction, Index, Number, Seed, Strict, Text
 from orchestrator.study_yaml import shown
 from studies.errors import did_you_mean
-
-Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
-Count = Annotated[int, Field(gt=0, le=10**12, strict=True)]
-Index = Annotated[int, Field(ge=0, le=10**9, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(min_length=1)]
 
 Score = Literal[
     "wasserstein_distance",
@@ -47,75 +41,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """Defaults by preset; 263,168 tokens are the paper's 256 windows of 2048 at stride 1024."""
 
 
-OUR_ENGINE_OPTIONS = {
-    "distributed_executor_backend",
-    "dtype",
-    "enable_prefix_caching",
-    "enforce_eager",
-    "model",
-    "pipeline_parallel_size",
-    "quantization",
-    "revision",
-    "tensor_parallel_size",
-    "tokenizer",
-    "tokenizer_revision",
-    "trust_remote_code",
-    "worker_extension_cls",
-}
-"""Engine options that stand elsewhere in the file, or without which an intervention would silently be absent."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSpec(_Strict):
-    """One model: a hub name (with revision) or a local folder."""
-
-    name: Text | None = None
-    path: Text | None = None
-    revision: Text | None = None
-    label: Text | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    route: Literal["auto", "tree", "flat"] = "auto"
-    tensor_parallel: Count = 1
-    cpus: Count | None = None
-    gpus: Annotated[Number, Field(ge=0)] | None = None
-    trust_remote_code: Flag = False
-    engine: dict[str, str | int | Number | bool] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"path": value} if value.startswith((".", "/", "~")) else {"name": value}
-        return value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "ModelSpec":
-        if (self.name is None) == (self.path is None):
-            raise ValueError("a model has either a name (hub) or a path (local folder)")
-        if self.path is not None and self.revision is not None:
-            raise ValueError("a local folder has no revision")
-        for option in self.engine:
-            if option in OUR_ENGINE_OPTIONS:
-                raise ValueError(f"engine option {option!r} is set by Halfwave and cannot be changed")
-        return self
-
-    @property
-    def display(self) -> str:
-        """The label, or the last part of the name."""
-        label = self.label or Path(self.name or self.path).name
-        return f"{label}@{self.revision}" if self.revision and not self.label else label
-
-
-class DataSpec(_Strict):
+class DataSpec(Strict):
     """Where benchmarks and corpora come from; no root = the hub."""
 
     root: Text | None = None
 
 
-class ProfileSpec(_Strict):
+class ProfileSpec(Strict):
     """How neurons are scored."""
 
     corpus: Text = "wikitext2"
@@ -138,7 +70,7 @@ class ProfileSpec(_Strict):
     """So many of the most entangled neurons are looked at closely: densities, and token pairs that they pull apart."""
 
 
-class MatchSpec(_Strict):
+class MatchSpec(Strict):
     """Raise the fraction until perplexity equals another condition's."""
 
     perplexity_of: str
@@ -154,7 +86,7 @@ CONTROLS = ("posrelu", "signflip", "negative_mean", "magnitude_matched")
 """Interventions for the sign-versus-magnitude controls, beside the clamps."""
 
 
-class ClampSpec(_Strict):
+class ClampSpec(Strict):
     """What is done to the selected neurons: a' = min(max(a, floor), ceiling), or one of the controls.
 
     posrelu: a in place of act(a) where a > 0; signflip: |act(a)|; negative_mean: a negative a becomes the neuron's mean
@@ -221,7 +153,7 @@ class ClampSpec(_Strict):
         return self.kind != "magnitude_matched"
 
 
-class LayerGroupsSpec(_Strict):
+class LayerGroupsSpec(Strict):
     """One condition a group of layers: each group alone (`single`), or with all before it (`cumulative`)."""
 
     groups: (
@@ -258,7 +190,7 @@ FractionSpec = Annotated[
 ]
 
 
-class ConditionSpec(_Strict):
+class ConditionSpec(Strict):
     """A neuron set and an intervention."""
 
     select: Literal["top", "bottom", "random", "explicit"]
@@ -341,120 +273,18 @@ class ConditionSpec(_Strict):
         return self.like or (self.match.perplexity_of if self.match else None)
 
 
-class PerplexitySpec(_Strict):
-    kind: Literal["perplexity"]
-    corpus: Text = "wikitext2"
-    split: Literal["train", "validation", "test"] = "validation"
-    tokens: Count | None = None
-    window: Annotated[int, Field(ge=2, strict=True)] = 2048
+def _one_or_several(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
 
 
-class BlimpSpec(_Strict):
-    kind: Literal["blimp"]
-    per_paradigm: Count | None = None
-
-
-class TseSpec(_Strict):
-    kind: Literal["tse"]
-    per_case: Count | None = None
-    templates: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    """None = all."""
-
-
-class EmbeddedPairsSpec(_Strict):
-    kind: Literal["embedded_pairs"]
-    per_construction: Annotated[int, Field(ge=4, strict=True)] | None = None
-
-
-class EmbeddedKnowledgeSpec(_Strict):
-    kind: Literal["embedded_knowledge"]
-
-
-class MultipleChoiceSpec(_Strict):
-    kind: Literal["arc_easy", "arc_challenge", "piqa", "hellaswag", "winogrande", "openbookqa", "boolq", "sciq"]
-    items: Count | None = None
-
-
-class LmEvalSpec(_Strict):
-    """Tasks of lm-evaluation-harness, as one benchmark."""
-
-    kind: Literal["lm_eval"]
-    tasks: Annotated[tuple[Text, ...], Field(min_length=1)]
-    items: Count | None = None
-    """Of each task."""
-    fewshot: Annotated[int, Field(ge=0, le=100, strict=True)] | None = None
-    """None = as the task says."""
-    include: Text | None = None
-    """A folder with task definitions of your own."""
-    syntactic: Flag = False
-    """Whether the tasks are of grammar, like BLiMP: the claims' other side."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "lm_eval"
-
-
-class UserPairsSpec(_Strict):
-    kind: Literal["pairs"]
-    path: Text
-
-
-class UserChoicesSpec(_Strict):
-    kind: Literal["choices"]
-    path: Text
-
-
-EVALUATIONS = {
-    "perplexity": PerplexitySpec,
-    "blimp": BlimpSpec,
-    "tse": TseSpec,
-    "embedded_pairs": EmbeddedPairsSpec,
-    "embedded_knowledge": EmbeddedKnowledgeSpec,
-    **dict.fromkeys(get_args(MultipleChoiceSpec.model_fields["kind"].annotation), MultipleChoiceSpec),
-    "lm_eval": LmEvalSpec,
-    "pairs": UserPairsSpec,
-    "choices": UserChoicesSpec,
-}
-EvaluationSpec = (
-    PerplexitySpec
-    | BlimpSpec
-    | TseSpec
-    | EmbeddedPairsSpec
-    | EmbeddedKnowledgeSpec
-    | MultipleChoiceSpec
-    | LmEvalSpec
-    | UserPairsSpec
-    | UserChoicesSpec
-)
-
-
-def _evaluation(entry: Any) -> Any:
-    """`blimp`, `blimp: {per_paradigm: 50}` and `pairs: my.jsonl` become {kind: ..., ...}."""
-    if isinstance(entry, str):
-        entry = {entry: None}
-    if not isinstance(entry, dict) or len(entry) != 1:
-        raise ValueError(
-            "write one evaluation a line, as a word, or a word and its {options}; "
-            f"found {shown(entry)}; words: {', '.join(EVALUATIONS)}"
-        )
-    ((kind, options),) = entry.items()
-    if kind not in EVALUATIONS:
-        raise ValueError(f"{shown(kind)} is no evaluation{did_you_mean(str(kind), EVALUATIONS)}")
-    if isinstance(options, str) and "path" in EVALUATIONS[kind].model_fields:
-        options = {"path": options}
-    if options is not None and not isinstance(options, dict):
-        raise ValueError(f"the options of {kind} must be a mapping; found {shown(options)}")
-    if "kind" in (options or {}):
-        raise ValueError(f"{kind} has no option 'kind'")
-    return {"kind": kind, **(options or {})}
-
-
-Evaluation = Annotated[EvaluationSpec, Field(discriminator="kind"), BeforeValidator(_evaluation)]
-
-
-class StudySpec(_Strict):
+class StudySpec(Strict):
     """One study file."""
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    study: Annotated[str, Field(pattern=NAME)]
     preset: Literal["strict", "paper"] = "strict"
-    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+    models: tuple[ModelSpec, ...] = ()
+    checkpoints: Annotated[tuple[CheckpointsSpec, ...], BeforeValidator(_one_or_several)] = ()
+    """Models too, after the others."""
     model_root: Text | None = None
     data: DataSpec = DataSpec()
     profile: ProfileSpec = ProfileSpec()
@@ -464,14 +294,18 @@ class StudySpec(_Strict):
     noise_floor: Flag = True
     tracking_uri: Text | None = None
 
+    @model_validator(mode="after")
+    def _some_model(self) -> "StudySpec":
+        if not self.models and not self.checkpoints:
+            raise ValueError("a study needs models, checkpoints or both")
+        return self
+
+    @property
+    def all_models(self) -> tuple[ModelSpec, ...]:
+        """The models, then every checkpoint of every series."""
+        return (*self.models, *(model for series in self.checkpoints for model in series.models))
+
     @property
     def scoring(self) -> dict[str, Any]:
         """How ties and random controls are treated (by preset)."""
         return PRESETS[self.preset]["scoring"]
-
-
-def benchmark_name(entry: EvaluationSpec) -> str:
-    """The name under which an evaluation's metrics and artifacts stand."""
-    if isinstance(entry, LmEvalSpec):
-        return entry.name
-    return Path(entry.path).stem if isinstance(entry, UserPairsSpec | UserChoicesSpec) else entry.kind

@@ -28,13 +28,16 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "profile": Kind(2, Role.SCORE),
     "examples": Kind(1, Role.SCORE),
+    "weights": Kind(1, Role.SCORE),
     "select": Kind(1, Role.DRIVER),
     "evaluate": Kind(2, Role.ABLATION),
     "match": Kind(1, Role.ABLATION),
     "layers": Kind(1, Role.DRIVER),  # like the report: made from the evaluations of a layer schedule
     "doses": Kind(1, Role.DRIVER),  # likewise, of a dose-response
     "summary": Kind(1, Role.DRIVER),  # likewise: the mean accuracy of a condition's multiple-choice benchmarks
-    "report": Kind(4, Role.DRIVER),  # not in the DAG: made from whatever finished, after the rest has ended
+    "dynamics": Kind(1, Role.DRIVER),  # likewise: a series of checkpoints over training
+    "excess": Kind(1, Role.DRIVER),  # likewise: what a condition adds to surprisal, by part of speech
+    "report": Kind(5, Role.DRIVER),  # not in the DAG: made from whatever finished, after the rest has ended
 }
 
 

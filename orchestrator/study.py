@@ -146,7 +146,7 @@ class Study:
         gpus = gpu_memory()
         found = []
         for model in self.plan.study.models:
-            need = memory_need(model)
+            need = memory_need(model, on_gpu=bool(gpus))
             if gpus:
                 found.append(Fit(model.label, need // model.spec.tensor_parallel, min(gpus), "a GPU"))
             else:

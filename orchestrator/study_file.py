@@ -11,24 +11,28 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.spec import (
+from orchestrator.evaluation_spec import (
     EVALUATIONS,
+    LmEvalSpec,
+    PerplexitySpec,
+    SurprisalSpec,
+    benchmark_name,
+)
+from orchestrator.model_spec import CheckpointsSpec, ModelSpec
+from orchestrator.spec import (
     PRESETS,
     ClampSpec,
     ConditionSpec,
     DataSpec,
     LayerGroupsSpec,
-    LmEvalSpec,
     MatchSpec,
-    ModelSpec,
-    PerplexitySpec,
     ProfileSpec,
     StudySpec,
-    benchmark_name,
 )
 from orchestrator.study_yaml import Located, shown
 from studies.claims import CLAIM_SETS
 from studies.errors import StudyError, did_you_mean
+from studies.training_claims import SERIES_CLAIM_SETS
 
 
 def load_spec(path: Path) -> tuple[StudySpec, Located]:
@@ -107,9 +111,11 @@ def _problem(first: dict, here: list[dict]) -> str:
         case "value_error":
             return first["msg"].removeprefix("Value error, ")
         case "string_pattern_mismatch":
-            return f"use letters, digits, dots, dashes and underscores, at most 100; found {shown(found)}"
+            begins = "begin with surprisal, then " if "surprisal" in first["ctx"]["pattern"] else ""
+            return f"{begins}use letters, digits, dots, dashes and underscores, at most 100; found {shown(found)}"
         case "too_short" | "string_too_short":
-            return "must not be empty"
+            least = first["ctx"]["min_length"]
+            return "must not be empty" if least == 1 else f"needs at least {least}; found {shown(found)}"
     words = []
     for one in here:
         kind = one["type"]
@@ -159,6 +165,8 @@ def _allowed(location: tuple) -> list[str]:
             return list(StudySpec.model_fields)
         case ("models", *_):
             return list(ModelSpec.model_fields)
+        case ("checkpoints", *_):
+            return list(CheckpointsSpec.model_fields)
         case ("data", *_):
             return list(DataSpec.model_fields)
         case ("profile", *_):
@@ -217,6 +225,10 @@ def _check_references(spec: StudySpec, located: Located) -> None:
     for i, name in enumerate(names):
         if isinstance(spec.evaluate[i], LmEvalSpec) and name in _TAKEN_NAMES - {"lm_eval"}:
             raise located.error(("evaluate", i, "lm_eval", "name"), f"{shown(name)} is taken; give it another name")
+        if name.startswith("surprisal") and not isinstance(spec.evaluate[i], SurprisalSpec):
+            raise located.error(
+                ("evaluate", i), f"{shown(name)}: names that begin with surprisal are of surprisal alone"
+            )
         if hasattr(spec.evaluate[i], "path") and (name in _TAKEN_NAMES or not _NAME.fullmatch(name)):
             raise located.error(
                 ("evaluate", i),
@@ -224,19 +236,29 @@ def _check_references(spec: StudySpec, located: Located) -> None:
                 "spaces, dots, dashes and underscores, and none of " + ", ".join(sorted(_TAKEN_NAMES)),
             )
         if name in names[:i]:
-            remedy = "; give one of them a name" if isinstance(spec.evaluate[i], LmEvalSpec) else ""
+            named = isinstance(spec.evaluate[i], LmEvalSpec | SurprisalSpec)
+            remedy = "; give one of them a name" if named else ""
             raise located.error(("evaluate", i), f"the evaluation {name!r} stands twice{remedy}")
-    labels = [model.display for model in spec.models]
+    places = [("models", i) for i in range(len(spec.models))]
+    places += [("checkpoints", i) for i, series in enumerate(spec.checkpoints) for _ in series.models]
+    labels = [model.display for model in spec.all_models]
     for i, label in enumerate(labels):
         if not _LABEL.fullmatch(label):
             raise located.error(
-                ("models", i),
+                places[i],
                 f"cannot be shown as {shown(label)}; give it a label of letters, digits, spaces, dots, dashes and "
                 "underscores, at most 100",
             )
         if label in labels[:i]:
-            raise located.error(("models", i), f"two models are shown as {label!r}; give one of them a label")
-    if spec.claims is not None and spec.claims not in CLAIM_SETS:
+            raise located.error(places[i], f"two models are shown as {label!r}; give one of them a label")
+    shown_series = [series.display for series in spec.checkpoints]
+    for i, name in enumerate(shown_series):
+        if name in shown_series[:i]:
+            raise located.error(("checkpoints", i), f"two series are shown as {name!r}; give one of them a label")
+    claim_sets = [*CLAIM_SETS, *SERIES_CLAIM_SETS]
+    if spec.claims is not None and spec.claims not in claim_sets:
         raise located.error(
-            ("claims",), f"there is no claim set {spec.claims!r}{did_you_mean(spec.claims, CLAIM_SETS)}"
+            ("claims",), f"there is no claim set {spec.claims!r}{did_you_mean(spec.claims, claim_sets)}"
         )
+    if spec.claims in SERIES_CLAIM_SETS and not spec.checkpoints:
+        raise located.error(("claims",), f"{spec.claims} needs checkpoints: a training at several points")

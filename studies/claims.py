@@ -32,6 +32,7 @@ from studies.dissociation import (
     pool,
 )
 from studies.structure import NegativeShare
+from studies.surprisal import MIN_DOCUMENTS, Contrast
 
 MIN_WINDOWS = 6
 """Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 with more."""
@@ -42,6 +43,17 @@ MIN_DECISIONS = 100
 
 Frames = Mapping[str, pd.DataFrame]
 """Item frames of one condition, by benchmark."""
+
+
+class Scaffolding(NamedTuple):
+    """Where the treated condition's excess surprisal sits, on one benchmark."""
+
+    contrast: Contrast
+    """Determiners, punctuation, auxiliaries and particles over nouns, verbs, adjectives and adverbs."""
+    content: Interval
+    """Mean excess on the latter."""
+    over_randoms: Mapping[str, Interval | None]
+    """The contrast with each random control in the baseline's place; None where that was not scored."""
 
 
 class Status(StrEnum):
@@ -105,6 +117,8 @@ class Evidence:
     magnitude: Frames | None = None
     """The treated neurons under a ceiling that takes as much magnitude from the positive half."""
     negative_share: NegativeShare | None = None
+    scaffolding: Mapping[str, Scaffolding | None] = field(default_factory=dict)
+    """Of every surprisal benchmark; None where the baseline or the treated condition was not scored on it."""
 
 
 class _Claim(NamedTuple):
@@ -149,6 +163,12 @@ _CLAIMS = {
         " random neurons for every seed.",
         "Selecting by mapping difficulty gives the same picture: the two scores correlate.",
     ),
+    "scaffolding": _Claim(
+        "The negative clamp of the top neurons adds more surprisal to determiners, punctuation, auxiliaries and"
+        " particles than to nouns, verbs, adjectives and adverbs, also over as many random neurons for every seed.",
+        "Excess surprisal sits on determiners, punctuation, auxiliaries and particles; on nouns, verbs, adjectives and"
+        " adverbs it is near zero.",
+    ),
     "sign_not_magnitude": _Claim(
         "Syntactic accuracy drops under the negative clamp, and more than under a ceiling that takes as much magnitude"
         " from the positive half of the same neurons.",
@@ -177,10 +197,46 @@ def double_dissociation(evidence: Evidence) -> list[Verdict]:
 
 
 def paper(evidence: Evidence) -> list[Verdict]:
-    """`double_dissociation`'s verdicts, then negative_mass, difficulty_agrees and sign_not_magnitude."""
+    """`double_dissociation`'s verdicts, then negative_mass, difficulty_agrees, sign_not_magnitude and scaffolding."""
     tests = {"difficulty_agrees": _difficulty_agrees, "sign_not_magnitude": _sign_not_magnitude}
     others = _not_applicable(evidence, tests) if evidence.relu else [test(evidence) for test in tests.values()]
-    return _with_p_values([*_dissociation_drafts(evidence), _negative_mass(evidence), *others])
+    parts = [*_dissociation_drafts(evidence), _negative_mass(evidence), *others, *_scaffolding_drafts(evidence)]
+    return _with_p_values(parts)
+
+
+def token_surprisal(evidence: Evidence) -> list[Verdict]:
+    """Verdicts on perplexity_cost and scaffolding (per surprisal benchmark)."""
+    first = _not_applicable(evidence, ("perplexity_cost",)) if evidence.relu else [_perplexity_cost(evidence)]
+    return _with_p_values([*first, *_scaffolding_drafts(evidence)])
+
+
+def _scaffolding_drafts(evidence: Evidence) -> list[_Draft]:
+    found = {f"scaffolding/{name}": one for name, one in evidence.scaffolding.items()} or {"scaffolding": None}
+    if evidence.relu:
+        return _not_applicable(evidence, found)
+    return [_scaffolding(evidence, name, one) for name, one in found.items()]
+
+
+def _scaffolding(evidence: Evidence, name: str, found: Scaffolding | None) -> _Draft:
+    if found is None:
+        problem = "no surprisal benchmark" if name == "scaffolding" else "not scored on it"
+        return _undecided(evidence, name, _Supply(0, problem))
+    contrast = found.contrast
+    if contrast.num_documents < MIN_DOCUMENTS:
+        problem = f"too few documents with both classes, at least {MIN_DOCUMENTS} needed"
+        return _undecided(evidence, name, _Supply(contrast.num_documents, problem))
+    if not found.over_randoms:
+        return _undecided(evidence, name, _Supply(contrast.num_items, "no random control"))
+    if missing := [name for name, over in found.over_randoms.items() if over is None]:
+        return _undecided(evidence, name, _Supply(contrast.num_items, f"{missing[0]} was not scored on it"))
+    weakest = min(found.over_randoms, key=lambda random: found.over_randoms[random].low)
+    over = found.over_randoms[weakest]
+    detail = (
+        f"excess surprisal {_text(contrast.interval)} nats over content words, Wilcoxon p = {contrast.p_value:.2g} over"
+        f" {contrast.num_documents} documents; {_text(over)} with {weakest} in the baseline's place, the weakest of"
+        f" {len(found.over_randoms)} random controls; content words themselves {_text(found.content)}"
+    )
+    return _decided(evidence, name, +1, contrast.interval, over, contrast.num_items, detail)
 
 
 def _dissociation_drafts(evidence: Evidence) -> list[_Draft]:
@@ -205,6 +261,7 @@ def _not_applicable(evidence: Evidence, names: Iterable[str]) -> list[_Draft]:
 CLAIM_SETS: Mapping[str, Callable[[Evidence], list[Verdict]]] = {
     "double_dissociation": double_dissociation,
     "paper": paper,
+    "token_surprisal": token_surprisal,
 }
 
 
@@ -386,11 +443,14 @@ def _decided(
     detail: str,
     tests: Mapping[str, McNemar] | None = None,
 ) -> _Draft:
-    """The rule: every interval lies wholly on the stated side (+1 or -1) of 0."""
-    intervals = [interval for interval in (effect, contrast) if interval is not None]
-    holds = all(direction * bound > 0 for interval in intervals for bound in interval)
-    status = Status.HOLDS if holds else Status.DOES_NOT_HOLD
+    status = rule(direction, effect, contrast)
     return _Draft(_verdict(evidence, name, status, effect, contrast, num_items, detail), tests or {})
+
+
+def rule(direction: int, *intervals: Interval | None) -> Status:
+    """HOLDS where every interval lies wholly on the stated side (+1 or -1) of 0."""
+    sides = [direction * bound > 0 for interval in intervals if interval is not None for bound in interval]
+    return Status.HOLDS if all(sides) else Status.DOES_NOT_HOLD
 
 
 def _undecided(evidence: Evidence, name: str, supply: _Supply) -> _Draft:

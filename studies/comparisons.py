@@ -20,6 +20,7 @@ from studies.dissociation import (
     log_perplexity_difference,
     mcnemar,
     pool,
+    surprisal_difference,
 )
 from studies.layers import ALL
 
@@ -41,7 +42,8 @@ COLUMNS = (
     "p_holm",
     "effect_size",
 )
-"""Difference: of accuracy, or of log-perplexity in nats; effect size: Cohen's h, or d of the paired differences."""
+"""Difference: of accuracy, or of log-perplexity or surprisal in nats; effect size: Cohen's h, or d of the paired
+differences."""
 
 MIN_CLUSTERS = 5
 """With fewer paradigms or templates an interval over them says nothing."""
@@ -60,7 +62,7 @@ def compare(
         if benchmark not in control:
             continue
         of_benchmark = [
-            {"phenomenon": phenomenon, **(_perplexity(a, b) if "nll" in a else _accuracy(a, b))}
+            {"phenomenon": phenomenon, **_comparison(a, b)}
             for phenomenon, a, b in _parts(treated[benchmark], control[benchmark])
         ]
         parts = of_benchmark[1:]
@@ -75,6 +77,12 @@ def _parts(treated: pd.DataFrame, control: pd.DataFrame) -> Iterator[tuple[str, 
     if "phenomenon" in treated and treated["phenomenon"].nunique() > 1:
         for phenomenon in sorted(treated["phenomenon"].unique()):
             yield phenomenon, *(items[items["phenomenon"] == phenomenon] for items in (treated, control))
+
+
+def _comparison(treated: pd.DataFrame, control: pd.DataFrame) -> dict[str, float]:
+    if "nll" in treated:
+        return _perplexity(treated, control)
+    return _surprisal(treated, control) if "surprisal" in treated else _accuracy(treated, control)
 
 
 def _accuracy(treated: pd.DataFrame, control: pd.DataFrame) -> dict[str, float]:
@@ -99,6 +107,18 @@ def _perplexity(treated: pd.DataFrame, control: pd.DataFrame) -> dict[str, float
         "low": difference.low,
         "high": difference.high,
         "effect_size": difference.estimate / spread if spread else float("nan"),
+    }
+
+
+def _surprisal(treated: pd.DataFrame, control: pd.DataFrame) -> dict[str, float]:
+    difference = surprisal_difference(treated, control)
+    moves = treated["surprisal"].astype(np.float64) - control["surprisal"].astype(np.float64)
+    return {
+        "num_items": len(control),
+        "difference": difference.estimate,
+        "low_clustered": difference.low,
+        "high_clustered": difference.high,
+        "effect_size": difference.estimate / moves.std() if moves.std() else float("nan"),
     }
 
 

@@ -7,6 +7,7 @@ line with its newline, white-space-only lines as the empty string.
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -39,18 +40,45 @@ def load_corpus(name: str, *, split: str, joiner: str, root: Path | None = None)
     joiner: what stands between rows: " " for scoring, two newlines for perplexity (the paper's protocol).
     Raises StudyError when the data is not there.
     """
+    label, rows, source = _rows(name, split, root)
+    return Corpus(label=label, text=joiner.join(rows), source=source)
+
+
+_TITLE = re.compile(r" = [^=\n]+ = \n?")
+"""The heading of a WikiText article."""
+
+
+def load_documents(name: str, *, split: str, root: Path | None = None) -> tuple[str, tuple[str, ...]]:
+    """(label, documents) of a corpus: articles where it has WikiText's headings, else what blank lines part.
+
+    Raises StudyError when the data is not there or holds no text.
+    """
+    label, rows, source = _rows(name, split, root)
+    titled = any(map(_TITLE.fullmatch, rows))
+    documents: list[list[str]] = [[]]
+    for row in rows:
+        if _TITLE.fullmatch(row) if titled else not row:
+            documents.append([])
+        documents[-1].append(row)
+    found = tuple(text for text in ("".join(part).strip() for part in documents) if text)
+    if not found:
+        raise StudyError(f"{source} holds no text")
+    return label, found
+
+
+def _rows(name: str, split: str, root: Path | None) -> tuple[str, list[str], str]:
+    """(label, rows as on the hub, source) of a corpus."""
     if name == "embedded":
         part = "validation" if split == "test" else split
         path = resources.files("studies") / "embedded" / "corpus" / f"{part}.txt"
-        text = joiner.join(hub_rows(path.read_text(encoding="utf-8")))
-        return Corpus(label=f"embedded {part}", text=text, source="halfwave embedded")
+        return f"embedded {part}", hub_rows(path.read_text(encoding="utf-8")), "halfwave embedded"
     if name == "wikitext2":
         rows, source = _wikitext_rows(split, root)
-        return Corpus(label=f"wikitext2 {split}", text=joiner.join(rows), source=source)
+        return f"wikitext2 {split}", rows, source
     path = Path(name)
     if not path.is_file():
         raise StudyError(f"there is no text file {name!r}; corpora by name: {', '.join(CORPORA)}")
-    return Corpus(label=path.stem, text=joiner.join(hub_rows(_read(path))), source=path.name)
+    return path.stem, hub_rows(_read(path)), path.name
 
 
 def hub_rows(text: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Item statistics: how sure are we that a condition changed accuracy or perplexity?
 
 Works on item frames, one per (condition, benchmark): pairs (uid, phenomenon, pair, correct, ...), choices (id,
-correct, ...) and perplexity windows (window, nll, num_tokens). Knows nothing of models, conditions or claims.
+correct, ...), perplexity windows (window, nll, num_tokens) and tokens of documents (document, start, end, surprisal).
+Knows nothing of models, conditions or claims.
 
 Invariants callers rely on: a comparison of two conditions is paired item by item, whatever the row order, and raises
 ValueError when the item sets differ; a value that is not finite raises; equal input and seed give equal intervals;
@@ -90,6 +91,15 @@ def perplexity_interval(
     return Interval(*(float(np.exp(x)) for x in _interval(values.mean(), means, confidence)))
 
 
+def surprisal_interval(
+    items: pd.DataFrame, *, seed: int = 0, num_resamples: int = 2000, confidence: float = 0.95
+) -> Interval:
+    """Mean surprisal over tokens (nats), bootstrapped over documents; with one document low = high = nan."""
+    values = _values(items, "surprisal")
+    means = _resampled_means(values, items, "document", np.random.default_rng(seed), num_resamples)
+    return _interval(values.mean(), means, confidence)
+
+
 def accuracy_difference(
     treated: pd.DataFrame,
     control: pd.DataFrame,
@@ -117,6 +127,39 @@ def log_perplexity_difference(
     differences = _differences(treated, control, "nll")
     means = _resampled_means(differences, control, None, np.random.default_rng(seed), num_resamples)
     return _interval(differences.mean(), means, confidence)
+
+
+def surprisal_difference(
+    treated: pd.DataFrame,
+    control: pd.DataFrame,
+    *,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Mean surprisal (nats a token) of treated minus control, paired by token, bootstrapped over documents."""
+    differences = _values(treated, "surprisal") - _values(require_same_tokens(treated, control), "surprisal")
+    means = _resampled_means(differences, control, "document", np.random.default_rng(seed), num_resamples)
+    return _interval(differences.mean(), means, confidence)
+
+
+def require_same_tokens(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
+    """The control. ValueError unless both hold the same tokens, in the same order."""
+    places = ["document", "start", "end"]
+    if not np.array_equal(treated[places].to_numpy(), control[places].to_numpy()):
+        raise ValueError(f"the conditions hold different tokens: {len(treated)} treated, {len(control)} in the control")
+    return control
+
+
+def changes(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
+    """The control's items with, in place of their value, treated minus control: how one condition's effect is compared
+    with another's on the same items. ValueError if the item sets differ."""
+    column = next(name for name in ("surprisal", "nll", "correct") if name in control)
+    if column == "surprisal":
+        values = _values(treated, column) - _values(require_same_tokens(treated, control), column)
+    else:
+        values = _differences(treated, control, column)
+    return control.assign(**{column: values})
 
 
 def contrast_of_differences(
@@ -202,6 +245,9 @@ def noise_floor(baseline: pd.DataFrame, other_plan: pd.DataFrame) -> NoiseFloor:
     if "nll" in baseline:
         shift = _differences(other_plan, baseline, "nll").mean()
         return NoiseFloor(len(baseline), None, None, float(abs(np.expm1(shift))))
+    if "surprisal" in baseline:
+        moves = _values(other_plan, "surprisal") - _values(require_same_tokens(other_plan, baseline), "surprisal")
+        return NoiseFloor(len(baseline), float(np.abs(moves).max()), None, None)
     other = _same_items(other_plan, baseline)
     if "logprobs" in baseline:
         moves = [np.subtract(b, a) for a, b in zip(baseline["logprobs"], other["logprobs"], strict=True)]

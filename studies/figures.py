@@ -9,7 +9,8 @@ import pandas as pd
 from scipy.stats import norm
 
 from studies.layers import ALL
-from studies.report import is_perplexity
+from studies.report import is_perplexity, is_surprisal
+from studies.surprisal import CONTENT, SCAFFOLDING
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 DPI = 130
@@ -47,13 +48,13 @@ def conditions(model: Mapping[str, Any]) -> bytes:
             axis.tick_params(axis="x", which="both", labelsize=7)
     for axis in axes[len(model["benchmarks"]) :]:
         axis.axis("off")
-    figure.suptitle(f"{model['display']}: perplexity (logarithmic) and accuracy", fontsize=11)
-    return _png(figure)
+    figure.suptitle(f"{model['display']}: estimates with 95 % intervals (perplexity: logarithmic)", fontsize=11)
+    return png(figure)
 
 
 def matching_curve(curve: pd.DataFrame, *, baseline: float, treated: float, title: str) -> bytes:
     """Perplexity against the fraction of lowest-scored neurons clamped, every evaluated point."""
-    figure, (axis,) = _figure(1, 3.6)
+    figure, (axis,) = panels(1, 3.6)
     ordered = curve.sort_values("fraction")
     axis.plot(ordered["fraction"], ordered["perplexity"], "o-", color=BLUE, label="lowest-scored neurons")
     axis.axhline(treated, color=ORANGE, linestyle="--", label="treated condition")
@@ -61,12 +62,12 @@ def matching_curve(curve: pd.DataFrame, *, baseline: float, treated: float, titl
     axis.set(xscale="log", yscale="log", xlabel="fraction clamped", ylabel="perplexity", title=title)
     _plain_numbers(axis)
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
     """Median, 99th percentile and maximum of WD in every layer, with the negative share of the top 1 %."""
-    figure, (left, right) = _figure(2, 3.6)
+    figure, (left, right) = panels(2, 3.6)
     groups = neurons.groupby("layer")["wasserstein_distance"]
     for label, values, colour in (
         ("maximum", groups.max(), ORANGE),
@@ -87,12 +88,12 @@ def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
         right.plot(means.index, means, "o-", markersize=3, color=colour, label=label)
     right.set(xlabel="layer", ylabel="negative share of WD", ylim=(0, 1), title="where the mass sits")
     right.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def negative_shares(models: Sequence[Mapping[str, Any]]) -> bytes:
     """Where the distance to N(0, 1) sits, model by model: the most entangled neurons against the others."""
-    figure, (axis,) = _figure(1, 1.4 + 0.55 * len(models), width=7)
+    figure, (axis,) = panels(1, 1.4 + 0.55 * len(models), width=7)
     for height, model in enumerate(reversed(models)):
         share = model["structure"]["negative_share"]
         for side, colour, shift in (("top", ORANGE, 0.12), ("rest", GREY, -0.12)):
@@ -107,7 +108,37 @@ def negative_shares(models: Sequence[Mapping[str, Any]]) -> bytes:
     axis.set_yticks(range(len(models)), [f"{model['label']}\n{model['activation']}" for model in reversed(models)])
     axis.set(ylim=(-0.6, len(models) - 0.4), xlim=(0, 1), xlabel="negative share of the Wasserstein distance")
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
+
+
+SHOWN_CLASSES = 24
+
+
+def excess_bars(table: pd.DataFrame, *, kind: str, title: str) -> bytes:
+    """Excess surprisal by class, sorted, with 95 % intervals; beside it how frequent the class is.
+
+    table: as `surprisal.Excess.table`; kind: `upos` (the paper's two sets of classes have colours) or `relation`, of
+    which the most frequent are shown.
+    """
+    rows = table[table["kind"] == kind].nlargest(SHOWN_CLASSES, "num_items").sort_values("excess")
+    figure, (left, right) = panels(2, 1.2 + 0.24 * len(rows))
+    sets = {"determiner, punctuation, auxiliary, particle": (SCAFFOLDING, ORANGE), "content words": (CONTENT, BLUE)}
+    inks = {name: ink for names, ink in sets.values() for name in names} if kind == "upos" else {}
+    colours = [inks.get(name, GREY) for name in rows["name"]]
+    heights = range(len(rows))
+    spread = [(rows["excess"] - rows["low"]).fillna(0), (rows["high"] - rows["excess"]).fillna(0)]
+    left.barh(heights, rows["excess"], color=colours, xerr=spread, capsize=2, error_kw={"linewidth": 1})
+    left.axvline(0, color="black", linewidth=0.8)
+    left.set_yticks(heights, rows["name"], fontsize=8)
+    left.set(xlabel="excess surprisal (nats)")
+    right.barh(heights, rows["share"], color=colours)
+    right.set_yticks(heights, [f"{count:,}" for count in rows["num_items"]], fontsize=7)
+    right.set(xlabel="share of all items (left: how many)", xlim=(0, None))
+    if inks:
+        handles = [left.barh(0, 0, color=ink, label=label) for label, (_, ink) in sets.items()]
+        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncol=2, frameon=False)
+    figure.suptitle(title, fontsize=9)
+    return png(figure)
 
 
 SHOWN_NEURONS, SHOWN_PAIRS = 6, 4
@@ -146,7 +177,7 @@ def entangled_neurons(densities: pd.DataFrame, pairs: pd.DataFrame, *, title: st
     axes[-1][0].set_xlabel("pre-activation (dashed: zero)")
     axes[0][1].set_title("near inputs, far outputs, both below zero: output and text", fontsize=9)
     figure.suptitle(f"{title}: the most entangled neurons", fontsize=11)
-    return _png(figure)
+    return png(figure)
 
 
 def _one_line(text: str) -> str:
@@ -166,7 +197,7 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> byte
     sure = effects.assign(sure=(effects["low"] > 0) | (effects["high"] < 0))
     sure = sure.pivot(index="phenomenon", columns="group", values="sure").loc[order]
     names = effects.drop_duplicates("group").sort_values("group")["layers"]
-    figure, (axis,) = _figure(1, 1.6 + 0.34 * len(order), width=2.6 + 0.75 * len(names))
+    figure, (axis,) = panels(1, 1.6 + 0.34 * len(order), width=2.6 + 0.75 * len(names))
     largest = max(float(table.abs().max().max()), 1e-9)
     image = axis.imshow(table, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
     for y, phenomenon in enumerate(order):
@@ -179,15 +210,15 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> byte
     axis.set_yticks(range(len(order)), order)
     axis.set(xlabel="layers", title=f"{title}, {benchmark}")
     axis.title.set_fontsize(10)
-    figure.colorbar(image, ax=axis, label=_increase_label(benchmark))
-    return _png(figure)
+    figure.colorbar(image, ax=axis, label=increase_label(benchmark))
+    return png(figure)
 
 
 def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
     """One panel a benchmark: increase over the baseline against depth; all items with a 95 % band, phenomena."""
     from matplotlib import colormaps
 
-    figure, axes = _figure(len(tables), 5.2)
+    figure, axes = panels(len(tables), 5.2)
     for axis, (benchmark, effects) in zip(axes, tables.items(), strict=True):
         whole = effects[effects["phenomenon"] == ALL].sort_values("depth")
         phenomena = effects[effects["phenomenon"] != ALL].groupby("phenomenon")
@@ -199,10 +230,10 @@ def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
         axis.fill_between(whole["depth"], whole["low"], whole["high"], color="black", alpha=0.15)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
         axis.set_title(benchmark, fontsize=10)
-        axis.set(xlabel="depth (end of the group, in layers)", ylabel=_increase_label(benchmark))
+        axis.set(xlabel="depth (end of the group, in layers)", ylabel=increase_label(benchmark))
         axis.legend(fontsize=7, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     figure.suptitle(title, fontsize=11)
-    return _png(figure)
+    return png(figure)
 
 
 def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
@@ -211,7 +242,7 @@ def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, t
     table: columns condition, base, benchmark, fraction, estimate, low, high; doubling: where perplexity doubles.
     """
     benchmarks = list(dict.fromkeys(table["benchmark"]))
-    figure, axes = _figure(len(benchmarks), 4.2)
+    figure, axes = panels(len(benchmarks), 4.2)
     inks = dict(zip(dict.fromkeys(table["base"]), (ORANGE, BLUE, GREY, "#2f855a", "#6b46c1"), strict=False))
     for axis, benchmark in zip(axes, benchmarks, strict=True):
         labelled = set()
@@ -227,12 +258,12 @@ def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, t
                 if one["estimate"] != "inf":
                     axis.axvline(one["estimate"], color=GREY, linestyle=":", linewidth=1)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
-        axis.set(xscale="log", xlabel="fraction of each layer's neurons", ylabel=_increase_label(benchmark))
+        axis.set(xscale="log", xlabel="fraction of each layer's neurons", ylabel=increase_label(benchmark))
         axis.set_title(benchmark, fontsize=10)
         axis.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
         axis.legend(fontsize=8)
     figure.suptitle(title, fontsize=11)
-    return _png(figure)
+    return png(figure)
 
 
 def _error_bar(value: Mapping[str, float | None]) -> list[list[float]] | None:
@@ -242,11 +273,15 @@ def _error_bar(value: Mapping[str, float | None]) -> list[list[float]] | None:
     return [[value["estimate"] - value["low"]], [value["high"] - value["estimate"]]]
 
 
-def _increase_label(benchmark: str) -> str:
-    return "rise of log-perplexity (nats)" if is_perplexity(benchmark) else "increase of the error"
+def increase_label(benchmark: str) -> str:
+    """What an axis of increases over the baseline says."""
+    if is_perplexity(benchmark):
+        return "rise of log-perplexity (nats)"
+    return "rise of surprisal (nats a token)" if is_surprisal(benchmark) else "increase of the error"
 
 
-def _figure(columns: int, height: float, width: float | None = None) -> tuple[Any, Sequence[Any]]:
+def panels(columns: int, height: float, width: float | None = None) -> tuple[Any, Sequence[Any]]:
+    """A figure with panels side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width or 1.0 + 4.0 * columns, height), layout="constrained")
@@ -261,7 +296,8 @@ def _plain_numbers(axis: Any) -> None:
     axis.xaxis.set_minor_formatter(lambda value, position: f"{value:g}" if f"{value:e}"[0] in "235" else "")
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """The finished figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

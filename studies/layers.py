@@ -6,13 +6,13 @@ group's `depth` is the number of layers up to its end.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import page_trend_test
 
-from studies.dissociation import Interval, accuracy_difference, log_perplexity_difference
+from studies.dissociation import Interval, accuracy_difference, log_perplexity_difference, surprisal_difference
 from studies.errors import StudyError
 
 ALL = "all"
@@ -86,7 +86,7 @@ def effects(baseline: pd.DataFrame, by_group: Mapping[Group, pd.DataFrame]) -> p
     """What each group costs on one benchmark: columns `EFFECT_COLUMNS`, one row a group and phenomenon, and `ALL`.
 
     Items graded `correct` give the increase of the error (baseline minus treated accuracy); perplexity windows the rise
-    of log-perplexity in nats. Paired by item, 95 % bootstrap intervals.
+    of log-perplexity in nats, tokens that of surprisal. Paired by item, 95 % bootstrap intervals.
     """
     rows = []
     for group, items in by_group.items():
@@ -108,9 +108,12 @@ def _by_phenomenon(items: pd.DataFrame, baseline: pd.DataFrame):
 
 
 def increase(treated: pd.DataFrame, baseline: pd.DataFrame) -> Interval:
-    """What a condition costs: rise of log-perplexity in nats, or of the error; paired, 95 % bootstrap interval."""
+    """What a condition costs: rise of log-perplexity or surprisal in nats, or of the error; paired, 95 % bootstrap
+    interval."""
     if "nll" in treated:
         return log_perplexity_difference(treated, baseline)
+    if "surprisal" in treated:
+        return surprisal_difference(treated, baseline)
     lost = accuracy_difference(treated, baseline)
     return Interval(0.0 - lost.estimate, 0.0 - lost.high, 0.0 - lost.low)
 
@@ -125,13 +128,14 @@ class Trend(NamedTuple):
     num_groups: int
 
 
-def trend(by_group: Mapping[Group, pd.DataFrame]) -> Trend:
-    """Whether cost rises along the groups as they stand (cumulative, shallow to deep).
+def trend(in_order: Mapping[Any, pd.DataFrame]) -> Trend:
+    """Whether cost rises from one condition's items to the next (cumulative groups, shallow to deep; checkpoints).
 
-    Blocks are the uids of pairs (their error rate), the windows of perplexity (their nll), or choices (their error).
+    Blocks are the uids of pairs (their error rate), the windows of perplexity (their nll), documents (their surprisal),
+    or choices (their error).
     Ties within a block get mean ranks, which makes the test conservative.
     """
-    table = pd.concat({group.number: _costs(items) for group, items in by_group.items()}, axis=1)
+    table = pd.concat(dict(enumerate(map(_costs, in_order.values()))), axis=1)
     if table.isna().any().any():
         raise ValueError("the groups were scored on different items")
     num_blocks, num_groups = table.shape
@@ -143,5 +147,7 @@ def trend(by_group: Mapping[Group, pd.DataFrame]) -> Trend:
 def _costs(items: pd.DataFrame) -> pd.Series:
     if "nll" in items:
         return items.set_index("window")["nll"]
+    if "surprisal" in items:
+        return items.groupby("document")["surprisal"].mean()
     block = "uid" if "uid" in items else "id"
     return 1.0 - items.groupby(block)["correct"].mean()

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from studies.claims import Verdict
-from studies.dissociation import Interval, NoiseFloor, accuracy_interval, perplexity_interval
+from studies.dissociation import Interval, NoiseFloor, accuracy_interval, perplexity_interval, surprisal_interval
 from studies.layers import Trend
 from studies.structure import Structure
+from studies.surprisal import Contrast
 
 Cell = dict[str, float | None]
 
@@ -22,10 +23,18 @@ def is_perplexity(benchmark: str) -> bool:
     return benchmark == "perplexity"
 
 
+def is_surprisal(benchmark: str) -> bool:
+    """Whether a benchmark's items are tokens of documents."""
+    return benchmark.startswith("surprisal")
+
+
 def cell(benchmark: str, items: pd.DataFrame) -> Cell:
-    """{estimate, low, high} of one condition on one benchmark, 95 % bootstrap over items."""
-    interval = perplexity_interval(items) if is_perplexity(benchmark) else accuracy_interval(items)
-    return _plain_interval(interval)
+    """{estimate, low, high} of one condition on one benchmark, 95 % bootstrap over items (of surprisal: documents)."""
+    if is_perplexity(benchmark):
+        interval = perplexity_interval(items)
+    else:
+        interval = surprisal_interval(items) if is_surprisal(benchmark) else accuracy_interval(items)
+    return interval_record(interval)
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
@@ -35,8 +44,8 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "statement": verdict.statement,
         "model": verdict.model,
         "status": str(verdict.status),
-        "effect": _plain_interval(verdict.effect),
-        "contrast": _plain_interval(verdict.contrast),
+        "effect": interval_record(verdict.effect),
+        "contrast": interval_record(verdict.contrast),
         "num_items": verdict.num_items,
         "detail": verdict.detail,
         "published": verdict.published,
@@ -58,6 +67,13 @@ def doubling_record(condition: str, highest_dose: float, found: Interval) -> dic
     words = {math.inf: "inf"}
     sides = {side: None if math.isnan(one) else words.get(one, one) for side, one in found._asdict().items()}
     return {"condition": condition, "highest_dose": highest_dose, **sides}
+
+
+def contrast_record(found: Contrast) -> dict[str, Any]:
+    """A contrast of parts of speech as plain JSON."""
+    p_value = None if math.isnan(found.p_value) else found.p_value
+    counts = {"documents": found.num_documents, "items": found.num_items}
+    return {**interval_record(found.interval), "p_value": p_value, **counts}
 
 
 SIGNIFICANT = 0.05
@@ -83,7 +99,7 @@ def changed_phenomena(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
 def structure_record(found: Structure, shared: pd.DataFrame) -> dict[str, Any]:
     """What the neuron table and the neuron sets say by themselves, as plain JSON; random sets' overlaps left out."""
     share, by_layer = found.share, found.correlation["correlation"].iloc[1:]
-    sides = {side: _plain_interval(getattr(share, side)) for side in ("top", "rest", "difference")}
+    sides = {side: interval_record(getattr(share, side)) for side in ("top", "rest", "difference")}
     chosen = shared[~(shared["one"].str.contains("/seed=") | shared["other"].str.contains("/seed="))]
     correlation = None
     if found.overall_correlation is not None:
@@ -94,6 +110,23 @@ def structure_record(found: Structure, shared: pd.DataFrame) -> dict[str, Any]:
         "correlation": correlation,
         "overlaps": chosen[["one", "other", "share", "share_by_chance"]].to_dict("records"),
     }
+
+
+def series_lines(series: Mapping[str, Any]) -> list[str]:
+    """What a training's report says before its verdicts: how WD and accuracy go together, how the costs grow."""
+    lines = []
+    for benchmark, groups in series["correlations"].items():
+        known = {name: one for name, one in groups.items() if one["estimate"] is not None}
+        if known:
+            over = f"over {max(one['checkpoints'] for one in known.values())} checkpoints, cohort of {series['cohort']}"
+            values = ", ".join(f"{name} {text_of('', one)}" for name, one in known.items())
+            lines.append(f"Pearson correlation of median WD and {benchmark} accuracy {over}: {values}")
+    for one in series["growth"]:
+        p_value = one["trend"]["p_value"]
+        trend = "" if p_value is None else f", Page's trend p = {p_value:.2g}"
+        change = f"{text_of('', one)} more at step {one['last']:,} than at step {one['first']:,}"
+        lines.append(f"{one['condition']}, cost on {one['benchmark']}: {change}{trend}")
+    return lines
 
 
 def scorecard(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -135,10 +168,10 @@ def markdown(report: Mapping[str, Any]) -> str:
             lines += _row([row["condition"], row["neurons"], *cells])
         lines += ["", "95 % bootstrap intervals over items. " + model["noise"], ""]
         lines += [f"- {line}" for line in finding_lines(model)]
-        for verdict in model["verdicts"]:
-            lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
-            lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
-        lines.append("")
+        lines += [*_verdicts(model), ""]
+    for series in report.get("series", ()):
+        lines += [f"## Training of {series['label']}", "", *(f"- {line}" for line in series_lines(series))]
+        lines += [*_verdicts(series), ""]
     if card := scorecard(report["models"]):
         heading, *rows = card
         lines += ["## Scorecard", "", *_row(heading), *_row(["---"] * len(heading))]
@@ -149,9 +182,17 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _verdicts(judged: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for verdict in judged["verdicts"]:
+        lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
+        lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
+    return lines
+
+
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
     """What a model's report says between its table and its verdicts, a line each; older reports say less."""
-    parts = (seed_lines, phenomenon_lines, structure_lines, trend_lines, doubling_lines)
+    parts = (seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
     return [line for part in parts for line in part(model)]
 
 
@@ -180,6 +221,28 @@ def phenomenon_lines(model: Mapping[str, Any]) -> list[str]:
     if lines:
         lines[-1] += f" (McNemar, Holm, p < {SIGNIFICANT:g})"
     return [*lines, *([f"no phenomenon differs for {'; '.join(none)}"] if none else [])]
+
+
+SHOWN_CLASSES = 6
+
+
+def excess_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line a condition and surprisal benchmark: the parts of speech with the most excess, and the contrast."""
+    lines = []
+    for one in model.get("excess", ()):
+        if one["spread"] or "/seed=" in one["condition"]:
+            continue
+        classes = [row for row in one["upos"] if row["name"] != "X"]
+        most = ", ".join(f"{row['name']} {row['excess']:+.3f}" for row in classes[:SHOWN_CLASSES])
+        contrast = text_of("", one["contrast"])
+        p_value = one["contrast"]["p_value"]
+        test = f", Wilcoxon p = {p_value:.2g}" if p_value is not None else ""
+        lines.append(
+            f"{one['condition']}, excess on {one['benchmark']} (nats a {one['unit']}): {one['all']['excess']:+.3f}, "
+            f"most on {most}; determiners, punctuation, auxiliaries, particles over nouns, verbs, adjectives, adverbs "
+            f"{contrast}{test}"
+        )
+    return lines
 
 
 def structure_lines(model: Mapping[str, Any]) -> list[str]:
@@ -243,8 +306,9 @@ def noise_sentence(floors: Mapping[str, Mapping[str, Any]]) -> str:
         if is_perplexity(benchmark):
             parts.append(f"{benchmark} by {floor['relative_perplexity_difference']:.1e} (relative)")
         else:
-            moved = f"log-probabilities by at most {floor['max_logprob_difference']:.1e} nats"
-            parts.append(f"{benchmark} {moved}, {floor['num_changed_decisions']} of {floor['num_items']} decisions")
+            moved = f"{benchmark} log-probabilities by at most {floor['max_logprob_difference']:.1e} nats"
+            decided = f", {floor['num_changed_decisions']} of {floor['num_items']} decisions"
+            parts.append(moved + ("" if floor["num_changed_decisions"] is None else decided))
     return f"Noise floor (the baseline on another pack plan moves): {'; '.join(parts)}." if parts else ""
 
 
@@ -252,7 +316,8 @@ def _row(cells: Sequence[str]) -> list[str]:
     return ["| " + " | ".join(cells) + " |"]
 
 
-def _plain_interval(interval: Interval | None) -> Cell | None:
+def interval_record(interval: Interval | None) -> Cell | None:
+    """An interval as plain JSON; nan is None."""
     if interval is None:
         return None
     return {name: (None if value != value else float(value)) for name, value in interval._asdict().items()}

@@ -34,14 +34,21 @@ ONLY_IN = {
     "mlflow": ("orchestrator.store",),
     "vllm": ("actors.ablation", "actors.vllm_worker"),
     "lm_eval": ("actors.harness",),
-    "pydantic": ("orchestrator.spec", "orchestrator.study_file"),
+    "spacy": ("studies.annotation",),
+    "pydantic": (
+        "orchestrator.spec",
+        "orchestrator.spec_fields",
+        "orchestrator.model_spec",
+        "orchestrator.evaluation_spec",
+        "orchestrator.study_file",
+    ),
     "yaml": ("orchestrator.study_yaml",),
     "typer": ("orchestrator.cli", "orchestrator.progress"),
     "rich": ("orchestrator.cli", "orchestrator.progress"),
 }
 """Of the packages that are shipped, these modules alone may import it."""
 
-ONLY_IN_FUNCTIONS = ("vllm", "lm_eval")
+ONLY_IN_FUNCTIONS = ("vllm", "lm_eval", "spacy")
 
 NEVER_REACHES = {
     ("orchestrator", "studies"): ("torch", "transformers", "vllm"),

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.claims import CLAIM_SETS, MIN_DECISIONS, MIN_WINDOWS, Evidence, Status, double_dissociation
+from studies.claims import CLAIM_SETS, MIN_DECISIONS, MIN_WINDOWS, Evidence, Scaffolding, Status, double_dissociation
 from studies.dissociation import Interval, mcnemar, pool
 from studies.structure import NegativeShare
+from studies.surprisal import Contrast
 
 NAMES = [
     "perplexity_cost",
@@ -76,7 +77,10 @@ def statuses(given):
 
 def test_the_papers_picture_holds_throughout():
     assert statuses(evidence()) == dict.fromkeys(NAMES, Status.HOLDS)
-    assert CLAIM_SETS["double_dissociation"] is double_dissociation and list(CLAIM_SETS)[1:] == ["paper"]
+    assert CLAIM_SETS["double_dissociation"] is double_dissociation and list(CLAIM_SETS)[1:] == [
+        "paper",
+        "token_surprisal",
+    ]
 
 
 def test_signs_and_numbers_of_the_effects():
@@ -247,17 +251,41 @@ def test_p_values_are_corrected_over_the_whole_scorecard():
 
 
 SHARE = NegativeShare(Interval(0.8, 0.75, 0.85), Interval(0.5, 0.49, 0.51), Interval(0.3, 0.25, 0.35), 60, 5000)
+SCAFFOLDING = Scaffolding(
+    Contrast(Interval(0.2, 0.15, 0.25), 1e-6, 80, 5000),
+    Interval(0.01, -0.01, 0.03),
+    {"random": Interval(0.1, 0.05, 0.15)},
+)
 MORE = {
     "by_difficulty": {"log_perplexity": 3.1},
     "magnitude": {"blimp": 0.79, "tse": 0.79},
 }
 
 
+def with_scaffolding(**changes):
+    return {"scaffolding": {"surprisal": SCAFFOLDING._replace(**changes)}}
+
+
+def weak(interval):
+    return SCAFFOLDING.contrast._replace(interval=interval)
+
+
+def test_token_surprisal_is_a_scorecard_of_its_own():
+    verdicts = {verdict.claim: verdict for verdict in CLAIM_SETS["token_surprisal"](whole())}
+    assert list(verdicts) == ["perplexity_cost", "scaffolding/surprisal"]
+    assert {verdict.status for verdict in verdicts.values()} == {Status.HOLDS}
+    detail = verdicts["scaffolding/surprisal"].detail
+    assert "Wilcoxon p = 1e-06 over 80 documents" in detail and "content words themselves +0.0100" in detail
+    relu = CLAIM_SETS["token_surprisal"](whole(relu=True))
+    assert {verdict.status for verdict in relu} == {Status.NOT_APPLICABLE} and len(relu) == 2
+
+
 def whole(**changes):
     """The paper's picture with its other controls."""
     fields = {name: frames(**{**BASELINE, **MORE[name], **changes.pop(name, {})}) for name in MORE}
     randoms = evidence().randoms
-    return evidence(**{**fields, "difficulty_randoms": randoms, "negative_share": SHARE, "correlation": 0.4, **changes})
+    derived = {"negative_share": SHARE, "correlation": 0.4, "scaffolding": {"surprisal": SCAFFOLDING}}
+    return evidence(**{**fields, "difficulty_randoms": randoms, **derived, **changes})
 
 
 def paper_statuses(given):
@@ -266,7 +294,7 @@ def paper_statuses(given):
 
 def test_the_papers_other_claims_hold_where_its_picture_does():
     found = paper_statuses(whole())
-    assert list(found) == [*NAMES, "negative_mass", "difficulty_agrees", "sign_not_magnitude"]
+    assert list(found) == [*NAMES, "negative_mass", "difficulty_agrees", "sign_not_magnitude", "scaffolding/surprisal"]
     assert set(found.values()) == {Status.HOLDS}
 
 
@@ -277,6 +305,8 @@ def test_the_papers_other_claims_hold_where_its_picture_does():
         ("negative_mass", {"negative_share": SHARE._replace(difference=Interval(0.01, -0.02, 0.04))}),
         ("difficulty_agrees", {"by_difficulty": {"log_perplexity": 3.005}}),
         ("sign_not_magnitude", {"magnitude": {"blimp": 0.4, "tse": 0.4}}),
+        ("scaffolding/surprisal", with_scaffolding(contrast=weak(Interval(0.1, -0.01, 0.2)))),
+        ("scaffolding/surprisal", with_scaffolding(over_randoms={"a": Interval(0.1, -0.01, 0.2)})),
     ],
 )
 def test_they_fail_one_by_one(claim, changes):
@@ -293,6 +323,11 @@ def test_they_fail_one_by_one(claim, changes):
         ("difficulty_agrees", {"by_difficulty": None}, "no mapping-difficulty control"),
         ("difficulty_agrees", {"difficulty_randoms": {}}, "no random control"),
         ("sign_not_magnitude", {"magnitude": None}, "no magnitude control"),
+        ("scaffolding", {"scaffolding": {}}, "no surprisal benchmark"),
+        ("scaffolding/surprisal", {"scaffolding": {"surprisal": None}}, "not scored on it"),
+        ("scaffolding/surprisal", with_scaffolding(over_randoms={}), "no random control"),
+        ("scaffolding/surprisal", with_scaffolding(over_randoms={"a": None}), "a was not scored on it"),
+        ("scaffolding/surprisal", with_scaffolding(contrast=SCAFFOLDING.contrast._replace(num_documents=9)), "too few"),
     ],
 )
 def test_they_say_why_they_cannot_be_decided(claim, changes, reason):
@@ -304,7 +339,7 @@ def test_they_say_why_they_cannot_be_decided(claim, changes, reason):
 def test_where_the_mass_sits_is_asked_of_relu_models_too():
     found = paper_statuses(whole(relu=True))
     assert found.pop("negative_mass") is Status.HOLDS
-    assert set(found.values()) == {Status.NOT_APPLICABLE} and len(found) == len(NAMES) + 2
+    assert set(found.values()) == {Status.NOT_APPLICABLE} and len(found) == len(NAMES) + 3
 
 
 def test_the_dissociation_comes_with_a_logistic_model_where_there_are_paradigms_enough():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from actors.sites import Architecture
+from orchestrator.model_spec import ModelSpec
 from orchestrator.plan import (
     BASELINE,
     NOISE_FLOOR,
@@ -17,9 +18,8 @@ from orchestrator.plan import (
     flops,
     memory_need,
 )
-from orchestrator.resolve import ResolvedModel, ResolvedStudy
+from orchestrator.resolve import Checkpoint, ResolvedModel, ResolvedStudy
 from orchestrator.scheduler import Demand
-from orchestrator.spec import ModelSpec
 from orchestrator.steps import KINDS, Role
 from orchestrator.study_file import parse_spec
 from studies.benchmarks.choices import ChoiceBenchmark, Item
@@ -100,6 +100,20 @@ def step_id(found: Plan, name: str, condition: str, model: str = "a") -> str:
     return step.id
 
 
+TRAINING = STUDY.replace(
+    "models: [org/a]", "checkpoints: {of: org/m, revisions: [step0, step10, step50], cohort: step10}"
+)
+
+
+def checkpoint(step: int, before: int | None) -> ResolvedModel:
+    place = Checkpoint(series="m", step=step, cohort="m@step10", before=None if before is None else f"m@step{before}")
+    return replace(model(f"m@step{step}", digest=f"d{step}"), checkpoint=place)
+
+
+def training(text=TRAINING, **parts) -> Plan:
+    return plan(text, models=[checkpoint(0, None), checkpoint(10, 0), checkpoint(50, 10)], **parts)
+
+
 def ids(found: Plan) -> set[str]:
     return set(found.steps)
 
@@ -150,13 +164,16 @@ GOLDEN = {
 VERSIONS = {
     "profile": 2,
     "examples": 1,
+    "weights": 1,
     "select": 1,
     "evaluate": 2,
     "match": 1,
     "layers": 1,
     "doses": 1,
     "summary": 1,
-    "report": 4,
+    "dynamics": 1,
+    "excess": 1,
+    "report": 5,
 }
 
 
@@ -166,10 +183,15 @@ def test_golden_ids(name, condition):
     assert step_id(closer(), name, condition) == GOLDEN[name, condition]
 
 
+def test_the_golden_id_of_a_comparison_of_weights():
+    assert step_id(training(), "weights", "", "m@step50") == "ccf95b31b1cca615ec38"
+
+
 def test_every_kind_in_a_plan_has_a_golden_id():
     steps = closer().steps.values()
-    golden = {step.kind for step in steps if (step.name, step.condition) in GOLDEN}
-    assert golden == {step.kind for step in steps} == set(KINDS) - {"layers", "doses", "summary", "report"}
+    golden = {step.kind for step in steps if (step.name, step.condition) in GOLDEN} | {"weights"}
+    made_later = {"layers", "doses", "summary", "dynamics", "excess", "report"}
+    assert golden == {step.kind for step in (*steps, *training().steps.values())} == set(KINDS) - made_later
 
 
 # -- what does not enter an id ---------------------------------------------------------------------------------------
@@ -520,7 +542,12 @@ def test_estimates_grow_with_work_and_width():
     assert flops(model(), 10.0) == 2 * 1000 * 10
     large = replace(model(), num_parameters=10**9)
     half = replace(large, spec=ModelSpec(name="a", dtype="bfloat16"))
-    assert memory_need(large) - memory_need(half) == pytest.approx(1.2 * 2 * 10**9)
+    gpu, cpu = ({"on_gpu": where} for where in (True, False))
+    assert memory_need(large, **gpu) - memory_need(half, **gpu) == pytest.approx(1.2 * 2 * 10**9)
+    checkpoints = [replace(one, checkpoint=Checkpoint("m", 0, "m@step0", None)) for one in (large, half)]
+    assert memory_need(checkpoints[0], **gpu) == memory_need(large, **gpu)
+    more, less = (memory_need(one, **cpu) for one in checkpoints)
+    assert more - less == pytest.approx(2.2 * 2 * 10**9), "a second copy beside the first"
     found = plan()
     work = {step.name: step.work for step in found.steps.values()}
     assert work["evaluate.embedded_pairs"] == pytest.approx(len("She runs.She run.") / 4.5)
@@ -589,3 +616,47 @@ def test_a_condition_can_be_scored_on_some_benchmarks_alone():
     assert list(found.evaluations["a", "treated"]) == ["perplexity"]
     assert len(found.evaluations["a", "random/seed=0"]) == len(found.evaluations["a", BASELINE]) == 3
     assert ids(found) < ids(whole)
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def test_every_checkpoint_is_scored_and_evaluated_on_the_cohort_of_one():
+    found = training()
+    kinds = Counter((step.kind, step.model) for step in found.steps.values())
+    assert {model: kinds["profile", model] for model in found.conditions} == dict.fromkeys(found.conditions, 1)
+    chosen = [model for kind, model in kinds if kind in ("select", "match")]
+    assert set(chosen) == {"m@step10"}, "neurons are selected at the cohort's checkpoint alone"
+    neurons = {label: {c.name: c.neurons for c in found.conditions[label]} for label in found.conditions}
+    assert neurons["m@step0"] == neurons["m@step10"] == neurons["m@step50"]
+    for label in found.conditions:
+        step = found.steps[found.evaluations[label, "treated"]["perplexity"]]
+        assert step.inputs["neurons"] == neurons[label]["treated"] and step.model == label
+    assert len({found.evaluations[label, "treated"]["perplexity"] for label in found.conditions}) == 3
+
+
+def test_weights_are_compared_with_the_checkpoint_before():
+    found = training()
+    assert list(found.weights) == ["m@step10", "m@step50"]
+    assert found.steps[found.weights["m@step50"]].payload["params"]["before"] == "d10"
+    (key,) = found.runs[found.weights["m@step50"]]
+    assert key.kind == "profile" and key.tags["training_step"] == "50"
+
+
+def test_a_neuron_set_stands_on_the_run_of_every_checkpoint():
+    found = training()
+    keys = found.runs[found.conditions["m@step0"][1].neurons]
+    assert {key.model for key in keys} == {"m@step0", "m@step10", "m@step50"}
+
+
+def test_another_cohort_changes_what_follows_from_it_and_nothing_else():
+    models = [replace(m, checkpoint=m.checkpoint._replace(cohort="m@step50")) for m in training().study.models]
+    other = plan(TRAINING.replace("cohort: step10", "cohort: step50"), models=models)
+    kept = {s.name.split(".")[0] for s in training().steps.values() if s.id in other.steps}
+    assert kept == {"profile", "weights", "evaluate", "noise_floor"}
+    assert all(s.condition in ("", BASELINE) for s in training().steps.values() if s.id in other.steps)
+
+
+def test_the_checkpoints_of_a_series_share_a_machine_in_turn():
+    found = demands(training().study, Demand(4, 0))
+    assert set(found.values()) == {Demand(4.0, 0.0)}

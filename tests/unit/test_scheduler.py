@@ -36,11 +36,11 @@ def step(name, kind="evaluate", model="a", inputs=(), group="g", work=1.0) -> St
 class Pool:
     """Applies decisions as the runner and Ray would, and checks each of them on the way."""
 
-    def __init__(self, steps, demands, capacity, states=()):
+    def __init__(self, steps, demands, capacity, states=(), series=()):
         self.steps = {one.id: one for one in steps}
         self.states = dict.fromkeys(self.steps, State.PENDING) | dict(states)
         self.attempts, self.residents, self.running = {}, {}, {}
-        self.demands, self.capacity = demands, capacity
+        self.demands, self.capacity, self.series = demands, capacity, dict(series)
         self.reasons, self.log = {}, []
         self.started, self.stopped, self.turns = [], False, 0
 
@@ -49,7 +49,9 @@ class Pool:
         self.turns += 1
         assert self.turns <= 20 + 12 * MAX_ATTEMPTS * len(self.steps), "the scheduler does not come to an end"
         known = (dict(self.states), dict(self.attempts), dict(self.residents))
-        decisions = decide(self.steps, self.states, self.attempts, self.residents, self.demands, self.capacity)
+        decisions = decide(
+            self.steps, self.states, self.attempts, self.residents, self.demands, self.capacity, self.series
+        )
         assert known == (self.states, self.attempts, self.residents), "decide is pure"
         for decision in decisions:
             self.log.append(decision)
@@ -66,7 +68,11 @@ class Pool:
                     self.states[name], self.reasons[name] = State.FAILED, reason
                 case Evict(model):
                     assert not self.residents.pop(model).busy
-                case Start(role, model, names):
+                case Start(role, model, names, takes):
+                    if takes:
+                        taken = self.residents.pop(takes)
+                        assert not taken.busy and taken.role is role and model not in self.residents
+                        assert self.series[takes] == self.series[model]
                     self.start(role, model, names)
             held = [self.demands[model] for model in self.residents]
             assert Demand(sum(d.cpus for d in held), sum(d.gpus for d in held)).fits(self.capacity)
@@ -142,7 +148,7 @@ def all_goes_well(pool):
 
 @st.composite
 def worlds(draw, kinds=("profile", "evaluate", "match", "select"), most=14):
-    """(steps in topological order, demands, capacity); some models may fit nowhere."""
+    """(steps in topological order, demands, capacity, series); some models may fit nowhere, some be checkpoints."""
     models = ["a", "b", "c"][: draw(st.integers(1, 3))]
     steps = []
     for i in range(draw(st.integers(1, most))):
@@ -151,9 +157,11 @@ def worlds(draw, kinds=("profile", "evaluate", "match", "select"), most=14):
         group, work = draw(st.sampled_from(["", "g", "h"])), draw(st.sampled_from([0.0, 1.0, 5.0]))
         steps.append(step(f"s{i}", kind, model, inputs, group, work))
     sizes = st.tuples(st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 1.0]))
-    demands = {model: Demand(*draw(sizes)) for model in models}
+    series = {model: "s" for model in models if draw(st.booleans())}
+    shared = Demand(*draw(sizes))
+    demands = {model: shared if model in series else Demand(*draw(sizes)) for model in models}
     capacity = Demand(draw(st.sampled_from([1.0, 1.5, 3.0])), draw(st.sampled_from([0.0, 1.0, 2.0])))
-    return steps, demands, capacity
+    return steps, demands, capacity, series
 
 
 def runs_somewhere(one, demands, capacity):
@@ -163,7 +171,7 @@ def runs_somewhere(one, demands, capacity):
 @settings(max_examples=100, deadline=None)
 @given(world=worlds(), seed=st.integers(0, 2**32), deaths=st.floats(0, 0.6), failures=st.floats(0, 0.4))
 def test_every_step_ends_whatever_happens(world, seed, deaths, failures):
-    steps, demands, capacity = world
+    steps, demands, capacity, series = world
     generator = random.Random(seed)
     failed, crashes = set(), 0
 
@@ -180,7 +188,7 @@ def test_every_step_ends_whatever_happens(world, seed, deaths, failures):
             pool.answer(model, State.DONE)
 
     cached = {one.id: State.CACHED for one in steps if generator.random() < 0.2}
-    pool = Pool(steps, demands, capacity, cached).run(event)
+    pool = Pool(steps, demands, capacity, cached, series).run(event)
     for one in steps:
         state, attempts = pool.states[one.id], pool.attempts.get(one.id, 0)
         assert attempts <= MAX_ATTEMPTS and pool.started.count(one.id) <= MAX_ATTEMPTS
@@ -197,8 +205,8 @@ def test_every_step_ends_whatever_happens(world, seed, deaths, failures):
 @settings(max_examples=100, deadline=None)
 @given(worlds())
 def test_without_trouble_all_that_can_run_is_done_once(world):
-    steps, demands, capacity = world
-    pool = Pool(steps, demands, capacity).run(all_goes_well)
+    steps, demands, capacity, series = world
+    pool = Pool(steps, demands, capacity, series=series).run(all_goes_well)
     for one in steps:
         sources = [pool.states[source] for source in one.inputs.values()]
         expected = State.DONE if runs_somewhere(one, demands, capacity) else State.FAILED
@@ -209,7 +217,7 @@ def test_without_trouble_all_that_can_run_is_done_once(world):
 @settings(max_examples=40, deadline=None)
 @given(world=worlds(kinds=("evaluate", "match"), most=10), data=st.data())
 def test_one_step_that_kills_its_actor_does_not_take_its_siblings_down(world, data):
-    steps, demands, _ = world
+    steps, demands, _, series = world
     culprit = data.draw(st.sampled_from(steps)).id
 
     def event(pool):
@@ -219,7 +227,7 @@ def test_one_step_that_kills_its_actor_does_not_take_its_siblings_down(world, da
         else:
             pool.answer(model, State.DONE)
 
-    pool = Pool(steps, demands, Demand(9.0, 9.0)).run(event)
+    pool = Pool(steps, demands, Demand(9.0, 9.0), series=series).run(event)
     assert pool.states[culprit] is State.FAILED and pool.attempts[culprit] == MAX_ATTEMPTS
     victims = {culprit}
     for one in steps:
@@ -233,7 +241,7 @@ def test_one_step_that_kills_its_actor_does_not_take_its_siblings_down(world, da
 ONE, ROOM = Demand(1.0, 0.0), Demand(4.0, 0.0)
 
 
-def decisions(steps, *, states=(), attempts=(), residents=(), demands=None, capacity=ROOM):
+def decisions(steps, *, states=(), attempts=(), residents=(), demands=None, capacity=ROOM, series=()):
     steps = {one.id: one for one in steps}
     models = {one.model for one in steps.values()}
     return decide(
@@ -243,6 +251,7 @@ def decisions(steps, *, states=(), attempts=(), residents=(), demands=None, capa
         {one.model: one for one in residents},
         demands or dict.fromkeys(models, ONE),
         capacity,
+        dict(series),
     )
 
 
@@ -353,3 +362,46 @@ def test_nothing_left_is_stop():
 def test_a_demand_fits_where_both_resources_do(need, free, fits):
     assert Demand(*need).fits(Demand(*free)) is fits
     assert Demand(0.1 + 0.2, 0).fits(Demand(0.3, 0)), "rounding does not keep a model out"
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+
+SERIES = {"a": "s", "b": "s", "c": "s"}
+
+
+def test_an_idle_actor_takes_another_checkpoint():
+    steps = [step("x", model="b"), step("y", model="c", work=2.0)]
+    one = {"demands": dict.fromkeys("abc", ONE), "series": SERIES, "capacity": ONE}
+    assert decisions(steps, residents=[idle("a")], **one) == [Start(Role.ABLATION, "c", ("y",), "a")]
+    room = one | {"capacity": Demand(2.0, 0.0)}
+    both = [Start(Role.ABLATION, "c", ("y",), "a"), Start(Role.ABLATION, "b", ("x",))]
+    assert decisions(steps, residents=[idle("a")], **room) == both, "a free device takes the other"
+
+
+def test_an_actor_stays_with_its_checkpoint_while_that_has_something_to_do():
+    steps = [step("x", model="a"), step("y", model="b", work=9.0)]
+    one = {"demands": dict.fromkeys("ab", ONE), "series": SERIES, "capacity": ONE}
+    assert decisions(steps, residents=[idle("a")], **one) == [Start(Role.ABLATION, "a", ("x",))]
+
+
+def test_an_actor_of_another_role_series_or_model_is_not_taken():
+    steps = [step("x", model="b")]
+    demands = {"demands": dict.fromkeys("abd", ONE), "capacity": ONE}
+    profile = step("p", kind="profile", model="a")
+    found = decisions(
+        [*steps, profile], states={"p": State.DONE}, residents=[idle("a", Role.SCORE)], series=SERIES, **demands
+    )
+    assert found[0] == Evict("a") and all(not one.takes for one in found if isinstance(one, Start))
+    found = decisions(steps, residents=[idle("d")], series=SERIES, **demands)
+    assert found[0] == Evict("d") and all(not one.takes for one in found if isinstance(one, Start))
+    assert decisions(steps, residents=[busy("a")], series=SERIES, **demands) == []
+
+
+def test_profiles_of_checkpoints_go_before_the_first_engine():
+    """One device: scoring all checkpoints in turn costs reloads; going to and fro between roles would cost starts."""
+    steps = [step(f"p{m}", "profile", m) for m in "abc"] + [step(f"e{m}", "evaluate", m, work=50.0) for m in "abc"]
+    pool = Pool(steps, dict.fromkeys("abc", ONE), ONE, series=SERIES)
+    pool.run(all_goes_well)
+    kinds = [name[0] for name in pool.started]
+    assert kinds in (["e"] * 3 + ["p"] * 3, ["p"] * 3 + ["e"] * 3)
+    assert sum(isinstance(one, Evict) for one in pool.log) == 1, "one change of roles, no other engine"

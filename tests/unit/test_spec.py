@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import spec, study_yaml
-from orchestrator.spec import StudySpec, benchmark_name
+from orchestrator import study_yaml
+from orchestrator.evaluation_spec import EVALUATIONS, benchmark_name
+from orchestrator.spec import StudySpec
 from orchestrator.study_file import load_spec, parse_spec
 from studies.errors import StudyError
 from tests.conftest import ROOT
@@ -74,7 +75,7 @@ LIST_OF_EVALUATIONS = "write one evaluation a line, as a word, or a word and its
 BAD = {
     # unknown keys, at every level
     "top level": ("study: tiny", "studdy: tiny", ":1: studdy: unknown key; did you mean 'study'?"),
-    "no near key": (LAST, "zzz: 1\n", ":12: zzz: unknown key; allowed: claims, conditions, data, evaluate, model_root"),
+    "no near key": (LAST, "zzz: 1\n", ":12: zzz: unknown key; allowed: checkpoints, claims, conditions, data, "),
     "in a model": (
         MODEL, "  - {name: org/a, revison: x}\n",
         ":3: models.0.revison: unknown key; did you mean 'revision'?",
@@ -108,7 +109,7 @@ BAD = {
     "line break in key": (PROFILE, 'profile: {"a\\nb": 2}', ":4: a key must be a plain word"),
     # missing keys
     "no study": ("study: tiny", "preset: strict", ":1: the key 'study' is missing"),
-    "no models": ("models:\n  - org/a\n", "", ":1: the key 'models' is missing"),
+    "no models": ("models:\n  - org/a\n", "", ":1: a study needs models, checkpoints or both"),
     "no select": (TOP, "{fraction: 0.1, clamp: negative}", ":6: conditions.w: the key 'select' is missing"),
     "no clamp": (TOP, "{select: top, fraction: 0.1}", ":6: conditions.w: the key 'clamp' is missing"),
     "no perplexity_of": (MATCH, "match: {}", ":8: conditions.m.match: the key 'perplexity_of' is missing"),
@@ -123,7 +124,7 @@ BAD = {
     "list as name": ("study: tiny", "study: [a]", ":1: study: must be text; found a list"),
     "text as list": ("models:\n  - org/a\n", "models: org/a\n", ":2: models: must be a list; found 'org/a'"),
     "mapping as list": ("models:\n  - org/a\n", "models: {a: b}\n", ":2: models: must be a list; found a mapping"),
-    "empty list": ("models:\n  - org/a\n", "models: []\n", ":2: models: must not be empty"),
+    "empty list": ("models:\n  - org/a\n", "models: []\n", ":1: a study needs models, checkpoints or both"),
     "number as model": (MODEL, "  - 3\n", ":3: models.0: must be a mapping; found 3"),
     "empty model": (MODEL, '  - ""\n', ":3: models.0: must not be empty"),
     "nothing as profile": (PROFILE, "profile:", ":4: profile: must be a mapping; found nothing"),
@@ -675,9 +676,95 @@ def test_a_users_file_may_have_any_plain_name(path):
 def test_every_evaluation_word_stands_alone_or_names_its_file():
     words = [
         f"{word}: x{i}.jsonl" if "path" in cls.model_fields else {"lm_eval": "lm_eval: {tasks: [a]}"}.get(word, word)
-        for i, (word, cls) in enumerate(spec.EVALUATIONS.items())
+        for i, (word, cls) in enumerate(EVALUATIONS.items())
     ]
     text = changed(
         PERPLEXITY + "  - embedded_pairs: {per_construction: 40}\n", "".join(f"  - {word}\n" for word in words)
     )
-    assert [entry.kind for entry in parse(text).evaluate] == list(spec.EVALUATIONS)
+    assert [entry.kind for entry in parse(text).evaluate] == list(EVALUATIONS)
+
+
+# -- checkpoints and surprisal ---------------------------------------------------------------------------------------
+
+SERIES = "checkpoints: {of: org/m, revisions: [step0, step10, {main: 50}], dtype: bfloat16, gpus: 1}\n"
+
+
+def with_series(series: str = SERIES) -> str:
+    return changed("models:\n  - org/a\n", series)
+
+
+def test_checkpoints_become_models():
+    found = parse(with_series())
+    names = [(model.name, model.revision, model.display, model.dtype) for model in found.all_models]
+    assert names == [("org/m", name, f"m@{name}", "bfloat16") for name in ("step0", "step10", "main")]
+    assert [one.step for one in found.checkpoints[0].revisions] == [0, 10, 50]
+    local = parse(with_series("checkpoints: [{of: ./m, label: mine, revisions: [step0, step10]}]\n"))
+    assert [(model.path, model.display) for model in local.all_models] == [
+        ("./m/step0", "mine@step0"),
+        ("./m/step10", "mine@step10"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("series", "problem"),
+    [
+        (
+            "{of: a, revisions: [step0, main]}",
+            ":2: checkpoints.revisions.1: 'main' does not say its training step; write",
+        ),
+        (
+            "{of: a, revisions: [step0, {main: x}]}",
+            ":2: checkpoints.revisions.1: a revision is a word, or {word: training",
+        ),
+        ("{of: a, revisions: [step0]}", ":2: checkpoints.revisions: needs at least 2; found a list"),
+        ("{of: a, revisions: [step9, step0]}", ":2: checkpoints: revisions stand in the order of training"),
+        (
+            "{of: a, revisions: [step0, step9], cohort: step1}",
+            ":2: checkpoints: cohort: 'step1' is none of the revisions",
+        ),
+        ("[{of: a, revision: [step0, step9]}]", ":2: checkpoints.0.revision: unknown key; did you mean 'revisions'?"),
+        (
+            "[{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step0, step9]}]",
+            ":2: checkpoints.1: two models are",
+        ),
+        (
+            "[{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step1, step8]}]",
+            ":2: checkpoints.1: two series are shown as 'a'; give one of them a label",
+        ),
+    ],
+)
+def test_bad_checkpoints_are_one_line(series, problem):
+    with pytest.raises(StudyError) as error:
+        parse(with_series(f"checkpoints: {series}\n"))
+    assert problem in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("surprisal: {unit: words}", "evaluate.1.surprisal.unit: 'words' is not allowed; did you mean 'word'?"),
+        ("surprisal: {window: 8, stride: 8}", "evaluate.1.surprisal: the stride 8 must be below the window 8"),
+        ("surprisal: {name: words}", "evaluate.1.surprisal.name: begin with surprisal, then use letters"),
+        ("lm_eval: {tasks: [a], name: surprisal-a}", "names that begin with surprisal are of surprisal alone"),
+    ],
+)
+def test_bad_surprisal_is_one_line(entry, problem):
+    with pytest.raises(StudyError) as error:
+        parse(changed(PERPLEXITY, f"{PERPLEXITY}  - {entry}\n"))
+    assert problem in str(error.value) and "\n" not in str(error.value)
+
+
+def test_two_surprisals_need_two_names():
+    two = "  - surprisal: {unit: word}\n  - surprisal: {name: surprisal-b}\n"
+    assert [benchmark_name(one) for one in parse(changed(PERPLEXITY, PERPLEXITY + two)).evaluate][1:3] == [
+        "surprisal",
+        "surprisal-b",
+    ]
+    with pytest.raises(StudyError, match="'surprisal' stands twice; give one of them a name"):
+        parse(changed(PERPLEXITY, PERPLEXITY + two.replace("surprisal-b", "surprisal")))
+
+
+def test_claims_on_a_training_need_one():
+    with pytest.raises(StudyError, match=r":12: claims: training_dynamics needs checkpoints"):
+        parse(changed(LAST, "claims: training_dynamics\n"))
+    assert parse(with_series().replace(LAST, "claims: training_dynamics\n")).claims == "training_dynamics"

@@ -1,0 +1,141 @@
+"""The grammar of models in a study file: one by one, or as checkpoints of one training."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from orchestrator.spec_fields import Count, Flag, Number, Strict, Text
+from orchestrator.study_yaml import shown
+from studies.errors import did_you_mean
+
+OUR_ENGINE_OPTIONS = {
+    "distributed_executor_backend",
+    "dtype",
+    "enable_prefix_caching",
+    "enforce_eager",
+    "model",
+    "pipeline_parallel_size",
+    "quantization",
+    "revision",
+    "tensor_parallel_size",
+    "tokenizer",
+    "tokenizer_revision",
+    "trust_remote_code",
+    "worker_extension_cls",
+}
+"""Engine options that stand elsewhere in the file, or without which an intervention would silently be absent."""
+
+
+class _Loading(Strict):
+    """How a model is loaded and what its actor gets."""
+
+    label: Text | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    route: Literal["auto", "tree", "flat"] = "auto"
+    tensor_parallel: Count = 1
+    cpus: Count | None = None
+    gpus: Annotated[Number, Field(ge=0)] | None = None
+    trust_remote_code: Flag = False
+    engine: dict[str, str | int | Number | bool] = Field(default={})
+
+    @model_validator(mode="after")
+    def _own_options(self) -> "_Loading":
+        for option in self.engine:
+            if option in OUR_ENGINE_OPTIONS:
+                raise ValueError(f"engine option {option!r} is set by Halfwave and cannot be changed")
+        return self
+
+
+class ModelSpec(_Loading):
+    """One model: a hub name (with revision) or a local folder."""
+
+    name: Text | None = None
+    path: Text | None = None
+    revision: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"path": value} if value.startswith((".", "/", "~")) else {"name": value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ModelSpec":
+        if (self.name is None) == (self.path is None):
+            raise ValueError("a model has either a name (hub) or a path (local folder)")
+        if self.path is not None and self.revision is not None:
+            raise ValueError("a local folder has no revision")
+        return self
+
+    @property
+    def display(self) -> str:
+        """The label, or the last part of the name."""
+        label = self.label or Path(self.name or self.path).name
+        return f"{label}@{self.revision}" if self.revision and not self.label else label
+
+
+class Revision(NamedTuple):
+    """One checkpoint of a series."""
+
+    name: str
+    """A revision on the hub, or a folder's name."""
+    step: int
+    """Training step."""
+
+
+def _revision(value: Any) -> Any:
+    """`step1000`, or `{main: 143000}` where the name does not say the step."""
+    if isinstance(value, str):
+        numbers = re.findall(r"step[-_]?(\d+)", value) or re.findall(r"(\d+)$", value)
+        if not numbers:
+            raise ValueError(f"{shown(value)} does not say its training step; write {{{value}: <step>}}")
+        return Revision(value, int(numbers[0]))
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, step),) = value.items()
+        if isinstance(name, str) and isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 2**53:
+            return Revision(name, step)
+    if isinstance(value, Revision):
+        return value
+    raise ValueError(f"a revision is a word, or {{word: training step}}; found {shown(value)}")
+
+
+class CheckpointsSpec(_Loading):
+    """One architecture at several points of its training; every checkpoint becomes a model of the study."""
+
+    of: Text
+    """A hub name, whose revisions they are, or a folder with a folder each."""
+    revisions: Annotated[tuple[Annotated[Revision, BeforeValidator(_revision)], ...], Field(min_length=2)]
+    cohort: Text | None = None
+    """The checkpoint at which neurons are selected, for all of them; None = the last."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "CheckpointsSpec":
+        names = [one.name for one in self.revisions]
+        steps = [one.step for one in self.revisions]
+        if steps != sorted(set(steps)):
+            raise ValueError(f"revisions stand in the order of training, each step once; found steps {steps}")
+        if self.cohort is not None and self.cohort not in names:
+            raise ValueError(f"cohort: {shown(self.cohort)} is none of the revisions{did_you_mean(self.cohort, names)}")
+        return self
+
+    @property
+    def display(self) -> str:
+        """The label, or the last part of the name."""
+        return self.label or Path(self.of).name
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """Each checkpoint as a model."""
+        local = self.of.startswith((".", "/", "~"))
+        same = self.model_dump(exclude={"of", "revisions", "cohort", "label"}, exclude_unset=True)
+        return tuple(
+            ModelSpec(
+                **({"path": f"{self.of}/{one.name}"} if local else {"name": self.of, "revision": one.name}),
+                label=f"{self.display}@{one.name}",
+                **same,
+            )
+            for one in self.revisions
+        )

@@ -1,0 +1,20 @@
+"""What every block of a study file is made of: strict, frozen models and the types of their fields."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
+Count = Annotated[int, Field(gt=0, le=10**12, strict=True)]
+Index = Annotated[int, Field(ge=0, le=10**9, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(min_length=1)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+class Strict(BaseModel):
+    """A block that takes its own keys and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,140 @@
+"""Training dynamics: how a cohort of neurons, and what its ablation costs, change over the checkpoints of one training.
+
+The cohort is fixed at one checkpoint and followed both ways. Owns the trajectories (scores and weights of the cohort,
+of random neurons, of all), the correlation of the cohort's scores with accuracy, and how the ablation's cost grows.
+Pure numpy, pandas and scipy; a checkpoint is its training step.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap, pearsonr, spearmanr
+
+from studies.dissociation import Interval, changes
+from studies.layers import Trend, increase, trend
+from studies.selection import NeuronSet, rows_of
+
+ALL_NEURONS = "all"
+SCORES = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty")
+MIN_CHECKPOINTS = 5
+"""Fewer checkpoints than this decide no correlation or trend."""
+TRAJECTORY_COLUMNS = ("step", "group", "quantity", "median", "low", "high", "mean", "num_neurons")
+"""low, high: the range of a cohort, the middle 90 % of all neurons."""
+
+
+def trajectories(
+    tables: Mapping[int, pd.DataFrame], cohorts: Mapping[str, NeuronSet], quantities: Sequence[str]
+) -> pd.DataFrame:
+    """Columns `TRAJECTORY_COLUMNS`: each quantity at every step, for every cohort and for all neurons.
+
+    tables: {training step: neuron table, or table of weights}; cohorts: {name: neurons}, the same at every step.
+    """
+    rows = []
+    for step, table in sorted(tables.items()):
+        groups = {name: rows_of(table, neurons) for name, neurons in cohorts.items()} | {ALL_NEURONS: table}
+        for quantity in quantities:
+            if quantity not in table:
+                continue
+            for name, group in groups.items():
+                values = group[quantity].dropna().to_numpy(np.float64)
+                if len(values):
+                    ends = [0.05, 0.95] if name == ALL_NEURONS else [0.0, 1.0]
+                    low, high = np.quantile(values, ends)
+                    row = (step, name, quantity, np.median(values), low, high, values.mean(), len(values))
+                    rows.append(row)
+    return pd.DataFrame(rows, columns=list(TRAJECTORY_COLUMNS))
+
+
+def gain(tables: Mapping[int, pd.DataFrame], neurons: NeuronSet, quantity: str, first: int, last: int) -> Interval:
+    """Mean rise of a quantity over these neurons between two steps; 95 % bootstrap over neurons."""
+    return mean_interval(_moves(tables, neurons, quantity, first, last))
+
+
+def gain_difference(
+    tables: Mapping[int, pd.DataFrame], one: NeuronSet, other: NeuronSet, quantity: str, first: int, last: int
+) -> Interval:
+    """`gain` of one set of neurons minus that of another."""
+    samples = tuple(_moves(tables, neurons, quantity, first, last) for neurons in (one, other))
+    return _bootstrapped(samples, lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis))
+
+
+def _moves(tables, neurons: NeuronSet, quantity: str, first: int, last: int) -> np.ndarray:
+    values = (rows_of(tables[step], neurons)[quantity].to_numpy(np.float64) for step in (first, last))
+    return -np.subtract(*values)
+
+
+def settling(
+    weights: Mapping[int, pd.DataFrame], before: Mapping[int, int], neurons: NeuronSet, quantity: str
+) -> Interval:
+    """How much less a neuron's weights move per training step in the last interval than in the first.
+
+    Mean over neurons, 95 % bootstrap. weights: {later step of two neighbours: cosine dissimilarities}; before: {step:
+    the step of its earlier neighbour}.
+    """
+    first, last = (
+        rows_of(weights[step], neurons)[quantity].to_numpy(np.float64) / (step - before[step])
+        for step in (min(weights), max(weights))
+    )
+    return mean_interval(first - last)
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """A mean with its 95 % bootstrap interval; values that are nan are left out."""
+    return _bootstrapped((values[np.isfinite(values)],), lambda a, axis=-1: a.mean(axis=axis))
+
+
+def _bootstrapped(samples: tuple[np.ndarray, ...], statistic) -> Interval:
+    fewest = min(map(len, samples))
+    estimate = float(statistic(*samples)) if fewest else float("nan")
+    if fewest < 2:
+        return Interval(estimate, float("nan"), float("nan"))
+    found = bootstrap(samples, statistic, n_resamples=2000, method="percentile", vectorized=True, rng=0)
+    return Interval(estimate, *map(float, found.confidence_interval))
+
+
+class Correlation(NamedTuple):
+    """Of two quantities over checkpoints, which follow each other in time: they are no independent sample."""
+
+    pearson: Interval
+    """With Fisher's 95 % interval (`scipy.stats.pearsonr`); nan bounds with fewer than four checkpoints."""
+    spearman: float
+    num_checkpoints: int
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
+    """Over checkpoints; nan where one of the two does not vary."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Correlation(Interval(*(float("nan"),) * 3), float("nan"), len(x))
+    found = pearsonr(x, y)
+    low, high = found.confidence_interval() if len(x) > 3 else (float("nan"),) * 2
+    rank = float(spearmanr(x, y).statistic)
+    return Correlation(Interval(float(found.statistic), float(low), float(high)), rank, len(x))
+
+
+class Growth(NamedTuple):
+    """How the cost of an ablation changes over training."""
+
+    difference: Interval
+    """Cost at the last checkpoint minus cost at the first, paired by item, 95 % bootstrap: of the error, of
+    log-perplexity or of surprisal in nats."""
+    trend: Trend
+    """Whether the cost rises from checkpoint to checkpoint."""
+    num_items: int
+
+
+def growth(baseline: Mapping[int, pd.DataFrame], treated: Mapping[int, pd.DataFrame]) -> Growth:
+    """Of one benchmark: {training step: items}, under the baseline and under the ablation. Raises ValueError where the
+    checkpoints were scored on different items."""
+    effects = {step: changes(treated[step], baseline[step]) for step in sorted(set(baseline) & set(treated))}
+    first, last = effects[min(effects)], effects[max(effects)]
+    return Growth(increase(last, first), trend(effects), len(first))
+
+
+def growth_over(
+    treated: Mapping[int, pd.DataFrame], control: Mapping[int, pd.DataFrame], first: int, last: int
+) -> Interval:
+    """`growth`'s difference with a control in the baseline's place."""
+    return increase(*(changes(treated[step], control[step]) for step in (last, first)))

@@ -1,0 +1,125 @@
+"""Figures of a training: numbers in, PNG bytes out. Training steps stand on an axis that is logarithmic but for 0."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from studies.dynamics import ALL_NEURONS
+from studies.figures import BLUE, GREY, ORANGE, increase_label, panels, png
+
+TITLES = {
+    "wasserstein_distance": "Wasserstein distance",
+    "wasserstein_distance_negative": "its part below zero",
+    "pre_activation": "row of the gate or up projection",
+    "up": "row of the GLU's other half",
+    "down": "column of the down projection",
+}
+OTHERS = ("#2f855a", "#6b46c1", "#b83280", "#975a16")
+
+
+def trajectory_figure(table: pd.DataFrame, *, treated: str, title: str, log: bool = False) -> bytes:
+    """One panel a quantity: median of every group over training, with the range of the cohort.
+
+    table: as `dynamics.trajectories`; treated: the cohort's group; log: a logarithmic axis for what spans decades.
+    """
+    quantities = list(dict.fromkeys(table["quantity"]))
+    figure, axes = panels(len(quantities), 4.0)
+    inks = _inks(dict.fromkeys(table["group"]), treated)
+    for axis, quantity in zip(axes, quantities, strict=True):
+        for group, rows in table[table["quantity"] == quantity].groupby("group", sort=False):
+            rows = rows.sort_values("step")
+            label = f"{group} ({rows['num_neurons'].iloc[0]:,} neurons)"
+            style = {"color": inks[group], "zorder": 3 if group == treated else 2}
+            axis.plot(rows["step"], rows["median"], "o-", markersize=3, label=label, **style)
+            if group in (treated, ALL_NEURONS):
+                axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[group], alpha=0.15)
+        _training_axis(axis, table["step"])
+        axis.set_title(TITLES.get(quantity, quantity.replace("_", " ")), fontsize=10)
+        if log:
+            axis.set_yscale("log")
+        axis.legend(fontsize=7, framealpha=0.6)
+    figure.suptitle(f"{title}: median; band: range of the cohort, middle 90 % of all", fontsize=10)
+    return png(figure)
+
+
+def condition_figure(values: Mapping[str, Mapping[str, Mapping[int, float]]], *, treated: str, title: str) -> bytes:
+    """One panel a benchmark: every condition's headline over training.
+
+    values: {benchmark's label: {condition: {training step: value}}}.
+    """
+    figure, axes = panels(len(values), 4.0)
+    inks = _inks({name: None for of_benchmark in values.values() for name in of_benchmark}, treated)
+    for axis, (benchmark, by_condition) in zip(axes, values.items(), strict=True):
+        for condition, series in by_condition.items():
+            steps, style = sorted(series), {"color": inks[condition], "zorder": 3 if condition == treated else 2}
+            axis.plot(steps, [series[s] for s in steps], "o-", markersize=3, label=condition, **style)
+        _training_axis(axis, pd.Series([step for series in by_condition.values() for step in series]))
+        if benchmark.startswith("perplexity"):
+            axis.set_yscale("log")
+        axis.set_title(benchmark, fontsize=9)
+        axis.legend(fontsize=7, framealpha=0.6)
+    figure.suptitle(title, fontsize=10)
+    return png(figure)
+
+
+def effect_figure(effects: pd.DataFrame, *, treated: str, title: str) -> bytes:
+    """One panel a benchmark: what each condition costs over training, with 95 % bands.
+
+    effects: columns step, condition, benchmark, estimate, low, high.
+    """
+    benchmarks = list(dict.fromkeys(effects["benchmark"]))
+    figure, axes = panels(len(benchmarks), 4.0)
+    inks = _inks(dict.fromkeys(effects["condition"]), treated)
+    for axis, benchmark in zip(axes, benchmarks, strict=True):
+        for condition, rows in effects[effects["benchmark"] == benchmark].groupby("condition", sort=False):
+            rows = rows.sort_values("step")
+            style = {"color": inks[condition], "zorder": 3 if condition == treated else 2}
+            axis.plot(rows["step"], rows["estimate"], "o-", markersize=3, label=condition, **style)
+            axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[condition], alpha=0.12)
+        axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
+        _training_axis(axis, effects["step"])
+        axis.set(ylabel=increase_label(benchmark))
+        axis.set_title(benchmark, fontsize=10)
+        axis.legend(fontsize=7, framealpha=0.6)
+    figure.suptitle(f"{title}: cost of the ablation over training", fontsize=10)
+    return png(figure)
+
+
+def correlation_figure(points: Mapping[str, Sequence[tuple[int, float, float]]], *, title: str, note: str) -> bytes:
+    """One panel a benchmark: the cohort's median WD against accuracy, a point a checkpoint, joined in time.
+
+    points: {benchmark: (training step, WD, accuracy)}.
+    """
+    figure, axes = panels(len(points), 4.2)
+    for axis, (benchmark, found) in zip(axes, points.items(), strict=True):
+        steps, distances, accuracies = zip(*found, strict=True)
+        axis.plot(distances, accuracies, "-", color=GREY, linewidth=1)
+        drawn = axis.scatter(distances, accuracies, c=range(len(steps)), cmap="viridis", zorder=3)
+        for step, x, y in found:
+            axis.annotate(f"{step:,}", (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7)
+        axis.set(xlabel="median Wasserstein distance of the cohort", ylabel=f"{benchmark}: accuracy of the baseline")
+    figure.colorbar(drawn, ax=axes, ticks=[], label="training")
+    figure.suptitle(f"{title}: {note}", fontsize=10)
+    return png(figure)
+
+
+def _training_axis(axis: Any, steps: pd.Series) -> None:
+    first = max(1.0, float(steps[steps > 0].min())) if (steps > 0).any() else 1.0
+    axis.set_xscale("symlog", linthresh=first)
+    axis.set_xlim(-0.1 * first if steps.min() == 0 else 0.8 * steps.min(), 1.25 * max(first, steps.max()))
+    axis.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+    axis.set_xlabel("training step")
+
+
+def _inks(groups: Any, treated: str) -> dict[str, str]:
+    """The cohort orange, random neurons blue, all neurons and the baseline grey, others in turn."""
+    inks, others = {}, iter(OTHERS * 20)
+    for group in groups:
+        if group == treated:
+            inks[group] = ORANGE
+        elif group in (ALL_NEURONS, "baseline"):
+            inks[group] = GREY
+        else:
+            inks[group] = BLUE if "/seed=" in group else next(others)
+    return inks
