@@ -53,7 +53,7 @@ PROBE_TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.3}
 
 RELOAD_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.15}
 """Largest mean over the probe's tokens of |reloaded - Transformers| log-probability, in nats; measured on
-SmolLM2-135M: 1e-6, 0.006 and 0.06, where single tokens in bfloat16 differ by 0.4."""
+SmolLM2-135M: 7e-6, 0.006 and 0.06, where single tokens in bfloat16 differ by 0.4."""
 
 PROBE_TEXTS = (
     "The keys to the cabinet are on the table.",

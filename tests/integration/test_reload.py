@@ -64,7 +64,7 @@ def watched():
 
 
 def answers(actor, texts: tuple[str, ...]) -> dict:
-    """All that an actor tells but times; the clamp stays in place."""
+    """All that an actor tells but times and why it does not reload; the clamp stays in place."""
     model = actor._model
     interventions = {name: Intervention(**intervention(name, model.num_layers, model.d_mlp)) for name in NAMES}
     request = EvaluateRequest(
@@ -74,7 +74,7 @@ def answers(actor, texts: tuple[str, ...]) -> dict:
     told = {
         name: (one.sums.tolist(), one.receipt, one.pack_plan, one.num_tokens, one.route) for name, one in scored.items()
     }
-    return told | {"facts": repr(actor.facts())}
+    return told | {"facts": repr(dataclasses.replace(actor.facts(), reload_refused=""))}
 
 
 def fresh(source: ModelSource, texts: tuple[str, ...]) -> dict:
@@ -87,7 +87,7 @@ def fresh(source: ModelSource, texts: tuple[str, ...]) -> dict:
 
 
 def there_and_back(first: ModelSource, second: ModelSource, texts: tuple[str, ...]) -> tuple:
-    """In the engine's process: fresh engines' answers, a reloaded engine's, its starts and its warnings."""
+    """In the engine's process: fresh engines' answers, a reloaded engine's, its starts and warnings, and the fact."""
     from actors.ablation import AblationActor
 
     expected = [fresh(second, texts)]
@@ -97,13 +97,14 @@ def there_and_back(first: ModelSource, second: ModelSource, texts: tuple[str, ..
         for source in (second, first, second):
             actor.reload(source)
             found.append(answers(actor, texts))
+        refused = actor.facts().reload_refused
         actor.close()
-    return [*expected, expected[0]], found, started, warnings
+    return [*expected, expected[0]], found, started, warnings, refused
 
 
 def check(told: tuple) -> None:
-    expected, found, started, warnings = told
-    assert warnings == [] and len(started) == 1, "every reload was in place"
+    expected, found, started, warnings, refused = told
+    assert (warnings, refused) == ([], "") and len(started) == 1, "every reload was in place"
     assert found == expected
     assert expected[0]["baseline"][0] != expected[1]["baseline"][0]
     assert expected[0]["negative"][1].digest == expected[1]["negative"][1].digest != expected[0]["baseline"][1].digest
@@ -214,8 +215,9 @@ def hindered(first: ModelSource, second: ModelSource, texts: tuple[str, ...], hi
         for source in (second, first):
             actor.reload(source)
             found.append(answers(actor, texts))
+        refused = actor.facts().reload_refused
         actor.close()
-    return expected, found, started, warnings
+    return expected, found, started, warnings, refused
 
 
 @pytest.mark.parametrize(
@@ -223,12 +225,11 @@ def hindered(first: ModelSource, second: ModelSource, texts: tuple[str, ...], hi
 )
 def test_a_fresh_engine_answers_where_a_reload_is_not_proven(hindrance, tmp_path, engines):
     first, second = two_seeds(tmp_path, "llama", tie_word_embeddings=True)
-    expected, found, started, warnings = engines(hindered, first, second, forest(count=12), hindrance)
+    expected, found, started, (warning,), refused = engines(hindered, first, second, forest(count=12), hindrance)
     assert found == expected
     assert started == [first.label, second.label, first.label]
-    (warning,) = warnings
-    assert warning.startswith(f"{second.label}: fresh engines from here on, not reloaded ones: ")
-    assert re.search(REASONS[hindrance], warning)
+    assert warning == f"{second.label}: fresh engines from here on, not reloaded ones: {refused}"
+    assert re.match(REASONS[hindrance], refused)
 
 
 def another_norm(folder) -> None:
@@ -252,9 +253,10 @@ def a_head_of_its_own(folder) -> None:
 def test_a_fresh_engine_answers_where_checkpoints_differ_in_more_than_numbers(change, reason, tmp_path, engines):
     first, second = two_seeds(tmp_path, "llama", tie_word_embeddings=True)
     change(tmp_path / "llama-1")
-    expected, found, started, (warning,) = engines(there_and_back, first, second, forest(count=12))
-    assert found == expected and len(started) == 4
-    assert reason in warning
+    expected, found, started, warnings, refused = engines(there_and_back, first, second, forest(count=12))
+    assert found == expected
+    assert (len(started), len(warnings)) == (4, 1), "it was tried once"
+    assert refused == f"InterventionError: {reason}"
 
 
 @pytest.mark.parametrize(
