@@ -221,7 +221,7 @@ def test_a_broken_line_of_conllu_is_refused_with_both_places(root):
     (root / "broken.conllu").write_text("\n".join(text))
     done = run(write_study(root, "broken.yaml", TRAINING.replace("gold.conllu", "broken.conllu")), root / "other")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert re.search(r"broken\.yaml:11: evaluate\.2: \S+broken\.conllu:4: a word has 10 columns", done.stderr)
+    assert re.search(r"broken\.yaml:10: evaluate\.2: \S+broken\.conllu:4: a word has 10 columns", done.stderr)
 
 
 @pytest.mark.long
