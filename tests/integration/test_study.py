@@ -161,10 +161,11 @@ def test_the_report_compares_corrects_and_looks_closer(undisturbed, root):
     assert "figures/llama-entangled-neurons.png" in report.artifacts
     found = record.document(report, "report.json")
     assert {one["condition"] for one in found["models"][0]["seeds"]} == {"random"}
-    assert [verdict["claim"] for verdict in found["models"][0]["verdicts"]][-3:] == [
+    assert [verdict["claim"] for verdict in found["models"][0]["verdicts"]][-4:] == [
         "negative_mass",
         "difficulty_agrees",
         "sign_not_magnitude",
+        "scaffolding",
     ]
     assert "Scorecard" in done.stdout
 
