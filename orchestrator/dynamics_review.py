@@ -5,6 +5,7 @@ at its training step, so MLflow's own charts show the trajectories. Made from wh
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,8 @@ from orchestrator.steps import review_id
 from studies import dynamics, training_figures
 from studies.layers import increase
 from studies.report import interval_record, trend_record, verdict_record
-from studies.training_claims import SERIES_CLAIM_SETS, TrainingEvidence, wd_and_accuracy
+from studies.selection import NeuronSet
+from studies.training_claims import SERIES_CLAIM_SETS, TrainingEvidence, wd_and_accuracy, wd_correlation
 
 FACTS = "dynamics.json"
 WEIGHTS = ("pre_activation", "up", "down")
@@ -40,7 +42,14 @@ class _Series:
         self._cohort_model = next(m for m in models if m.label == m.checkpoint.cohort)
         whole = [c for c in self._plan.conditions[self._cohort_model.label] if c.is_whole]
         self._conditions = [c for c in whole if not c.not_applicable]
+        self._names = [BASELINE, *(condition.name for condition in self._conditions)]
         self._treated = treated_condition(findings, self._cohort_model) or ""
+
+    @cached_property
+    def _sets(self) -> dict[str, NeuronSet]:
+        """{condition: its neurons}; a control that could not be matched has none."""
+        found = {c.name: self._findings.neuron_set(c) for c in self._conditions if self._findings.has_neurons(c)}
+        return {name: neurons for name, neurons in found.items() if neurons.count}
 
     def record(self) -> dict[str, Any]:
         """What the report says; empty where fewer than two checkpoints have finished anything."""
@@ -90,9 +99,8 @@ class _Series:
         if len(evidence.neurons) < 2:
             return {}
         self._require_comparable()
-        sets = self._neuron_sets()
-        scores = dynamics.trajectories(evidence.neurons, sets, dynamics.SCORES)
-        weights = dynamics.trajectories(evidence.weights, sets, WEIGHTS)
+        scores = dynamics.trajectories(evidence.neurons, self._sets, dynamics.SCORES)
+        weights = dynamics.trajectories(evidence.weights, self._sets, WEIGHTS)
         effects, values = self._effects(), self._headlines()
         facts = self._facts(evidence)
         files = {"figures/scores.png": training_figures.trajectory_figure(scores, treated=self._treated, title=title)}
@@ -107,7 +115,7 @@ class _Series:
             )
         if len(effects):
             files["figures/effects.png"] = training_figures.effect_figure(effects, treated=self._treated, title=title)
-        if points := self._points(evidence):
+        if points := _points(evidence):
             files["figures/correlation.png"] = training_figures.correlation_figure(
                 points, title=title, note=f"cohort of {self._treated} at {self._cohort_model.label}"
             )
@@ -128,11 +136,8 @@ class _Series:
         findings, models = self._findings, self._models.items()
         neurons = {step: table for step, m in models if (table := findings.neuron_table(m)) is not None}
         weights = {step: table for step, m in models if (table := findings.weights_table(m)) is not None}
-        items = {
-            name: {step: findings.items(m, name) for step, m in models}
-            for name in (BASELINE, *(c.name for c in self._conditions))
-        }
-        sets = self._neuron_sets()
+        items = {name: {step: findings.items(m, name) for step, m in models} for name in self._names}
+        sets = self._sets
         randoms = [c.name for c in self._conditions if c.spec.like == self._treated and c.name in sets]
         return TrainingEvidence(
             series=self._name,
@@ -148,15 +153,9 @@ class _Series:
             syntactic=tuple(b.name for b in self._plan.study.benchmarks if is_syntactic(b)),
         )
 
-    def _neuron_sets(self) -> dict[str, Any]:
-        """{condition: its neurons}; a control that could not be matched has none."""
-        found = {c.name: self._findings.neuron_set(c) for c in self._conditions if self._findings.has_neurons(c)}
-        return {name: neurons for name, neurons in found.items() if neurons.count}
-
     def _require_comparable(self) -> None:
-        names = [BASELINE, *(condition.name for condition in self._conditions)]
         for model in self._models.values():
-            self._findings.require_comparable(model, names)
+            self._findings.require_comparable(model, self._names)
 
     def _by_checkpoint(self, condition: Condition, benchmark: str) -> dict[int, tuple[pd.DataFrame, pd.DataFrame]]:
         """{training step: (items, the baseline's)} of the checkpoints that have both."""
@@ -181,30 +180,16 @@ class _Series:
         """{benchmark's label: {condition: {training step: headline}}}."""
         found: dict[str, dict[str, dict[int, float]]] = {}
         for benchmark in self._plan.study.benchmarks:
-            for name in (BASELINE, *(condition.name for condition in self._conditions)):
+            for name in self._names:
                 for step, model in self._models.items():
                     value = self._findings.metrics(model, name).get(benchmark.headlines[0])
                     if value is not None:
                         found.setdefault(benchmark.label, {}).setdefault(name, {})[step] = value
         return found
 
-    def _points(self, evidence: TrainingEvidence) -> dict[str, list[tuple[int, float, float]]]:
-        if evidence.cohort is None:
-            return {}
-        table = dynamics.trajectories(evidence.neurons, {"cohort": evidence.cohort}, ["wasserstein_distance"])
-        medians = table[table["group"] == "cohort"].set_index("step")["median"]
-        found = {}
-        for benchmark in evidence.syntactic:
-            frames = {step: items[benchmark] for step, items in evidence.baseline.items() if benchmark in items}
-            both = [(s, float(medians[s]), float(frames[s]["correct"].mean())) for s in medians.index if s in frames]
-            if both:
-                found[benchmark] = both
-        return found
-
     def _facts(self, evidence: TrainingEvidence) -> dict[str, Any]:
         correlations = {
-            benchmark: {name: _correlation(wd_and_accuracy(evidence, benchmark, one)) for name, one in sets.items()}
-            for sets in [self._neuron_sets()]
+            benchmark: {name: _correlation(wd_correlation(evidence, benchmark, s)) for name, s in self._sets.items()}
             for benchmark in evidence.syntactic
         }
         growth = []
@@ -232,7 +217,7 @@ class _Series:
         """{metric: {training step: value}}: every condition's metrics, the groups' medians, the increases."""
         series: dict[str, dict[int, float]] = {}
         for step, model in self._models.items():
-            for name in (BASELINE, *(condition.name for condition in self._conditions)):
+            for name in self._names:
                 for metric, value in self._findings.metrics(model, name).items():
                     series.setdefault(f"{_metric(name)}/{metric}", {})[step] = value
         for table, prefix in ((scores, ""), (weights, "cosine_dissimilarity/")):
@@ -241,6 +226,14 @@ class _Series:
         for row in effects.itertuples(index=False):
             series.setdefault(f"increase/{_metric(row.condition)}/{row.benchmark}", {})[row.step] = row.estimate
         return series
+
+
+def _points(evidence: TrainingEvidence) -> dict[str, list[tuple[int, float, float]]]:
+    """{benchmark: (training step, the cohort's median WD, accuracy)}, where there is any."""
+    if evidence.cohort is None:
+        return {}
+    found = {name: wd_and_accuracy(evidence, name, evidence.cohort) for name in evidence.syntactic}
+    return {name: points for name, points in found.items() if points}
 
 
 def _metric(name: str) -> str:

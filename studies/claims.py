@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -121,55 +121,58 @@ class Evidence:
     """Of every surprisal benchmark; None where the baseline or the treated condition was not scored on it."""
 
 
-class _Claim(NamedTuple):
+class Claim(NamedTuple):
+    """What a scorecard tests, in words."""
+
     statement: str
+    """With `{benchmark}` where there is one verdict a benchmark."""
     published: str
 
 
 _CLAIMS = {
-    "perplexity_cost": _Claim(
+    "perplexity_cost": Claim(
         "The negative clamp of the top neurons raises perplexity, and more than that of as many random neurons for"
         " every seed.",
         "A top-1 % negative clamp raises perplexity far more than a random 1 %; perplexity doubles at about 2 % clamped"
         " in Llama 3.1 8B and Mistral 7B, about 5 % in Qwen3 8B.",
     ),
-    "matched_cost": _Claim(
+    "matched_cost": Claim(
         "More low-score neurons than top neurons must be clamped to reach the same perplexity.",
         "To match the top-1 % perplexity 35 % (Llama), 50 % (Mistral), 20 % (Qwen) of low-score neurons are needed.",
     ),
-    "syntax_loss": _Claim(
+    "syntax_loss": Claim(
         "At matched perplexity accuracy on {benchmark} drops under the clamp of the top neurons, and more than under"
         " the matched control.",
         "At matched perplexity BLiMP and TSE drop sharply for the top neurons and hardly for the matched control.",
     ),
-    "knowledge_spared": _Claim(
+    "knowledge_spared": Claim(
         "At matched perplexity non-syntactic accuracy drops under the matched control, and more than under the clamp"
         " of the top neurons.",
         "Non-syntactic error: about +4 % for the top neurons, about +11 % for the matched control.",
     ),
-    "double_dissociation": _Claim(
+    "double_dissociation": Claim(
         "The accuracy difference of top neurons minus matched control is lower on syntactic than on non-syntactic"
         " items (interaction).",
         "Clamping the top 1 % hurts grammar badly and other skills little; a perplexity-matched clamp of many ordinary"
         " neurons does the opposite.",
     ),
-    "negative_mass": _Claim(
+    "negative_mass": Claim(
         "More than half of the most entangled neurons' distance to N(0, 1) lies below zero, and a larger share than of"
         " the other neurons'.",
         "The odd mass sits in the negative half; ReLU models (OPT) show a much weaker negative structure.",
     ),
-    "difficulty_agrees": _Claim(
+    "difficulty_agrees": Claim(
         "The negative clamp of the top neurons by mapping difficulty raises perplexity, and more than that of as many"
         " random neurons for every seed.",
         "Selecting by mapping difficulty gives the same picture: the two scores correlate.",
     ),
-    "scaffolding": _Claim(
+    "scaffolding": Claim(
         "The negative clamp of the top neurons adds more surprisal to determiners, punctuation, auxiliaries and"
         " particles than to nouns, verbs, adjectives and adverbs, also over as many random neurons for every seed.",
         "Excess surprisal sits on determiners, punctuation, auxiliaries and particles; on nouns, verbs, adjectives and"
         " adverbs it is near zero.",
     ),
-    "sign_not_magnitude": _Claim(
+    "sign_not_magnitude": Claim(
         "Syntactic accuracy drops under the negative clamp, and more than under a ceiling that takes as much magnitude"
         " from the positive half of the same neurons.",
         "It is the sign that matters, not the magnitude.",
@@ -232,9 +235,9 @@ def _scaffolding(evidence: Evidence, name: str, found: Scaffolding | None) -> _D
     weakest = min(found.over_randoms, key=lambda random: found.over_randoms[random].low)
     over = found.over_randoms[weakest]
     detail = (
-        f"excess surprisal {_text(contrast.interval)} nats over content words, Wilcoxon p = {contrast.p_value:.2g} over"
-        f" {contrast.num_documents} documents; {_text(over)} with {weakest} in the baseline's place, the weakest of"
-        f" {len(found.over_randoms)} random controls; content words themselves {_text(found.content)}"
+        f"excess surprisal {shown(contrast.interval)} nats over content words, Wilcoxon p = {contrast.p_value:.2g} over"
+        f" {contrast.num_documents} documents; {shown(over)} with {weakest} in the baseline's place, the weakest of"
+        f" {len(found.over_randoms)} random controls; content words themselves {shown(found.content)}"
     )
     return _decided(evidence, name, +1, contrast.interval, over, contrast.num_items, detail)
 
@@ -275,7 +278,7 @@ def _perplexity_cost(evidence: Evidence) -> _Draft:
     treated = evidence.treated["perplexity"]
     effect = log_perplexity_difference(treated, evidence.baseline["perplexity"])
     contrast, weakest = _weakest(treated, evidence.randoms)
-    detail = f"log-perplexity {_text(effect)} over baseline; {_text(contrast)} over {weakest}"
+    detail = f"log-perplexity {shown(effect)} over baseline; {shown(contrast)} over {weakest}"
     return _decided(evidence, name, +1, effect, contrast, supply.num_items, detail)
 
 
@@ -312,7 +315,7 @@ def _syntax_loss(evidence: Evidence, name: str, benchmark: tuple[str, ...]) -> _
     baseline, treated, matched = (frames[benchmark[0]] for frames in _three(evidence).values())
     effect, contrast = accuracy_difference(treated, baseline), accuracy_difference(treated, matched)
     detail = (
-        f"accuracy {_text(effect)} over baseline; {_text(contrast)} over the matched control{_match_quality(evidence)}"
+        f"accuracy {shown(effect)} over baseline; {shown(contrast)} over the matched control{_match_quality(evidence)}"
     )
     tests = {"treated/baseline": mcnemar(treated, baseline), "treated/matched": mcnemar(treated, matched)}
     return _decided(evidence, name, -1, effect, contrast, supply.num_items, detail, tests)
@@ -326,7 +329,7 @@ def _knowledge_spared(evidence: Evidence) -> _Draft:
     baseline, treated, matched = (_pooled(frames, evidence.non_syntactic) for frames in _three(evidence).values())
     effect, contrast = accuracy_difference(matched, baseline), accuracy_difference(matched, treated)
     detail = (
-        f"accuracy of the matched control {_text(effect)} over baseline; {_text(contrast)} over the top neurons,"
+        f"accuracy of the matched control {shown(effect)} over baseline; {shown(contrast)} over the top neurons,"
         f" pooled over {', '.join(evidence.non_syntactic)}{_match_quality(evidence)}"
     )
     tests = {"matched/baseline": mcnemar(matched, baseline), "matched/treated": mcnemar(matched, treated)}
@@ -349,11 +352,11 @@ def _interaction(evidence: Evidence) -> _Draft:
         for frames in conditions.values()
     ]
     model = interaction(*sides)
-    fitted = f"the log-odds ratio is {_text(model)}, p = {model.p_value:.2g}" if model else "too few paradigms"
+    fitted = f"the log-odds ratio is {shown(model)}, p = {model.p_value:.2g}" if model else "too few paradigms"
     detail = (
-        f"interaction {_text(effect)} (logistic model, GEE: {fitted}): top neurons over matched control"
-        f" {_text(accuracy_difference(*syntactic))} on {supplies[0].num_items} syntactic,"
-        f" {_text(accuracy_difference(*non_syntactic))} on {supplies[1].num_items} non-syntactic"
+        f"interaction {shown(effect)} (logistic model, GEE: {fitted}): top neurons over matched control"
+        f" {shown(accuracy_difference(*syntactic))} on {supplies[0].num_items} syntactic,"
+        f" {shown(accuracy_difference(*non_syntactic))} on {supplies[1].num_items} non-syntactic"
         f" items{_match_quality(evidence)}"
     )
     return _decided(evidence, name, -1, effect, None, num_items, detail)
@@ -367,7 +370,7 @@ def _negative_mass(evidence: Evidence) -> _Draft:
         return _undecided(evidence, name, _Supply(share.num_top, f"too few neurons, at least {MIN_NEURONS} needed"))
     effect = Interval(*(bound - 0.5 for bound in share.top))
     detail = (
-        f"negative share {_text(share.top)} among the {share.num_top} most entangled neurons, {_text(share.rest)} among"
+        f"negative share {shown(share.top)} among the {share.num_top} most entangled neurons, {shown(share.rest)} among"
         f" the other {share.num_rest}"
     )
     return _decided(evidence, name, +1, effect, share.difference, share.num_top, detail)
@@ -384,7 +387,7 @@ def _difficulty_agrees(evidence: Evidence) -> _Draft:
     chosen = evidence.by_difficulty["perplexity"]
     effect = log_perplexity_difference(chosen, evidence.baseline["perplexity"])
     contrast, weakest = _weakest(chosen, evidence.difficulty_randoms)
-    detail = f"log-perplexity {_text(effect)} over baseline; {_text(contrast)} over {weakest}"
+    detail = f"log-perplexity {shown(effect)} over baseline; {shown(contrast)} over {weakest}"
     if evidence.correlation is not None:
         detail += f"; Spearman correlation of the two scores {evidence.correlation:.2f}"
     return _decided(evidence, name, +1, effect, contrast, supply.num_items, detail)
@@ -398,7 +401,7 @@ def _sign_not_magnitude(evidence: Evidence) -> _Draft:
         return _undecided(evidence, name, supply)
     baseline, treated, magnitude = (_pooled(frames, evidence.syntactic) for frames in conditions.values())
     effect, contrast = accuracy_difference(treated, baseline), accuracy_difference(treated, magnitude)
-    detail = f"accuracy {_text(effect)} over baseline; {_text(contrast)} over the magnitude-matched ceiling"
+    detail = f"accuracy {shown(effect)} over baseline; {shown(contrast)} over the magnitude-matched ceiling"
     tests = {"treated/magnitude": mcnemar(treated, magnitude)}
     return _decided(evidence, name, -1, effect, contrast, supply.num_items, detail, tests)
 
@@ -458,8 +461,13 @@ def _undecided(evidence: Evidence, name: str, supply: _Supply) -> _Draft:
     return _Draft(_verdict(evidence, name, status, None, None, supply.num_items, detail), {})
 
 
-def _verdict(
-    evidence: Evidence,
+def _verdict(evidence: Evidence, name: str, *found: Any) -> Verdict:
+    return verdict(_CLAIMS, evidence.model, name, *found)
+
+
+def verdict(
+    claims: Mapping[str, Claim],
+    model: str,
     name: str,
     status: Status,
     effect: Interval | None,
@@ -467,12 +475,13 @@ def _verdict(
     num_items: int,
     detail: str,
 ) -> Verdict:
+    """One row of a scorecard. name: a key of `claims`, with `/<benchmark>` where there is one a benchmark."""
     kind, _, benchmark = name.partition("/")
-    claim = _CLAIMS[kind]
+    claim = claims[kind]
     return Verdict(
         claim=name,
         statement=claim.statement.format(benchmark=benchmark or "a syntactic benchmark"),
-        model=evidence.model,
+        model=model,
         status=status,
         effect=effect,
         contrast=contrast,
@@ -486,14 +495,14 @@ def _with_p_values(drafts: list[_Draft]) -> list[Verdict]:
     """Correct all McNemar tests of the scorecard as one family and write them into the details."""
     corrected = iter(holm([test.p_value for draft in drafts for test in draft.tests.values()]))
     verdicts = []
-    for verdict, tests in drafts:
+    for decided, tests in drafts:
         notes = [
             f"{label} p = {next(corrected):.2g} (lost {test.num_lost}, gained {test.num_gained},"
             f" ties dropped {test.num_dropped_ties})"
             for label, test in tests.items()
         ]
-        detail = f"{verdict.detail}; McNemar (Holm) {', '.join(notes)}" if notes else verdict.detail
-        verdicts.append(replace(verdict, detail=detail))
+        detail = f"{decided.detail}; McNemar (Holm) {', '.join(notes)}" if notes else decided.detail
+        verdicts.append(replace(decided, detail=detail))
     return verdicts
 
 
@@ -506,5 +515,6 @@ def _match_quality(evidence: Evidence) -> str:
     return f"; perplexity {matched:.4g} matched, {treated:.4g} treated"
 
 
-def _text(interval: Interval) -> str:
-    return f"{interval.estimate:+.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+def shown(interval: Interval, form: str = ".4f") -> str:
+    """`+0.1200 [0.1096, 0.1305]`."""
+    return f"{interval.estimate:+{form}} [{interval.low:{form}}, {interval.high:{form}}]"

@@ -17,12 +17,12 @@ resampling inside tiny strata hides variance. `cluster="uid"` draws whole uids i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 from statsmodels.stats.multitest import multipletests
 
 MIN_STRATUM = 10
@@ -77,27 +77,22 @@ def accuracy_interval(
     confidence: float = 0.95,
 ) -> Interval:
     """Mean of `correct` with its bootstrap percentile interval over items, or over the groups of column `cluster`."""
-    values = _values(items, "correct")
-    means = _resampled_means(values, items, cluster, np.random.default_rng(seed), num_resamples)
-    return _interval(values.mean(), means, confidence)
+    return _mean_interval(_values(items, "correct"), items, cluster, seed, num_resamples, confidence)
 
 
 def perplexity_interval(
     items: pd.DataFrame, *, seed: int = 0, num_resamples: int = 2000, confidence: float = 0.95
 ) -> Interval:
     """exp(mean nll over windows), bootstrapped over windows; with one window low = high = nan."""
-    values = _values(items, "nll")
-    means = _resampled_means(values, items, None, np.random.default_rng(seed), num_resamples)
-    return Interval(*(float(np.exp(x)) for x in _interval(values.mean(), means, confidence)))
+    nll = _mean_interval(_values(items, "nll"), items, None, seed, num_resamples, confidence)
+    return Interval(*(float(np.exp(x)) for x in nll))
 
 
 def surprisal_interval(
     items: pd.DataFrame, *, seed: int = 0, num_resamples: int = 2000, confidence: float = 0.95
 ) -> Interval:
     """Mean surprisal over tokens (nats), bootstrapped over documents; with one document low = high = nan."""
-    values = _values(items, "surprisal")
-    means = _resampled_means(values, items, "document", np.random.default_rng(seed), num_resamples)
-    return _interval(values.mean(), means, confidence)
+    return _mean_interval(_values(items, "surprisal"), items, "document", seed, num_resamples, confidence)
 
 
 def accuracy_difference(
@@ -111,8 +106,7 @@ def accuracy_difference(
 ) -> Interval:
     """Accuracy of treated minus control, paired by item; ValueError if the item sets differ."""
     differences = _differences(treated, control, "correct")
-    means = _resampled_means(differences, control, cluster, np.random.default_rng(seed), num_resamples)
-    return _interval(differences.mean(), means, confidence)
+    return _mean_interval(differences, control, cluster, seed, num_resamples, confidence)
 
 
 def log_perplexity_difference(
@@ -125,8 +119,7 @@ def log_perplexity_difference(
 ) -> Interval:
     """Log-perplexity (mean nll, nats) of treated minus control, paired by window; with one window low = high = nan."""
     differences = _differences(treated, control, "nll")
-    means = _resampled_means(differences, control, None, np.random.default_rng(seed), num_resamples)
-    return _interval(differences.mean(), means, confidence)
+    return _mean_interval(differences, control, None, seed, num_resamples, confidence)
 
 
 def surprisal_difference(
@@ -138,28 +131,15 @@ def surprisal_difference(
     confidence: float = 0.95,
 ) -> Interval:
     """Mean surprisal (nats a token) of treated minus control, paired by token, bootstrapped over documents."""
-    differences = _values(treated, "surprisal") - _values(require_same_tokens(treated, control), "surprisal")
-    means = _resampled_means(differences, control, "document", np.random.default_rng(seed), num_resamples)
-    return _interval(differences.mean(), means, confidence)
-
-
-def require_same_tokens(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
-    """The control. ValueError unless both hold the same tokens, in the same order."""
-    places = ["document", "start", "end"]
-    if not np.array_equal(treated[places].to_numpy(), control[places].to_numpy()):
-        raise ValueError(f"the conditions hold different tokens: {len(treated)} treated, {len(control)} in the control")
-    return control
+    differences = _differences(treated, control, "surprisal")
+    return _mean_interval(differences, control, "document", seed, num_resamples, confidence)
 
 
 def changes(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
     """The control's items with, in place of their value, treated minus control: how one condition's effect is compared
     with another's on the same items. ValueError if the item sets differ."""
     column = next(name for name in ("surprisal", "nll", "correct") if name in control)
-    if column == "surprisal":
-        values = _values(treated, column) - _values(require_same_tokens(treated, control), column)
-    else:
-        values = _differences(treated, control, column)
-    return control.assign(**{column: values})
+    return control.assign(**{column: _differences(treated, control, column)})
 
 
 def contrast_of_differences(
@@ -246,9 +226,9 @@ def noise_floor(baseline: pd.DataFrame, other_plan: pd.DataFrame) -> NoiseFloor:
         shift = _differences(other_plan, baseline, "nll").mean()
         return NoiseFloor(len(baseline), None, None, float(abs(np.expm1(shift))))
     if "surprisal" in baseline:
-        moves = _values(other_plan, "surprisal") - _values(require_same_tokens(other_plan, baseline), "surprisal")
+        moves = _differences(other_plan, baseline, "surprisal")
         return NoiseFloor(len(baseline), float(np.abs(moves).max()), None, None)
-    other = _same_items(other_plan, baseline)
+    other = same_items(other_plan, baseline)
     if "logprobs" in baseline:
         moves = [np.subtract(b, a) for a, b in zip(baseline["logprobs"], other["logprobs"], strict=True)]
         difference, decision = np.concatenate(moves), "predicted"
@@ -259,6 +239,30 @@ def noise_floor(baseline: pd.DataFrame, other_plan: pd.DataFrame) -> NoiseFloor:
         raise ValueError(f"{(~np.isfinite(difference)).sum()} differences of log-probabilities are not finite")
     num_changed = int((other[decision].to_numpy() != baseline[decision].to_numpy()).sum())
     return NoiseFloor(len(baseline), float(np.abs(difference).max()), num_changed, None)
+
+
+def _mean_interval(
+    values: np.ndarray, items: pd.DataFrame, cluster: str | None, seed: int, num_resamples: int, confidence: float
+) -> Interval:
+    """The mean of `values` (rows of `items`), resampled as `_resampled_means` does."""
+    means = _resampled_means(values, items, cluster, np.random.default_rng(seed), num_resamples)
+    return _interval(values.mean(), means, confidence)
+
+
+def bootstrap_interval(
+    samples: tuple[np.ndarray, ...], statistic: Callable, *, num_resamples: int, batch: int | None = None
+) -> Interval:
+    """Any statistic of samples, resampled independently: 95 % percentile bootstrap (`scipy.stats.bootstrap`).
+
+    statistic: takes the samples and `axis`. nan bounds where a sample is too small to resample, nan where one is empty.
+    batch: resamples held in memory at once.
+    """
+    fewest = min(map(len, samples))
+    estimate = float(statistic(*samples)) if fewest else float("nan")
+    if fewest < 2:
+        return Interval(estimate, float("nan"), float("nan"))
+    found = bootstrap(samples, statistic, n_resamples=num_resamples, method="percentile", batch=batch, rng=0)
+    return Interval(estimate, *map(float, found.confidence_interval))
 
 
 def _resampled_means(
@@ -319,11 +323,20 @@ def _differences(treated: pd.DataFrame, control: pd.DataFrame, column: str) -> n
 
 def _aligned(treated: pd.DataFrame, control: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
     """`column` of both frames, in the row order of `control`."""
-    return _values(_same_items(treated, control), column), _values(control, column)
+    return _values(same_items(treated, control), column), _values(control, column)
 
 
-def _same_items(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
-    """`treated` in the row order of `control`; ValueError unless both hold the same items, once each."""
+def same_items(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
+    """`treated` in the row order of `control`; ValueError unless both hold the same items, once each.
+
+    Tokens of documents have no name of their own (several may share one character): they must stand in the same order.
+    """
+    if "surprisal" in control:
+        places = ["document", "start", "end"]
+        if not np.array_equal(treated[places].to_numpy(), control[places].to_numpy()):
+            found = f"{len(treated)} treated, {len(control)} in the control"
+            raise ValueError(f"the conditions hold different tokens: {found}")
+        return treated
     columns = list(_key_columns(control))
     _require_columns(treated, columns)
     left, right = pd.MultiIndex.from_frame(treated[columns]), pd.MultiIndex.from_frame(control[columns])

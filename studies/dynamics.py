@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, pearsonr, spearmanr
+from scipy.stats import pearsonr, spearmanr
 
-from studies.dissociation import Interval, changes
+from studies.dissociation import Interval, bootstrap_interval, changes
 from studies.layers import Trend, increase, trend
 from studies.selection import NeuronSet, rows_of
 
 ALL_NEURONS = "all"
 SCORES = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty")
+RESAMPLES = 2000
 MIN_CHECKPOINTS = 5
 """Fewer checkpoints than this decide no correlation or trend."""
 TRAJECTORY_COLUMNS = ("step", "group", "quantity", "median", "low", "high", "mean", "num_neurons")
@@ -49,7 +50,7 @@ def trajectories(
 
 def gain(tables: Mapping[int, pd.DataFrame], neurons: NeuronSet, quantity: str, first: int, last: int) -> Interval:
     """Mean rise of a quantity over these neurons between two steps; 95 % bootstrap over neurons."""
-    return mean_interval(_moves(tables, neurons, quantity, first, last))
+    return _mean_interval(_moves(tables, neurons, quantity, first, last))
 
 
 def gain_difference(
@@ -57,7 +58,9 @@ def gain_difference(
 ) -> Interval:
     """`gain` of one set of neurons minus that of another."""
     samples = tuple(_moves(tables, neurons, quantity, first, last) for neurons in (one, other))
-    return _bootstrapped(samples, lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis))
+    return bootstrap_interval(
+        samples, lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis), num_resamples=RESAMPLES
+    )
 
 
 def _moves(tables, neurons: NeuronSet, quantity: str, first: int, last: int) -> np.ndarray:
@@ -77,21 +80,12 @@ def settling(
         rows_of(weights[step], neurons)[quantity].to_numpy(np.float64) / (step - before[step])
         for step in (min(weights), max(weights))
     )
-    return mean_interval(first - last)
+    return _mean_interval(first - last)
 
 
-def mean_interval(values: np.ndarray) -> Interval:
+def _mean_interval(values: np.ndarray) -> Interval:
     """A mean with its 95 % bootstrap interval; values that are nan are left out."""
-    return _bootstrapped((values[np.isfinite(values)],), lambda a, axis=-1: a.mean(axis=axis))
-
-
-def _bootstrapped(samples: tuple[np.ndarray, ...], statistic) -> Interval:
-    fewest = min(map(len, samples))
-    estimate = float(statistic(*samples)) if fewest else float("nan")
-    if fewest < 2:
-        return Interval(estimate, float("nan"), float("nan"))
-    found = bootstrap(samples, statistic, n_resamples=2000, method="percentile", vectorized=True, rng=0)
-    return Interval(estimate, *map(float, found.confidence_interval))
+    return bootstrap_interval((values[np.isfinite(values)],), np.mean, num_resamples=RESAMPLES)
 
 
 class Correlation(NamedTuple):

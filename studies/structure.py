@@ -3,15 +3,15 @@
 The negative share of a neuron is its negative part of WD over the whole. Pure pandas and scipy.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import spearmanr
 
-from studies.dissociation import Interval
+from studies.dissociation import Interval, bootstrap_interval
 from studies.selection import NeuronSet
 
 TOP_SHARE = 0.01
@@ -38,17 +38,10 @@ def negative_share(neurons: pd.DataFrame) -> NegativeShare:
     width = neurons.groupby("layer").size()
     top = rank <= np.maximum(1, (TOP_SHARE * table["layer"].map(width)).round())
     parts = share[top].to_numpy(), share[~top].to_numpy()
-    difference = _interval(parts, lambda one, other, axis=-1: one.mean(axis) - other.mean(axis))
-    return NegativeShare(*(_interval((part,), np.mean) for part in parts), difference, *map(len, parts))
-
-
-def _interval(samples: tuple[np.ndarray, ...], statistic: Callable) -> Interval:
-    """The statistic with its 95 % percentile bootstrap interval; nan where a sample is too small to resample."""
-    if min(map(len, samples)) < 2:
-        some = all(map(len, samples))
-        return Interval(float(statistic(*samples)) if some else float("nan"), float("nan"), float("nan"))
-    found = bootstrap(samples, statistic, n_resamples=1000, method="percentile", batch=20, rng=0)
-    return Interval(float(statistic(*samples)), *map(float, found.confidence_interval))
+    how = {"num_resamples": 1000, "batch": 20}
+    difference = bootstrap_interval(parts, lambda one, other, axis=-1: one.mean(axis) - other.mean(axis), **how)
+    sides = (bootstrap_interval((part,), np.mean, **how) for part in parts)
+    return NegativeShare(*sides, difference, *map(len, parts))
 
 
 class Structure(NamedTuple):

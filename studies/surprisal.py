@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from studies.dissociation import Interval, require_same_tokens
+from studies.dissociation import Interval, same_items
 
 NO_WORD = "X"
 """The part of speech of what no word covers."""
@@ -104,7 +104,7 @@ class Excess:
     """
 
     def __init__(self, treated: pd.DataFrame, control: pd.DataFrame, words: pd.DataFrame, unit: str, *, seed: int = 0):
-        both = require_same_tokens(treated, control).assign(surprisal_treated=treated["surprisal"].to_numpy())
+        both = control.assign(surprisal_treated=same_items(treated, control)["surprisal"].to_numpy())
         self.items = annotate(both, words, unit)
         """`ITEM_COLUMNS`, surprisal (the control's), surprisal_treated and excess, in nats."""
         values = {column: self.items[column].astype(np.float64) for column in ("surprisal", "surprisal_treated")}

@@ -6,18 +6,15 @@ checkpoints are no independent sample; intervals over neurons and items say how 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from studies import dynamics
-from studies.claims import Frames, Status, Verdict, rule
-from studies.dissociation import Interval
-from studies.selection import NeuronSet
+from studies.claims import Claim, Frames, Status, Verdict, rule, shown, verdict
+from studies.selection import NeuronSet, rows_of
 
 WD, ROW = "wasserstein_distance", "pre_activation"
-
-
 NO_COHORT = "no condition that applies to the model selects top neurons"
 
 
@@ -42,25 +39,20 @@ class TrainingEvidence:
     syntactic: tuple[str, ...]
 
 
-class _Claim(NamedTuple):
-    statement: str
-    published: str
-
-
 _CLAIMS = {
-    "wd_rises": _Claim(
+    "wd_rises": Claim(
         "The cohort's Wasserstein distance rises over training, and more than that of as many random neurons.",
         "WD of the cohort rises fast within the first 25k steps of Pythia's training.",
     ),
-    "weights_settle": _Claim(
+    "weights_settle": Claim(
         "The cohort's weights move less per training step at the end than at the beginning.",
         "After the first 25k steps the neurons' weights settle.",
     ),
-    "wd_tracks_syntax": _Claim(
+    "wd_tracks_syntax": Claim(
         "Over the checkpoints the cohort's median Wasserstein distance and accuracy on {benchmark} rise together.",
         "WD tracks TSE accuracy over training.",
     ),
-    "ablation_grows": _Claim(
+    "ablation_grows": Claim(
         "The cohort's negative clamp costs more on {benchmark} at the last checkpoint than at the first, also over as"
         " many random neurons for every seed.",
         "The same cohort's ablation grows more harmful over training.",
@@ -96,7 +88,7 @@ def _wd_rises(evidence: TrainingEvidence) -> Verdict:
     }
     weakest = min(over, key=lambda random: over[random].low)
     detail = (
-        f"mean WD {_text(effect)} from step {first:,} to step {last:,}; {_text(over[weakest])} over {weakest}, the"
+        f"mean WD {shown(effect)} from step {first:,} to step {last:,}; {shown(over[weakest])} over {weakest}, the"
         f" weakest of {len(over)} random controls; {_early(evidence, steps)}"
     )
     status = rule(+1, effect, over[weakest])
@@ -105,10 +97,10 @@ def _wd_rises(evidence: TrainingEvidence) -> Verdict:
 
 def _early(evidence: TrainingEvidence, steps: list[int]) -> str:
     """When half of the rise was reached."""
-    table = dynamics.trajectories(evidence.neurons, {"cohort": evidence.cohort}, [WD])
-    means = table[table["group"] == "cohort"].set_index("step")["mean"]
-    half = (means.iloc[0] + means.iloc[-1]) / 2
-    reached = [step for step in steps if (means[step] - half) * (means.iloc[-1] - half) >= 0]
+    means = {step: rows_of(evidence.neurons[step], evidence.cohort)[WD].mean() for step in steps}
+    last = means[steps[-1]]
+    half = (means[steps[0]] + last) / 2
+    reached = [step for step in steps if (means[step] - half) * (last - half) >= 0]
     return f"half of it by step {reached[0]:,}"
 
 
@@ -124,35 +116,45 @@ def _weights_settle(evidence: TrainingEvidence) -> Verdict:
     effect = dynamics.settling(evidence.weights, before, evidence.cohort, ROW)
     first, last = min(before), max(before)
     detail = (
-        f"cosine dissimilarity per step {_text(effect, '.3g')} more between steps {before[first]:,} and {first:,} than"
+        f"cosine dissimilarity per step {shown(effect, '.3g')} more between steps {before[first]:,} and {first:,} than"
         f" between {before[last]:,} and {last:,}"
     )
     return _verdict(evidence, name, rule(+1, effect), effect, None, evidence.cohort.count, detail)
 
 
 def _tracks(evidence: TrainingEvidence, name: str, benchmark: str) -> Verdict:
-    steps = [step for step in sorted(evidence.neurons) if benchmark in evidence.baseline.get(step, {})]
+    steps = _profiled(evidence, benchmark)
     problem = "no syntactic benchmark" if not benchmark else _lacks(evidence, steps)
     if not problem and len(steps) < dynamics.MIN_CHECKPOINTS:
         problem = f"too few checkpoints, at least {dynamics.MIN_CHECKPOINTS} needed"
     if problem:
         return _undecided(evidence, name, problem, len(steps))
-    found = wd_and_accuracy(evidence, benchmark, evidence.cohort)
+    found = wd_correlation(evidence, benchmark, evidence.cohort)
     detail = (
-        f"Pearson correlation {_text(found.pearson)}, Spearman {found.spearman:+.2f} over {found.num_checkpoints}"
+        f"Pearson correlation {shown(found.pearson)}, Spearman {found.spearman:+.2f} over {found.num_checkpoints}"
         " checkpoints of one training"
     )
     status = rule(+1, found.pearson) if found.pearson.low == found.pearson.low else Status.NOT_DECIDABLE
     return _verdict(evidence, name, status, found.pearson, None, found.num_checkpoints, detail)
 
 
-def wd_and_accuracy(evidence: TrainingEvidence, benchmark: str, neurons: NeuronSet) -> dynamics.Correlation:
-    """Correlation over checkpoints of these neurons' median WD with the baseline's accuracy."""
-    steps = [step for step in sorted(evidence.neurons) if benchmark in evidence.baseline.get(step, {})]
-    table = dynamics.trajectories({step: evidence.neurons[step] for step in steps}, {"cohort": neurons}, [WD])
-    medians = table[table["group"] == "cohort"].set_index("step")["median"]
-    accuracy = [float(evidence.baseline[step][benchmark]["correct"].mean()) for step in steps]
-    return dynamics.correlation(medians[steps], accuracy)
+def wd_and_accuracy(evidence: TrainingEvidence, benchmark: str, neurons: NeuronSet) -> list[tuple[int, float, float]]:
+    """(training step, these neurons' median WD, the baseline's accuracy) of every checkpoint that has both."""
+    tables = {step: evidence.neurons[step] for step in _profiled(evidence, benchmark)}
+    medians = {step: float(rows_of(table, neurons)[WD].median()) for step, table in tables.items()}
+    accuracy = {step: float(evidence.baseline[step][benchmark]["correct"].mean()) for step in tables}
+    return [(step, medians[step], accuracy[step]) for step in tables]
+
+
+def wd_correlation(evidence: TrainingEvidence, benchmark: str, neurons: NeuronSet) -> dynamics.Correlation:
+    """Over checkpoints, of these neurons' median WD with the baseline's accuracy."""
+    points = wd_and_accuracy(evidence, benchmark, neurons)
+    return dynamics.correlation([wd for _, wd, _ in points], [accuracy for _, _, accuracy in points])
+
+
+def _profiled(evidence: TrainingEvidence, benchmark: str) -> list[int]:
+    """The checkpoints that have both a neuron table and the baseline on a benchmark."""
+    return [step for step in sorted(evidence.neurons) if benchmark in evidence.baseline.get(step, {})]
 
 
 def _grows(evidence: TrainingEvidence, name: str, benchmark: str) -> Verdict:
@@ -173,8 +175,8 @@ def _grows(evidence: TrainingEvidence, name: str, benchmark: str) -> Verdict:
     weakest = min(over, key=lambda random: over[random].low)
     trend = "" if found.trend.p_value != found.trend.p_value else f", Page's trend p = {found.trend.p_value:.2g}"
     detail = (
-        f"its cost changes by {_text(found.difference)} from step {steps[0]:,} to step {steps[-1]:,}{trend} over"
-        f" {len(steps)} checkpoints; {_text(over[weakest])} over {weakest}, the weakest of {len(over)} random controls"
+        f"its cost changes by {shown(found.difference)} from step {steps[0]:,} to step {steps[-1]:,}{trend} over"
+        f" {len(steps)} checkpoints; {shown(over[weakest])} over {weakest}, the weakest of {len(over)} random controls"
     )
     status = rule(+1, found.difference, over[weakest])
     return _verdict(evidence, name, status, found.difference, over[weakest], found.num_items, detail)
@@ -195,28 +197,5 @@ def _undecided(evidence: TrainingEvidence, name: str, problem: str, num_items: i
     return _verdict(evidence, name, Status.NOT_DECIDABLE, None, None, num_items, detail)
 
 
-def _verdict(
-    evidence: TrainingEvidence,
-    name: str,
-    status: Status,
-    effect: Interval | None,
-    contrast: Interval | None,
-    num_items: int,
-    detail: str,
-) -> Verdict:
-    kind, _, benchmark = name.partition("/")
-    return Verdict(
-        claim=name,
-        statement=_CLAIMS[kind].statement.format(benchmark=benchmark or "a syntactic benchmark"),
-        model=evidence.series,
-        status=status,
-        effect=effect,
-        contrast=contrast,
-        num_items=num_items,
-        detail=detail,
-        published=_CLAIMS[kind].published,
-    )
-
-
-def _text(interval: Interval, form: str = ".4f") -> str:
-    return f"{interval.estimate:+{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+def _verdict(evidence: TrainingEvidence, name: str, *found: Any) -> Verdict:
+    return verdict(_CLAIMS, evidence.series, name, *found)

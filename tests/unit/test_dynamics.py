@@ -10,7 +10,7 @@ from studies import dynamics, training_figures
 from studies.claims import Status
 from studies.report import series_lines
 from studies.selection import NeuronSet
-from studies.training_claims import TrainingEvidence, training_dynamics, wd_and_accuracy
+from studies.training_claims import TrainingEvidence, training_dynamics, wd_correlation
 
 STEPS = (0, 10, 100, 1000, 5000, 10000)
 WIDTH = 200
@@ -187,7 +187,7 @@ def test_growth_is_paired_and_has_a_trend():
 
 def test_the_report_and_the_figures():
     given = evidence()
-    correlation = wd_and_accuracy(given, "tse", COHORT)
+    correlation = wd_correlation(given, "tse", COHORT)
     assert correlation.pearson.estimate > 0.9
     found = {"estimate": 0.9, "low": 0.5, "high": 0.99, "checkpoints": 6}
     grown = {"estimate": 0.1, "low": 0.05, "high": 0.2, "first": 0, "last": 10, "trend": {"p_value": 0.01}}
