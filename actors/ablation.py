@@ -128,28 +128,30 @@ class AblationActor:
         """
         if different := differing_config(self._model, model):
             raise InterventionError(f"config.json: {different}")
-        self._apply(Intervention())
-        stale = self._probe.token_log_probabilities(self._score(self._probe))
+        stale = None if self._last_reload else self._unclamped_probe()
         read = self._rpc("halfwave_reload", model.path, model.revision)[0]
         self._take(model)
         self._facts = self._prove_route()
-        self._apply(Intervention())  # every layer's hook is still there, once
-        edges = self._score(self._probe)
-        done = Reload(read, edges)
-        if self._last_reload is None:
-            self._check_against_transformers(edges, stale)
+        done = Reload(read, self._unclamped_probe())
+        if stale is not None:
+            self._check_against_transformers(done.probe, stale)
         else:
             done.check_against(self._last_reload)
         self._last_reload = done
 
-    def _check_against_transformers(self, edges: np.ndarray, stale: np.ndarray) -> None:
+    def _unclamped_probe(self) -> np.ndarray:
+        """The probe's log-probabilities, token by token, every layer's hook called as often as it should be."""
+        self._apply(Intervention())
+        return self._probe.token_log_probabilities(self._score(self._probe))
+
+    def _check_against_transformers(self, probe: np.ndarray, stale: np.ndarray) -> None:
         """stale: the probe's log-probabilities with the weights before; they must be further away than the new ones."""
         from vllm.config import set_current_vllm_config
 
         # vLLM's Transformers backend decorates Transformers' own classes, which then ask for its configuration
         with set_current_vllm_config(self._engine.llm_engine.vllm_config):
             plain = plain_log_probabilities(self._model, self._probe.sequences())
-        difference = float(np.abs(self._probe.token_log_probabilities(edges) - plain).mean())
+        difference = float(np.abs(probe - plain).mean())
         moved = float(np.abs(stale - plain).mean()) if len(stale) == len(plain) else math.inf
         tolerance = min(RELOAD_TOLERANCE[self._model.dtype], moved / 2)
         if not difference <= tolerance:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from actors.messages import ModelSource
+from actors.plain import load_model
 from studies.errors import InterventionError
 
 OWN = ("label", "path", "revision")
@@ -25,15 +26,15 @@ class Reload(NamedTuple):
 
     read: Mapping[str, tuple[list[int], float]]
     """{tensor of the checkpoint: (shape, sum)}."""
-    edges: np.ndarray
-    """The probe's log-probabilities after it."""
+    probe: np.ndarray
+    """The probe's log-probabilities after it, token by token."""
 
     def check_against(self, last: "Reload") -> None:
         """Raises InterventionError where this cannot be what the last reload, which was proven, was."""
         shapes, last_shapes = ({name: shape for name, (shape, _) in one.read.items()} for one in (self, last))
         if different := _first_difference(last_shapes, shapes):
             raise InterventionError(f"the checkpoints do not have the same tensors: {different}")
-        if np.array_equal(self.edges, last.edges) and self.read != last.read:
+        if np.array_equal(self.probe, last.probe) and self.read != last.read:
             raise InterventionError("other weights left the probe's numbers as they were")
 
 
@@ -66,16 +67,8 @@ def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def plain_log_probabilities(model: ModelSource, sequences: list[np.ndarray]) -> np.ndarray:
     """float32 log p of every token after a sequence's first, under Transformers on the CPU, one sequence at a time."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    plain = AutoModelForCausalLM.from_pretrained(
-        model.path,
-        revision=model.revision,
-        dtype=getattr(torch, model.dtype),
-        trust_remote_code=model.trust_remote_code,
-        use_safetensors=True,
-    ).eval()
-    found = []
+    plain, found = load_model(model), []
     with torch.inference_mode():
         for ids in map(torch.as_tensor, sequences):
             log_softmax_TV = plain(ids[None], use_cache=False).logits[0, :-1].float().log_softmax(-1)

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from studies.errors import StudyError, did_you_mean
+from studies.sampling import evenly
 
 METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
 """{the harness's name of a metric: ours}; every other metric keeps its name."""
@@ -271,8 +272,7 @@ def _first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _evenly(count: int, items: int | None, task: str) -> list[int]:
     if items is not None and items > count:
         raise StudyError(f"lm-eval's task {task} holds {count} items; {items} were asked for")
-    chosen = items or count
-    return [i * count // chosen for i in range(chosen)]
+    return evenly(count, items or count)
 
 
 def _first_line(error: Exception) -> str:

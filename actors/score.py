@@ -25,6 +25,7 @@ from actors.messages import (
     Weights,
     WeightsRequest,
 )
+from actors.plain import load_model
 from actors.sites import SITES
 from actors.tokens import load_tokenizer, windows
 from studies.errors import InterventionError
@@ -70,7 +71,7 @@ class ScoreActor:
         self._source = model
         self._tokenizer = load_tokenizer(model)
         several = "auto" if model.tensor_parallel > 1 else None
-        self._model = _load(model, device_map=several or ("cuda" if torch.cuda.is_available() else None))
+        self._model = load_model(model, several or ("cuda" if torch.cuda.is_available() else None))
         site = SITES[model.family]
         self._layers = self._model.get_submodule(site.layers)
         self._projections = [layer.get_submodule(site.projection) for layer in self._layers]
@@ -109,7 +110,7 @@ class ScoreActor:
         from actors.weights import cosine_dissimilarity
 
         started = time.monotonic()
-        before = _load(request.before, device_map=None)
+        before = load_model(request.before)
         columns = cosine_dissimilarity(self._model, before, SITES[self._source.family])
         yield Weights(step=request.step, columns=columns, seconds=time.monotonic() - started)
 
@@ -272,21 +273,6 @@ class ScoreActor:
 
     def _device(self, layer: int):
         return next(self._projections[layer].parameters()).device
-
-
-def _load(model: ModelSource, device_map: str | None):
-    """The plain Transformers model, safetensors only."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(
-        model.path,
-        revision=model.revision,
-        dtype=getattr(torch, model.dtype),
-        trust_remote_code=model.trust_remote_code,
-        device_map=device_map,
-        use_safetensors=True,
-    ).eval()
 
 
 def draw_pairs(keep_BW: np.ndarray, request: ProfileRequest, block: int) -> Pairs:

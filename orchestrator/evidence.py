@@ -14,7 +14,7 @@ from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import Benchmark, ResolvedModel
 from orchestrator.runner import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS, Outcome
-from orchestrator.scheduler import FINISHED
+from orchestrator.scheduler import BROKEN, FINISHED
 from orchestrator.spec import ClampSpec, ConditionSpec
 from orchestrator.spool import Committed
 from studies.benchmarks.choices import ChoiceBenchmark
@@ -61,8 +61,8 @@ class Findings:
 
     def weights_table(self, model: ResolvedModel) -> pd.DataFrame | None:
         """How far a checkpoint's weights are from those of the one before; None where that did not finish."""
-        step = self.plan.weights.get(model.label)
-        return self.record.frame(self.outcome.committed[step], WEIGHTS) if step and self._done(step) else None
+        weights = self._of_profile_run(model, "weights")
+        return self.record.frame(weights, WEIGHTS) if weights else None
 
     def neuron_table(self, model: ResolvedModel) -> pd.DataFrame | None:
         """The model's profile; None where it did not finish."""
@@ -127,6 +127,11 @@ class Findings:
 
     def _done(self, step: str) -> bool:
         return self.outcome.states[step] in FINISHED
+
+
+def broken_runs(plan: Plan, outcome: Outcome) -> set[str]:
+    """Names of the runs on which a step failed or was skipped: what is added to them later does not mend them."""
+    return {key.name for step, state in outcome.states.items() if state in BROKEN for key in plan.runs[step]}
 
 
 def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None:

@@ -85,8 +85,6 @@ class Plan:
     """{(model, condition): {benchmark: step id}}; the condition `NOISE_FLOOR` is the baseline on another pack plan."""
     conditions: Mapping[str, tuple[Condition, ...]]
     """{model label: its conditions, the baseline first}."""
-    weights: Mapping[str, str]
-    """{label of a checkpoint: the step that compares its weights with those of the one before}."""
 
     def metrics(self, model: str, condition: str, committed: Mapping[str, Committed]) -> dict[str, float]:
         """Every metric that the finished evaluations of a condition recorded."""
@@ -121,7 +119,6 @@ def build_plan(study: ResolvedStudy) -> Plan:
         runs=runs,
         evaluations=builder.evaluations,
         conditions=builder.conditions,
-        weights=builder.weights,
     )
 
 
@@ -130,7 +127,6 @@ class _Builder:
         self._study = study
         self._profiles: dict[str, str] = {}
         self._sets: dict[str, dict[str, str]] = {}
-        self.weights: dict[str, str] = {}
         self.steps: dict[str, Step] = {}
         self.runs: dict[str, dict[str, RunKey]] = {}
         self.evaluations: dict[tuple[str, str], dict[str, str]] = {}
@@ -140,14 +136,15 @@ class _Builder:
         spec = self._study.spec
         profile = self._add("profile", "profile", model, "", self._profile_params(model), {}, work=self._profile_work())
         self._profiles[model.label] = profile
-        self._record_on(profile, _run_key("profile", model, "", identity=profile, params={}))
+        of_profile = _run_key("profile", model, "", identity=profile, params={})
+        self._record_on(profile, of_profile)
         if spec.profile.examples:
             params, inputs = self._examples_params(model), {"profile": profile}
             work = min(self._profile_work(), EXAMPLE_TOKENS)
             examples = self._add("examples", "examples", model, "", params, inputs, work=work)
-            self._record_on(examples, _run_key("profile", model, "", identity=profile, params={}))
+            self._record_on(examples, of_profile)
         if model.checkpoint is not None and model.checkpoint.before is not None:
-            self._add_weights(model, profile)
+            self._record_on(self._weights(model), of_profile)
         baseline = Condition(name=BASELINE, base=BASELINE, spec=None)
         evaluated = {BASELINE: self._evaluate_all(model, baseline)}
         if spec.noise_floor:
@@ -189,12 +186,11 @@ class _Builder:
         order = [BASELINE, *spec.conditions]
         self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
 
-    def _add_weights(self, model: ResolvedModel, profile: str) -> None:
+    def _weights(self, model: ResolvedModel) -> str:
+        """Add the step that compares a checkpoint's weights with those of the one before; returns its id."""
         before = next(one for one in self._study.models if one.label == model.checkpoint.before)
         params = {"before": before.digest, "dtype": model.spec.dtype}
-        step = self._add("weights", "weights", model, "", params, {})
-        self.weights[model.label] = step
-        self._record_on(step, _run_key("profile", model, "", identity=profile, params={}))
+        return self._add("weights", "weights", model, "", params, {})
 
     def _neurons(self, model: ResolvedModel, expanded: Condition, profile: str, sets, evaluated) -> str:
         """Add the step that makes this condition's neuron set; returns its id."""

@@ -371,7 +371,6 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
         path=entry.name,
         revision=info.sha,
         digest=f"{entry.name}@{info.sha}",
-        tokenizer="",
         architecture=architecture(config),
         num_parameters=info.safetensors.total,
         note="",

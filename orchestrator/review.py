@@ -14,7 +14,7 @@ import pandas as pd
 from actors.harness import TaskBenchmark
 from orchestrator.dose_review import record_doses
 from orchestrator.dynamics_review import record_dynamics
-from orchestrator.evidence import Findings, claims_evidence
+from orchestrator.evidence import Findings, broken_runs, claims_evidence
 from orchestrator.layer_review import record_schedules
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
@@ -111,7 +111,7 @@ def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None
         if condition != NOISE_FLOOR and complete:
             summaries[review_id("summary", {}, ids)] = ids
     known = record.intact(list(summaries))
-    broken = {key.name for step, state in outcome.states.items() if state in BROKEN for key in plan.runs[step]}
+    broken = broken_runs(plan, outcome)
     for step_id, ids in summaries.items():
         found = [outcome.committed[step].metrics for step in ids]
         accuracies = [

@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.evidence import Findings
+from orchestrator.evidence import Findings, broken_runs
 from orchestrator.plan import BASELINE, Condition
 from orchestrator.resolve import ResolvedModel
-from orchestrator.scheduler import BROKEN
 from orchestrator.spool import Committed
 from orchestrator.steps import review_id
 from studies import figures
@@ -48,25 +47,18 @@ def _of_benchmark(
         if step in committed and baseline in committed
     }
     known = findings.record.intact(list(ids.values())) if ids else {}
-    states = findings.outcome.states.items()
-    broken = {key.name for step, state in states if state in BROKEN for key in findings.plan.runs[step]}
+    broken = broken_runs(findings.plan, findings.outcome)
     path, found = f"excess/{benchmark.name}.json", []
     for condition in conditions:
         if condition.name not in ids:
             continue
-        first, *others = findings.plan.runs[steps[condition.name]]
-        done = known.get(ids[condition.name])
-        if done is not None:
-            findings.record.adopt(first, done)
-        else:
-            done = known[ids[condition.name]] = _commit(
-                findings, model, benchmark, condition, first, ids[condition.name]
-            )
-        for key in others:
-            findings.record.adopt(key, done)
-        for key in (first, *others):
+        step, keys = ids[condition.name], findings.plan.runs[steps[condition.name]]
+        if step not in known:
+            known[step] = _commit(findings, model, benchmark, condition, keys[0], step)
+        for key in keys:
+            findings.record.adopt(key, known[step])
             findings.record.finish(key, "FAILED" if key.name in broken else "FINISHED")
-        facts = findings.record.document(done, path)
+        facts = findings.record.document(known[step], path)
         found.append(
             {"condition": condition.name, "benchmark": benchmark.name, "spread": not condition.is_whole, **facts}
         )

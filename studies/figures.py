@@ -13,6 +13,7 @@ from studies.report import is_perplexity, is_surprisal
 from studies.surprisal import CONTENT, SCAFFOLDING
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
+OTHERS = ("#2f855a", "#6b46c1", "#b83280", "#975a16")
 DPI = 130
 
 
@@ -165,7 +166,7 @@ def entangled_neurons(densities: pd.DataFrame, pairs: pd.DataFrame, *, title: st
         left.set(title=f"layer {layer}, neuron {neuron}", yticks=[])
         left.title.set_fontsize(9)
         mine = pairs[(pairs["layer"] == layer) & (pairs["neuron"] == neuron)].nsmallest(SHOWN_PAIRS, "rank")
-        for colour, pair in zip((ORANGE, "#2f855a", "#6b46c1", "#b83280"), mine.itertuples(), strict=False):
+        for colour, pair in zip((ORANGE, *OTHERS), mine.itertuples(), strict=False):
             left.plot([pair.y_i, pair.y_j], [0, 0], "o-", color=colour, markersize=4, clip_on=False, zorder=3)
             for line, side in enumerate("ij"):
                 y, token, context = (getattr(pair, f"{name}_{side}") for name in ("y", "token", "context"))
@@ -243,7 +244,7 @@ def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, t
     """
     benchmarks = list(dict.fromkeys(table["benchmark"]))
     figure, axes = panels(len(benchmarks), 4.2)
-    inks = dict(zip(dict.fromkeys(table["base"]), (ORANGE, BLUE, GREY, "#2f855a", "#6b46c1"), strict=False))
+    inks = dict(zip(dict.fromkeys(table["base"]), (ORANGE, BLUE, GREY, *OTHERS[:2]), strict=False))
     for axis, benchmark in zip(axes, benchmarks, strict=True):
         labelled = set()
         for (base, _), rows in table[table["benchmark"] == benchmark].groupby(["base", "condition"], sort=False):

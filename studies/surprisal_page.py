@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from studies.sampling import evenly
+
 SENTENCES = 15
 """In each of the two lists."""
 MIN_WORDS, MAX_WORDS = 6, 60
@@ -38,8 +40,7 @@ def examples_page(items: pd.DataFrame, documents: Sequence[str], words: pd.DataF
     scored = items.assign(sentence=np.where(of_word >= 0, words["sentence"].to_numpy()[of_word], -1))
     sentences = sentences.join(scored.groupby("sentence")["excess"].mean(), how="inner")
     most = sentences.nlargest(SENTENCES, "excess")
-    shown = min(SENTENCES, len(sentences))
-    even = sentences.iloc[[i * len(sentences) // shown for i in range(shown)]]
+    even = sentences.iloc[evenly(len(sentences), min(SENTENCES, len(sentences)))]
     steps = (-FULL_COLOUR, -FULL_COLOUR / 3, 0.0, FULL_COLOUR / 3, FULL_COLOUR)
     legend = "".join(f'<span style="background:{_colour(value)}">{value:+.0f}</span>' for value in steps)
     parts = [

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from studies.dynamics import ALL_NEURONS
-from studies.figures import BLUE, GREY, ORANGE, increase_label, panels, png
+from studies.figures import BLUE, GREY, ORANGE, OTHERS, increase_label, panels, png
 
 TITLES = {
     "wasserstein_distance": "Wasserstein distance",
@@ -15,7 +15,6 @@ TITLES = {
     "up": "row of the GLU's other half",
     "down": "column of the down projection",
 }
-OTHERS = ("#2f855a", "#6b46c1", "#b83280", "#975a16")
 
 
 def trajectory_figure(table: pd.DataFrame, *, treated: str, title: str, log: bool = False) -> bytes:
@@ -30,15 +29,13 @@ def trajectory_figure(table: pd.DataFrame, *, treated: str, title: str, log: boo
         for group, rows in table[table["quantity"] == quantity].groupby("group", sort=False):
             rows = rows.sort_values("step")
             label = f"{group} ({rows['num_neurons'].iloc[0]:,} neurons)"
-            style = {"color": inks[group], "zorder": 3 if group == treated else 2}
-            axis.plot(rows["step"], rows["median"], "o-", markersize=3, label=label, **style)
+            _curve(axis, rows["step"], rows["median"], label, inks[group])
             if group in (treated, ALL_NEURONS):
                 axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[group], alpha=0.15)
-        _training_axis(axis, table["step"])
+        _finish(axis, table["step"])
         axis.set_title(TITLES.get(quantity, quantity.replace("_", " ")), fontsize=10)
         if log:
             axis.set_yscale("log")
-        axis.legend(fontsize=7, framealpha=0.6)
     figure.suptitle(f"{title}: median; band: range of the cohort, middle 90 % of all", fontsize=10)
     return png(figure)
 
@@ -52,13 +49,12 @@ def condition_figure(values: Mapping[str, Mapping[str, Mapping[int, float]]], *,
     inks = _inks({name: None for of_benchmark in values.values() for name in of_benchmark}, treated)
     for axis, (benchmark, by_condition) in zip(axes, values.items(), strict=True):
         for condition, series in by_condition.items():
-            steps, style = sorted(series), {"color": inks[condition], "zorder": 3 if condition == treated else 2}
-            axis.plot(steps, [series[s] for s in steps], "o-", markersize=3, label=condition, **style)
-        _training_axis(axis, pd.Series([step for series in by_condition.values() for step in series]))
+            steps = sorted(series)
+            _curve(axis, steps, [series[step] for step in steps], condition, inks[condition])
+        _finish(axis, pd.Series([step for series in by_condition.values() for step in series]))
         if benchmark.startswith("perplexity"):
             axis.set_yscale("log")
         axis.set_title(benchmark, fontsize=9)
-        axis.legend(fontsize=7, framealpha=0.6)
     figure.suptitle(title, fontsize=10)
     return png(figure)
 
@@ -74,14 +70,12 @@ def effect_figure(effects: pd.DataFrame, *, treated: str, title: str) -> bytes:
     for axis, benchmark in zip(axes, benchmarks, strict=True):
         for condition, rows in effects[effects["benchmark"] == benchmark].groupby("condition", sort=False):
             rows = rows.sort_values("step")
-            style = {"color": inks[condition], "zorder": 3 if condition == treated else 2}
-            axis.plot(rows["step"], rows["estimate"], "o-", markersize=3, label=condition, **style)
+            _curve(axis, rows["step"], rows["estimate"], condition, inks[condition])
             axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[condition], alpha=0.12)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
-        _training_axis(axis, effects["step"])
+        _finish(axis, effects["step"])
         axis.set(ylabel=increase_label(benchmark))
         axis.set_title(benchmark, fontsize=10)
-        axis.legend(fontsize=7, framealpha=0.6)
     figure.suptitle(f"{title}: cost of the ablation over training", fontsize=10)
     return png(figure)
 
@@ -104,7 +98,14 @@ def correlation_figure(points: Mapping[str, Sequence[tuple[int, float, float]]],
     return png(figure)
 
 
-def _training_axis(axis: Any, steps: pd.Series) -> None:
+def _curve(axis: Any, steps: Sequence[int], values: Sequence[float], label: str, ink: str) -> None:
+    """One group over training; the cohort in front."""
+    axis.plot(steps, values, "o-", markersize=3, color=ink, label=label, zorder=3 if ink == ORANGE else 2)
+
+
+def _finish(axis: Any, steps: pd.Series) -> None:
+    """The legend, and the axis of training steps."""
+    axis.legend(fontsize=7, framealpha=0.6)
     first = max(1.0, float(steps[steps > 0].min())) if (steps > 0).any() else 1.0
     axis.set_xscale("symlog", linthresh=first)
     axis.set_xlim(-0.1 * first if steps.min() == 0 else 0.8 * steps.min(), 1.25 * max(first, steps.max()))

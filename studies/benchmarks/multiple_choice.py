@@ -16,6 +16,7 @@ from typing import Any
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.minimal_pairs import read_jsonl
 from studies.errors import StudyError
+from studies.sampling import evenly
 
 
 def _plain(row: dict[str, Any], index: int) -> Item:
@@ -67,9 +68,8 @@ def multiple_choice(name: str, root: Path | None, items: int | None) -> ChoiceBe
     rows = read_jsonl(path)
     if items is not None and items > len(rows):
         raise StudyError(f"{path} holds {len(rows)} items; {items} were asked for")
-    count = len(rows) if items is None else items
     chosen = []
-    for index in (i * len(rows) // count for i in range(count)):
+    for index in evenly(len(rows), len(rows) if items is None else items):
         number, row = rows[index]
         try:
             item = make(row, index)

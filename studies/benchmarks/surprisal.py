@@ -18,6 +18,7 @@ from studies import annotation
 from studies.annotation import Annotated, Tagger
 from studies.corpora import load_documents
 from studies.errors import StudyError
+from studies.sampling import evenly
 
 GOLD = "gold"
 UD_EWT = "ud_ewt"
@@ -46,12 +47,12 @@ class SurprisalBenchmark:
         """The metric that stands for the whole."""
         return (f"{self.name}/nats_per_token",)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the documents; window and stride are parameters of the step."""
         return hashlib.sha256(json.dumps(self.documents).encode()).hexdigest()
 
-    @property
+    @cached_property
     def annotation(self) -> str:
         """What the words come from: enters the identity of everything that is made of them."""
         return f"gold {annotation.digest(self.gold)}" if self.tagger is None else f"{self.tagger}"
@@ -103,7 +104,7 @@ def surprisal(
         raise StudyError(f"{corpus} has no annotation: name a spaCy pipeline, tagger: en_core_web_sm, or give CoNLL-U")
     chosen = range(len(texts))
     if documents is not None and documents < len(texts):
-        chosen = [i * len(texts) // documents for i in range(documents)]
+        chosen = evenly(len(texts), documents)
     if words is not None:
         words = words[words["document"].isin(chosen)].reset_index(drop=True)
         words["document"] = np.searchsorted(chosen, words["document"])

@@ -6,8 +6,6 @@ bit-identical to an engine without hooks; pre-activation statistics equal the ra
 
 import dataclasses
 import json
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ import torch
 from actors.messages import EvaluateRequest, Intervention, ModelSource, Part, ProfileRequest, Scored, Sentences, Windows
 from actors.sites import SITES, architecture
 from tests import oracles
+from tests.processes import one_process
 from tests.sources import source_of
 
 TOLERANCE = 1e-4
@@ -24,15 +23,15 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def engines():
     """One process for all single-rank engines of this module: importing vLLM takes longer than starting an engine."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        yield lambda function, *arguments: executor.submit(function, *arguments).result(timeout=300)
+    with one_process(timeout=300) as call:
+        yield call
 
 
 @pytest.fixture
 def own_process():
     """A process for one engine only."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        yield lambda function, *arguments: executor.submit(function, *arguments).result(timeout=300)
+    with one_process(timeout=300) as call:
+        yield call
 
 
 def forest(seed: int = 0, count: int = 40) -> tuple[str, ...]:

@@ -7,9 +7,7 @@ import dataclasses
 import json
 import logging
 import re
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from studies.errors import InterventionError, StudyError
 from tests import oracles
 from tests.conftest import ROOT
 from tests.integration.test_families import forest, intervention, profile_request
+from tests.processes import one_process
 from tests.sources import source_of
 
 CHECKPOINTS = ROOT / ".." / "shared" / "models" / "gpt-neox-mini"
@@ -31,15 +30,15 @@ NAMES = ("baseline", "negative")
 @pytest.fixture(scope="module")
 def engines():
     """One process for all single-rank engines of this module: importing vLLM takes longer than starting an engine."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        yield lambda function, *arguments: executor.submit(function, *arguments).result(timeout=500)
+    with one_process(timeout=500) as call:
+        yield call
 
 
 @pytest.fixture
 def own_process():
     """A process for one engine only."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        yield lambda function, *arguments: executor.submit(function, *arguments).result(timeout=500)
+    with one_process(timeout=500) as call:
+        yield call
 
 
 def two_seeds(folder, family: str, **fields) -> list[ModelSource]:

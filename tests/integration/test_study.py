@@ -5,12 +5,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -20,7 +17,11 @@ from orchestrator.scheduler import State
 from orchestrator.steps import Role
 from orchestrator.study import Study
 from tests import oracles
+from tests.integration import made_up
+from tests.integration.made_up import command, hosts, run, write_study
 from tests.integration.test_harness import write_tasks
+
+pytestmark = pytest.mark.usefixtures("no_process_outlives_its_driver")
 
 STUDY = """\
 study: tiny
@@ -52,17 +53,10 @@ def root(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     for family in ("llama", "opt"):
         oracles.make_model(folder / family, family)
-    rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 6))) for _ in range(40)]
-
-    def phrase(count: int) -> str:
-        return " ".join(rng.choice(words, count))
-
-    (folder / "text.txt").write_text("\n".join(phrase(12) for _ in range(120)) + "\n")
-    pairs = [{"sentence_good": phrase(4), "sentence_bad": phrase(4), "uid": f"u{i % 3}"} for i in range(60)]
+    phrase = made_up.phrases()
+    made_up.write_text_and_pairs(folder, phrase, num_pairs=60)
     items = [{"context": phrase(3), "choices": [phrase(2) for _ in range(4)], "gold": i % 4} for i in range(30)]
-    for name, rows in (("pairs", pairs), ("choices", items)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made_up.write_jsonl(folder / "choices.jsonl", items)
     return folder
 
 
@@ -70,22 +64,8 @@ def root(tmp_path_factory) -> Path:
 def undisturbed(root):
     """The study run once, in peace."""
     workdir = root / "undisturbed"
-    study_file = write_study(root)
+    study_file = write_study(root, "study.yaml", STUDY)
     return workdir, run(study_file, workdir)
-
-
-def write_study(root: Path, name: str = "study.yaml", text: str = STUDY) -> Path:
-    path = root / name
-    path.write_text(text.format(root=root))
-    return path
-
-
-def command(study_file: Path, workdir: Path, verb: str = "run", *options: str) -> list[str]:
-    return [sys.executable, "-m", "orchestrator.cli", verb, str(study_file), "--workdir", str(workdir), *options]
-
-
-def run(study_file: Path, workdir: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(command(study_file, workdir), capture_output=True, text=True, timeout=400)
 
 
 def numbers(workdir: Path, study: str = "tiny"):
@@ -93,27 +73,6 @@ def numbers(workdir: Path, study: str = "tiny"):
     frame = load_study(f"sqlite:///{workdir / 'mlflow.db'}", study).conditions
     values = frame.set_index(["model", "condition"]).sort_index()
     return values.select_dtypes("number").drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
-
-
-def hosts() -> set[int]:
-    """Process ids of actors and engine workers on this machine."""
-    found = set()
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        name = " ".join(process.info["cmdline"] or ())
-        if "ray::Host" in name or "VLLM" in name:
-            found.add(process.info["pid"])
-    return found
-
-
-@pytest.fixture(autouse=True)
-def no_process_outlives_its_driver():
-    """Around every test: whatever ended a study, its actors and engine workers are gone."""
-    before = hosts()
-    yield before
-    deadline = time.monotonic() + 60
-    while (left := hosts() - before) and time.monotonic() < deadline:
-        time.sleep(1)
-    assert not left, f"processes {left} outlived their driver"
 
 
 def test_a_study_runs_and_records_everything(undisturbed):
@@ -271,7 +230,10 @@ def test_an_actor_killed_in_a_sweep_goes_on_after_the_packs_that_were_done(
 
 def test_ctrl_c_closes_the_runs_and_exits_with_130(root, tmp_path):
     driver = subprocess.Popen(
-        command(write_study(root), tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(write_study(root, "study.yaml", STUDY), tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for line in driver.stdout:
         if line.startswith("RUN") and "profile" in line:
@@ -379,14 +341,14 @@ def test_a_dose_response_is_one_request_and_is_recorded_over_the_dose(root, tmp_
 def test_a_layer_schedule_shares_layers_and_is_recorded_over_depth(root, tmp_path):
     _, client, runs, frame = recorded_curves(write_study(root, "depth.yaml", SCHEDULE), tmp_path)
     assert sorted(run.info.run_name for run in runs) == ["cumulative by layers · llama", "single by layers · llama"]
-    for run in runs:
-        condition = run.data.params["condition"]
+    for one in runs:
+        condition = one.data.params["condition"]
         names = {"cumulative": ["0", "0-1", "0-2"], "single": ["0", "1", "2"]}[condition]
-        history = client.get_metric_history(run.info.run_id, "perplexity")
+        history = client.get_metric_history(one.info.run_id, "perplexity")
         assert [metric.step for metric in history] == [1, 2, 3]
         wanted = [frame.loc[f"{condition}/layers={name}", "perplexity"] for name in names]
         assert [metric.value for metric in history] == wanted and len(set(wanted)) == 3
-        files = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+        files = {file.path for file in client.list_artifacts(one.info.run_id, "figures")}
         assert "figures/depth.png" in files
     assert frame.loc["single/layers=0", "perplexity"] == frame.loc["cumulative/layers=0", "perplexity"]
     receipt = json.loads(next((tmp_path / "artifacts").rglob("receipts/evaluate.pairs.json")).read_text())

@@ -1,7 +1,6 @@
 """A training's checkpoints and token surprisal, whole studies on tiny random models: real Ray, vLLM, SQLite MLflow."""
 
 import itertools
-import json
 import re
 from pathlib import Path
 
@@ -15,7 +14,10 @@ from orchestrator.scheduler import State
 from orchestrator.study import Study
 from studies.annotation import read_conllu
 from tests import oracles
-from tests.integration.test_study import hosts, no_process_outlives_its_driver, run, write_study  # noqa: F401
+from tests.integration import made_up
+from tests.integration.made_up import run, write_study
+
+pytestmark = pytest.mark.usefixtures("no_process_outlives_its_driver")
 
 SEEDS = {"step0": 3, "step10": 1, "step30": 2}
 TRAINING = """\
@@ -52,21 +54,14 @@ def root(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("training")
     for step, seed in SEEDS.items():
         oracles.make_model(folder / "m" / step, "gpt_neox", seed=seed)
-    rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 6))) for _ in range(40)]
-
-    def phrase(count: int) -> str:
-        return " ".join(rng.choice(words, count))
-
-    (folder / "text.txt").write_text("\n".join(phrase(12) for _ in range(120)) + "\n")
-    pairs = [{"sentence_good": phrase(4), "sentence_bad": phrase(4), "uid": f"u{i % 3}"} for i in range(120)]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    phrase = made_up.phrases()
+    made_up.write_text_and_pairs(folder, phrase, num_pairs=120)
     lines = []
     for document in range(12):
         lines.append(f"# newdoc id = {document}")
         for _ in range(3):
             for i, tag in enumerate(TAGS * 2, 1):
-                lines.append(f"{i}\t{rng.choice(words)}\t_\t{tag}\t_\tKind={tag.title()}\t0\t{tag.lower()}\t_\t_")
+                lines.append(f"{i}\t{phrase(1)}\t_\t{tag}\t_\tKind={tag.title()}\t0\t{tag.lower()}\t_\t_")
             lines.append("")
     (folder / "gold.conllu").write_text("\n".join(lines) + "\n")
     return folder
