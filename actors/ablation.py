@@ -28,6 +28,7 @@ from actors.messages import (
     Matched,
     MatchRequest,
     ModelSource,
+    OutOfMemory,
     Part,
     Progress,
     Receipt,
@@ -75,6 +76,14 @@ PROGRESS_SECONDS = 1.0
 
 PART_SECONDS = 30.0
 """How much of a sweep a crash of its actor costs."""
+
+
+class PackTooLarge(StudyError):
+    """A pack of so many nodes does not fit the device."""
+
+    def __init__(self, num_nodes: int, error: Exception):
+        super().__init__(f"out of memory in a pack of {num_nodes} nodes: {str(error).strip().splitlines()[0][:200]}")
+        self.num_nodes = num_nodes
 
 
 class AblationActor:
@@ -164,14 +173,18 @@ class AblationActor:
         """What stands behind this actor's numbers."""
         return dataclasses.replace(self._facts, reload_refused=self._never_in_place)
 
-    def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Part | Scored | StepFailed]:
+    def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Part | Scored | StepFailed | OutOfMemory]:
         """Score the texts under every intervention; a failed one does not take its siblings down."""
         plan = self._plan(request.benchmark, request.texts, request.max_nodes)
         margins = isinstance(request.texts, Continuations) and request.texts.margins
         if self._facts.route is Route.TREE:
-            yield from self._sweep(request, plan, margins)
+            try:
+                yield from self._sweep(request, plan, margins)
+            except PackTooLarge as error:
+                yield OutOfMemory(num_nodes=error.num_nodes, error=str(error))
             return
-        for step, intervention in request.interventions.items():
+        for number, (step, intervention) in enumerate(request.interventions.items()):
+            yield Progress(step=step, done=number, total=len(request.interventions), unit="conditions")
             started = time.monotonic()
             try:
                 receipt = self._apply(intervention)
@@ -229,7 +242,12 @@ class AblationActor:
         """Score the packs that are left, reporting for `step`, and send what is done from time to time."""
         told = sent = time.monotonic()
         for pack in plan.packs[collected.done :]:
-            collected.add(self._gathered("halfwave_sweep", pack_to_wire(pack), walk, margins))
+            try:
+                collected.add(self._gathered("halfwave_sweep", pack_to_wire(pack), walk, margins))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise PackTooLarge(len(pack.ids), error) from error
             now = time.monotonic()
             if now - told > PROGRESS_SECONDS:
                 told = now
@@ -268,7 +286,7 @@ class AblationActor:
     def match(self, request: MatchRequest) -> Iterator[Progress | Matched]:
         """Search the fraction of lowest-scored neurons whose clamp costs the treated condition's perplexity."""
         started = time.monotonic()
-        plan = self._plan("perplexity", request.texts, None)
+        plan = self._plan("perplexity", request.texts, request.max_nodes)
         cap = min(len(neurons) for neurons in request.ranking.values()) / self._model.d_mlp
         search = match_perplexity(
             baseline=request.baseline_perplexity,
@@ -457,6 +475,12 @@ class AblationActor:
         return self._engine.collective_rpc(method, args=arguments)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device had too little memory. From another process an error comes as its text alone."""
+    words = ("out of memory", "can't allocate memory", "cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 def _told(spans: TokenSpans, log_probabilities_T: np.ndarray) -> dict[str, np.ndarray]:
     """The columns of `Scored.tokens`."""
     places = {"document": spans.document_T, "start": spans.start_T, "end": spans.end_T}
@@ -496,7 +520,7 @@ def _start_engine(model: ModelSource):
         "dtype": model.dtype,
         "max_model_len": length,
         "tensor_parallel_size": model.tensor_parallel,
-        "distributed_executor_backend": "mp" if model.tensor_parallel > 1 else "uni",
+        "distributed_executor_backend": "ray" if model.over_nodes else "mp" if model.tensor_parallel > 1 else "uni",
         "enforce_eager": True,
         "enable_prefix_caching": False,
         "kv_cache_memory_bytes": max(256 * 2**20, cache_bytes),
@@ -505,6 +529,8 @@ def _start_engine(model: ModelSource):
         "disable_log_stats": True,
         "seed": 0,
     }
+    if model.gpu_share < 1:
+        options["gpu_memory_utilization"] = 0.9 * model.gpu_share
     return LLM(**{**options, **model.engine})
 
 

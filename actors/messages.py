@@ -37,6 +37,10 @@ class ModelSource:
     tensor_parallel: int = 1
     threads: int | None = None
     """CPU threads of the actor; None leaves the libraries' own choice (GPU machines)."""
+    gpu_share: float = 1.0
+    """Of each of its GPUs; below 1 where actors share one."""
+    over_nodes: bool = False
+    """Whether its tensor-parallel ranks lie on several nodes, in the placement group that the actor is in."""
     trust_remote_code: bool = False
     route: str = "auto"
     """`auto`: the tree, or flat with the reason recorded; `tree`: the tree or an error; `flat`."""
@@ -200,6 +204,15 @@ class RequestFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """A pack did not fit the device; the request ends here, and the actor is not used again."""
+
+    num_nodes: int
+    """Of the pack."""
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed:
     """One step of a coalesced request failed; its siblings go on."""
 
@@ -254,6 +267,8 @@ class MatchRequest:
     within_rise: float
     """Largest distance as a share of the treated condition's rise over baseline."""
     max_evaluations: int
+    max_nodes: int | None = None
+    """Pack size, as in `EvaluateRequest`: that of the perplexities it is held against."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,22 +64,32 @@ def plan(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="A cluster to plan for: NODESxGPUS or NODESxGPUS@GIB, as in 4x8@80; default: this machine."),
+    ] = None,
+    tflops: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="TFLOP/s that one GPU reaches; default: 20 in float32, 200 in 16 bits."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every step, cached or why not, its estimated work, and whether the models fit."""
+    """Show every step, cached or why not; then which models fit, what runs side by side, and the hours it takes."""
     from orchestrator import progress
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
-    planned, fits = opened.planned(), opened.fits()
+    planned = opened.planned()
+    foreseen = opened.forecast(planned, on, tflops)
     if as_json:
         steps = [
             {"id": e.step.id, "step": e.step.title, "cached": e.cached, "reason": e.reason, "flops": e.flops}
             for e in planned
         ]
-        models = [{**fit._asdict(), "fits": fit.fits} for fit in fits]
-        print(json.dumps({"study": opened.spec.study, "steps": steps, "models": models}, indent=2))
+        models = [{**fit._asdict(), "fits": fit.fits} for fit in foreseen.models]
+        whole = {**foreseen._asdict(), "models": models, "device_hours": foreseen.device_hours}
+        print(json.dumps({"study": opened.spec.study, "steps": steps, "forecast": whole}, indent=2))
         return
-    progress.show_plan(progress.make_console(), planned, fits)
+    progress.show_plan(progress.make_console(), planned, foreseen)
 
 
 @app.command()
@@ -90,6 +100,13 @@ def run(
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
     address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: a local one.")] = None,
+    wait_for_nodes: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds to wait for a node that holds what none holds yet (a growing cluster)."),
+    ] = 0.0,
+    silence: Annotated[
+        float, typer.Option(min=1, help="Seconds without a message after which an actor counts as hanging.")
+    ] = 1800.0,
 ) -> None:
     """Run what is not recorded yet, then print the tables and verdicts. Resumes by construction."""
     from orchestrator import progress
@@ -100,7 +117,13 @@ def run(
     console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
     try:
         with progress.Display(console, opened.plan.steps.values()) as display:
-            result = opened.run(listener=display.transition, on_progress=display.progress, address=address)
+            result = opened.run(
+                listener=display.transition,
+                on_progress=display.progress,
+                address=address,
+                silence_seconds=silence,
+                patience_seconds=wait_for_nodes,
+            )
     except KeyboardInterrupt:
         print("halfwave: interrupted; what was committed is kept, run again to go on", file=sys.stderr)
         raise typer.Exit(130) from None

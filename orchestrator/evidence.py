@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from actors.harness import TaskBenchmark
+from orchestrator.answers import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS
+from orchestrator.board import BROKEN, FINISHED
 from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import Benchmark, ResolvedModel
-from orchestrator.runner import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS, Outcome
-from orchestrator.scheduler import BROKEN, FINISHED
+from orchestrator.runner import Outcome
 from orchestrator.spec import ClampSpec, ConditionSpec
 from orchestrator.spool import Committed
 from studies.benchmarks.choices import ChoiceBenchmark

@@ -34,9 +34,13 @@ class _Loading(Strict):
     label: Text | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     route: Literal["auto", "tree", "flat"] = "auto"
-    tensor_parallel: Count = 1
+    tensor_parallel: Count | None = None
+    """None = as many ranks as `gpus`, else the fewest that hold the model."""
     cpus: Count | None = None
     gpus: Annotated[Number, Field(ge=0)] | None = None
+    """A share of one, or whole ones; None = one a rank where the cluster has any."""
+    labels: dict[Text, Text] = Field(default={})
+    """Of the Ray nodes that its actors may lie on."""
     trust_remote_code: Flag = False
     engine: dict[str, str | int | Number | bool] = Field(default={})
 
@@ -45,6 +49,17 @@ class _Loading(Strict):
         for option in self.engine:
             if option in OUR_ENGINE_OPTIONS:
                 raise ValueError(f"engine option {option!r} is set by Halfwave and cannot be changed")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> "_Loading":
+        gpus, ranks = self.gpus or 0, self.tensor_parallel
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"gpus: a share of one GPU, or whole ones; found {gpus:g}")
+        if gpus and ranks is not None and ranks != max(gpus, 1):
+            raise ValueError(
+                f"tensor_parallel: {ranks} needs gpus: {ranks}; found gpus: {gpus:g} (leave one of them out)"
+            )
         return self
 
 

@@ -1,7 +1,8 @@
 """Resolved study -> DAG of frozen steps, runs, and what each will cost.
 
 Owns the expansion of conditions (seeds, controls), what enters each step's identity, which conditions do not apply to
-ReLU models, and the estimates. Pure: no Ray, no MLflow. Steps with equal ids collapse, so baselines are shared.
+ReLU models, and how much work a step is. Pure: no Ray, no MLflow. Steps with equal ids collapse, so that baselines are
+shared.
 """
 
 from collections.abc import Mapping
@@ -10,10 +11,8 @@ from itertools import product
 from typing import Any
 
 from actors.harness import TaskBenchmark
-from actors.messages import DTYPE_BYTES
 from orchestrator.identity import identify
 from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
-from orchestrator.scheduler import Demand
 from orchestrator.spec import ConditionSpec
 from orchestrator.spool import Committed, RunKey
 from orchestrator.steps import KINDS, Step
@@ -414,35 +413,3 @@ def _clamp(condition: ConditionSpec) -> dict[str, Any]:
         return {"kind": clamp.kind}
     bounds = {"floor": clamp.floor, "ceiling": clamp.ceiling}
     return {side: float(value) for side, value in bounds.items() if value is not None}
-
-
-def memory_need(model: ResolvedModel, *, on_gpu: bool) -> int:
-    """Bytes one actor of this model takes: weights, and working memory for activations, logits and the runtime.
-
-    1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
-    A checkpoint's actor holds a second one on the host, to compare weights and to prove a reload.
-    """
-    copies = 2.2 if model.checkpoint and not on_gpu else 1.2
-    return int(copies * model.num_parameters * DTYPE_BYTES[model.spec.dtype] + 1.5 * 2**30)
-
-
-def flops(model: ResolvedModel, work: float) -> float:
-    """Floating-point operations of `work` tokens: 2 a parameter and token (attention's quadratic part left out)."""
-    return 2.0 * model.num_parameters * work
-
-
-def demands(study: ResolvedStudy, capacity: Demand) -> dict[str, Demand]:
-    """{model label: resources of its actor}, as the study file says, else by rule.
-
-    With GPUs: tensor_parallel GPUs and as many CPUs. Without: the CPUs are shared evenly, so that the models run
-    side by side; the checkpoints of a series have one share, in turn.
-    """
-    beside = {model.checkpoint.series if model.checkpoint else model.label for model in study.models}
-    share = max(1, int(capacity.cpus) // len(beside))
-    found = {}
-    for model in study.models:
-        spec = model.spec
-        gpus = spec.gpus if spec.gpus is not None else (float(spec.tensor_parallel) if capacity.gpus else 0.0)
-        cpus = spec.cpus or (spec.tensor_parallel if gpus else max(share, spec.tensor_parallel))
-        found[model.label] = Demand(float(cpus), gpus)
-    return found

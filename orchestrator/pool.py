@@ -1,26 +1,44 @@
-"""Resident actors by model: created, streamed from, evicted; every event comes back as plain data.
+"""Resident actors by name: created, streamed from, evicted; every event comes back as plain data.
 
-Owns all contact with Ray actors. An actor is a `Host` that loads one actor class by path and streams one request at a
-time. Closing is orderly first (engines shut their worker processes down), then the actor is killed. An actor that dies
+Owns all contact with Ray's actors and nodes. An actor is a `Host` that loads one actor class by path and streams one
+request at a time. It lies where the scheduler placed it, on one node or, in a placement group, on several. Closing is
+orderly first (engines shut their worker processes down), then the actor is killed. An actor that dies or falls silent
 becomes an `ActorLost` event, never an exception.
 """
 
 import contextlib
 import importlib
+import logging
+import math
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
+from ray.autoscaler.sdk import request_resources
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from actors.messages import ModelSource, RequestFailed
-from orchestrator.scheduler import Demand, Resident
+from actors.messages import ModelSource, OutOfMemory, RequestFailed
+from orchestrator.placement import Demand, Devices, Node, Placement
+from orchestrator.scheduler import Resident, Start
 from orchestrator.steps import Role
+
+log = logging.getLogger(__name__)
 
 ACTOR_CLASSES = {Role.SCORE: "actors.score:ScoreActor", Role.ABLATION: "actors.ablation:AblationActor"}
 CLOSE_SECONDS = 20.0
+NODES_SECONDS = 2.0
+"""How old the list of nodes may be."""
+
+GPU_GIB = {
+    "T4": 15, "V100": 16, "A10G": 22, "L4": 22, "A100": 39, "L40S": 44, "H100": 79, "H20": 95, "RTX-PRO-6000": 95,
+    "H200": 140, "B200": 178, "GB200": 184, "B300": 268, "GB300": 277,
+}  # fmt: skip
+"""{Ray's word for an accelerator: its memory}; of an A100, which comes in two sizes, the smaller."""
 
 
 class Host:
@@ -71,10 +89,14 @@ class ActorLost:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Hosted:
+    model: str
     role: Role
+    placement: Placement
     handle: Any
+    group: Any
+    """The placement group of an actor on several nodes, else None."""
     stream: Any = None
     last_event: float = 0.0
 
@@ -82,74 +104,185 @@ class _Hosted:
 class Pool:
     """Resident actors of one driver; use as a context manager, so that no process outlives it."""
 
-    def __init__(self, sources: dict[str, ModelSource], demands: dict[str, Demand], *, silence_seconds: float = 1800.0):
-        self.sources, self._demands = sources, demands
-        self._silence_seconds = silence_seconds
+    def __init__(
+        self,
+        sources: Mapping[str, ModelSource],
+        *,
+        silence_seconds: float = 1800.0,
+        patience_seconds: float = 0.0,
+    ):
+        """sources: by model; silence_seconds: after so long without a message (loading a model sends none) an actor
+        counts as hanging; patience_seconds: how long to wait for a node that holds what none that is there would."""
+        self.sources = sources
+        self._silence_seconds, self._patience_seconds = silence_seconds, patience_seconds
         self._hosted: dict[str, _Hosted] = {}
+        self._nodes: list[Node] = []
+        self._whole: list[Node] = []
+        self._nodes_at = -math.inf
+        self._lacking: dict[Demand, float] = {}
+        self._wanted: list[Demand] = []
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *exception) -> None:
-        for model in list(self._hosted):
-            self.evict(model)
+        for actor in list(self._hosted):
+            self.evict(actor)
+        self.want([])
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[Node]:
+        """The living nodes, at most a few seconds old, without what others have taken of them."""
+        if time.monotonic() - self._nodes_at > NODES_SECONDS:
+            self._whole, self._nodes_at = [_node(one) for one in ray.nodes() if one["Alive"]], time.monotonic()
+            free, ours = available_resources_per_node(), self._ours()
+            self._nodes = [
+                _without_others(one, free.get(one.id, {}), ours.get(one.id, (0.0, 0.0))) for one in self._whole
+            ]
+        return self._nodes
+
+    def want(self, demands: Sequence[Demand]) -> None:
+        """Tell an autoscaler, where there is one, which actors should find room side by side."""
+        if not self._patience_seconds or (wanted := sorted(demands)) == self._wanted:
+            return
+        self._wanted = wanted
+        request_resources(
+            bundles=[{"CPU": one.cpus, **({"GPU": one.gpus} if one.gpus else {})} for one in wanted],
+            bundle_label_selectors=[dict(one.labels) for one in wanted],
+        )
+
+    def _ours(self) -> dict[str, tuple[float, float]]:
+        """{node: (CPUs, GPUs) of our actors}."""
+        found: dict[str, tuple[float, float]] = {}
+        for hosted in self._hosted.values():
+            for bundle in hosted.placement:
+                cpus, gpus = found.get(bundle.node, (0.0, 0.0))
+                found[bundle.node] = cpus + bundle.cpus, gpus + sum(share for _, share in bundle.gpus)
+        return found
+
+    def hopeless(self, demand: Demand) -> str:
+        """Why waiting for room for this demand is of no use; '' while others have what it needs, or a node may come."""
+        if Devices(self._whole).place(demand) is not None:
+            return ""
+        if demand not in self._lacking:
+            self._lacking[demand] = time.monotonic()
+            if self._patience_seconds:
+                log.warning("no node has %s; waiting for one up to %.0f s", demand, self._patience_seconds)
+        if time.monotonic() - self._lacking[demand] < self._patience_seconds:
+            return ""
+        sizes = sorted({f"{node.gpus} GPUs, {node.cpus:g} CPUs" for node in self._whole})
+        return f"it needs {demand}; the nodes have: {' or '.join(sizes) or 'nothing'}"
+
+    # -- actors ------------------------------------------------------------------------------------------------------
 
     def residents(self) -> dict[str, Resident]:
-        """What the scheduler needs to know."""
+        """What the scheduler needs to know, by actor."""
         return {
-            model: Resident(model=model, role=hosted.role, busy=hosted.stream is not None)
-            for model, hosted in self._hosted.items()
+            actor: Resident(
+                actor=actor,
+                model=hosted.model,
+                role=hosted.role,
+                busy=hosted.stream is not None,
+                placement=hosted.placement,
+            )
+            for actor, hosted in self._hosted.items()
         }
 
-    def start(self, model: str, role: Role, method: str, request: Any, *, takes: str = "") -> None:
-        """Stream a request from the model's actor, which is created if absent, or takes another checkpoint's place."""
-        if takes:
-            self._hosted[model] = self._hosted.pop(takes)
-        if model not in self._hosted:
-            demand = self._demands[model]
-            actor = ray.remote(Host).options(
-                num_cpus=demand.cpus, num_gpus=demand.gpus, max_restarts=0, max_task_retries=0, name=None
-            )
-            self._hosted[model] = _Hosted(role, actor.remote(ACTOR_CLASSES[role]))
-        hosted = self._hosted[model]
-        stream = hosted.handle.stream.options(num_returns="streaming")
-        hosted.stream = stream.remote(self.sources[model], method, request)
+    def start(self, start: Start, method: str, request: Any) -> None:
+        """Stream a request from the actor, which is opened where it was placed, or takes another checkpoint's place."""
+        if start.actor not in self._hosted:
+            self._hosted[start.actor] = _open(start)
+        hosted = self._hosted[start.actor]
+        hosted.model = start.model
+        source = replace(self.sources[start.model], over_nodes=hosted.group is not None)
+        hosted.stream = hosted.handle.stream.options(num_returns="streaming").remote(source, method, request)
         hosted.last_event = time.monotonic()
 
     def wait(self, timeout: float) -> list[tuple[str, Any]]:
-        """(model, message) pairs; empty after `timeout` seconds without any."""
-        streams = {hosted.stream: model for model, hosted in self._hosted.items() if hosted.stream is not None}
+        """(actor, message) pairs; empty after `timeout` seconds without any."""
+        streams = {hosted.stream: actor for actor, hosted in self._hosted.items() if hosted.stream is not None}
         if not streams:
             time.sleep(timeout)
             return []
         ready, _ = ray.wait(list(streams), num_returns=1, timeout=timeout)
         events = [(streams[stream], self._next(streams[stream])) for stream in ready]
-        for model, hosted in list(self._hosted.items()):
+        for actor, hosted in list(self._hosted.items()):
             if hosted.stream is not None and time.monotonic() - hosted.last_event > self._silence_seconds:
-                self.evict(model)
-                events.append((model, ActorLost(reason=f"no sign of life for {self._silence_seconds:.0f} s")))
+                self.evict(actor)
+                events.append((actor, ActorLost(reason=f"no sign of life for {self._silence_seconds:g} s")))
         return events
 
-    def evict(self, model: str) -> None:
-        """Close the model's actor in order, then kill it."""
-        hosted = self._hosted.pop(model)
+    def evict(self, actor: str) -> None:
+        """Close the actor in order, then kill it."""
+        hosted = self._hosted.pop(actor)
         if hosted.stream is None:
-            with contextlib.suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):  # killed next
+            with contextlib.suppress(ray.exceptions.RayError):  # it is killed next, whatever it says
                 ray.get(hosted.handle.close.remote(), timeout=CLOSE_SECONDS)
-        ray.kill(hosted.handle, no_restart=True)
+        _kill(hosted)
 
-    def _next(self, model: str) -> Any:
-        hosted = self._hosted[model]
+    def _next(self, actor: str) -> Any:
+        hosted = self._hosted[actor]
         hosted.last_event = time.monotonic()
         try:
             message = ray.get(next(hosted.stream))
         except StopIteration:
             hosted.stream = None
             return Finished()
-        except ray.exceptions.RayActorError as error:
-            ray.kill(self._hosted.pop(model).handle, no_restart=True)  # out of reach, it may still hold its memory
+        except ray.exceptions.RayError as error:  # it died, its node died, it cannot be placed, its message was lost
+            _kill(self._hosted.pop(actor))  # out of reach, it may still hold its memory
+            self._nodes_at = -math.inf
             return ActorLost(reason=str(error).strip().split("\n")[0])
-        if isinstance(message, RequestFailed):
+        if isinstance(message, RequestFailed | OutOfMemory):
             hosted.stream = None
-            self.evict(model)
+            self.evict(actor)
         return message
+
+
+def _open(start: Start) -> _Hosted:
+    bundles = start.placement
+    options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
+    group = None
+    if len(bundles) == 1:
+        (bundle,) = bundles
+        gpus = sum(share for _, share in bundle.gpus)
+        options |= {"num_cpus": bundle.cpus, "num_gpus": gpus}
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(bundle.node, soft=False)
+        if not gpus:  # Ray leaves an actor without GPUs all of the node's
+            options["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+    else:
+        parts = [(bundle, bundle.cpus / len(bundle.gpus)) for bundle in bundles for _ in bundle.gpus]
+        where = [{"ray.io/node-id": bundle.node} for bundle, _ in parts]
+        wanted = [{"GPU": 1.0, "CPU": cpus} for _, cpus in parts]
+        group = placement_group(wanted, strategy="PACK", bundle_label_selector=where)
+        options |= {"num_cpus": parts[0][1], "num_gpus": 0}
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+        )
+    handle = ray.remote(Host).options(**options).remote(ACTOR_CLASSES[start.role])
+    return _Hosted(model=start.model, role=start.role, placement=bundles, handle=handle, group=group)
+
+
+def _kill(hosted: _Hosted) -> None:
+    ray.kill(hosted.handle, no_restart=True)
+    if hosted.group is not None:
+        remove_placement_group(hosted.group)
+
+
+def _node(told: Mapping[str, Any]) -> Node:
+    """One of `ray.nodes()`, whole."""
+    resources, labels = told["Resources"], told["Labels"]
+    return Node(
+        id=told["NodeID"],
+        cpus=resources.get("CPU", 0.0),
+        gpus=int(resources.get("GPU", 0.0)),
+        labels=labels,
+        gpu_bytes=GPU_GIB.get(labels.get("ray.io/accelerator-type", ""), 0) * 2**30,
+    )
+
+
+def _without_others(node: Node, free: Mapping[str, float], ours: tuple[float, float]) -> Node:
+    """What is neither free nor ours belongs to others. Ray tells of what was just taken or given back a little late."""
+    cpus = node.cpus - max(0.0, node.cpus - free.get("CPU", 0.0) - ours[0])
+    gpus = node.gpus - math.ceil(max(0.0, node.gpus - free.get("GPU", 0.0) - ours[1]) - 1e-6)
+    return node._replace(cpus=cpus, gpus=max(gpus, 0))

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.messages import Progress
-from orchestrator.scheduler import State
+from orchestrator.board import State
+from orchestrator.forecast import Forecast
 from orchestrator.steps import Step
-from orchestrator.study import Fit, PlannedStep, Result
+from orchestrator.study import PlannedStep, Result
 from studies.report import finding_lines, scorecard, series_lines, text_of
 
 WORDS = {
@@ -135,8 +136,8 @@ def how_far(progress: Progress, done_first: int, when_first: float) -> str:
     return f"{text}  {rate:.2g}/s  about {(progress.total - progress.done) / rate:.0f} s left"
 
 
-def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> None:
-    """Every step with its id, cached or why not, and its work; then whether the models fit."""
+def show_plan(console: Console, planned: list[PlannedStep], foreseen: Forecast) -> None:
+    """Every step with its id, cached or why not, and its work; then the forecast."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading, justify in (("id", "left"), ("step", "left"), ("state", "left"), ("work", "right")):
         table.add_column(heading, justify=justify, no_wrap=heading in ("id", "work"))
@@ -151,12 +152,24 @@ def show_plan(console: Console, planned: list[PlannedStep], fits: list[Fit]) -> 
     console.print(
         f"{len(planned)} steps, {len(planned) - len(left)} cached, {len(left)} to run: about {total:,.0f} TFLOP"
     )
-    for fit in fits:
-        verdict = "fits" if fit.fits else "[red]does not fit[/red]"
-        console.print(
-            f"{fit.model} needs about {fit.need / 2**30:.1f} GiB; "
-            f"{fit.where} has {fit.available / 2**30:.1f} GiB free: {verdict}"
-        )
+    _show_forecast(console, foreseen)
+
+
+def _show_forecast(console: Console, foreseen: Forecast) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    headings = ("model", "an actor takes", "actors", "memory", "", "from", "to", f"{foreseen.device}-hours")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("model", "an actor takes", "") else "right")
+    for model in foreseen.models:
+        verdict = Text("fits") if model.fits else Text("does not fit", style="red")
+        has = f" of {model.available / 2**30:.1f}" if model.available else ""
+        hours = (f"{seconds / 3600:.2f} h" for seconds in (model.begins, model.ends))
+        memory = f"{model.need / 2**30:.1f}{has} GiB"
+        table.add_row(model.model, model.takes, str(model.actors), memory, verdict, *hours, f"{model.device_hours:.2f}")
+    console.print(table)
+    hours = f"{foreseen.device_hours:.2f} {foreseen.device}-hours, {foreseen.makespan / 3600:.2f} h from start to end"
+    least = f"no schedule takes less than {foreseen.bound / 3600:.2f} h"
+    console.print(f"On {foreseen.where}: about {hours} ({least})", highlight=False)
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:

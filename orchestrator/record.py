@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.lease import Lease
 from orchestrator.runs import Run, Runs, new_params, place_of
 from orchestrator.spool import (
     MAX_TAG,
@@ -184,9 +185,10 @@ class Record:
     ) -> None:
         """Create or reopen the study's experiment and parent run, close what a killed driver left open, send the spool.
 
-        `environment` is recorded whole in `environment.json` and its plain values as tags; `git_commit` and `user` also
-        under MLflow's own names; `metrics` are the columns of the saved view. Raises RecordError if the store does not
-        answer or the experiment was deleted."""
+        From here to `close` no other driver can open it. `environment` is recorded whole in `environment.json` and its
+        plain values as tags; `git_commit` and `user` also under MLflow's own names; `metrics` are the columns of the
+        saved view. Raises RecordError if the store does not answer, the experiment was deleted, or another driver runs
+        the study."""
         now = datetime.now(UTC)
         self._invocation = f"{now:%Y%m%dT%H%M%S.%fZ}"
         plain = {k: str(v) for k, v in environment.items() if isinstance(v, str | int | float)}
@@ -204,6 +206,8 @@ class Record:
             }.items()
         }
         experiment = self._store.open_experiment(study, self._artifact_location, metrics)
+        self._lease = Lease(self._store, experiment, study)
+        self._lease.take()
         self._study = study
         self._runs.load(experiment)
         run = self._runs.use(parent)
@@ -344,6 +348,11 @@ class Record:
         self._later[place_of(key)] = lambda: self._runs.terminate(self._runs.find(key) or self._runs.use(key), status)
         self._drain()
 
+    def renew(self) -> None:
+        """Keep the study this driver's, now and then. RecordError where another has taken it over meanwhile."""
+        self._opened()
+        self._lease.renew()
+
     def flush(self) -> int:
         """Send what waits, now; returns how many entries still wait."""
         self._drain(force=True)
@@ -353,12 +362,16 @@ class Record:
         """Close the parent and all runs still open with this status and send what waits, with a few attempts.
 
         Returns how many entries stay in the spool; the next `open_study` sends them."""
+        if self._lease.lost:  # the runs are another driver's now; what waits in the spool is sent by the next here
+            self._study = ""
+            return len(self._pending) + len(self._refused)
         self._later["close"] = partial(self._close, self._parent, status)
         for attempt in range(CLOSING_ATTEMPTS):
             time.sleep(CLOSING_PAUSE_S if attempt else 0)
             self._drain(force=True)
             if not self._later:
                 break
+        self._lease.give_up()
         self._study = ""
         return len(self._pending) + len(self._refused)
 

@@ -24,9 +24,9 @@ from actors.messages import (
     TextRequest,
     Windows,
 )
+from orchestrator.placement import Demand
 from orchestrator.plan import PAIR_BLOCK_WINDOWS
 from orchestrator.resolve import Benchmark, ResolvedModel
-from orchestrator.scheduler import Demand
 from orchestrator.steps import Step
 from studies import selection
 from studies.benchmarks.choices import ChoiceBenchmark
@@ -67,8 +67,8 @@ def text_request(benchmark: Benchmark) -> TextRequest:
     )
 
 
-def model_source(model: ResolvedModel, demand: Demand) -> ModelSource:
-    """What an actor loads: exactly what was resolved."""
+def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSource:
+    """What an actor with these resources loads: exactly what was resolved; ranks: its engine is cut over so many."""
     spec = model.spec
     return ModelSource(
         label=model.label,
@@ -80,8 +80,9 @@ def model_source(model: ResolvedModel, demand: Demand) -> ModelSource:
         d_model=model.architecture.d_model,
         context=model.architecture.context,
         dtype=spec.dtype,
-        tensor_parallel=spec.tensor_parallel,
+        tensor_parallel=ranks,
         threads=None if demand.gpus else int(demand.cpus),
+        gpu_share=min(demand.gpus, 1.0),
         trust_remote_code=spec.trust_remote_code,
         route=spec.route,
         engine=spec.engine,
@@ -169,6 +170,7 @@ def match_request(
     treated: NeuronSet,
     baseline_perplexity: float,
     treated_perplexity: float,
+    max_nodes: int | None,
 ) -> MatchRequest:
     """What a match step asks of an ablation actor, given its model's neuron table."""
     params = step.payload["params"]
@@ -186,4 +188,5 @@ def match_request(
         within=params["within"],
         within_rise=params["within_rise"],
         max_evaluations=params["evaluations"],
+        max_nodes=max_nodes,
     )

@@ -269,8 +269,8 @@ def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> Neuron
 def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: "_DigestCache") -> ResolvedModel:
     local = _local_folder(entry, roots, folder)
     model = _local_model(entry, local, cache) if local else _hub_model(entry)
-    width, ranks = model.architecture.d_mlp, entry.tensor_parallel
-    if width % ranks:
+    width, ranks = model.architecture.d_mlp, entry.tensor_parallel or int(entry.gpus or 0)
+    if ranks and width % ranks:
         raise StudyError(f"the {width} neurons of a layer do not divide over tensor_parallel: {ranks}")
     return model
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from actors.harness import TaskBenchmark
+from orchestrator.board import BROKEN, FINISHED
 from orchestrator.dose_review import record_doses
 from orchestrator.dynamics_review import record_dynamics
 from orchestrator.evidence import Findings, broken_runs, claims_evidence
@@ -20,7 +21,6 @@ from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
 from orchestrator.record import Record
 from orchestrator.resolve import ResolvedModel
 from orchestrator.runner import Outcome
-from orchestrator.scheduler import BROKEN, FINISHED
 from orchestrator.spool import RunKey
 from orchestrator.steps import review_id
 from orchestrator.surprisal_review import record_excess

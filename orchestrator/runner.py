@@ -1,6 +1,6 @@
 """The one loop of a study: decide, apply, wait once, record.
 
-Owns the states of the steps and what an actor's answer becomes in the record; `requests` says what it is asked.
+Owns the states of the steps: `requests` says what an actor is asked, `answers` what its answer becomes in the record.
 Everything that arrives is committed before the loop goes on, so a crash of the driver loses only what is in flight.
 """
 
@@ -19,6 +19,7 @@ from actors.messages import (
     Matched,
     MatchRequest,
     ModelSource,
+    OutOfMemory,
     Part,
     Profiled,
     Progress,
@@ -28,6 +29,21 @@ from actors.messages import (
     Weights,
     WeightsRequest,
 )
+from orchestrator.answers import (
+    NEURON_SET,
+    NEURONS,
+    Answer,
+    is_noise_floor,
+    of_evaluation,
+    of_examples,
+    of_match,
+    of_profile,
+    of_selection,
+    of_weights,
+    plain,
+)
+from orchestrator.board import BROKEN, TERMINAL, Board, Skip, State
+from orchestrator.pack_sizes import PackSizes
 from orchestrator.plan import BASELINE, Plan
 from orchestrator.pool import ActorLost, Finished, Opened, Pool
 from orchestrator.record import Record
@@ -35,13 +51,12 @@ from orchestrator.requests import (
     examples_request,
     intervention,
     join_parts,
-    magnitude_shortfall,
     match_request,
     profile_request,
     text_request,
 )
-from orchestrator.scheduler import TERMINAL, Demand, Evict, Fail, Skip, Start, State, Stop, decide
-from orchestrator.spool import NOTHING, Committed
+from orchestrator.scheduler import Cluster, Decision, Evict, Fail, Lack, Start, Stop, decide
+from orchestrator.spool import Committed
 from orchestrator.steps import Role, Step
 from orchestrator.store import RecordError
 from studies import selection
@@ -51,10 +66,6 @@ from studies.selection import NeuronSet
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.25
-NEURON_SET = "neuron_set.parquet"
-NEURONS = "neurons.parquet"
-WEIGHTS = "weights.parquet"
-DENSITIES, TOKEN_PAIRS = "entangled_densities.parquet", "token_pairs.parquet"
 
 
 class Outcome(NamedTuple):
@@ -80,21 +91,22 @@ class Runner:
         *,
         listener: Listener,
         on_progress: Callable[[Step, Progress], None],
-        checkpoint: Callable[[], None] = lambda: None,
+        draining: Callable[[], bool] = lambda: False,
     ):
-        """checkpoint: called wherever stopping breaks nothing; it stops by raising."""
+        """draining: called wherever stopping breaks nothing; True = start nothing more. It stops at once by raising."""
         self._plan, self._record = plan, record
-        self._listener, self._on_progress, self._checkpoint = listener, on_progress, checkpoint
-        self._states = dict.fromkeys(plan.steps, State.PENDING)
+        self._listener, self._on_progress, self._draining = listener, on_progress, draining
+        self._board = Board(plan.steps, {})
         self._reasons: dict[str, str] = {}
-        self._attempts: dict[str, int] = {}
         self._committed: dict[str, Committed] = {}
         self._sets: dict[str, NeuronSet] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self._facts: dict[str, EngineFacts] = {}
         self._requests: dict[str, tuple[str, ...]] = {}
+        self._packs = PackSizes()
+        self._asked_nodes: dict[str, int | None] = {}
+        """{actor: pack size of its request}."""
         self._parts: dict[str, Part] = {}
-        self._series = {model.label: series for series, models in plan.series.items() for model in models}
         self._sources: Mapping[str, ModelSource] = {}
         self._members: dict[str, list[str]] = {}
         for step, keys in plan.runs.items():
@@ -105,7 +117,8 @@ class Runner:
         """Take over what the record holds; True when nothing is left to compute."""
         known = self._record.known(list(self._plan.steps))
         for step in self._plan.steps.values():
-            self._checkpoint()
+            if self._draining():
+                raise KeyboardInterrupt
             committed = known.get(step.id)
             if committed is None:
                 continue
@@ -115,41 +128,56 @@ class Runner:
                 continue
             self._committed[step.id] = self._adopt(step, committed)
             self._finish(step, State.CACHED, "")
-        return all(state in TERMINAL for state in self._states.values())
+            self._packs.learn(step, committed)
+        self._take_back_other_packs()
+        return self._board.ended
 
-    def run(self, pool: Pool, demands: Mapping[str, Demand], capacity: Demand) -> Outcome:
-        """Run every step to a terminal state."""
-        self._sources = pool.sources
+    def run(self, pool: Pool, cluster: Cluster, costs: Mapping[str, float]) -> Outcome:
+        """Run every step to a terminal state; costs: estimated seconds by step id. KeyboardInterrupt when drained."""
+        self._sources, draining = pool.sources, False
+        self._board = Board(self._plan.steps, costs, self._board.states)
         while True:
-            self._checkpoint()
-            residents = pool.residents()
-            decisions = decide(
-                self._plan.steps, self._states, self._attempts, residents, demands, capacity, self._series
-            )
-            for decision in decisions:
-                match decision:
-                    case Stop():
-                        return self.outcome()
-                    case Skip(step, culprit):
-                        reason = self._reasons[culprit] if self._states[culprit] is State.SKIPPED else ""
-                        reason = reason or f"needs {self._plan.steps[culprit].title}"
-                        self._finish(self._plan.steps[step], State.SKIPPED, reason)
-                    case Fail(step, reason):
-                        self._finish(self._plan.steps[step], State.FAILED, reason)
-                    case Evict(model):
-                        pool.evict(model)
-                    case Start(Role.DRIVER, steps=steps):
-                        for step in steps:
-                            self._run_in_driver(self._plan.steps[step])
-                    case Start():
-                        self._send(pool, decision)
-            if not decisions:
-                for model, message in pool.wait(WAIT_SECONDS):
-                    self._receive(model, message)
+            if (asked := self._draining()) and not draining:
+                log.warning("finishing what runs, starting nothing more; Ctrl-C again stops at once")
+            draining = asked
+            self._record.renew()
+            pool.want(cluster.wanted(self._board))
+            cluster = dataclasses.replace(cluster, nodes=pool.nodes())
+            decisions = decide(self._board, pool.residents(), cluster, draining=draining)
+            if Stop() in decisions:
+                if not self._board.ended:
+                    raise KeyboardInterrupt
+                return self.outcome()
+            if not any([self._apply(pool, decision) for decision in decisions]):
+                for actor, message in pool.wait(WAIT_SECONDS):
+                    self._receive(actor, message)
 
     def outcome(self) -> Outcome:
         """States, reasons and records as they stand."""
-        return Outcome(dict(self._states), dict(self._reasons), dict(self._committed))
+        return Outcome(dict(self._board.states), dict(self._reasons), dict(self._committed))
+
+    def _apply(self, pool: Pool, decision: Decision) -> bool:
+        """Whether anything changed."""
+        match decision:
+            case Skip(step, culprit):
+                reason = self._reasons[culprit] if self._board.states[culprit] is State.SKIPPED else ""
+                reason = reason or f"needs {self._plan.steps[culprit].title}"
+                self._finish(self._plan.steps[step], State.SKIPPED, reason)
+            case Fail(step, reason):
+                self._finish(self._plan.steps[step], State.FAILED, reason)
+            case Lack(lane, demand):
+                reason = pool.hopeless(demand)
+                for step in self._board.ready_in(lane) if reason else ():
+                    self._finish(self._plan.steps[step], State.FAILED, reason)
+                return bool(reason)
+            case Evict(actor):
+                pool.evict(actor)
+            case Start(Role.DRIVER, steps=steps):
+                for step in steps:
+                    self._run_in_driver(self._plan.steps[step])
+            case Start():
+                self._send(pool, decision)
+        return True
 
     # -- from steps to requests --------------------------------------------------------------------------------------
 
@@ -161,10 +189,11 @@ class Runner:
             for step in steps:
                 self._finish(step, State.FAILED, str(error))
             return
-        self._requests[start.model] = start.steps
-        pool.start(start.model, start.role, method, request, takes=start.takes)
+        self._requests[start.actor] = start.steps
+        self._asked_nodes[start.actor] = getattr(request, "max_nodes", None)
+        pool.start(start, method, request)
         for step in steps:
-            self._states[step.id] = State.RUNNING
+            self._board.set(step.id, State.RUNNING)
             self._listener(step, State.RUNNING, self._reasons.get(step.id, ""))
             for key in self._plan.runs[step.id]:
                 self._record.live(key, {}, 0)
@@ -188,7 +217,7 @@ class Runner:
                     benchmark=benchmark.name,
                     texts=text_request(benchmark),
                     interventions={one.id: self._intervention(one) for one in steps},
-                    max_nodes=step.payload["params"].get("pack_nodes"),
+                    max_nodes=self._packs.size(step),
                     parts={one.id: self._parts[one.id] for one in steps if one.id in self._parts},
                 )
         raise StudyError(f"no actor runs steps of kind {step.kind!r}")
@@ -212,6 +241,7 @@ class Runner:
             text_request(self._plan.benchmark("perplexity")),
             neurons=self._neuron_table(step.inputs["profile"]),
             treated=self._neuron_set(step.inputs["treated"]),
+            max_nodes=self._packs.size(self._plan.steps[step.inputs["baseline_perplexity"]]),
             baseline_perplexity=committed["baseline_perplexity"].metrics["perplexity"],
             treated_perplexity=committed["treated_perplexity"].metrics["perplexity"],
         )
@@ -223,155 +253,95 @@ class Runner:
 
     # -- from messages to the record ---------------------------------------------------------------------------------
 
-    def _receive(self, model: str, message: Any) -> None:
+    def _receive(self, actor: str, message: Any) -> None:
         match message:
             case Opened(facts=facts):
                 if facts is not None:
-                    self._facts[model] = facts
+                    self._facts[actor] = facts
                     if facts.route_reason:
-                        log.warning("%s: flat route: %s", model, facts.route_reason)
+                        log.warning("%s: flat route: %s", actor, facts.route_reason)
                     if facts.reload_refused:
-                        log.warning("%s: a fresh engine, not a reload: %s", model, facts.reload_refused)
+                        log.warning("%s: a fresh engine, not a reload: %s", actor, facts.reload_refused)
             case Progress(step=step):
                 self._on_progress(self._plan.steps[step], message)
             case Part(step=step):
                 self._parts[step] = join_parts(self._parts.get(step), message)
             case Profiled(step=step):
-                self._commit_profile(self._plan.steps[step], message)
+                self._commit(self._plan.steps[step], of_profile(message, self._plan.study.corpus.label))
             case Examples(step=step):
-                frames = {DENSITIES: pd.DataFrame(message.densities), TOKEN_PAIRS: pd.DataFrame(message.pairs)}
-                facts = {"tokens": message.num_tokens, "seconds": message.seconds}
-                self._commit(self._plan.steps[step], {}, frames, {"examples.json": facts})
+                self._commit(self._plan.steps[step], of_examples(message))
             case Weights(step=step):
                 self._commit_weights(self._plan.steps[step], message)
+            case Scored(step=step) if self._asked_nodes[actor] != self._packs.size(self._plan.steps[step]):
+                self._wait_again(self._plan.steps[step], "meanwhile the other conditions went into smaller packs")
             case Scored(step=step):
-                self._commit_scored(self._plan.steps[step], message)
+                self._commit_scored(self._plan.steps[step], message, self._facts[actor])
             case Matched(step=step):
-                self._commit_matched(self._plan.steps[step], message)
+                self._commit(self._plan.steps[step], of_match(message))
+            case OutOfMemory(num_nodes=num_nodes, error=error):
+                self._split_packs(actor, num_nodes, error)
             case StepFailed(step=step, error=error):
                 self._finish(self._plan.steps[step], State.FAILED, error)
             case RequestFailed(error=error, traceback=traceback):
                 log.debug("%s", traceback)
-                for step in self._unanswered(model):
+                for step in self._unanswered(actor):
                     self._finish(step, State.FAILED, error)
             case ActorLost(reason=reason):
-                for step in self._unanswered(model):
-                    self._attempts[step.id] = self._attempts.get(step.id, 0) + 1
-                    self._states[step.id] = State.PENDING
-                    self._reasons[step.id] = f"actor lost ({reason})"
-                    self._listener(step, State.PENDING, self._reasons[step.id])
+                for step in self._unanswered(actor):
+                    self._board.lose(step.id)
+                    self._wait_again(step, f"actor lost ({reason})")
             case Finished():
-                for step in self._unanswered(model):
+                for step in self._unanswered(actor):
                     self._finish(step, State.FAILED, "the actor ended its answer without a result for this step")
 
-    def _unanswered(self, model: str) -> list[Step]:
-        ids = self._requests.pop(model, ())
-        return [self._plan.steps[step] for step in ids if self._states[step] is State.RUNNING]
-
-    def _commit_profile(self, step: Step, result: Profiled) -> None:
-        frame = pd.DataFrame(result.columns)
-        if not result.num_pairs:
-            frame = frame.drop(columns="mapping_difficulty")
-        wd = frame["wasserstein_distance"]
-        negative = frame["wasserstein_distance_negative"]
-        metrics = {
-            "wasserstein_distance/median": float(wd.median()),
-            "wasserstein_distance/p99": float(wd.quantile(0.99)),
-            "wasserstein_distance/max": float(wd.max()),
-            "negative_share/mean": float((negative / wd.where(wd > 0)).mean()),
-            "scored_tokens": float(result.num_tokens),
-            "seconds": result.seconds,
-        }
-        facts = {
-            "corpus": self._plan.study.corpus.label,
-            "windows": result.num_windows,
-            "tokens": result.num_tokens,
-            "pairs": result.num_pairs,
-            "pairs_dropped": result.num_pairs_dropped,
-        }
-        self._commit(step, metrics, {NEURONS: frame}, {"profile.json": facts})
+    def _unanswered(self, actor: str) -> list[Step]:
+        ids = self._requests.pop(actor, ())
+        return [self._plan.steps[step] for step in ids if self._board.states[step] is State.RUNNING]
 
     def _commit_weights(self, step: Step, result: Weights) -> None:
-        table = pd.DataFrame(result.columns)
         before = self._plan.model(step.model).checkpoint.before
-        means = table.drop(columns=["layer", "neuron"]).mean()
-        if (means == 0).all():
+        found = of_weights(result, before)
+        if not any(found.metrics.values()):
             problem = f"its weights are those of {before}: the revision is not what its name says"
             self._finish(step, State.FAILED, problem)
             return
-        metrics = {f"cosine_dissimilarity/{name}": float(mean) for name, mean in means.dropna().items()}
-        self._commit(step, metrics, {WEIGHTS: table}, {"weights.json": {"before": before, "seconds": result.seconds}})
+        self._commit(step, found)
 
-    def _commit_scored(self, step: Step, result: Scored) -> None:
+    def _commit_scored(self, step: Step, result: Scored, facts: EngineFacts) -> None:
         benchmark = self._plan.benchmark(step.payload["params"]["benchmark"])
-        asked = {"margins": result.margins, "tokens": result.tokens}
-        told = {name: value for name, value in asked.items() if value is not None}
-        items = benchmark.results(result.sums, result.counts, **told)
-        noise = step.name.startswith("noise_floor.")
-        metrics = benchmark.metrics(items)
-        if noise:
-            metrics = {f"noise_floor/{name}": value for name, value in metrics.items()}
-        elif step.condition != BASELINE:
-            metrics["clipped_fraction"] = result.receipt.clipped_fraction
-            if step.payload["params"]["clamp"].get("kind") == "magnitude_matched":
-                neurons = self._neuron_set(step.inputs["neurons"])
-                metrics["magnitude_shortfall"] = magnitude_shortfall(
-                    self._neuron_table(step.inputs["profile"]), neurons
-                )
-        facts = self._facts[step.model]
-        if result.num_cut and step.condition == BASELINE and not noise:
-            remark = (
-                f"{result.num_cut} contexts of {benchmark.label} are longer than the model's positions and were cut"
-            )
-            log.warning("%s: %s", step.model, remark)
-        key = comparability_key(facts, result)
         neurons = self._neuron_set(step.inputs["neurons"]) if "neurons" in step.inputs else selection.EMPTY
-        receipt = {
-            "benchmark": benchmark.label,
-            "neuron_set": neurons.digest,
-            "num_neurons": neurons.count,
-            "receipt": _plain(result.receipt),
-            "engine": _plain(facts),
-            "route": str(result.route),
-            "route_reason": result.route_reason,
-            "pack_plan": result.pack_plan,
-            "nodes": result.num_nodes,
-            "tokens": result.num_tokens,
-            "contexts_cut": result.num_cut,
-            "seconds": result.seconds,
-            "conditions_together": result.num_conditions,
-            "layer_passes": result.layer_passes,
-            "ideal_layer_passes": result.ideal_layer_passes,
-        }
-        folder = "noise_floor" if noise else "items"
-        self._commit(
-            step,
-            metrics,
-            {f"{folder}/{benchmark.name}.parquet": items},
-            {f"receipts/{step.name}.json": receipt},
-            {f"comparability.{step.name}": key, f"route.{step.name}": str(result.route)},
-        )
+        table = self._neuron_table(step.inputs["profile"]) if "profile" in step.inputs else None
+        found = of_evaluation(step, result, benchmark, facts, neurons, table)
+        if result.num_cut and step.condition == BASELINE and not is_noise_floor(step):
+            cut = f"{result.num_cut} contexts of {benchmark.label}"
+            log.warning("%s: %s are longer than the model's positions and were cut", step.model, cut)
+        self._commit(step, found._replace(tags={**found.tags, **self._packs.tag(step)}))
 
-    def _commit_matched(self, step: Step, result: Matched) -> None:
-        neurons = NeuronSet.of(result.neurons)
-        curve = pd.DataFrame(result.curve, columns=["fraction", "perplexity"])
-        metrics = {"matching/evaluations": float(len(curve))}
-        if result.matched:
-            metrics["matching/fraction"] = result.fraction
-        facts = {
-            "matched": result.matched,
-            "reason": result.reason,
-            "fraction": result.fraction if result.matched else None,
-            "curve": [list(point) for point in result.curve],
-            "neuron_set": neurons.digest,
-            "receipt": _plain(result.receipt) if result.receipt else None,
-            "seconds": result.seconds,
-        }
-        frames = {NEURON_SET: neurons.to_frame(), "matching_curve.parquet": curve}
-        series = {
-            f"matching/search_{name}": dict(enumerate(curve[name].tolist(), 1)) for name in ("fraction", "perplexity")
-        }
-        self._commit(step, metrics, frames, {"match.json": facts}, series=series)
+    def _split_packs(self, actor: str, num_nodes: int, error: str) -> None:
+        """Smaller packs for all conditions of the model and benchmark, so that they stay comparable; or give up."""
+        steps = self._unanswered(actor)
+        smaller = self._packs.halve(steps[0], num_nodes, asked=self._asked_nodes[actor])
+        if smaller is None:
+            for step in steps:
+                self._finish(step, State.FAILED, f"{error}; smaller packs are not possible")
+            return
+        log.warning("%s: %s; trying packs of %d nodes, for all conditions", actor, error, smaller)
+        for step in steps:
+            self._parts.pop(step.id, None)
+            self._wait_again(step, f"out of memory, now in packs of {smaller} nodes")
+        self._take_back_other_packs()
+
+    def _take_back_other_packs(self) -> None:
+        """Steps that were committed in packs of another size than their siblings are computed once more."""
+        for step in self._plan.steps.values():
+            if step.id in self._committed and not self._packs.agree(step, self._committed[step.id]):
+                del self._committed[step.id]
+                self._wait_again(step, "the other conditions were scored in smaller packs")
+
+    def _wait_again(self, step: Step, reason: str) -> None:
+        self._board.set(step.id, State.PENDING)
+        self._reasons[step.id] = reason
+        self._listener(step, State.PENDING, reason)
 
     def _run_in_driver(self, step: Step) -> None:
         """Select steps: quick, and the record is at hand."""
@@ -381,8 +351,7 @@ class Runner:
         except StudyError as error:
             self._finish(step, State.FAILED, str(error))
             return
-        facts = {"neuron_set": neurons.digest, "num_neurons": neurons.count}
-        self._commit(step, {}, {NEURON_SET: neurons.to_frame()}, {"selection.json": facts})
+        self._commit(step, of_selection(neurons))
 
     def _select(self, step: Step) -> NeuronSet:
         params = step.payload["params"]
@@ -405,25 +374,17 @@ class Runner:
                 return selection.explicit(self._plan.study.neuron_sets[name], neurons, params["layers"])
         raise StudyError(f"unknown selection {params['select']!r}")
 
-    def _commit(
-        self,
-        step: Step,
-        metrics: Mapping[str, float],
-        frames: Mapping[str, pd.DataFrame],
-        documents: Mapping[str, dict],
-        tags: Mapping[str, str] = NOTHING,
-        series: Mapping[str, Mapping[int, float]] = NOTHING,
-    ) -> None:
+    def _commit(self, step: Step, found: Answer) -> None:
         first, *others = self._plan.runs[step.id]
         committed = self._record.commit(
             first,
             step.id,
             step.name,
-            metrics=metrics,
-            frames=frames,
-            documents={**documents, f"identity/{step.name}.json": _plain(step.payload)},
-            tags=tags,
-            series=series,
+            metrics=found.metrics,
+            frames=found.frames,
+            documents={**found.documents, f"identity/{step.name}.json": plain(step.payload)},
+            tags=found.tags,
+            series=found.series,
         )
         for key in others:
             self._record.adopt(key, committed)
@@ -439,7 +400,7 @@ class Runner:
             facts = self._record.document(self._committed[step.id], "match.json")
             if not facts["matched"]:
                 state, reason = State.FAILED, f"the control cannot be matched: {facts['reason']}"
-        self._states[step.id] = state
+        self._board.set(step.id, state)
         self._parts.pop(step.id, None)
         if reason:
             self._reasons[step.id] = reason
@@ -449,26 +410,7 @@ class Runner:
     def _close_runs(self, step: Step) -> None:
         """A run whose steps have all ended is closed, so that MLflow shows it as finished while the study goes on."""
         for key in self._plan.runs[step.id]:
-            states = [self._states[other] for other in self._members[key.name]]
+            states = [self._board.states[other] for other in self._members[key.name]]
             if all(state in TERMINAL for state in states) and not all(state is State.CACHED for state in states):
-                failed = any(state in (State.FAILED, State.SKIPPED) for state in states)
+                failed = any(state in BROKEN for state in states)
                 self._record.finish(key, "FAILED" if failed else "FINISHED")
-
-
-def comparability_key(facts: EngineFacts, result: Scored) -> str:
-    """Results are compared in pairs only where these are equal."""
-    versions = " ".join(f"{name}-{version}" for name, version in sorted(facts.versions.items()))
-    return f"{result.route} {result.pack_plan[:16]} {facts.dtype} {facts.device} {versions}"
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses and mappings as plain JSON types."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value != value:
-        return None
-    return value

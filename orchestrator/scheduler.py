@@ -1,77 +1,75 @@
-"""Pure scheduling: decide(steps, states, residents, capacity) -> decisions. No clock, no Ray, no I/O.
+"""Pure scheduling: decide(board, residents, cluster) -> decisions. No clock, no Ray, no I/O.
 
-Owns the policy: critical path first, resident models preferred, ready steps of one model and group coalesced into one
-request, a step alone after two crashes. The score actor and the ablation actor of one model share its resources in
-turn; different models run side by side when the capacity allows. The caller applies decisions and calls again.
+Owns the policy. Critical path first, resident models preferred; ready steps of one model and group go out as one
+request, cut into shares where several actors of the model can work on them. Every model with ready steps gets an actor
+before any gets a replica; a replica is opened where its share of the queue takes longer than opening it. The score
+actor and the ablation actor of a model are opened when they are needed, side by side where there is room. An actor that
+nothing needs any more, or that keeps a waiting model out, is closed. The caller applies decisions and calls again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
-from orchestrator.steps import Role, Step
-
-MAX_ATTEMPTS = 4
-"""A step whose actor died this often has failed."""
-SINGLE_AFTER = 2
-"""After this many crashes a step runs alone, until the culprit is found."""
-
-
-class State(StrEnum):
-    PENDING = "pending"
-    RUNNING = "running"
-    CACHED = "cached"
-    DONE = "done"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-FINISHED = {State.CACHED, State.DONE}
-BROKEN = {State.FAILED, State.SKIPPED}
-TERMINAL = FINISHED | BROKEN
-
-
-class Demand(NamedTuple):
-    """Resources of one model's actor."""
-
-    cpus: float
-    gpus: float
-
-    def fits(self, free: "Demand") -> bool:
-        return self.cpus <= free.cpus + 1e-9 and self.gpus <= free.gpus + 1e-9
+from orchestrator.board import Board, Lane, Skip
+from orchestrator.placement import Demand, Devices, Node, Placement
+from orchestrator.steps import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
     """An actor that holds a model now."""
 
+    actor: str
     model: str
     role: Role
     busy: bool
+    placement: Placement = ()
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.model, self.role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What there is to place actors on, and what they take."""
+
+    nodes: Collection[Node]
+    demands: Mapping[Lane, Demand]
+    opening: Mapping[str, float]
+    """{model: estimated seconds until a new actor of it answers}."""
+    series: Mapping[str, str]
+    """{model: series}, of the models that are checkpoints, whose actors can take each other's place."""
+
+    def wanted(self, board: Board) -> list[Demand]:
+        """What an actor for every seat that still has something to do takes."""
+        seats = {self.seat(lane): lane for lane, count in board.unfinished.items() if count and lane in self.demands}
+        return [self.demands[lane] for lane in seats.values()]
+
+    def seat(self, lane: Lane) -> tuple[str, str, Role]:
+        """What an actor can serve: the checkpoints of a series, or one model; in one role."""
+        model = lane.model
+        return ("series", self.series[model], lane.role) if model in self.series else ("model", model, lane.role)
 
 
 class Start(NamedTuple):
-    """Send these steps to the model's actor (created if absent) or run them in the driver."""
+    """Send these steps to an actor, which is opened if there is none of that name; or run them in the driver."""
 
     role: Role
-    model: str
     steps: tuple[str, ...]
-    takes: str = ""
-    """The model whose idle actor becomes this one's: another checkpoint, whose weights are exchanged in place."""
+    model: str = ""
+    actor: str = ""
+    placement: Placement = ()
+    """Of an actor that is to be opened."""
+    takes: bool = False
+    """Whether the actor has another checkpoint's weights, which are exchanged in place."""
 
 
 class Evict(NamedTuple):
-    """Close this model's idle actor."""
+    """Close this idle actor."""
 
-    model: str
-
-
-class Skip(NamedTuple):
-    """This step can never run, because of `culprit`."""
-
-    step: str
-    culprit: str
+    actor: str
 
 
 class Fail(NamedTuple):
@@ -81,153 +79,155 @@ class Fail(NamedTuple):
     reason: str
 
 
+class Lack(NamedTuple):
+    """Nothing runs and nothing can: all that is there would not hold an actor for this lane."""
+
+    lane: Lane
+    demand: Demand
+
+
 class Stop(NamedTuple):
-    """Every step is in a terminal state."""
+    """Every step is in a terminal state, or the study is drained."""
 
 
-Decision = Start | Evict | Skip | Fail | Stop
+Decision = Start | Evict | Skip | Fail | Lack | Stop
 
 
 def decide(
-    steps: Mapping[str, Step],
-    states: Mapping[str, State],
-    attempts: Mapping[str, int],
-    residents: Mapping[str, Resident],
-    demands: Mapping[str, Demand],
-    capacity: Demand,
-    series: Mapping[str, str],
+    board: Board, residents: Mapping[str, Resident], cluster: Cluster, *, draining: bool = False
 ) -> list[Decision]:
-    """What to do now.
+    """What to do now; an empty list means: wait for an event.
 
-    steps: by id, every input of a step among them; attempts: crashes so far; residents: by model; demands: by model;
-    capacity: what the cluster has in all; series: of the models that are checkpoints, whose actors can take each
-    other's place. An empty list means: wait for an event.
+    residents: by name of the actor. draining: start nothing more, stop when nothing runs.
     """
-    skips = _skips(steps, states)
-    if skips:
+    if draining:
+        return [] if any(one.busy for one in residents.values()) else [Stop()]
+    if skips := board.skips():
         return list(skips)
-    if all(state in TERMINAL for state in states.values()):
+    if board.ended:
         return [Stop()]
-    worn = [step for step, count in attempts.items() if count >= MAX_ATTEMPTS and states[step] is State.PENDING]
-    if worn:
-        return [Fail(step, f"its actor died {attempts[step]} times") for step in worn]
+    if worn := board.worn():
+        return [Fail(step, f"its actor died {board.attempts[step]} times") for step in worn]
+    if driver := board.driver_steps():
+        return [Start(Role.DRIVER, (step,)) for step in driver]
+    turn = _Turn(board, residents, cluster)
+    decision = turn.close_unneeded() or turn.use_idle() or turn.take_vacant()
+    decision = decision or turn.open_first() or turn.open_replica()
+    return [decision] if decision else turn.lacks()
 
-    ready = [
-        step
-        for step in steps.values()
-        if states[step.id] is State.PENDING and all(states[source] in FINISHED for source in step.inputs.values())
-    ]
-    driver = [Start(Role.DRIVER, "", (step.id,)) for step in ready if step.role is Role.DRIVER]
-    if driver:
-        return driver
 
-    decisions: list[Decision] = []
-    needed = {(_seat(s.model, series), s.role) for s in steps.values() if states[s.id] not in TERMINAL}
-    held = dict(residents)
-    for model, resident in residents.items():
-        if not resident.busy and (_seat(model, series), resident.role) not in needed:
-            decisions.append(Evict(model))
-            del held[model]
-    free = _free(held, demands, capacity)
-    waiting = False
-    at_home = {(step.model, step.role) for step in ready}
-    for request in _requests(ready, attempts, _remaining_work(steps, states), residents, series):
-        resident = held.get(request.model)
-        if resident is None:
-            takes = _vacant(request, held, at_home, series)
-            if takes:
-                del held[takes]
-                request = request._replace(takes=takes)
-            elif not demands[request.model].fits(free):
-                waiting = True
+class _Turn:
+    """The one decision about actors of a turn."""
+
+    def __init__(self, board: Board, residents: Mapping[str, Resident], cluster: Cluster):
+        self._board, self._cluster = board, cluster
+        self._residents = list(residents.values())
+        self._idle = [one for one in self._residents if not one.busy]
+        self._devices = Devices(cluster.nodes, [one.placement for one in self._residents])
+        self._actors: dict[Lane, int] = {}
+        for one in self._residents:
+            self._actors[one.lane] = self._actors.get(one.lane, 0) + 1
+        self._ready = board.ready()
+        self._starved: Lane | None = None
+
+    def close_unneeded(self) -> Evict | None:
+        """An idle actor whose seat has no unfinished step."""
+        if not self._idle:
+            return None
+        needed = {self._cluster.seat(lane) for lane, count in self._board.unfinished.items() if count}
+        return next((Evict(one.actor) for one in self._idle if self._cluster.seat(one.lane) not in needed), None)
+
+    def use_idle(self) -> Start | None:
+        """The most urgent lane with an idle actor of its own."""
+        at_home = {one.lane: one.actor for one in reversed(self._idle)}
+        for lane in self._ready:
+            if lane in at_home:
+                steps = self._board.request(lane, self._share(lane, 0))
+                return Start(lane.role, steps, lane.model, at_home[lane])
+        return None
+
+    def take_vacant(self) -> Start | None:
+        """The most urgent lane without an actor of which another checkpoint's actor can take the weights."""
+        for lane in self._ready:
+            if lane not in self._actors and (taken := self._vacant(lane)):
+                steps = self._board.request(lane, self._share(lane, 1))
+                return Start(lane.role, steps, lane.model, taken, takes=True)
+        return None
+
+    def open_first(self) -> Start | Evict | None:
+        """The most urgent lane that has no actor; checkpoints of a series that has one come after the others."""
+        seated = {self._cluster.seat(one.lane) for one in self._residents}
+        kept: set[str] = set()
+        for lane in sorted(self._ready, key=lambda lane: self._cluster.seat(lane) in seated):
+            if lane in self._actors:
                 continue
-            else:
-                free = Demand(free.cpus - demands[request.model].cpus, free.gpus - demands[request.model].gpus)
-        elif resident.busy:
-            continue
-        elif resident.role is not request.role:
-            decisions.append(Evict(request.model))
-            free = Demand(free.cpus + demands[request.model].cpus, free.gpus + demands[request.model].gpus)
-            del held[request.model]
-            waiting = True
-            continue
-        held[request.model] = Resident(model=request.model, role=request.role, busy=True)
-        decisions.append(request)
-    if waiting and not decisions:
-        idle = [model for model, resident in held.items() if not resident.busy]
-        if idle:
-            return [Evict(idle[0])]
-        if not any(resident.busy for resident in held.values()):
-            return [
-                Fail(step.id, f"{step.model} needs {demands[step.model]}, the cluster has {capacity}") for step in ready
-            ]
-    return decisions
+            demand = self._cluster.demands[lane]
+            placement = self._devices.place(demand, without=frozenset(kept))
+            if placement is not None:
+                return self._open(lane, placement)
+            self._starved = self._starved or lane
+            if room := self._make_room(demand):
+                return room
+            if (node := self._devices.roomiest(demand)) is not None:
+                kept.add(node)  # what is less urgent must not keep it out for ever
+        return None
 
+    def open_replica(self) -> Start | None:
+        """Another actor for the lane that has most for it, where that pays."""
+        if self._starved:
+            return None
 
-def _seat(model: str, series: Mapping[str, str]) -> tuple[str, str]:
-    """What an actor can serve: the checkpoints of a series, or one model."""
-    return ("series", series[model]) if model in series else ("model", model)
+        def gain(lane: Lane) -> float:
+            return min(self._board.queued(lane), self._work(lane) / (self._actors[lane] + 1))
 
+        for lane in sorted(self._ready, key=gain, reverse=True):
+            if gain(lane) > self._cluster.opening.get(lane.model, 0.0):
+                placement = self._devices.place(self._cluster.demands[lane])
+                if placement is not None:
+                    return self._open(lane, placement)
+        return None
 
-def _vacant(
-    request: Start, held: Mapping[str, Resident], at_home: set[tuple[str, Role]], series: Mapping[str, str]
-) -> str:
-    """An idle actor of the request's series and role that has nothing to do for its own checkpoint; '' = none."""
-    for model, resident in held.items():
-        same = request.model in series and _seat(model, series) == _seat(request.model, series)
-        if same and resident.role is request.role and not resident.busy and (model, resident.role) not in at_home:
-            return model
-    return ""
+    def lacks(self) -> list[Decision]:
+        """Where nothing runs and nothing could be opened: what the cluster does not have."""
+        if any(one.busy for one in self._residents) or self._starved is None:
+            return []
+        return [Lack(self._starved, self._cluster.demands[self._starved])]
 
+    def _open(self, lane: Lane, placement: Placement) -> Start:
+        names = {one.actor for one in self._residents}
+        actor = next(name for i in range(len(names) + 1) if (name := f"{lane.model} {lane.role} {i}") not in names)
+        steps = self._board.request(lane, self._share(lane, 1))
+        return Start(lane.role, steps, lane.model, actor, placement)
 
-def _skips(steps: Mapping[str, Step], states: Mapping[str, State]) -> list[Skip]:
-    skips = []
-    for step in steps.values():
-        if states[step.id] is State.PENDING:
-            broken = [source for source in step.inputs.values() if states[source] in BROKEN]
-            if broken:
-                skips.append(Skip(step.id, broken[0]))
-    return skips
+    def _share(self, lane: Lane, new: int) -> float:
+        """Seconds of the queue for one of a lane's actors: those it has, `new` ones, and more where they would pay."""
+        work, opening = self._work(lane), self._cluster.opening.get(lane.model, 0.0)
+        actors = self._actors.get(lane, 0)
+        worth = int(work / opening) if opening else self._board.num_queued(lane)
+        if worth > actors + new:
+            room = self._devices.count(self._cluster.demands[lane]) // len(self._ready)
+            return work / max(actors + new, min(actors + room, worth))
+        return work / (actors + new)
 
+    def _work(self, lane: Lane) -> float:
+        """Seconds that wait or run."""
+        return self._board.queued(lane) + self._board.running[lane]
 
-def _free(held: Mapping[str, Resident], demands: Mapping[str, Demand], capacity: Demand) -> Demand:
-    cpus = capacity.cpus - sum(demands[model].cpus for model in held)
-    return Demand(cpus, capacity.gpus - sum(demands[model].gpus for model in held))
+    def _vacant(self, lane: Lane) -> str:
+        """An idle actor of the lane's series and role, with nothing ready of its own (see `use_idle`); '' = none."""
+        if lane.model not in self._cluster.series:
+            return ""
+        seat = self._cluster.seat(lane)
+        return next((one.actor for one in self._idle if self._cluster.seat(one.lane) == seat), "")
 
-
-def _remaining_work(steps: Mapping[str, Step], states: Mapping[str, State]) -> dict[str, float]:
-    """Work on the longest path from each unfinished step to the end."""
-    dependents: dict[str, list[str]] = {}
-    for step in steps.values():
-        for source in step.inputs.values():
-            dependents.setdefault(source, []).append(step.id)
-    remaining: dict[str, float] = {}
-    for step in reversed(list(steps.values())):  # steps stand in topological order
-        own = 0.0 if states[step.id] in TERMINAL else step.work
-        remaining[step.id] = own + max((remaining[later] for later in dependents.get(step.id, ())), default=0.0)
-    return remaining
-
-
-def _requests(
-    ready: list[Step],
-    attempts: Mapping[str, int],
-    remaining: Mapping[str, float],
-    residents: Mapping[str, Resident],
-    series: Mapping[str, str],
-) -> list[Start]:
-    """Ready steps as coalesced requests, most urgent first; at most the first of each model can start."""
-    seats = {(_seat(model, series), resident.role) for model, resident in residents.items()}
-    groups: dict[tuple[str, Role, str], list[Step]] = {}
-    for step in ready:
-        alone = step.id if attempts.get(step.id, 0) >= SINGLE_AFTER or not step.group else step.group
-        groups.setdefault((step.model, step.role, alone), []).append(step)
-
-    def urgency(item: tuple[tuple[str, Role, str], list[Step]]) -> tuple:
-        (model, role, _), members = item
-        resident = residents.get(model)
-        at_home = resident is not None and resident.role is role
-        seated = (_seat(model, series), role) in seats
-        return (not at_home, not seated, -max(remaining[step.id] for step in members))
-
-    ordered = sorted(groups.items(), key=urgency)
-    return [Start(role, model, tuple(step.id for step in members)) for (model, role, _), members in ordered]
+    def _make_room(self, demand: Demand) -> Evict | None:
+        """Close the first idle actor without which, and those after it, the demand would have room."""
+        for i, one in enumerate(self._idle):
+            self._devices.give_back(one.placement)
+            if self._devices.place(demand) is not None:
+                for other in self._idle[: i + 1]:
+                    self._devices.take(other.placement)
+                return Evict(one.actor)
+        for one in self._idle:
+            self._devices.take(one.placement)
+        return None

@@ -22,15 +22,19 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from actors.messages import ModelSource
+from orchestrator.board import BROKEN, Lane, State
+from orchestrator.estimates import RATES, cluster_of, costs, flops, tensor_parallel
+from orchestrator.forecast import Forecast, forecast, nodes_of
 from orchestrator.identity import difference
 from orchestrator.interrupt import Interrupt
-from orchestrator.plan import Plan, build_plan, demands, flops, memory_need
+from orchestrator.placement import Node
+from orchestrator.plan import Plan, build_plan
 from orchestrator.record import Record
 from orchestrator.resolve import resolve
-from orchestrator.scheduler import BROKEN, Demand, State
 from orchestrator.spec import StudySpec
 from orchestrator.spool import Committed
-from orchestrator.steps import Step
+from orchestrator.steps import Role, Step
 from orchestrator.study_file import load_spec
 from studies.errors import StudyError
 
@@ -67,20 +71,6 @@ class PlannedStep(NamedTuple):
     reason: str
     """Why it is not cached."""
     flops: float
-
-
-class Fit(NamedTuple):
-    """Whether one model's actor fits the memory it would get."""
-
-    model: str
-    need: int
-    available: int
-    """Bytes: free memory of this machine, or of one of its GPUs."""
-    where: str
-
-    @property
-    def fits(self) -> bool:
-        return self.need <= self.available
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,20 +131,35 @@ class Study:
             lines.append(PlannedStep(step, cached, reason, flops(self.plan.model(step.model), step.work)))
         return lines
 
-    def fits(self) -> list[Fit]:
-        """Whether each model fits, on a GPU where this machine has one."""
-        gpus = gpu_memory()
-        found = []
-        for model in self.plan.study.models:
-            need = memory_need(model, on_gpu=bool(gpus))
-            if gpus:
-                found.append(Fit(model.label, need // model.spec.tensor_parallel, min(gpus), "a GPU"))
-            else:
-                found.append(Fit(model.label, need, psutil.virtual_memory().available, "this machine"))
-        return found
+    def forecast(self, planned: Sequence[PlannedStep], on: str | None = None, tflops: float | None = None) -> Forecast:
+        """What is left of the study, on a cluster such as `4x8@80` or else on this machine.
 
-    def run(self, *, listener=None, on_progress=None, address: str | None = None) -> Result:
-        """Run what is not recorded yet and review the whole; see `Result`. Ctrl-C closes the runs and is raised on."""
+        tflops: 10^12 floating-point operations a second of one GPU; None = the estimates' own, by dtype.
+        """
+        rates = RATES if tflops is None else RATES._replace(gpu=dict.fromkeys(RATES.gpu, tflops * 1e12))
+        done = [line.step.id for line in planned if line.cached]
+        if on is not None:
+            return forecast(self.plan, done, nodes_of(on), rates, where=on)
+        gpus = gpu_memory()
+        here = Node("here", cpus=float(os.cpu_count() or 1), gpus=len(gpus), gpu_bytes=min(gpus, default=0))
+        memory = psutil.virtual_memory().available
+        return forecast(self.plan, done, [here], rates, where="this machine", memory=memory)
+
+    def run(
+        self,
+        *,
+        listener=None,
+        on_progress=None,
+        address: str | None = None,
+        silence_seconds: float = 1800.0,
+        patience_seconds: float = 0.0,
+    ) -> Result:
+        """Run what is not recorded yet and review the whole; see `Result`.
+
+        address: of a running Ray cluster. silence_seconds: after so long without a message an actor counts as hanging.
+        patience_seconds: how long to wait for a node that holds what no node holds yet, for a cluster that grows.
+        The first Ctrl-C lets finish what runs; then, or at the second, the runs are closed and it is raised on.
+        """
         from orchestrator.review import review
         from orchestrator.runner import Runner
 
@@ -174,10 +179,10 @@ class Study:
                     record,
                     listener=listener or (lambda step, state, remark: None),
                     on_progress=on_progress or (lambda step, progress: None),
-                    checkpoint=interrupt.check,
+                    draining=interrupt.draining,
                 )
                 if not runner.load_finished():
-                    self._compute(runner, address)
+                    self._compute(runner, address, silence_seconds, patience_seconds)
                 outcome = runner.outcome()
                 reviewed = review(self.plan, outcome, record)
                 broken = any(state in BROKEN for state in outcome.states.values())
@@ -199,7 +204,7 @@ class Study:
             ui_link=record.ui_link(),
         )
 
-    def _compute(self, runner, address: str | None) -> None:
+    def _compute(self, runner, address: str | None, silence_seconds: float, patience_seconds: float) -> None:
         import ray
 
         from orchestrator.pool import Pool
@@ -215,12 +220,13 @@ class Study:
             **({"object_store_memory": 256 * 2**20} if address is None else {}),
         )
         try:
-            total = ray.cluster_resources()
-            capacity = Demand(total.get("CPU", 0.0), total.get("GPU", 0.0))
-            needed = demands(self.plan.study, capacity)
-            sources = {model.label: model_source(model, needed[model.label]) for model in self.plan.study.models}
-            with Pool(sources, needed) as pool:
-                runner.run(pool, needed, capacity)
+            sources: dict[str, ModelSource] = {}
+            with Pool(sources, silence_seconds=silence_seconds, patience_seconds=patience_seconds) as pool:
+                cluster = cluster_of(self.plan, pool.nodes())
+                for model in self.plan.study.models:
+                    demand = cluster.demands[Lane(model.label, Role.ABLATION)]
+                    sources[model.label] = model_source(model, demand, tensor_parallel(model, cluster.nodes))
+                runner.run(pool, cluster, costs(self.plan, cluster))
         finally:
             ray.shutdown()
 

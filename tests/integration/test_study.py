@@ -12,8 +12,8 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import pool
+from orchestrator.board import State
 from orchestrator.frames import load_study
-from orchestrator.scheduler import State
 from orchestrator.steps import Role
 from orchestrator.study import Study
 from tests import oracles

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from transformers import AutoTokenizer
 
-from orchestrator.scheduler import State
+from orchestrator.board import State
 from orchestrator.study import Study
 from studies.annotation import read_conllu
 from tests import oracles

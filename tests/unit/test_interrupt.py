@@ -1,4 +1,4 @@
-"""Ctrl-C waits for a safe point once, and no longer than once."""
+"""Ctrl-C: the first drains, the second stops at a safe point, the third at once; SIGTERM stops at a safe point."""
 
 import signal
 import threading
@@ -8,22 +8,35 @@ import pytest
 from orchestrator.interrupt import Interrupt
 
 
-def test_the_first_one_waits_for_the_check_and_the_second_does_not():
+def test_the_first_drains_the_second_waits_for_a_safe_point_and_the_third_does_not():
     with Interrupt() as interrupt:
-        interrupt.check()
+        assert not interrupt.draining()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.draining() and interrupt.draining()
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            interrupt.check()
+            interrupt.draining()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_sigterm_stops_at_the_next_safe_point(before):
+    with Interrupt() as interrupt:
+        for _ in range(before):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.draining()
+
+
 def test_afterwards_signals_are_as_before_also_after_an_error():
-    before = signal.getsignal(signal.SIGINT)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(one) for one in signals]
     with pytest.raises(ZeroDivisionError), Interrupt():
-        assert signal.getsignal(signal.SIGINT) != before
+        assert all(signal.getsignal(one) is not handler for one, handler in zip(signals, before, strict=True))
         1 / 0  # noqa: B018
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(one) for one in signals] == before
 
 
 def test_off_the_main_thread_signals_are_left_alone():
@@ -31,7 +44,7 @@ def test_off_the_main_thread_signals_are_left_alone():
 
     def work():
         with Interrupt() as interrupt:
-            interrupt.check()
+            interrupt.draining()
             found.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -14,12 +14,8 @@ from orchestrator.plan import (
     NOT_APPLICABLE,
     Plan,
     build_plan,
-    demands,
-    flops,
-    memory_need,
 )
 from orchestrator.resolve import Checkpoint, ResolvedModel, ResolvedStudy
-from orchestrator.scheduler import Demand
 from orchestrator.steps import KINDS, Role
 from orchestrator.study_file import parse_spec
 from studies.benchmarks.choices import ChoiceBenchmark, Item
@@ -515,41 +511,8 @@ def test_on_relu_models_a_control_of_what_is_not_applicable_is_not_either(refere
     assert {step.condition for step in found.steps.values() if step.model == "a"} == {"", BASELINE}
 
 
-# -- resources and estimates -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("models", "capacity", "expected"),
-    [
-        ([{}], Demand(8, 0), [Demand(8, 0)]),
-        ([{}, {}], Demand(8, 0), [Demand(4, 0), Demand(4, 0)]),
-        ([{}, {}, {}], Demand(2, 0), [Demand(1, 0)] * 3),
-        ([{"tensor_parallel": 2}, {}], Demand(2, 0), [Demand(2, 0), Demand(1, 0)]),
-        ([{"cpus": 3}], Demand(8, 0), [Demand(3, 0)]),
-        ([{}], Demand(16, 1), [Demand(1, 1)]),
-        ([{"tensor_parallel": 4}], Demand(16, 8), [Demand(4, 4)]),
-        ([{"gpus": 0.5}, {"gpus": 0.5}], Demand(16, 1), [Demand(1, 0.5)] * 2),
-        ([{"gpus": 0}, {}], Demand(16, 2), [Demand(8, 0), Demand(1, 1)]),
-    ],
-)
-def test_demands(models, capacity, expected):
-    found = demands(study(models=[model(f"m{i}", **parts) for i, parts in enumerate(models)]), capacity)
-    assert list(found) == [f"m{i}" for i in range(len(models))]
-    assert list(found.values()) == expected
-
-
-def test_estimates_grow_with_work_and_width():
-    assert flops(model(), 10.0) == 2 * 1000 * 10
-    large = replace(model(), num_parameters=10**9)
-    half = replace(large, spec=ModelSpec(name="a", dtype="bfloat16"))
-    gpu, cpu = ({"on_gpu": where} for where in (True, False))
-    assert memory_need(large, **gpu) - memory_need(half, **gpu) == pytest.approx(1.2 * 2 * 10**9)
-    checkpoints = [replace(one, checkpoint=Checkpoint("m", 0, "m@step0", None)) for one in (large, half)]
-    assert memory_need(checkpoints[0], **gpu) == memory_need(large, **gpu)
-    more, less = (memory_need(one, **cpu) for one in checkpoints)
-    assert more - less == pytest.approx(2.2 * 2 * 10**9), "a second copy beside the first"
-    found = plan()
-    work = {step.name: step.work for step in found.steps.values()}
+def test_the_work_of_a_step_is_its_tokens():
+    work = {step.name: step.work for step in plan().steps.values()}
     assert work["evaluate.embedded_pairs"] == pytest.approx(len("She runs.She run.") / 4.5)
     assert work["evaluate.perplexity"] == pytest.approx(len(VALIDATION.text) / 4.5)
     assert work["profile"] == pytest.approx(len(TRAIN.text) / 4.5 + 4 * 128)
@@ -656,8 +619,3 @@ def test_another_cohort_changes_what_follows_from_it_and_nothing_else():
     kept = {s.name.split(".")[0] for s in training().steps.values() if s.id in other.steps}
     assert kept == {"profile", "weights", "evaluate", "noise_floor"}
     assert all(s.condition in ("", BASELINE) for s in training().steps.values() if s.id in other.steps)
-
-
-def test_the_checkpoints_of_a_series_share_a_machine_in_turn():
-    found = demands(training().study, Demand(4, 0))
-    assert set(found.values()) == {Demand(4.0, 0.0)}

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.board import State
 from orchestrator.review import _file_name, record_mean_accuracies
 from orchestrator.runner import Outcome
-from orchestrator.scheduler import State
 from orchestrator.spool import RunKey, encode
 from studies import figures
 from studies.benchmarks.choices import ChoiceBenchmark

@@ -1,4 +1,4 @@
-"""The scheduler against a simulated pool: random DAGs, resources, failures and deaths of actors."""
+"""The scheduler against a simulated cluster: random DAGs, resources, failures, deaths of actors, nodes that go."""
 
 import random
 from dataclasses import replace
@@ -7,52 +7,42 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.scheduler import (
-    BROKEN,
-    FINISHED,
-    MAX_ATTEMPTS,
-    SINGLE_AFTER,
-    TERMINAL,
-    Demand,
-    Evict,
-    Fail,
-    Resident,
-    Skip,
-    Start,
-    State,
-    Stop,
-    decide,
-)
+from orchestrator.board import BROKEN, FINISHED, MAX_ATTEMPTS, SINGLE_AFTER, TERMINAL, Board, Lane, Skip, State
+from orchestrator.placement import Bundle, Demand, Devices, Node
+from orchestrator.scheduler import Cluster, Evict, Fail, Lack, Resident, Start, Stop, decide
 from orchestrator.steps import Role, Step
 
+OPENING = 10.0
 
-def step(name, kind="evaluate", model="a", inputs=(), group="g", work=1.0) -> Step:
+
+def step(name, kind="evaluate", model="a", inputs=(), group="g") -> Step:
     sources = {str(i): source for i, source in enumerate(inputs)}
-    return Step(
-        id=name, kind=kind, name=name, model=model, condition="", payload={}, inputs=sources, group=group, work=work
-    )
+    return Step(id=name, kind=kind, name=name, model=model, condition="", payload={}, inputs=sources, group=group)
 
 
-class Pool:
+def cluster(nodes, demands, series=(), opening=OPENING) -> Cluster:
+    """demands: {model: Demand of both of its actors}."""
+    lanes = {Lane(model, role): demand for model, demand in demands.items() for role in (Role.SCORE, Role.ABLATION)}
+    return Cluster(nodes=nodes, demands=lanes, opening=dict.fromkeys(demands, opening), series=dict(series))
+
+
+class World:
     """Applies decisions as the runner and Ray would, and checks each of them on the way."""
 
-    def __init__(self, steps, demands, capacity, states=(), series=()):
-        self.steps = {one.id: one for one in steps}
-        self.states = dict.fromkeys(self.steps, State.PENDING) | dict(states)
-        self.attempts, self.residents, self.running = {}, {}, {}
-        self.demands, self.capacity, self.series = demands, capacity, dict(series)
-        self.reasons, self.log = {}, []
-        self.started, self.stopped, self.turns = [], False, 0
+    def __init__(self, steps, costs, where, states=()):
+        self.steps, self.cluster = {one.id: one for one in steps}, where
+        self.board = Board(self.steps, costs, dict(states))
+        self.residents, self.running = {}, {}
+        self.reasons, self.log, self.started = {}, [], []
+        self.stopped, self.turns = False, 0
 
     def turn(self) -> bool:
         """One call of `decide`, applied; False where it waits for an event."""
         self.turns += 1
-        assert self.turns <= 20 + 12 * MAX_ATTEMPTS * len(self.steps), "the scheduler does not come to an end"
-        known = (dict(self.states), dict(self.attempts), dict(self.residents))
-        decisions = decide(
-            self.steps, self.states, self.attempts, self.residents, self.demands, self.capacity, self.series
-        )
-        assert known == (self.states, self.attempts, self.residents), "decide is pure"
+        assert self.turns <= 40 + 20 * MAX_ATTEMPTS * len(self.steps), "the scheduler does not come to an end"
+        known = (dict(self.board.states), dict(self.board.attempts), dict(self.residents))
+        decisions = decide(self.board, self.residents, self.cluster)
+        assert known == (self.board.states, self.board.attempts, self.residents), "decide is pure"
         for decision in decisions:
             self.log.append(decision)
             match decision:
@@ -60,308 +50,394 @@ class Pool:
                     assert decisions == [Stop()]
                     self.stopped = True
                 case Skip(name, culprit):
-                    assert self.states[name] is State.PENDING and self.states[culprit] in BROKEN
+                    assert self.board.states[name] is State.PENDING and self.board.states[culprit] in BROKEN
                     assert culprit in self.steps[name].inputs.values()
-                    self.states[name] = State.SKIPPED
+                    self.end(name, State.SKIPPED, f"needs {culprit}")
                 case Fail(name, reason):
-                    assert self.states[name] is State.PENDING and reason
-                    self.states[name], self.reasons[name] = State.FAILED, reason
-                case Evict(model):
-                    assert not self.residents.pop(model).busy
-                case Start(role, model, names, takes):
-                    if takes:
-                        taken = self.residents.pop(takes)
-                        assert not taken.busy and taken.role is role and model not in self.residents
-                        assert self.series[takes] == self.series[model]
-                    self.start(role, model, names)
-            held = [self.demands[model] for model in self.residents]
-            assert Demand(sum(d.cpus for d in held), sum(d.gpus for d in held)).fits(self.capacity)
+                    assert self.board.states[name] is State.PENDING and reason
+                    self.end(name, State.FAILED, reason)
+                case Lack(lane, demand):
+                    assert not self.running and Devices(self.cluster.nodes).place(demand) is None
+                    for name in self.board.ready_in(lane):
+                        self.end(name, State.FAILED, f"needs {demand}")
+                case Evict(actor):
+                    assert not self.residents.pop(actor).busy
+                case Start():
+                    self.start(decision)
+            self.check_devices()
         return bool(decisions)
 
-    def start(self, role, model, names):
-        members = [self.steps[name] for name in names]
-        assert members and len(set(names)) == len(names)
+    def end(self, name, state, reason):
+        self.reasons[name] = reason
+        self.board.set(name, state)
+
+    def start(self, start):
+        members = [self.steps[name] for name in start.steps]
+        assert members and len(set(start.steps)) == len(start.steps)
         for one in members:
-            assert self.states[one.id] is State.PENDING, "started twice"
-            assert all(self.states[source] in FINISHED for source in one.inputs.values()), "started before its inputs"
-            assert one.role is role and self.attempts.get(one.id, 0) < MAX_ATTEMPTS
+            assert self.board.states[one.id] is State.PENDING, "started twice"
+            assert all(self.board.states[source] in FINISHED for source in one.inputs.values()), "before its inputs"
+            assert one.role is start.role and self.board.attempts.get(one.id, 0) < MAX_ATTEMPTS
             self.started.append(one.id)
-        if role is Role.DRIVER:
+        if start.role is Role.DRIVER:
             for one in members:
-                self.states[one.id] = State.DONE
+                self.board.set(one.id, State.DONE)
             return
-        assert {one.model for one in members} == {model} and len({one.group for one in members}) == 1
-        if any(self.attempts.get(name, 0) >= SINGLE_AFTER for name in names) or not members[0].group:
-            assert len(names) == 1, "a step runs alone after so many crashes"
-        else:
-            assert set(names) == self.ready_together(members[0]), "ready steps of a group go together"
-        if model in self.residents:
-            assert self.residents[model].role is role and not self.residents[model].busy
-        self.residents[model] = Resident(model=model, role=role, busy=True)
-        self.running[model] = list(names)
-        for name in names:
-            self.states[name] = State.RUNNING
+        assert {one.model for one in members} == {start.model} and len({one.group for one in members}) == 1
+        if any(self.board.attempts.get(name, 0) >= SINGLE_AFTER for name in start.steps) or not members[0].group:
+            assert len(start.steps) == 1, "a step runs alone after so many crashes"
+        before = self.residents.get(start.actor)
+        assert (before is None) == bool(start.placement) and not (before and before.busy)
+        if start.takes:
+            series = self.cluster.series
+            assert before.role is start.role and series[before.model] == series[start.model] != ""
+        elif before:
+            assert (before.model, before.role) == (start.model, start.role)
+        placement = before.placement if before else start.placement
+        self.residents[start.actor] = Resident(
+            actor=start.actor, model=start.model, role=start.role, busy=True, placement=placement
+        )
+        self.running[start.actor] = list(start.steps)
+        for name in start.steps:
+            self.board.set(name, State.RUNNING)
 
-    def ready_together(self, first):
-        return {
-            one.id
-            for one in self.steps.values()
-            if (one.model, one.role, one.group) == (first.model, first.role, first.group)
-            and self.states[one.id] is State.PENDING
-            and self.attempts.get(one.id, 0) < SINGLE_AFTER
-            and all(self.states[source] in FINISHED for source in one.inputs.values())
-        }
+    def check_devices(self):
+        """No GPU has two owners, no node gives more than it has, and every actor has what it demands."""
+        cpus, shares = {}, {}
+        for one in self.residents.values():
+            demand = self.cluster.demands[one.lane]
+            assert sum(bundle.cpus for bundle in one.placement) == pytest.approx(demand.cpus)
+            assert sum(share for bundle in one.placement for _, share in bundle.gpus) == pytest.approx(demand.gpus)
+            for bundle in one.placement:
+                cpus[bundle.node] = cpus.get(bundle.node, 0.0) + bundle.cpus
+                for device, share in bundle.gpus:
+                    shares[bundle.node, device] = shares.get((bundle.node, device), 0.0) + share
+        for node in self.cluster.nodes:
+            assert cpus.get(node.id, 0.0) <= node.cpus + 1e-6
+            assert all(i < node.gpus for name, i in shares if name == node.id)
+        assert all(share <= 1 + 1e-6 for share in shares.values()), "a GPU has two owners"
 
-    def answer(self, model, state):
+    def answer(self, actor, state):
         """The actor's next result; the request ends with the last one."""
-        self.states[self.running[model].pop(0)] = state
-        if not self.running[model]:
-            del self.running[model]
-            self.residents[model] = replace(self.residents[model], busy=False)
+        self.board.set(self.running[actor].pop(0), state)
+        if not self.running[actor]:
+            del self.running[actor]
+            self.residents[actor] = replace(self.residents[actor], busy=False)
 
-    def die(self, model):
+    def die(self, actor):
         """The actor is lost with all that it has not answered."""
-        del self.residents[model]
-        for name in self.running.pop(model, ()):
-            self.states[name] = State.PENDING
-            self.attempts[name] = self.attempts.get(name, 0) + 1
+        del self.residents[actor]
+        for name in self.running.pop(actor, ()):
+            self.board.lose(name)
+
+    def lose_node(self, name):
+        self.cluster = replace(self.cluster, nodes=[node for node in self.cluster.nodes if node.id != name])
+        for actor, one in list(self.residents.items()):
+            if any(bundle.node == name for bundle in one.placement):
+                self.die(actor)
 
     def run(self, event):
-        """Until Stop; `event(pool)` happens whenever the scheduler waits."""
+        """Until Stop; `event(world)` happens whenever the scheduler waits."""
         while not self.stopped:
             if not self.turn():
                 assert self.running, "nothing runs and nothing is decided"
                 event(self)
-        assert set(self.states.values()) <= TERMINAL
+        states = self.board.states
+        assert set(states.values()) <= TERMINAL
         for one in self.steps.values():
-            sources = [self.states[source] for source in one.inputs.values()]
-            if self.states[one.id] is State.DONE:
+            sources = [states[source] for source in one.inputs.values()]
+            if states[one.id] is State.DONE:
                 assert set(sources) <= FINISHED
-            if self.states[one.id] is State.SKIPPED:
-                assert set(sources) & BROKEN
+            if states[one.id] is State.SKIPPED:
+                assert set(sources) & BROKEN and self.reasons[one.id]
         return self
 
 
-def all_goes_well(pool):
-    pool.answer(sorted(pool.running)[0], State.DONE)
+def all_goes_well(world):
+    world.answer(sorted(world.running)[0], State.DONE)
 
 
 @st.composite
 def worlds(draw, kinds=("profile", "evaluate", "match", "select"), most=14):
-    """(steps in topological order, demands, capacity, series); some models may fit nowhere, some be checkpoints."""
+    """(steps in topological order, costs, cluster); some models may fit nowhere, some be checkpoints of one series."""
     models = ["a", "b", "c"][: draw(st.integers(1, 3))]
     steps = []
     for i in range(draw(st.integers(1, most))):
         inputs = draw(st.lists(st.sampled_from([one.id for one in steps]), max_size=3, unique=True)) if steps else []
         kind, model = draw(st.sampled_from(kinds)), draw(st.sampled_from(models))
-        group, work = draw(st.sampled_from(["", "g", "h"])), draw(st.sampled_from([0.0, 1.0, 5.0]))
-        steps.append(step(f"s{i}", kind, model, inputs, group, work))
-    sizes = st.tuples(st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.5, 1.0]))
+        steps.append(step(f"s{i}", kind, model, inputs, draw(st.sampled_from(["", "g", "h"]))))
+    costs = {one.id: draw(st.sampled_from([0.0, 1.0, 25.0])) for one in steps}
+    labels = st.sampled_from([(), (("kind", "big"),)])
+    sizes = st.tuples(st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 3.0]), labels)
     series = {model: "s" for model in models if draw(st.booleans())}
     shared = Demand(*draw(sizes))
     demands = {model: shared if model in series else Demand(*draw(sizes)) for model in models}
-    capacity = Demand(draw(st.sampled_from([1.0, 1.5, 3.0])), draw(st.sampled_from([0.0, 1.0, 2.0])))
-    return steps, demands, capacity, series
+    nodes = [
+        Node(f"n{i}", *draw(st.tuples(st.sampled_from([1.0, 1.5, 3.0]), st.integers(0, 2))), dict(draw(labels)))
+        for i in range(draw(st.integers(1, 3)))
+    ]
+    return steps, costs, cluster(nodes, demands, series)
 
 
-def runs_somewhere(one, demands, capacity):
-    return one.role is Role.DRIVER or demands[one.model].fits(capacity)
+def runs_somewhere(one, where):
+    return one.role is Role.DRIVER or Devices(where.nodes).place(where.demands[Lane(one.model, one.role)]) is not None
 
 
-@settings(max_examples=100, deadline=None)
-@given(world=worlds(), seed=st.integers(0, 2**32), deaths=st.floats(0, 0.6), failures=st.floats(0, 0.4))
-def test_every_step_ends_whatever_happens(world, seed, deaths, failures):
-    steps, demands, capacity, series = world
+@settings(max_examples=150, deadline=None)
+@given(
+    world=worlds(),
+    seed=st.integers(0, 2**32),
+    deaths=st.floats(0, 0.6),
+    failures=st.floats(0, 0.4),
+    removals=st.floats(0, 0.2),
+)
+def test_every_step_ends_whatever_happens(world, seed, deaths, failures, removals):
+    steps, costs, where = world
     generator = random.Random(seed)
     failed, crashes = set(), 0
 
-    def event(pool):
+    def event(world):
         nonlocal crashes
-        model = generator.choice(sorted(pool.running))
-        if generator.random() < deaths:
+        actor = generator.choice(sorted(world.running))
+        if generator.random() < removals and world.cluster.nodes:
             crashes += 1
-            pool.die(model)
+            world.lose_node(generator.choice([node.id for node in world.cluster.nodes]))
+        elif generator.random() < deaths:
+            crashes += 1
+            world.die(actor)
         elif generator.random() < failures:
-            failed.add(pool.running[model][0])
-            pool.answer(model, State.FAILED)
+            failed.add(world.running[actor][0])
+            world.answer(actor, State.FAILED)
         else:
-            pool.answer(model, State.DONE)
+            world.answer(actor, State.DONE)
 
     cached = {one.id: State.CACHED for one in steps if generator.random() < 0.2}
-    pool = Pool(steps, demands, capacity, cached, series).run(event)
+    world = World(steps, costs, where, cached).run(event)
     for one in steps:
-        state, attempts = pool.states[one.id], pool.attempts.get(one.id, 0)
-        assert attempts <= MAX_ATTEMPTS and pool.started.count(one.id) <= MAX_ATTEMPTS
+        state, attempts = world.board.states[one.id], world.board.attempts.get(one.id, 0)
+        assert attempts <= MAX_ATTEMPTS and world.started.count(one.id) <= MAX_ATTEMPTS
         assert (state is State.CACHED) == (one.id in cached)
         if state is State.FAILED and one.id not in failed:
-            worn = attempts == MAX_ATTEMPTS and "died 4 times" in pool.reasons[one.id]
-            assert worn or not runs_somewhere(one, demands, capacity)
+            worn = attempts == MAX_ATTEMPTS and "died 4 times" in world.reasons[one.id]
+            assert worn or not runs_somewhere(one, world.cluster)
         if one.id in failed:
-            assert state is State.FAILED and pool.started.count(one.id) == attempts + 1
+            assert state is State.FAILED and world.started.count(one.id) == attempts + 1
     if not crashes:
-        assert len(pool.started) == len(set(pool.started)), "nothing is computed twice"
+        assert len(world.started) == len(set(world.started)), "nothing is computed twice"
 
 
 @settings(max_examples=100, deadline=None)
 @given(worlds())
-def test_without_trouble_all_that_can_run_is_done_once(world):
-    steps, demands, capacity, series = world
-    pool = Pool(steps, demands, capacity, series=series).run(all_goes_well)
+def test_without_trouble_all_that_can_run_is_done_once(drawn):
+    steps, costs, where = drawn
+    world = World(steps, costs, where).run(all_goes_well)
+    states = world.board.states
     for one in steps:
-        sources = [pool.states[source] for source in one.inputs.values()]
-        expected = State.DONE if runs_somewhere(one, demands, capacity) else State.FAILED
-        assert pool.states[one.id] is (State.SKIPPED if set(sources) & BROKEN else expected)
-    assert sorted(pool.started) == sorted(name for name, state in pool.states.items() if state is State.DONE)
+        sources = [states[source] for source in one.inputs.values()]
+        expected = State.DONE if runs_somewhere(one, where) else State.FAILED
+        assert states[one.id] is (State.SKIPPED if set(sources) & BROKEN else expected)
+    assert sorted(world.started) == sorted(name for name, state in states.items() if state is State.DONE)
 
 
 @settings(max_examples=40, deadline=None)
-@given(world=worlds(kinds=("evaluate", "match"), most=10), data=st.data())
-def test_one_step_that_kills_its_actor_does_not_take_its_siblings_down(world, data):
-    steps, demands, _, series = world
+@given(drawn=worlds(kinds=("evaluate", "match"), most=10), data=st.data())
+def test_one_step_that_kills_its_actor_does_not_take_its_siblings_down(drawn, data):
+    steps, costs, where = drawn
     culprit = data.draw(st.sampled_from(steps)).id
 
-    def event(pool):
-        model = sorted(pool.running)[0]
-        if culprit in pool.running[model]:
-            pool.die(model)
+    def event(world):
+        actor = sorted(world.running)[0]
+        if culprit in world.running[actor]:
+            world.die(actor)
         else:
-            pool.answer(model, State.DONE)
+            world.answer(actor, State.DONE)
 
-    pool = Pool(steps, demands, Demand(9.0, 9.0), series=series).run(event)
-    assert pool.states[culprit] is State.FAILED and pool.attempts[culprit] == MAX_ATTEMPTS
+    where = replace(where, nodes=[Node("n", 9.0, 9, {"kind": "big"})])
+    world = World(steps, costs, where).run(event)
+    assert world.board.states[culprit] is State.FAILED and world.board.attempts[culprit] == MAX_ATTEMPTS
     victims = {culprit}
     for one in steps:
         victims |= {one.id} if victims & set(one.inputs.values()) else set()
-    assert {name for name, state in pool.states.items() if state in BROKEN} == victims
-    assert all(count <= SINGLE_AFTER for name, count in pool.attempts.items() if name != culprit)
+    assert {name for name, state in world.board.states.items() if state in BROKEN} == victims
+    assert all(count <= SINGLE_AFTER for name, count in world.board.attempts.items() if name != culprit)
 
 
 # -- single decisions ------------------------------------------------------------------------------------------------
 
-ONE, ROOM = Demand(1.0, 0.0), Demand(4.0, 0.0)
+ONE = Demand(1.0, 0.0)
+HERE = (Bundle("n", 1.0),)
 
 
-def decisions(steps, *, states=(), attempts=(), residents=(), demands=None, capacity=ROOM, series=()):
-    steps = {one.id: one for one in steps}
-    models = {one.model for one in steps.values()}
-    return decide(
-        steps,
-        dict.fromkeys(steps, State.PENDING) | dict(states),
-        dict(attempts),
-        {one.model: one for one in residents},
-        demands or dict.fromkeys(models, ONE),
-        capacity,
-        dict(series),
-    )
+def decided(steps, *, states=(), deaths=(), residents=(), demands=None, cpus=4.0, costs=(), series=(), draining=False):
+    """The decisions of one turn on one node; deaths: {step: how often its actor died}."""
+    models = {one.model for one in steps} | {one.model for one in residents}
+    where = cluster([Node("n", cpus)], demands or dict.fromkeys(models, ONE), series)
+    board = Board({one.id: one for one in steps}, dict.fromkeys([one.id for one in steps], 1.0) | dict(costs))
+    for name, state in dict(states).items():
+        board.set(name, state)
+    for name, count in dict(deaths).items():
+        for _ in range(count):
+            board.set(name, State.RUNNING)
+            board.lose(name)
+    return decide(board, {one.actor: one for one in residents}, where, draining=draining)
 
 
-def idle(model, role=Role.ABLATION):
-    return Resident(model=model, role=role, busy=False)
+def resident(model, role=Role.ABLATION, *, busy=False, number=0):
+    return Resident(actor=f"{model} {role} {number}", model=model, role=role, busy=busy, placement=HERE)
 
 
-def busy(model, role=Role.ABLATION):
-    return Resident(model=model, role=role, busy=True)
+def opened(model, *steps, role=Role.ABLATION, number=0):
+    return Start(role, steps, model, f"{model} {role} {number}", HERE)
+
+
+def sent(model, *steps):
+    return Start(Role.ABLATION, steps, model, f"{model} ablation 0")
 
 
 def test_ready_steps_of_a_group_are_one_request_and_groups_are_not_mixed():
     steps = [step("x"), step("y"), step("z", group="h"), step("u", group=""), step("v", group="")]
-    assert decisions(steps) == [Start(Role.ABLATION, "a", ("x", "y"))]
+    assert decided(steps) == [opened("a", "x", "y")]
     done = {"x": State.DONE, "y": State.DONE, "z": State.DONE}
-    assert decisions(steps, states=done) == [Start(Role.ABLATION, "a", ("u",))]
+    assert decided(steps, states=done) == [opened("a", "u")]
 
 
 def test_a_request_waits_for_the_model_to_be_free():
-    running = {"x": State.RUNNING}
-    assert decisions([step("x"), step("y")], states=running, residents=[busy("a")]) == []
+    assert decided([step("x"), step("y")], states={"x": State.RUNNING}, residents=[resident("a", busy=True)]) == []
 
 
 def test_a_step_runs_alone_after_two_crashes_while_its_siblings_stay_together():
     steps = [step("x"), step("y"), step("z")]
-    assert decisions(steps, attempts={"x": 1}) == [Start(Role.ABLATION, "a", ("x", "y", "z"))]
-    assert decisions(steps, attempts={"x": 2, "y": 2, "z": 2}) == [Start(Role.ABLATION, "a", ("x",))]
-    assert decisions([replace(steps[0], work=0.0), *steps[1:]], attempts={"x": 2}) == [
-        Start(Role.ABLATION, "a", ("y", "z"))
-    ]
+    assert set(decided(steps, deaths={"x": 1})[0].steps) == {"x", "y", "z"}
+    assert decided(steps, deaths={"x": 2, "y": 2, "z": 2})[0].steps == ("x",)
+    assert decided(steps, deaths={"x": 2}, costs={"x": 0.0})[0].steps == ("y", "z")
 
 
 def test_a_step_whose_actor_died_four_times_has_failed():
-    assert decisions([step("x")], attempts={"x": 4}) == [Fail("x", "its actor died 4 times")]
-    assert decisions([step("x")], attempts={"x": 3}) == [Start(Role.ABLATION, "a", ("x",))]
+    assert decided([step("x")], deaths={"x": 4}) == [Fail("x", "its actor died 4 times")]
+    assert decided([step("x")], deaths={"x": 3}) == [opened("a", "x")]
 
 
 def test_skips_come_first_and_name_the_culprit():
     steps = [step("x"), step("y", inputs=["x"]), step("z", inputs=["y"]), step("free")]
-    states = {"x": State.FAILED}
-    assert decisions(steps, states=states) == [Skip("y", "x")]
-    assert decisions(steps, states=states | {"y": State.SKIPPED}) == [Skip("z", "y")]
+    assert decided(steps, states={"x": State.FAILED}) == [Skip("y", "x")]
+    assert decided(steps, states={"x": State.FAILED, "y": State.SKIPPED}) == [Skip("z", "y")]
 
 
 def test_driver_steps_run_at_once():
     steps = [step("x", "profile"), step("y", "select", inputs=["x"]), step("z")]
-    assert decisions(steps, states={"x": State.CACHED}) == [Start(Role.DRIVER, "", ("y",))]
+    assert decided(steps, states={"x": State.DONE}) == [Start(Role.DRIVER, ("y",))]
 
 
 def test_the_critical_path_goes_first():
-    steps = [step("short", group="s", work=5), step("long", group="l", work=1), step("end", inputs=["long"], work=9)]
-    assert decisions(steps) == [Start(Role.ABLATION, "a", ("long",))]
-    finished = {"end": State.CACHED}
-    assert decisions(steps, states=finished) == [Start(Role.ABLATION, "a", ("short",))]
+    steps = [step("short", group="s"), step("long", group="l"), step("end", inputs=["long"])]
+    costs = {"short": 5, "long": 1, "end": 9}
+    assert decided(steps, costs=costs) == [opened("a", "long")]
+    board = Board({one.id: one for one in steps}, costs, {"end": State.CACHED})
+    where = cluster([Node("n", 4.0)], {"a": ONE})
+    assert decide(board, {}, where) == [opened("a", "short")]
 
 
 def test_models_run_side_by_side_where_there_is_room():
     steps = [step("x", model="a"), step("y", model="b"), step("z", model="c")]
-    assert {one.model for one in decisions(steps)} == {"a", "b", "c"}
-    assert len(decisions(steps, capacity=Demand(2.0, 0.0))) == 2
+    world = World(steps, {}, cluster([Node("n", 2.0)], dict.fromkeys("abc", ONE)))
+    while world.turn():
+        pass
+    assert len(world.running) == 2
 
 
 def test_a_resident_model_goes_before_one_that_must_be_loaded():
-    steps = [step("x", model="a", work=9), step("y", model="b", work=1)]
-    assert decisions(steps, residents=[idle("b")], capacity=ONE) == [Start(Role.ABLATION, "b", ("y",))]
+    steps = [step("x", model="a"), step("y", model="b")]
+    found = decided(steps, costs={"x": 9}, residents=[resident("b")], cpus=1.0)
+    assert found == [sent("b", "y")]
 
 
 def test_an_actor_is_evicted_when_its_model_changes_roles():
-    steps = [step("p", "profile"), step("x", inputs=["p"])]
     done = {"p": State.DONE}
-    found = decisions(steps, states=done, residents=[idle("a", Role.SCORE)], capacity=ONE)
-    assert found == [Evict("a"), Start(Role.ABLATION, "a", ("x",))]
-    both = [step("p", "profile", work=1), step("x", work=9), step("y", "profile", inputs=["x"], work=1)]
-    found = decisions(both, states=done, residents=[idle("a", Role.SCORE)], capacity=ONE)
-    assert found == [Evict("a")], "its score actor is needed again later, but what is ready now goes first"
-    assert decisions(both, states=done, capacity=ONE) == [Start(Role.ABLATION, "a", ("x",))]
+    score = [resident("a", Role.SCORE)]
+    steps = [step("p", "profile"), step("x", inputs=["p"])]
+    assert decided(steps, states=done, residents=score, cpus=1.0) == [Evict("a score 0")]
+    both = [step("p", "profile"), step("x"), step("y", "profile", inputs=["x"])]
+    found = decided(both, states=done, residents=score, cpus=1.0)
+    assert found == [Evict("a score 0")], "it is needed again later, but what is ready now goes first"
+    assert decided(both, states=done, residents=score) == [opened("a", "x")], "beside it, where there is room"
 
 
 def test_an_actor_that_nothing_needs_any_more_is_closed():
     steps = [step("x", model="a"), step("y", model="b")]
     states = {"x": State.DONE, "y": State.RUNNING}
-    assert decisions(steps, states=states, residents=[idle("a"), busy("b")]) == [Evict("a")]
+    assert decided(steps, states=states, residents=[resident("a"), resident("b", busy=True)]) == [Evict("a ablation 0")]
 
 
 def test_an_idle_actor_makes_room_for_a_model_that_waits():
     steps = [step("x", model="b"), step("y", model="a", inputs=["x"])]
-    assert decisions(steps, residents=[idle("a")], capacity=ONE) == [Evict("a")]
-    assert decisions(steps, capacity=ONE) == [Start(Role.ABLATION, "b", ("x",))]
+    assert decided(steps, residents=[resident("a")], cpus=1.0) == [Evict("a ablation 0")]
+    assert decided(steps, cpus=1.0) == [opened("b", "x")]
 
 
-def test_a_model_that_fits_nowhere_fails_with_a_reason_while_the_others_finish():
+def test_a_model_that_fits_nowhere_is_told_with_what_it_needs_while_the_others_finish():
     steps = [step("x", model="big"), step("y", model="small"), step("z", model="big", inputs=["x"])]
-    demands = {"big": Demand(8.0, 1.0), "small": ONE}
-    pool = Pool(steps, demands, ROOM).run(all_goes_well)
-    assert pool.states == {"x": State.FAILED, "y": State.DONE, "z": State.SKIPPED}
-    assert "big needs" in pool.reasons["x"] and "8.0" in pool.reasons["x"] and "4.0" in pool.reasons["x"]
+    world = World(steps, {}, cluster([Node("n", 4.0)], {"big": Demand(8.0, 1.0), "small": ONE})).run(all_goes_well)
+    assert world.board.states == {"x": State.FAILED, "y": State.DONE, "z": State.SKIPPED}
+    assert world.reasons["x"] == "needs 1 GPUs, 8 CPUs"
+    assert isinstance(world.log[-3], Lack), "only when nothing else runs: a node may come back"
 
 
 def test_nothing_left_is_stop():
     steps = [step("x"), step("y", inputs=["x"])]
-    assert decisions(steps, states={"x": State.CACHED, "y": State.DONE}) == [Stop()]
-    assert decisions([]) == [Stop()]
+    assert decided(steps, states={"x": State.DONE, "y": State.DONE}) == [Stop()]
+    assert decided([]) == [Stop()]
 
 
-@pytest.mark.parametrize(
-    ("need", "free", "fits"), [((1, 1), (1, 1), True), ((1.1, 0), (1, 1), False), ((0, 2), (9, 1), False)]
-)
-def test_a_demand_fits_where_both_resources_do(need, free, fits):
-    assert Demand(*need).fits(Demand(*free)) is fits
-    assert Demand(0.1 + 0.2, 0).fits(Demand(0.3, 0)), "rounding does not keep a model out"
+def test_a_drained_study_starts_nothing_and_stops_when_nothing_runs():
+    steps = [step("x"), step("y", group="h")]
+    running = {"states": {"x": State.RUNNING}, "draining": True}
+    assert decided(steps, residents=[resident("a", busy=True)], **running) == []
+    assert decided(steps, residents=[resident("a")], draining=True) == [Stop()]
+
+
+# -- replicas --------------------------------------------------------------------------------------------------------
+
+
+def shares(costs, *, cpus, demands=None, models="a"):
+    """{actor: its first request}, when everything has been started that can be."""
+    steps = [step(f"{model}{i}", model=model) for model in models for i in range(len(costs))]
+    where = cluster([Node("n", cpus)], demands or dict.fromkeys(models, ONE))
+    world = World(steps, {one.id: costs[int(one.id[1:])] for one in steps}, where)
+    while world.turn():
+        pass
+    return world.running
+
+
+def test_free_devices_take_their_share_of_a_long_queue():
+    found = shares([10.0] * 12, cpus=4.0)
+    assert sorted(map(len, found.values())) == [3, 3, 3, 3]
+
+
+def test_a_replica_is_not_opened_for_less_work_than_opening_it_takes():
+    assert len(shares([1.0] * 12, cpus=4.0)) == 1
+    assert len(shares([3.0] * 12, cpus=4.0)) == 3, "36 seconds for three, 12 each; a fourth would have 9"
+
+
+def test_every_model_gets_an_actor_before_any_gets_a_replica():
+    found = shares([50.0] * 8, cpus=3.0, models="abc")
+    assert {actor.split()[0] for actor in found} == {"a", "b", "c"}
+    assert sorted({actor.split()[0] for actor in shares([50.0] * 8, cpus=5.0, models="abc")}) == ["a", "b", "c"]
+
+
+def test_a_waiting_model_is_not_kept_out_by_replicas_nor_by_smaller_models():
+    steps = [step("big", model="b"), *(step(f"s{i}", model="s", group="") for i in range(8))]
+    demands = {"b": Demand(3.0, 0.0), "s": ONE}
+    costs = {"big": 100.0} | {f"s{i}": 50.0 for i in range(8)}
+    world = World(steps, costs, cluster([Node("n", 3.0)], demands))
+    held = Resident(actor="s ablation 0", model="s", role=Role.ABLATION, busy=True, placement=HERE)
+    world.residents["s ablation 0"], world.running["s ablation 0"] = held, ["s0"]
+    world.board.set("s0", State.RUNNING)
+    assert not world.turn(), "the big one waits, and no replica takes what it waits for"
+    world.answer("s ablation 0", State.DONE)
+    while world.turn():
+        pass
+    world.run(all_goes_well)
+    assert world.board.states["big"] is State.DONE
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------
@@ -369,39 +445,47 @@ def test_a_demand_fits_where_both_resources_do(need, free, fits):
 SERIES = {"a": "s", "b": "s", "c": "s"}
 
 
-def test_an_idle_actor_takes_another_checkpoint():
-    steps = [step("x", model="b"), step("y", model="c", work=2.0)]
-    one = {"demands": dict.fromkeys("abc", ONE), "series": SERIES, "capacity": ONE}
-    assert decisions(steps, residents=[idle("a")], **one) == [Start(Role.ABLATION, "c", ("y",), "a")]
-    room = one | {"capacity": Demand(2.0, 0.0)}
-    both = [Start(Role.ABLATION, "c", ("y",), "a"), Start(Role.ABLATION, "b", ("x",))]
-    assert decisions(steps, residents=[idle("a")], **room) == both, "a free device takes the other"
+def test_an_idle_actor_takes_another_checkpoint_and_a_free_device_the_next():
+    steps = [step("x", model="b"), step("y", model="c")]
+    taking = {"residents": [resident("a")], "series": SERIES, "costs": {"y": 2.0}}
+    taken = Start(Role.ABLATION, ("y",), "c", "a ablation 0", takes=True)
+    assert decided(steps, cpus=1.0, **taking) == [taken]
+    where = cluster([Node("n", 2.0)], dict.fromkeys("abc", ONE), SERIES)
+    world = World(steps, {"y": 2.0}, where)
+    world.residents["a ablation 0"] = resident("a")
+    while world.turn():
+        pass
+    assert world.log == [taken, opened("b", "x")]
 
 
 def test_an_actor_stays_with_its_checkpoint_while_that_has_something_to_do():
-    steps = [step("x", model="a"), step("y", model="b", work=9.0)]
-    one = {"demands": dict.fromkeys("ab", ONE), "series": SERIES, "capacity": ONE}
-    assert decisions(steps, residents=[idle("a")], **one) == [Start(Role.ABLATION, "a", ("x",))]
+    steps = [step("x", model="a"), step("y", model="b")]
+    found = decided(steps, costs={"y": 9.0}, residents=[resident("a")], cpus=1.0, series=SERIES)
+    assert found == [sent("a", "x")]
 
 
-def test_an_actor_of_another_role_series_or_model_is_not_taken():
-    steps = [step("x", model="b")]
-    demands = {"demands": dict.fromkeys("abd", ONE), "capacity": ONE}
-    profile = step("p", kind="profile", model="a")
-    found = decisions(
-        [*steps, profile], states={"p": State.DONE}, residents=[idle("a", Role.SCORE)], series=SERIES, **demands
-    )
-    assert found[0] == Evict("a") and all(not one.takes for one in found if isinstance(one, Start))
-    found = decisions(steps, residents=[idle("d")], series=SERIES, **demands)
-    assert found[0] == Evict("d") and all(not one.takes for one in found if isinstance(one, Start))
-    assert decisions(steps, residents=[busy("a")], series=SERIES, **demands) == []
+@pytest.mark.parametrize(
+    "other", [resident("a", Role.SCORE), resident("d"), resident("a", busy=True)], ids=["role", "model", "busy"]
+)
+def test_an_actor_of_another_role_or_series_or_at_work_is_not_taken(other):
+    found = decided([step("x", model="b")], residents=[other], cpus=1.0, series=SERIES)
+    assert found == ([] if other.busy else [Evict(other.actor)])
+
+
+def test_models_without_an_actor_go_before_further_checkpoints():
+    steps = [step("x", model="a"), step("y", model="b"), step("z", model="d")]
+    costs = {"x": 9.0, "y": 8.0, "z": 1.0}
+    world = World(steps, costs, cluster([Node("n", 2.0)], dict.fromkeys("abd", ONE), SERIES))
+    while world.turn():
+        pass
+    assert sorted(world.running) == ["a ablation 0", "d ablation 0"]
 
 
 def test_profiles_of_checkpoints_go_before_the_first_engine():
     """One device: scoring all checkpoints in turn costs reloads; going to and fro between roles would cost starts."""
-    steps = [step(f"p{m}", "profile", m) for m in "abc"] + [step(f"e{m}", "evaluate", m, work=50.0) for m in "abc"]
-    pool = Pool(steps, dict.fromkeys("abc", ONE), ONE, series=SERIES)
-    pool.run(all_goes_well)
-    kinds = [name[0] for name in pool.started]
+    steps = [step(f"p{m}", "profile", m) for m in "abc"] + [step(f"e{m}", "evaluate", m) for m in "abc"]
+    costs = {f"e{m}": 50.0 for m in "abc"}
+    world = World(steps, costs, cluster([Node("n", 1.0)], dict.fromkeys("abc", ONE), SERIES)).run(all_goes_well)
+    kinds = [name[0] for name in world.started]
     assert kinds in (["e"] * 3 + ["p"] * 3, ["p"] * 3 + ["e"] * 3)
-    assert sum(isinstance(one, Evict) for one in pool.log) == 1, "one change of roles, no other engine"
+    assert sum(isinstance(one, Evict) for one in world.log) == 1, "one change of roles, no other engine"

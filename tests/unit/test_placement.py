@@ -1,0 +1,97 @@
+"""Where actors go: best fit, labels, shares of a GPU, several nodes; and that nothing is given twice."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.placement import Bundle, Demand, Devices, Node
+
+
+def place(demand, *nodes, held=(), **options):
+    return Devices(nodes, held).place(demand, **options)
+
+
+def test_an_actor_goes_to_the_fullest_node_that_has_room():
+    large, small = Node("large", 32, 8), Node("small", 8, 1)
+    assert place(Demand(1, 1), large, small) == (Bundle("small", 1, ((0, 1.0),)),)
+    held = [(Bundle("small", 1, ((0, 1.0),)),)]
+    assert place(Demand(1, 1), large, small, held=held) == (Bundle("large", 1, ((0, 1.0),)),)
+
+
+def test_shares_fill_one_gpu_before_the_next_and_never_more_than_it():
+    devices, found = Devices([Node("n", 8, 2)]), []
+    while (placement := devices.place(Demand(1, 0.4))) is not None:
+        devices.take(placement)
+        found += [device for bundle in placement for device, _ in bundle.gpus]
+    assert found == [0, 0, 1, 1]
+
+
+def test_a_whole_gpu_is_one_that_nobody_shares():
+    held = [(Bundle("n", 1, ((0, 0.25),)),)]
+    assert place(Demand(1, 1), Node("n", 8, 2), held=held) == (Bundle("n", 1, ((1, 1.0),)),)
+    assert place(Demand(1, 2), Node("n", 8, 2), held=held) is None
+
+
+def test_labels_are_all_needed():
+    nodes = Node("a", 8, 1, {"kind": "h100"}), Node("b", 8, 1, {"kind": "h100", "zone": "1"})
+    assert place(Demand(1, 1, (("kind", "h100"), ("zone", "1"))), *nodes)[0].node == "b"
+    assert place(Demand(1, 1, (("zone", "2"),)), *nodes) is None
+
+
+def test_an_actor_lies_on_several_nodes_only_where_no_node_is_large_enough():
+    two, eight = [Node("a", 8, 2), Node("b", 8, 2)], Node("c", 8, 8)
+    spread = place(Demand(4, 4), *two)
+    assert {bundle.node: (bundle.cpus, len(bundle.gpus)) for bundle in spread} == {"a": (2, 2), "b": (2, 2)}
+    assert [bundle.node for bundle in place(Demand(4, 4), *two, eight)] == ["c"]
+    busy = [(Bundle("c", 1, tuple((i, 1.0) for i in range(5))),)]
+    assert place(Demand(4, 4), *two, eight, held=busy) is None, "it waits for the large one"
+    assert place(Demand(8, 8), *two) is None
+
+
+def test_a_node_that_is_kept_for_another_is_left_alone():
+    assert place(Demand(1, 0), Node("a", 2), Node("b", 4), without=frozenset({"a"}))[0].node == "b"
+
+
+def test_actors_on_a_node_that_is_gone_hold_nothing():
+    assert place(Demand(1, 1), Node("a", 1, 1), held=[(Bundle("gone", 1, ((0, 1.0),)),)]) is not None
+
+
+def test_the_node_that_is_kept_is_the_freest_of_those_large_enough():
+    held = [(Bundle("a", 3),)]
+    devices = Devices([Node("a", 4), Node("b", 4), Node("c", 2)], held)
+    assert devices.roomiest(Demand(4, 0)) == "b" and devices.roomiest(Demand(9, 0)) is None
+
+
+DEMANDS = st.builds(Demand, st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.25, 0.4, 1.0, 2.0, 3.0]))
+NODES = st.lists(st.tuples(st.sampled_from([0.5, 2.0, 4.0]), st.integers(0, 3)), min_size=1, max_size=3)
+
+
+@given(NODES, st.lists(DEMANDS, max_size=12))
+def test_nothing_is_given_twice_and_giving_back_gives_all(sizes, demands):
+    nodes = [Node(f"n{i}", cpus, gpus) for i, (cpus, gpus) in enumerate(sizes)]
+    devices = Devices(nodes)
+    fresh, placed = {demand: devices.count(demand) for demand in demands}, []
+    for demand in demands:
+        if (placement := devices.place(demand)) is not None:
+            devices.take(placement)
+            placed.append(placement)
+            assert sum(bundle.cpus for bundle in placement) == demand.cpus or len(placement) > 1
+    for node in nodes:
+        mine = [bundle for placement in placed for bundle in placement if bundle.node == node.id]
+        assert sum(bundle.cpus for bundle in mine) <= node.cpus + 1e-6
+        for device in range(node.gpus):
+            assert sum(share for bundle in mine for one, share in bundle.gpus if one == device) <= 1 + 1e-6
+    for placement in placed:
+        devices.give_back(placement)
+    assert fresh == {demand: devices.count(demand) for demand in demands}
+
+
+@given(NODES, DEMANDS)
+def test_count_is_how_many_can_be_placed_on_single_nodes(sizes, demand):
+    devices = Devices(Node(f"n{i}", cpus, gpus) for i, (cpus, gpus) in enumerate(sizes))
+    if not (demand.cpus or demand.gpus) or devices.must_spread(demand):
+        return
+    expected, found = devices.count(demand), 0
+    while (placement := devices.place(demand)) is not None:
+        devices.take(placement)
+        found += 1
+    assert found == expected

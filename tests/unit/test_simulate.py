@@ -1,0 +1,64 @@
+"""The simulated clock, the lower bound, and how near to it the scheduler comes."""
+
+import pytest
+
+from orchestrator.board import State
+from orchestrator.estimates import cluster_of, costs
+from orchestrator.placement import Demand, Node
+from orchestrator.simulate import lower_bound, simulate
+from tests.unit.test_plan import model, plan
+from tests.unit.test_scheduler import ONE, cluster, step
+
+
+def run(steps, seconds, where, states=()):
+    return simulate({one.id: one for one in steps}, seconds, where, dict(states))
+
+
+def test_a_request_takes_its_opening_and_all_its_steps_and_the_next_one_no_opening():
+    found = run(
+        [step("x"), step("y"), step("z", group="h")], {"x": 3, "y": 4, "z": 5}, cluster([Node("n", 1)], {"a": ONE})
+    )
+    assert [(span.start, span.opened, span.end) for span in found.spans] == [(0, 10, 15), (15, 15, 22)]
+    assert found.makespan == 22 == found.bound
+
+
+def test_models_lie_side_by_side_and_the_bound_counts_the_devices():
+    steps = [step("x", model="a"), step("y", model="b"), step("z", model="c")]
+    where = cluster([Node("n", 2)], dict.fromkeys("abc", ONE))
+    found = run(steps, {"x": 30, "y": 20, "z": 10}, where)
+    assert found.makespan == 50 and found.bound == 45
+    spans = [(span.lane.model, span.start, span.end) for span in found.spans]
+    assert spans == [("a", 0, 40), ("b", 0, 30), ("c", 30, 50)]
+    assert found.device_seconds(where, "b") == 30
+
+
+def test_another_checkpoint_takes_an_engine_over_for_less_than_it_would_take_to_open_one():
+    steps = [step("x", model="a"), step("y", model="b")]
+    found = run(steps, {"x": 5, "y": 5}, cluster([Node("n", 1)], dict.fromkeys("ab", ONE), {"a": "s", "b": "s"}))
+    assert found.makespan == 10 + 5 + 2 + 5
+
+
+def test_what_is_cached_takes_no_time_and_what_fits_nowhere_is_told():
+    steps = [step("x"), step("y", inputs=["x"]), step("z", model="big", inputs=["x"])]
+    where = cluster([Node("n", 1)], {"a": ONE, "big": Demand(1, 1)})
+    found = run(steps, {"x": 100, "y": 5, "z": 5}, where, {"x": State.CACHED})
+    assert found.makespan == 15 and found.lacking == {"big": "1 GPUs, 1 CPUs"}
+
+
+def test_no_schedule_can_be_faster_than_the_bound():
+    where = cluster([Node("n", 4)], {"a": ONE})
+    chain = [step("x"), step("y", inputs=["x"])]
+    assert lower_bound({one.id: one for one in chain}, {"x": 7, "y": 8}, where) == 10 + 15
+    wide = [step(f"w{i}", group="") for i in range(40)]
+    assert lower_bound({one.id: one for one in wide}, {one.id: 10 for one in wide}, where) == (400 + 10) / 4
+
+
+@pytest.mark.parametrize("num_gpus", [1, 2, 8, 32])
+def test_the_plan_of_a_study_comes_near_its_bound(num_gpus):
+    """Eight models of a few hours, by the rates' own estimates; the catalog's studies are measured in tests/bench."""
+    found = plan(models=[model(f"m{i}", digest=f"d{i}") for i in range(8)])
+    nodes = [Node(f"n{i}", 64, min(8, num_gpus)) for i in range(max(1, num_gpus // 8))]
+    where = cluster_of(found, nodes)
+    seconds = {name: 600.0 for name in costs(found, where)}
+    simulated = simulate(found.steps, seconds, where)
+    assert simulated.bound <= simulated.makespan <= 1.15 * simulated.bound
