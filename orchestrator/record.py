@@ -5,7 +5,7 @@ model, reopened by later invocations. A step is committed artifacts first and, l
 with its id, digests and metrics: what has no tag was never committed, whatever else stands on the run. Everything
 passes through the write-ahead spool, so a server that does not answer costs no result. A run whose definition changed
 gets `superseded_by` and MLflow's lifecycle stage "deleted", which hides it in the interface and in plain searches and
-loses nothing (before `mlflow gc`): `known` and `adopt` still find it, and going back to its definition restores it.
+loses nothing (before `halfwave gc`): `known` and `adopt` still find it, and going back to its definition restores it.
 One driver writes, from one thread, through MlflowClient with explicit run ids. Refuses to know what a step computes.
 """
 

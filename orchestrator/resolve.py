@@ -5,10 +5,9 @@ digests of what was found. Everything a user can get wrong about names fails her
 is started.
 """
 
-import hashlib
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import pandas as pd
 
 from actors.harness import TaskBenchmark, task_benchmark
 from actors.sites import Architecture, architecture
+from orchestrator.digest_cache import DigestCache
 from orchestrator.evaluation_spec import (
     BlimpSpec,
     EmbeddedKnowledgeSpec,
@@ -163,7 +163,7 @@ def resolve(
         for i, entry in enumerate(spec.evaluate)
     )
     _require_distinct_tasks(benchmarks, located)
-    cache = _DigestCache(digests)
+    cache = DigestCache(digests)
     models = tuple(
         _at(located, ("models", i), _model, entry, models_at, folder, cache) for i, entry in enumerate(spec.models)
     )
@@ -266,7 +266,7 @@ def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> Neuron
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
-def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: "_DigestCache") -> ResolvedModel:
+def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: DigestCache) -> ResolvedModel:
     local = _local_folder(entry, roots, folder)
     model = _local_model(entry, local, cache) if local else _hub_model(entry)
     width, ranks = model.architecture.d_mlp, entry.tensor_parallel
@@ -281,7 +281,7 @@ def _series_path(located: Located, i: int) -> tuple:
 
 
 def _series(
-    series: CheckpointsSpec, path: tuple, located: Located, roots: Sequence[Path], folder: Path, cache: "_DigestCache"
+    series: CheckpointsSpec, path: tuple, located: Located, roots: Sequence[Path], folder: Path, cache: DigestCache
 ) -> tuple[ResolvedModel, ...]:
     """The checkpoints of a series, in the order of training; all of one architecture and vocabulary."""
     cohort = f"{series.display}@{series.cohort or series.revisions[-1].name}"
@@ -319,7 +319,7 @@ def _local_folder(entry: ModelSpec, roots: Sequence[Path], folder: Path) -> Path
     return next((place for place in places if place.is_dir()), None)
 
 
-def _local_model(entry: ModelSpec, folder: Path, cache: "_DigestCache") -> ResolvedModel:
+def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     config = _read_json(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -410,29 +410,3 @@ def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[Group | N
     if condition.layer_list is not None:
         layer_groups([condition.layer_list], "single", num_layers)
     return (None,)
-
-
-class _DigestCache:
-    """sha256 of local files, remembered by (path, size, time of change), so that a resume need not read the weights."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        try:
-            self._known = json.loads(path.read_text())
-        except (OSError, ValueError):
-            self._known = {}
-
-    def digest(self, files: Iterable[Path]) -> str:
-        whole = hashlib.sha256()
-        for file in files:
-            stat = file.stat()
-            key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-            if key not in self._known:
-                with file.open("rb") as stream:
-                    self._known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-            whole.update(f"{file.name}:{self._known[key]}\n".encode())
-        return whole.hexdigest()
-
-    def save(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(self._known, indent=0))

@@ -115,6 +115,11 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def check_name(what: str, name: str, pattern: re.Pattern[str] = _NAME) -> None:
     """Raise ValueError for a name that MLflow would refuse (mlflow/utils/validation.py, `_validate_metric_name`)."""
     if not isinstance(name, str) or not pattern.fullmatch(name):
@@ -251,14 +256,16 @@ class Spool:
         (folder / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
+    def leftovers(self) -> list[Path]:
+        """Folders that killed drivers left half written or half removed."""
+        written = [folder for folder in self.folder.glob(".writing-*") if not _alive(folder.name.split("-")[1])]
+        entries = [folder for folder in self.folder.glob("[!.]*") if folder.is_dir()]
+        return written + [folder for folder in entries if not (folder / "manifest.json").exists()]
+
     def sweep(self) -> None:
-        """Clear away what killed drivers left half written or half removed."""
-        for folder in self.folder.glob(".writing-*"):
-            if not _alive(int(folder.name.split("-")[1])):
-                shutil.rmtree(folder, ignore_errors=True)
-        for folder in self.folder.glob("[!.]*"):
-            if folder.is_dir() and not (folder / "manifest.json").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+        """Clear away what killed drivers left."""
+        for folder in self.leftovers():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _load(manifest: Path) -> Entry:
@@ -274,9 +281,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: str) -> bool:
     try:
-        os.kill(pid, 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
