@@ -246,9 +246,13 @@ class Spool:
 
     def holding(self, committed: Committed) -> Iterator[Entry]:
         """The entries of this step with these very artifacts."""
-        for manifest in self.folder.glob(f"{committed.step_id}.*/manifest.json"):
-            if dict((entry := _load(manifest)).digests) == dict(committed.artifacts):
-                yield entry
+        begins = f"{committed.step_id}."  # a glob would compile its pattern for every one of thousands of steps
+        for name in os.listdir(self.folder):
+            manifest = self.folder / name / "manifest.json"
+            if name.startswith(begins) and manifest.exists():
+                entry = _load(manifest)
+                if dict(entry.digests) == dict(committed.artifacts):
+                    yield entry
 
     def remove(self, entry: Entry) -> None:
         """Forget an entry; the manifest goes first, so that a kill in between leaves no half entry."""
