@@ -156,6 +156,37 @@ def report(
         progress.show_report(progress.make_console(), found)
 
 
+@app.command()
+def gc(
+    study: Annotated[Path | None, typer.Argument(help="A study file; default: the whole store.")] = None,
+    workdir: Workdir = None,
+    tracking_uri: TrackingUri = None,
+    older_than: Annotated[str | None, typer.Option(help="Only runs superseded for longer: 7d, 12h, 1d12h30m.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove what is found; without it nothing changes.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although a study stands as running (its driver died).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what no study needs any more (superseded runs, what dead drivers left), or remove it for good."""
+    from orchestrator import garbage
+    from orchestrator.study import default_workdir
+    from orchestrator.study_file import load_spec
+
+    age = None if older_than is None else garbage.parse_age(older_than)
+    spec = load_spec(study)[0] if study else None
+    place = workdir or default_workdir(study or Path("study.yaml"))
+    uri = tracking_uri or (spec and spec.tracking_uri) or f"sqlite:///{place.resolve() / 'mlflow.db'}"
+    yard = garbage.Yard(uri, place)
+    found = yard.survey(study=spec and spec.study, older_than=age)
+    if delete:
+        yard.collect(found, force=force)
+    if as_json:
+        print(json.dumps(garbage.facts(found, removed=delete), indent=2))
+    else:
+        print("\n".join(garbage.told(found, removed=delete)))
+
+
 def _open(study, data_root, model_root, workdir, tracking_uri):
     from orchestrator.study import Study
 

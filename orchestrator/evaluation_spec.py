@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrator.spec_fields import NAME, Count, Flag, Strict, Text
+from orchestrator.spec_fields import NAME, Count, Flag, Strict, Text, Window
 from orchestrator.study_yaml import shown
 from studies.errors import did_you_mean
 
@@ -15,7 +15,7 @@ class PerplexitySpec(Strict):
     corpus: Text = "wikitext2"
     split: Literal["train", "validation", "test"] = "validation"
     tokens: Count | None = None
-    window: Annotated[int, Field(ge=2, strict=True)] = 2048
+    window: Window = 2048
 
 
 class BlimpSpec(Strict):
@@ -32,7 +32,7 @@ class TseSpec(Strict):
 
 class EmbeddedPairsSpec(Strict):
     kind: Literal["embedded_pairs"]
-    per_construction: Annotated[int, Field(ge=4, strict=True)] | None = None
+    per_construction: Annotated[int, Field(ge=4, le=10**12, strict=True)] | None = None
 
 
 class EmbeddedKnowledgeSpec(Strict):
@@ -73,7 +73,7 @@ class SurprisalSpec(Strict):
     unit: Literal["token", "word"] = "token"
     documents: Count | None = None
     """So many, evenly spaced."""
-    window: Annotated[int, Field(ge=2, strict=True)] = 2048
+    window: Window = 2048
     stride: Count | None = None
     """Tokens that a document's later windows score; None = all but the first."""
     name: Annotated[str, Field(pattern=r"^surprisal[A-Za-z0-9._-]{0,80}$")] = "surprisal"

@@ -103,18 +103,19 @@ class Revision(NamedTuple):
 
 def _revision(value: Any) -> Any:
     """`step1000`, or `{main: 143000}` where the name does not say the step."""
+    written = value
     if isinstance(value, str):
         numbers = re.findall(r"step[-_]?(\d+)", value) or re.findall(r"(\d+)$", value)
         if not numbers:
-            raise ValueError(f"{shown(value)} does not say its training step; write {{{value}: <step>}}")
-        return Revision(value, int(numbers[0]))
+            raise ValueError(f"{shown(value)} does not say its training step; write {{{shown(value)}: <step>}}")
+        value = {value: int(numbers[0])}
     if isinstance(value, dict) and len(value) == 1:
         ((name, step),) = value.items()
         if isinstance(name, str) and isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 2**53:
             return Revision(name, step)
     if isinstance(value, Revision):
         return value
-    raise ValueError(f"a revision is a word, or {{word: training step}}; found {shown(value)}")
+    raise ValueError(f"a revision is a word, or {{word: training step below 2**53}}; found {shown(written)}")
 
 
 class CheckpointsSpec(_Loading):

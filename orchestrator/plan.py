@@ -124,6 +124,10 @@ def build_plan(study: ResolvedStudy) -> Plan:
 class _Builder:
     def __init__(self, study: ResolvedStudy):
         self._study = study
+        # Once: thousands of steps ask for them, and each reads every text of a benchmark.
+        self._digests = {benchmark.name: benchmark.digest for benchmark in study.benchmarks}
+        self._works = {benchmark.name: _work(benchmark) for benchmark in study.benchmarks}
+        self._corpus = study.corpus.digest
         self._profiles: dict[str, str] = {}
         self._sets: dict[str, dict[str, str]] = {}
         self.steps: dict[str, Step] = {}
@@ -145,9 +149,11 @@ class _Builder:
         if model.checkpoint is not None and model.checkpoint.before is not None:
             self._record_on(self._weights(model), of_profile)
         baseline = Condition(name=BASELINE, base=BASELINE, spec=None)
-        evaluated = {BASELINE: self._evaluate_all(model, baseline)}
+        of_baseline = self._condition_run(model, baseline)
+        evaluated = {BASELINE: self._evaluate_all(model, baseline, of_baseline)}
         if spec.noise_floor:
-            floor = {b.name: self._evaluate(model, baseline, b, "noise_floor") for b in self._study.benchmarks}
+            benchmarks = self._study.benchmarks
+            floor = {b.name: self._evaluate(model, baseline, b, "noise_floor", of_baseline) for b in benchmarks}
             self.evaluations[model.label, NOISE_FLOOR] = floor
         conditions, sets = [baseline], self._sets.setdefault(model.label, {})
         # A control refers to another condition's neuron set, so those that others refer to come first.
@@ -179,8 +185,9 @@ class _Builder:
                         neurons = self._sets[model.checkpoint.cohort][expanded.name]
                     expanded = replace(expanded, neurons=neurons)
                     sets[expanded.name] = neurons
-                    self._record_on(neurons, self._condition_run(model, expanded))
-                    evaluated[expanded.name] = self._evaluate_all(model, expanded)
+                    run = self._condition_run(model, expanded)
+                    self._record_on(neurons, run)
+                    evaluated[expanded.name] = self._evaluate_all(model, expanded, run)
                     conditions.append(expanded)
         order = [BASELINE, *spec.conditions]
         self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
@@ -208,7 +215,7 @@ class _Builder:
                 "within_rise": condition.match.within_rise,
                 "evaluations": condition.match.evaluations,
             }
-            work = self._benchmark_work("perplexity") * 6
+            work = self._works["perplexity"] * 6
             return self._add("match", "match", model, full_name, params, inputs, work=work, group=f"match {full_name}")
         layers = _layers(expanded, condition)
         fraction = None if condition.like else expanded.dose or condition.fraction
@@ -231,21 +238,23 @@ class _Builder:
             params["neurons"] = self._study.neuron_sets[expanded.base].digest
         return self._add("select", "select", model, full_name, params, inputs)
 
-    def _evaluate_all(self, model: ResolvedModel, condition: Condition) -> dict[str, str]:
+    def _evaluate_all(self, model: ResolvedModel, condition: Condition, run: RunKey) -> dict[str, str]:
         """Add one evaluate step a benchmark that the condition is scored on; returns {benchmark: step id}."""
         only = condition.spec.evaluate if condition.spec else None
         chosen = [b for b in self._study.benchmarks if only is None or b.name in only]
-        ids = {b.name: self._evaluate(model, condition, b, "evaluate") for b in chosen}
+        ids = {b.name: self._evaluate(model, condition, b, "evaluate", run) for b in chosen}
         self.evaluations[model.label, condition.name] = ids
         return ids
 
     def _record_on(self, step: str, key: RunKey) -> None:
         self.runs.setdefault(step, {})[key.name] = key
 
-    def _evaluate(self, model: ResolvedModel, condition: Condition, benchmark: Benchmark, name: str) -> str:
+    def _evaluate(
+        self, model: ResolvedModel, condition: Condition, benchmark: Benchmark, name: str, run: RunKey
+    ) -> str:
         params = {
             "benchmark": benchmark.name,
-            "digest": benchmark.digest,
+            "digest": self._digests[benchmark.name],
             "dtype": model.spec.dtype,
             "clamp": _clamp(condition.spec) if condition.spec else None,
             "engine": {k: v for k, v in model.spec.engine.items() if k not in _HARMLESS_ENGINE_OPTIONS},
@@ -269,10 +278,10 @@ class _Builder:
             condition.name,
             params,
             inputs,
-            work=self._benchmark_work(benchmark.name),
+            work=self._works[benchmark.name],
             group=f"{name} {benchmark.name}",
         )
-        self._record_on(step, self._condition_run(model, condition))
+        self._record_on(step, run)
         return step
 
     def _add(self, kind, name, model, condition, params, inputs, *, work=0.0, group="") -> str:
@@ -335,7 +344,7 @@ class _Builder:
     def _profile_params(self, model: ResolvedModel) -> dict[str, Any]:
         profile = self._study.spec.profile
         return {
-            "corpus": self._study.corpus.digest,
+            "corpus": self._corpus,
             "dtype": model.spec.dtype,
             "tokens": profile.tokens,
             "window": profile.window,
@@ -359,19 +368,20 @@ class _Builder:
         tokens = min(profile.tokens, len(self._study.corpus.text) / CHARACTERS_PER_TOKEN)
         return tokens + profile.calibration_windows * profile.window
 
-    def _benchmark_work(self, name: str) -> float:
-        benchmark = next(item for item in self._study.benchmarks if item.name == name)
-        match benchmark:
-            case PerplexityBenchmark():
-                total = len(benchmark.corpus.text) / CHARACTERS_PER_TOKEN
-                return min(total, benchmark.num_tokens or total)
-            case PairBenchmark():
-                return sum(map(len, benchmark.texts)) / CHARACTERS_PER_TOKEN
-            case SurprisalBenchmark():
-                return sum(map(len, benchmark.documents)) / CHARACTERS_PER_TOKEN
-            case ChoiceBenchmark() | TaskBenchmark():
-                texts = sum(map(len, benchmark.contexts)) + sum(map(len, benchmark.continuations))
-                return texts / CHARACTERS_PER_TOKEN
+
+def _work(benchmark: Benchmark) -> float:
+    """Estimated tokens of a benchmark."""
+    match benchmark:
+        case PerplexityBenchmark():
+            total = len(benchmark.corpus.text) / CHARACTERS_PER_TOKEN
+            return min(total, benchmark.num_tokens or total)
+        case PairBenchmark():
+            return sum(map(len, benchmark.texts)) / CHARACTERS_PER_TOKEN
+        case SurprisalBenchmark():
+            return sum(map(len, benchmark.documents)) / CHARACTERS_PER_TOKEN
+        case ChoiceBenchmark() | TaskBenchmark():
+            texts = sum(map(len, benchmark.contexts)) + sum(map(len, benchmark.continuations))
+            return texts / CHARACTERS_PER_TOKEN
 
 
 def _not_applicable(model: ResolvedModel, conditions: Mapping[str, ConditionSpec], condition: ConditionSpec) -> str:

@@ -5,6 +5,7 @@ One grammar for lines: `RUN  3fa9c1d2  evaluate.blimp SmolLM2-135M wasserstein (
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,10 +55,12 @@ class Display:
     def __init__(self, console: Console, steps: Iterable[Step]):
         self._console = console
         self._states: dict[str, State] = {}
-        self._kinds: dict[str, list[str]] = {}
+        self._counts: dict[str, Counter[State]] = {}
+        """{step name: how many of its steps are in each state}, kept up to date: counting them anew at every
+        transition takes minutes when thousands of steps are cached."""
         for step in steps:
             self._states[step.id] = State.PENDING
-            self._kinds.setdefault(step.name, []).append(step.id)
+            self._counts.setdefault(step.name, Counter())[State.PENDING] += 1
         self._current: dict[str, tuple[Step, Progress]] = {}
         self._started: dict[str, float] = {}
         self._first: dict[str, tuple[int, float]] = {}
@@ -67,7 +70,7 @@ class Display:
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
-            self._live = Live(self._render(), console=self._console, refresh_per_second=4, transient=True)
+            self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
             self._live.__enter__()
         return self
 
@@ -77,6 +80,8 @@ class Display:
 
     def transition(self, step: Step, state: State, remark: str) -> None:
         """A step changed its state."""
+        self._counts[step.name][self._states[step.id]] -= 1
+        self._counts[step.name][state] += 1
         self._states[step.id] = state
         if state is State.RUNNING:
             self._started[step.id] = time.monotonic()
@@ -88,18 +93,14 @@ class Display:
         text = line(step, state, remark)
         if self._live is None:
             self._print(text)
-        else:
-            if state in (State.FAILED, State.SKIPPED):
-                self._live.console.print(Text(text, style=COLOURS[state]))
-            self._live.update(self._render())
+        elif state in (State.FAILED, State.SKIPPED):
+            self._live.console.print(Text(text, style=COLOURS[state]))
 
     def progress(self, step: Step, progress: Progress) -> None:
         """A running step reported how far it is."""
         self._current[step.id] = (step, progress)
         self._first.setdefault(step.id, (progress.done, time.monotonic()))
-        if self._live is not None:
-            self._live.update(self._render())
-        elif time.monotonic() - self._last_line > PLAIN_SECONDS:
+        if self._live is None and time.monotonic() - self._last_line > PLAIN_SECONDS:
             self._print(f"      {step.title}: {how_far(progress, *self._first[step.id])}")
 
     def _print(self, text: str) -> None:
@@ -107,18 +108,18 @@ class Display:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _render(self) -> Group:
+        """Called from the display's own thread."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("step")
         for state in State:
             table.add_column(state.value, justify="right")
-        for name, ids in self._kinds.items():
-            counts = [sum(self._states[step] is state for step in ids) for state in State]
+        for name, counts in self._counts.items():
             cells = [
-                Text(str(count), style=COLOURS.get(state, "")) if count else Text("·", style="dim")
-                for state, count in zip(State, counts, strict=True)
+                Text(str(counts[state]), style=COLOURS.get(state, "")) if counts[state] else Text("·", style="dim")
+                for state in State
             ]
             table.add_row(name, *cells)
-        return Group(table, *(self._bar(*current) for current in self._current.values()))
+        return Group(table, *(self._bar(*current) for current in list(self._current.values())))
 
     def _bar(self, step: Step, progress: Progress) -> Table:
         row = Table.grid(padding=(0, 2))
@@ -138,15 +139,13 @@ def how_far(progress: Progress, done_first: int, when_first: float) -> str:
 
 def show_plan(console: Console, planned: list[PlannedStep], foreseen: Forecast) -> None:
     """Every step with its id, cached or why not, and its work; then the forecast."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (("id", "left"), ("step", "left"), ("state", "left"), ("work", "right")):
-        table.add_column(heading, justify=justify, no_wrap=heading in ("id", "work"))
+    widest = max((len(entry.step.title) for entry in planned), default=0)
+    told = Text()  # lines of one text: a table of 10,000 rows takes rich longer than all the rest of a plan
     for entry in planned:
-        state = Text("cached", style="cyan") if entry.cached else Text(entry.reason)
-        table.add_row(
-            entry.step.id[:8], entry.step.title, state, f"{entry.flops / 1e12:,.1f} TFLOP" if entry.flops else ""
-        )
-    console.print(table)
+        work = f"{entry.flops / 1e12:,.1f} TFLOP" if entry.flops else ""
+        told.append(f"{entry.step.id[:8]}  {entry.step.title:{widest}}  {work:>14}  ")
+        told.append("cached\n" if entry.cached else f"{entry.reason}\n", style="cyan" if entry.cached else None)
+    console.print(told, soft_wrap=True, end="")
     left = [entry for entry in planned if not entry.cached]
     total = sum(entry.flops for entry in left) / 1e12
     console.print(

@@ -5,7 +5,7 @@ model, reopened by later invocations. A step is committed artifacts first and, l
 with its id, digests and metrics: what has no tag was never committed, whatever else stands on the run. Everything
 passes through the write-ahead spool, so a server that does not answer costs no result. A run whose definition changed
 gets `superseded_by` and MLflow's lifecycle stage "deleted", which hides it in the interface and in plain searches and
-loses nothing (before `mlflow gc`): `known` and `adopt` still find it, and going back to its definition restores it.
+loses nothing (before `halfwave gc`): `known` and `adopt` still find it, and going back to its definition restores it.
 One driver writes, from one thread, through MlflowClient with explicit run ids. Refuses to know what a step computes.
 """
 
@@ -92,8 +92,9 @@ class Record:
         _make_writable(self._spool.folder)
         self._runs = Runs(self._store)
         self._study = self._invocation = ""
-        self._pending: list[Entry] = []
-        self._refused: list[Entry] = []
+        self._pending: dict[str, Entry] = {}
+        self._refused: dict[str, Entry] = {}
+        """Both by the name of their folder, oldest first."""
         self._landed: dict[str, str] = {}
         self._later: dict[object, Callable[[], Any]] = {}
         self._pause_s, self._retry_at, self._unseen = 0.0, 0.0, 0
@@ -218,7 +219,7 @@ class Record:
             self._store.write_text(run.run_id, path, text)
         self._runs.tag(run, {INVOCATION + self._invocation: "RUNNING"})
         self._spool.sweep()
-        self._pending = self._spool.entries(study)
+        self._pending = {entry.folder_name: entry for entry in self._spool.entries(study)}
         self._drain(force=True)
 
     # ---- writing
@@ -253,9 +254,9 @@ class Record:
                     self._later["use", place_of(key)] = lambda: self._runs.use(key, running=False)
                     self._drain()
                     return own
-        here = [e for e in self._pending if e.step_id == committed.step_id and place_of(e.key) == place_of(key)]
-        if here:
-            return here[0].committed()
+        for entry in self._pending.values():
+            if entry.step_id == committed.step_id and place_of(entry.key) == place_of(key):
+                return entry.committed()
         payload = {path: self._read(committed, path) for path in committed.artifacts}
         return self._commit(
             key, committed.step_id, committed.step_name, payload, committed.metrics, committed.tags,
@@ -285,12 +286,13 @@ class Record:
             digests={path: digest(content) for path, content in payload.items()}, adopted_from=adopted_from,
         )  # fmt: skip
         self._spool.write(entry, payload)
-        self._pending = [e for e in self._pending if e.folder_name != entry.folder_name] + [entry]
-        self._refused = [e for e in self._refused if e.folder_name != entry.folder_name]
+        name = entry.folder_name
+        self._pending.pop(name, None)
+        self._refused.pop(name, None)
+        self._pending[name] = entry
         self._later.pop(place_of(key), None)
         self._drain()
-        waits = any(e is entry for e in self._pending)
-        return entry.committed("" if waits else self._landed[step_id])
+        return entry.committed("" if name in self._pending else self._landed[step_id])
 
     def _upload(self, entry: Entry) -> None:
         """Send one entry: run and params, artifacts read back, metrics, tags, and last the step's own tag."""
@@ -414,15 +416,15 @@ class Record:
             return
         refusals: list[str] = []
         try:
-            while self._pending:
+            for name, entry in list(self._pending.items()):
                 try:
-                    self._upload(self._pending[0])
+                    self._upload(entry)
                 except Unreachable:
                     raise
                 except RecordError as error:
-                    refusals.append(f"{error} (kept in {self._spool.folder / self._pending[0].folder_name})")
-                    self._refused.append(self._pending[0])
-                del self._pending[0]
+                    refusals.append(f"{error} (kept in {self._spool.folder / name})")
+                    self._refused[name] = entry
+                del self._pending[name]
             for name in list(self._later):
                 try:
                     self._later[name]()

@@ -5,10 +5,10 @@ digests of what was found. Everything a user can get wrong about names fails her
 is started.
 """
 
-import hashlib
 import json
+import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import pandas as pd
 
 from actors.harness import TaskBenchmark, task_benchmark
 from actors.sites import Architecture, architecture
+from orchestrator.digest_cache import DigestCache
 from orchestrator.evaluation_spec import (
     BlimpSpec,
     EmbeddedKnowledgeSpec,
@@ -145,12 +146,12 @@ def resolve(
     folder: relative paths of the study file start here; digests: cache file of local weights' digests;
     data_root, model_roots: as given on the command line, before the file's own. Raises StudyError with file and line.
     """
-    root = data_root or (folder / Path(spec.data.root).expanduser() if spec.data.root else None)
-    if root is not None and not root.is_dir():
+    root = data_root or (_place(spec.data.root, folder) if spec.data.root else None)
+    if root is not None and not os.path.isdir(root):
         raise located.error(("data", "root"), f"there is no folder {root}")
-    in_file = [folder / Path(spec.model_root).expanduser()] if spec.model_root else []
+    in_file = [_place(spec.model_root, folder)] if spec.model_root else []
     models_at = list(model_roots) or in_file
-    if missing := [place for place in models_at if not place.is_dir()]:
+    if missing := [place for place in models_at if not os.path.isdir(place)]:
         raise located.error(("model_root",), f"there is no folder {missing[0]}")
     neuron_sets = {
         name: _at(located, ("conditions", name, "neurons"), _explicit, condition.neurons, folder)
@@ -163,7 +164,7 @@ def resolve(
         for i, entry in enumerate(spec.evaluate)
     )
     _require_distinct_tasks(benchmarks, located)
-    cache = _DigestCache(digests)
+    cache = DigestCache(digests)
     models = tuple(
         _at(located, ("models", i), _model, entry, models_at, folder, cache) for i, entry in enumerate(spec.models)
     )
@@ -197,6 +198,13 @@ def _at(located: Located, path: tuple, function, *arguments):
         return function(*arguments)
     except StudyError as error:
         raise located.error(path, str(error)) from None
+    except OSError as error:  # what is there and may not be read
+        raise located.error(path, f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def _place(path: str, folder: Path) -> Path:
+    """A path of the study file. A home that does not exist stays as it is typed, and is then not found."""
+    return folder / os.path.expanduser(path)
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
@@ -208,7 +216,7 @@ def _corpus(name: str, split: str, joiner: str, root: Path | None, folder: Path)
 
 def _corpus_name(name: str, folder: Path) -> str:
     """A corpus that has a name, or the path of a file."""
-    return name if name in (*CORPORA, UD_EWT) else str(folder / Path(name).expanduser())
+    return name if name in (*CORPORA, UD_EWT) else str(_place(name, folder))
 
 
 def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties: bool) -> Benchmark:
@@ -227,7 +235,7 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
         case MultipleChoiceSpec():
             return multiple_choice.multiple_choice(entry.kind, root, entry.items)
         case LmEvalSpec():
-            include = folder / Path(entry.include).expanduser() if entry.include else None
+            include = _place(entry.include, folder) if entry.include else None
             options = {"items": entry.items, "fewshot": entry.fewshot, "syntactic": entry.syntactic}
             return task_benchmark(entry.name, entry.tasks, include=include, **options)
         case SurprisalSpec():
@@ -235,9 +243,9 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
             split = "validation" if entry.split == "dev" else entry.split
             return surprisal(_corpus_name(entry.corpus, folder), split=split, root=root, **options)
         case UserPairsSpec():
-            return minimal_pairs.user_pairs(folder / Path(entry.path).expanduser(), half_ties)
+            return minimal_pairs.user_pairs(_place(entry.path, folder), half_ties)
         case UserChoicesSpec():
-            return choices.user_choices(folder / Path(entry.path).expanduser())
+            return choices.user_choices(_place(entry.path, folder))
 
 
 def _require_distinct_tasks(benchmarks: tuple[Benchmark, ...], located: Located) -> None:
@@ -252,7 +260,7 @@ def _require_distinct_tasks(benchmarks: tuple[Benchmark, ...], located: Located)
 def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> NeuronSet:
     if isinstance(neurons, dict):
         return NeuronSet.of(neurons)
-    path = folder / Path(neurons).expanduser()
+    path = _place(neurons, folder)
     readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
     if path.suffix not in readers:
         raise StudyError(f"{path} must be a .parquet or .csv with the columns layer and neuron")
@@ -266,7 +274,7 @@ def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> Neuron
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
-def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: "_DigestCache") -> ResolvedModel:
+def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: DigestCache) -> ResolvedModel:
     local = _local_folder(entry, roots, folder)
     model = _local_model(entry, local, cache) if local else _hub_model(entry)
     width, ranks = model.architecture.d_mlp, entry.tensor_parallel or int(entry.gpus or 0)
@@ -281,7 +289,7 @@ def _series_path(located: Located, i: int) -> tuple:
 
 
 def _series(
-    series: CheckpointsSpec, path: tuple, located: Located, roots: Sequence[Path], folder: Path, cache: "_DigestCache"
+    series: CheckpointsSpec, path: tuple, located: Located, roots: Sequence[Path], folder: Path, cache: DigestCache
 ) -> tuple[ResolvedModel, ...]:
     """The checkpoints of a series, in the order of training; all of one architecture and vocabulary."""
     cohort = f"{series.display}@{series.cohort or series.revisions[-1].name}"
@@ -310,16 +318,16 @@ def _other_architecture(model: ResolvedModel, first: ResolvedModel) -> str:
 
 def _local_folder(entry: ModelSpec, roots: Sequence[Path], folder: Path) -> Path | None:
     if entry.path is not None:
-        path = folder / Path(entry.path).expanduser()
-        if not path.is_dir():
+        path = _place(entry.path, folder)
+        if not os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long
             raise StudyError(f"there is no model folder {path}")
         return path
     inside = entry.revision or "."
     places = (root / name / inside for root in roots for name in (entry.name, Path(entry.name).name))
-    return next((place for place in places if place.is_dir()), None)
+    return next((place for place in places if os.path.isdir(place)), None)
 
 
-def _local_model(entry: ModelSpec, folder: Path, cache: "_DigestCache") -> ResolvedModel:
+def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     config = _read_json(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -410,29 +418,3 @@ def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[Group | N
     if condition.layer_list is not None:
         layer_groups([condition.layer_list], "single", num_layers)
     return (None,)
-
-
-class _DigestCache:
-    """sha256 of local files, remembered by (path, size, time of change), so that a resume need not read the weights."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        try:
-            self._known = json.loads(path.read_text())
-        except (OSError, ValueError):
-            self._known = {}
-
-    def digest(self, files: Iterable[Path]) -> str:
-        whole = hashlib.sha256()
-        for file in files:
-            stat = file.stat()
-            key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-            if key not in self._known:
-                with file.open("rb") as stream:
-                    self._known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-            whole.update(f"{file.name}:{self._known[key]}\n".encode())
-        return whole.hexdigest()
-
-    def save(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(self._known, indent=0))

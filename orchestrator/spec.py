@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from orchestrator.evaluation_spec import Evaluation
 from orchestrator.model_spec import CheckpointsSpec, ModelSpec
-from orchestrator.spec_fields import NAME, Count, Flag, Fraction, Index, Number, Seed, Strict, Text
+from orchestrator.spec_fields import NAME, Count, Flag, Fraction, Index, Number, Seed, Strict, Text, Window
 from orchestrator.study_yaml import shown
 from studies.errors import did_you_mean
 
@@ -53,7 +53,7 @@ class ProfileSpec(Strict):
     corpus: Text = "wikitext2"
     split: Literal["train", "validation", "test"] = "train"
     tokens: Count = 131072
-    window: Annotated[int, Field(ge=2, strict=True)] = 2048
+    window: Window = 2048
     stride: Count | None = None
     scores: Annotated[tuple[Literal["wasserstein_distance", "mapping_difficulty"], ...], Field(min_length=1)] = (
         "wasserstein_distance",

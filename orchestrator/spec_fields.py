@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Count = Annotated[int, Field(gt=0, le=10**12, strict=True)]
+Window = Annotated[int, Field(ge=2, le=10**9, strict=True)]
 Index = Annotated[int, Field(ge=0, le=10**9, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]

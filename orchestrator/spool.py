@@ -115,6 +115,11 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def check_name(what: str, name: str, pattern: re.Pattern[str] = _NAME) -> None:
     """Raise ValueError for a name that MLflow would refuse (mlflow/utils/validation.py, `_validate_metric_name`)."""
     if not isinstance(name, str) or not pattern.fullmatch(name):
@@ -241,9 +246,13 @@ class Spool:
 
     def holding(self, committed: Committed) -> Iterator[Entry]:
         """The entries of this step with these very artifacts."""
-        for manifest in self.folder.glob(f"{committed.step_id}.*/manifest.json"):
-            if dict((entry := _load(manifest)).digests) == dict(committed.artifacts):
-                yield entry
+        begins = f"{committed.step_id}."  # a glob would compile its pattern for every one of thousands of steps
+        for name in os.listdir(self.folder):
+            manifest = self.folder / name / "manifest.json"
+            if name.startswith(begins) and manifest.exists():
+                entry = _load(manifest)
+                if dict(entry.digests) == dict(committed.artifacts):
+                    yield entry
 
     def remove(self, entry: Entry) -> None:
         """Forget an entry; the manifest goes first, so that a kill in between leaves no half entry."""
@@ -251,14 +260,16 @@ class Spool:
         (folder / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
+    def leftovers(self) -> list[Path]:
+        """Folders that killed drivers left half written or half removed."""
+        written = [folder for folder in self.folder.glob(".writing-*") if not _alive(folder.name.split("-")[1])]
+        entries = [folder for folder in self.folder.glob("[!.]*") if folder.is_dir()]
+        return written + [folder for folder in entries if not (folder / "manifest.json").exists()]
+
     def sweep(self) -> None:
-        """Clear away what killed drivers left half written or half removed."""
-        for folder in self.folder.glob(".writing-*"):
-            if not _alive(int(folder.name.split("-")[1])):
-                shutil.rmtree(folder, ignore_errors=True)
-        for folder in self.folder.glob("[!.]*"):
-            if folder.is_dir() and not (folder / "manifest.json").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+        """Clear away what killed drivers left."""
+        for folder in self.leftovers():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _load(manifest: Path) -> Entry:
@@ -274,9 +285,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: str) -> bool:
     try:
-        os.kill(pid, 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
     except PermissionError:

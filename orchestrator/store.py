@@ -15,12 +15,13 @@ import posixpath
 import shlex
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from orchestrator.spool import INDEX_FOLDER, MAX_TAG, Committed, Entry, digest
+from orchestrator.spool import INDEX_FOLDER, MAX_TAG, Committed, Entry, digest, size_of
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
@@ -289,6 +290,47 @@ class Store:
             raise
         except Exception as error:
             raise Unreachable(f"the artifact store of {self.place} does not answer: {_first_line(error)}") from error
+
+    # ---- removing for good: what `mlflow gc` does, run by run (mlflow/cli, `_gc_tracking_resources`)
+
+    @property
+    def removes_runs(self) -> bool:
+        """Whether runs can be removed for good from here: of a database, not of a server."""
+        return hasattr(self._backend, "_hard_delete_run")
+
+    def deleted_runs(self, older_than: timedelta | None) -> set[str] | None:
+        """Ids of all runs in the stage "deleted" for longer than that; None of a server, which does not tell.
+
+        StudyError if a server is asked for an age."""
+        if not self.removes_runs:
+            if older_than is not None:
+                raise StudyError(f"--older-than: the server {self.place} does not tell when a run was superseded")
+            return None
+        age_ms = int((older_than or timedelta()).total_seconds() * 1000)
+        return set(self._guard(self._backend._get_deleted_runs, older_than=age_ms))
+
+    def erase(self, run_id: str) -> None:
+        """Remove a run and its artifacts; one that is not in the stage "deleted" is left alone."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if self.ask("get_run", run_id).info.lifecycle_stage != "deleted":  # restored since it was looked up
+            return
+        self._artifacts(get_artifact_repository(self.artifact_uri(run_id)).delete_artifacts)
+        self._guard(self._backend._hard_delete_run, run_id)
+        del self._artifact_uris[run_id]
+
+    def size(self, run_id: str) -> int | None:
+        """Bytes of a run's artifacts; None where they do not lie on this machine."""
+        folder = self.folder(run_id)
+        return None if folder is None else size_of(folder)
+
+    @property
+    def _backend(self) -> Any:
+        from mlflow.tracking._tracking_service.utils import _get_store
+
+        return _get_store(self.uri)
+
+    # ---- links
 
     def ui_command(self) -> str:
         """The shell command that opens MLflow on this store (a password left out), or the address of its server."""

@@ -276,8 +276,8 @@ def _git_commit() -> str:
 def _folder(path: str | Path | None, option: str) -> Path | None:
     if path is None:
         return None
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(path))
+    if not os.path.isdir(folder):
         raise StudyError(f"{option}: there is no folder {folder}")
     return folder
 

@@ -258,7 +258,7 @@ def _check_references(spec: StudySpec, located: Located) -> None:
     claim_sets = [*CLAIM_SETS, *SERIES_CLAIM_SETS]
     if spec.claims is not None and spec.claims not in claim_sets:
         raise located.error(
-            ("claims",), f"there is no claim set {spec.claims!r}{did_you_mean(spec.claims, claim_sets)}"
+            ("claims",), f"there is no claim set {shown(spec.claims)}{did_you_mean(spec.claims, claim_sets)}"
         )
     if spec.claims in SERIES_CLAIM_SETS and not spec.checkpoints:
         raise located.error(("claims",), f"{spec.claims} needs checkpoints: a training at several points")

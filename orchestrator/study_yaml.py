@@ -15,6 +15,8 @@ Path = tuple[str | int, ...]
 
 MAX_NODES = 100_000
 """Values in one file, aliases expanded; a few lines of nested aliases would otherwise fill the memory."""
+MAX_TEXT = 1000
+"""Characters of one value; they are numbers, names and paths, and every one may have to stand in a message."""
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 
@@ -63,7 +65,10 @@ class Located:
         if id(node) in above:
             raise self._refused(node, "an alias that contains itself")
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node)
+            value = self._scalar(node)
+            if not _fits_on_a_line(value):
+                raise self._refused(node, f"{shown(value)} is not one printable line of at most {MAX_TEXT} characters")
+            return value
         if node.tag not in _TAGS:
             raise self._refused(node, f"the tag {shown(node.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed")
         above = above | {id(node)}
@@ -74,7 +79,7 @@ class Located:
             key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if isinstance(key, bool):
                 key = key_node.value  # YAML reads on, off, yes and no as truth values; as keys they are words
-            if not isinstance(key, str | int) or not str(key).isprintable():
+            if not isinstance(key, str | int) or not _fits_on_a_line(key):
                 raise self._refused(key_node, "a key must be a plain word")
             if key in plain:
                 raise self._refused(key_node, f"the key {key!r} stands twice")
@@ -94,6 +99,11 @@ class Located:
 
     def _refused(self, node: yaml.Node, problem: str) -> StudyError:
         return StudyError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
+
+
+def _fits_on_a_line(value: Any) -> bool:
+    """Whether a message can name it."""
+    return (text := str(value)).isprintable() and len(text) <= MAX_TEXT
 
 
 def shown(value: Any) -> str:

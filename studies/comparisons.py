@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
-from statsmodels.stats.proportion import proportion_effectsize
 
 from studies.dissociation import (
     accuracy_difference,
@@ -93,6 +91,8 @@ def _accuracy(treated: pd.DataFrame, control: pd.DataFrame) -> dict[str, float]:
         clustered = accuracy_difference(treated, control, cluster="uid")
         found |= {"low_clustered": clustered.low, "high_clustered": clustered.high}
     found |= mcnemar(treated, control)._asdict()
+    from statsmodels.stats.proportion import proportion_effectsize
+
     shares = (items["correct"].to_numpy(np.float64).mean() for items in (treated, control))
     return found | {"effect_size": float(proportion_effectsize(*shares))}
 
@@ -158,6 +158,8 @@ def interaction(
     table = pd.concat(cells, ignore_index=True)
     if table.groupby("syntactic")["cluster"].nunique().min() < MIN_CLUSTERS:
         return None
+    import statsmodels.api as sm
+
     design = pd.DataFrame({"intercept": 1.0, "treated": table["treated"], "syntactic": table["syntactic"]})
     design["both"] = table["treated"] * table["syntactic"]
     groups = pd.factorize(table["cluster"])[0]

@@ -7,6 +7,7 @@ line with its newline, white-space-only lines as the empty string.
 
 import hashlib
 import io
+import os
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -76,7 +77,7 @@ def _rows(name: str, split: str, root: Path | None) -> tuple[str, list[str], str
         rows, source = _wikitext_rows(split, root)
         return f"wikitext2 {split}", rows, source
     path = Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):  # `Path.is_file` raises for a name that is too long
         raise StudyError(f"there is no text file {name!r}; corpora by name: {', '.join(CORPORA)}")
     return path.stem, hub_rows(_read(path)), path.name
 

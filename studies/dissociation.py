@@ -22,8 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, bootstrap
-from statsmodels.stats.multitest import multipletests
+import scipy  # loads `scipy.stats` when it is first used: that takes seconds, and a plan needs none of it
 
 MIN_STRATUM = 10
 """Uids with fewer items than this are resampled together."""
@@ -172,7 +171,7 @@ def mcnemar(treated: pd.DataFrame, control: pd.DataFrame) -> McNemar:
     num_lost = int((decided & (after < before)).sum())
     num_gained = int((decided & (after > before)).sum())
     num_changed = num_lost + num_gained
-    p_value = float(binomtest(num_lost, num_changed).pvalue) if num_changed else 1.0
+    p_value = float(scipy.stats.binomtest(num_lost, num_changed).pvalue) if num_changed else 1.0
     return McNemar(num_lost, num_gained, int((~decided).sum()), p_value)
 
 
@@ -180,6 +179,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm-corrected p values of one family of tests, in the order given."""
     if not len(p_values):
         return []
+    from statsmodels.stats.multitest import multipletests
+
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
@@ -261,7 +262,9 @@ def bootstrap_interval(
     estimate = float(statistic(*samples)) if fewest else float("nan")
     if fewest < 2:
         return Interval(estimate, float("nan"), float("nan"))
-    found = bootstrap(samples, statistic, n_resamples=num_resamples, method="percentile", batch=batch, rng=0)
+    found = scipy.stats.bootstrap(
+        samples, statistic, n_resamples=num_resamples, method="percentile", batch=batch, rng=0
+    )
     return Interval(estimate, *map(float, found.confidence_interval))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+import scipy
 
 from studies.dissociation import Interval
 from studies.layers import increase
@@ -39,7 +39,9 @@ def doubling_fraction(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.Dat
         return Interval(estimate, math.nan, math.nan)
     windows = (np.arange(len(base)),)
     with np.errstate(invalid="ignore"):  # scipy also takes the standard error, where some are infinite
-        found = bootstrap(windows, crossing, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0)
+        found = scipy.stats.bootstrap(
+            windows, crossing, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0
+        )
     resampled = found.bootstrap_distribution
     low, high = np.quantile(resampled, [0.025, 0.975], method="inverted_cdf")  # no interpolation: some may be infinite
     return Interval(estimate, float(low), float(high))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import pearsonr, spearmanr
+import scipy
 
 from studies.dissociation import Interval, bootstrap_interval, changes
 from studies.layers import Trend, increase, trend
@@ -102,9 +102,9 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Correlation(Interval(*(float("nan"),) * 3), float("nan"), len(x))
-    found = pearsonr(x, y)
+    found = scipy.stats.pearsonr(x, y)
     low, high = found.confidence_interval() if len(x) > 3 else (float("nan"),) * 2
-    rank = float(spearmanr(x, y).statistic)
+    rank = float(scipy.stats.spearmanr(x, y).statistic)
     return Correlation(Interval(float(found.statistic), float(low), float(high)), rank, len(x))
 
 

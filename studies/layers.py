@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import page_trend_test
+import scipy
 
 from studies.dissociation import Interval, accuracy_difference, log_perplexity_difference, surprisal_difference
 from studies.errors import StudyError
@@ -141,7 +141,7 @@ def trend(in_order: Mapping[Any, pd.DataFrame]) -> Trend:
     num_blocks, num_groups = table.shape
     if num_blocks < MIN_BLOCKS or num_groups < 3:
         return Trend(float("nan"), num_blocks, num_groups)
-    return Trend(float(page_trend_test(table.to_numpy()).pvalue), num_blocks, num_groups)
+    return Trend(float(scipy.stats.page_trend_test(table.to_numpy()).pvalue), num_blocks, num_groups)
 
 
 def _costs(items: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+import scipy
 
 from studies.dissociation import Interval, bootstrap_interval
 from studies.selection import NeuronSet
@@ -74,7 +74,11 @@ def score_correlation(neurons: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(CORRELATION_COLUMNS))
     table = neurons[np.isfinite(neurons["mapping_difficulty"])]
     rows = [
-        (layer, len(part), float(spearmanr(part["wasserstein_distance"], part["mapping_difficulty"]).statistic))
+        (
+            layer,
+            len(part),
+            float(scipy.stats.spearmanr(part["wasserstein_distance"], part["mapping_difficulty"]).statistic),
+        )
         for layer, part in [(-1, table), *table.groupby("layer")]
     ]
     return pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import wilcoxon
+import scipy
 
 from studies.dissociation import Interval, same_items
 
@@ -140,7 +140,7 @@ class Excess:
         of_document = _ratio(sums_DC[both], counts_DC[both])
         of_document = of_document[:, 0] - of_document[:, 1]
         enough = len(of_document) >= MIN_DOCUMENTS and of_document.any()
-        p_value = float(wilcoxon(of_document, alternative="greater").pvalue) if enough else float("nan")
+        p_value = float(scipy.stats.wilcoxon(of_document, alternative="greater").pvalue) if enough else float("nan")
         interval = _interval(whole[0] - whole[1], resampled[:, 0] - resampled[:, 1], self._num_documents)
         return Contrast(interval, p_value, len(of_document), int(sides[0].sum() + sides[1].sum()))
 

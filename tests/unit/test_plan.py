@@ -210,6 +210,19 @@ def test_ids_do_not_depend_on_where_and_how_a_model_runs(parts):
     assert ids(plan(models=[model(**parts)])) == ids(plan())
 
 
+def test_a_benchmark_is_digested_once_whatever_the_number_of_steps(monkeypatch):
+    """Of all of TSE that takes a second, and a study may have thousands of steps."""
+    calls, digest = [], PairBenchmark.digest
+
+    def counted(benchmark):
+        calls.append(benchmark.name)
+        return digest.fget(benchmark)
+
+    monkeypatch.setattr(PairBenchmark, "digest", property(counted))
+    plan(models=[model(label, digest=label) for label in "abcd"])
+    assert calls == ["embedded_pairs"]
+
+
 def test_ids_do_not_depend_on_labels_names_or_order():
     assert ids(plan(models=[model("other")])) == ids(plan())
     assert ids(plan(changed("by-hand", "renamed"))) == ids(plan())

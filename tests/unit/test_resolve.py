@@ -106,6 +106,40 @@ def test_places_and_sizes_that_are_wrong(tmp_path):
     assert "not a safetensors file" in refusal(tmp_path, "./a")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "/x" * 450, "~no-such-user/x"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  - ./a", "  - {{path: {name}}}"),
+        ("models:", "model_root: {name}\nmodels:"),
+        ("models:", "data: {{root: {name}}}\nmodels:"),
+        ("corpus: embedded", "corpus: {name}"),
+        ("[embedded_knowledge]", "[{{pairs: {name}}}]"),
+        ("[embedded_knowledge]", "[{{surprisal: {{corpus: {name}}}}}]"),
+        ("select: top, fraction: 0.1", "select: explicit, neurons: {name}.csv"),
+    ],
+)
+def test_names_that_no_file_can_have_are_one_line(tmp_path, name, old, new):
+    """`Path.is_dir` raises for the first two and `Path.expanduser` for the last."""
+    make_folder(tmp_path / "a")
+    text = STUDY.format(model="./a")
+    assert old in text
+    with pytest.raises(StudyError) as caught:
+        spec, located = parse_spec(text.replace(old, new.format(name=name)), "s.yaml")
+        resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json")
+    assert str(caught.value).startswith("s.yaml:") and str(caught.value).isprintable()
+
+
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    make_folder(tmp_path / "a")
+
+    def refuse(cache, files):
+        raise PermissionError(13, "Permission denied", "config.json")
+
+    monkeypatch.setattr("orchestrator.resolve.DigestCache.digest", refuse)
+    assert "models.0: config.json cannot be read: Permission denied" in refusal(tmp_path, "./a")
+
+
 def test_a_layer_that_a_model_does_not_have(tmp_path):
     make_folder(tmp_path / "a")
     text = STUDY.format(model="./a").replace("fraction: 0.1", "fraction: 0.1, layers: [0, 2]")
