@@ -203,26 +203,16 @@ class Study:
         import ray
 
         from orchestrator.pool import Pool
+        from orchestrator.ray_session import ray_session
         from orchestrator.requests import model_source
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(
-            address=address,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({"object_store_memory": 256 * 2**20} if address is None else {}),
-        )
-        try:
+        with ray_session(address):
             total = ray.cluster_resources()
             capacity = Demand(total.get("CPU", 0.0), total.get("GPU", 0.0))
             needed = demands(self.plan.study, capacity)
             sources = {model.label: model_source(model, needed[model.label]) for model in self.plan.study.models}
             with Pool(sources, needed) as pool:
                 runner.run(pool, needed, capacity)
-        finally:
-            ray.shutdown()
 
 
 def default_workdir(study_file: Path) -> Path:
