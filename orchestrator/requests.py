@@ -83,6 +83,7 @@ def model_source(model: ResolvedModel, demand: Demand) -> ModelSource:
         tensor_parallel=spec.tensor_parallel,
         threads=None if demand.gpus else int(demand.cpus),
         trust_remote_code=spec.trust_remote_code,
+        pickled=model.pickled,
         route=spec.route,
         engine=spec.engine,
     )
