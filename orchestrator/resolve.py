@@ -234,7 +234,7 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
             return multiple_choice.multiple_choice(entry.kind, root, entry.items)
         case LmEvalSpec():
             include = folder / Path(entry.include).expanduser() if entry.include else None
-            options = {"items": entry.items, "fewshot": entry.fewshot, "syntactic": entry.syntactic}
+            options = entry.model_dump(include={"items", "fewshot", "syntactic", "trust_remote_code"})
             return task_benchmark(entry.name, entry.tasks, include=include, **options)
         case SurprisalSpec():
             options = entry.model_dump(exclude={"kind", "corpus", "split"})
