@@ -26,17 +26,21 @@ from orchestrator.identity import difference
 from orchestrator.interrupt import Interrupt
 from orchestrator.plan import Plan, build_plan, demands, flops, memory_need
 from orchestrator.record import Record
+from orchestrator.redaction import redacted
 from orchestrator.resolve import resolve
 from orchestrator.scheduler import BROKEN, Demand, State
 from orchestrator.spec import StudySpec
 from orchestrator.spool import Committed
 from orchestrator.steps import Step
 from orchestrator.study_file import load_spec
+from orchestrator.study_yaml import Located, shown
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
 
 FOLDER = ".halfwave"
+SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+"""Schemes of tracking URIs that write on no disk of ours."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
 
 
@@ -122,7 +126,7 @@ class Study:
             data_root=_folder(data_root, "--data-root"),
             model_roots=[_folder(root, "--model-root") for root in model_roots],
         )
-        uri = tracking_uri or spec.tracking_uri or f"sqlite:///{place / 'mlflow.db'}"
+        uri = tracking_uri or _store_of_file(spec, located, place) or f"sqlite:///{place / 'mlflow.db'}"
         return cls(spec=spec, path=path, plan=build_plan(resolved), workdir=place, tracking_uri=uri)
 
     def record(self) -> Record:
@@ -172,13 +176,14 @@ class Study:
                 runner = Runner(
                     self.plan,
                     record,
-                    listener=listener or (lambda step, state, remark: None),
+                    listener=lambda step, state, remark: listener and listener(step, state, redacted(remark)),
                     on_progress=on_progress or (lambda step, progress: None),
                     checkpoint=interrupt.check,
                 )
                 if not runner.load_finished():
                     self._compute(runner, address)
                 outcome = runner.outcome()
+                outcome = outcome._replace(reasons=redacted(outcome.reasons))
                 reviewed = review(self.plan, outcome, record)
                 broken = any(state in BROKEN for state in outcome.states.values())
                 status = "FAILED" if broken else "FINISHED"
@@ -213,6 +218,23 @@ class Study:
             sources = {model.label: model_source(model, needed[model.label]) for model in self.plan.study.models}
             with Pool(sources, needed) as pool:
                 runner.run(pool, needed, capacity)
+
+
+def _store_of_file(spec: StudySpec, located: Located, workdir: Path) -> str | None:
+    """The tracking URI of a study file: a server, or a SQLite file in the working folder, where alone a study file may
+    have something written."""
+    uri = spec.tracking_uri
+    if uri is None or uri.partition(":")[0].partition("+")[0] in SERVERS:
+        return uri
+    name = uri.removeprefix("sqlite:///")
+    file = (workdir / name).resolve()
+    if name == uri or "?" in name or "%" in name or not file.is_relative_to(workdir) or file == workdir:
+        raise located.error(
+            ("tracking_uri",),
+            f"{shown(redacted(uri))} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
+            f"folder {workdir}; a store elsewhere is given with --tracking-uri",
+        )
+    return f"sqlite:///{file}"
 
 
 def default_workdir(study_file: Path) -> Path:
