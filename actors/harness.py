@@ -315,17 +315,24 @@ def _sandbox():
     """Nothing but the harness's own code runs, and nothing is written where a definition says.
 
     It stands at the points where a definition becomes code or a place: Python that it names, its templates, metrics
-    fetched by name, the cache of its data. A point that is renamed is an AttributeError, so nothing passes unseen.
+    fetched by name, the cache of its data. Where one of them has moved, nothing passes.
     """
-    import datasets
-    import evaluate
     import lm_eval
     from jinja2.sandbox import SandboxedEnvironment
-    from lm_eval import utils
-    from lm_eval.tasks import _yaml_loader
 
+    try:
+        import datasets
+        import evaluate
+        from lm_eval import utils
+        from lm_eval.tasks import _yaml_loader
+
+        imported, load_dataset, templates = _yaml_loader._import_func_in_yml, datasets.load_dataset, utils.env
+    except (ImportError, AttributeError) as error:
+        raise StudyError(
+            f"this lm-eval runs its definitions' code at places not guarded ({error}); install lm-eval 0.4.13, "
+            "or write trust_remote_code: true beside the tasks"
+        ) from None
     own, refused = Path(lm_eval.__file__).resolve().parent, []
-    imported, load_dataset, templates = _yaml_loader._import_func_in_yml, datasets.load_dataset, utils.env
 
     def refuse(problem: str) -> None:
         refused.append(f"{problem}; read it, and write trust_remote_code: true beside the tasks if you trust it")

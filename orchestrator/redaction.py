@@ -29,12 +29,17 @@ _PATTERNS = (
     (re.compile(r"(https?://)[^\s/?#@:]+@", re.I), rf"\1{STARS}@"),
     (
         re.compile(
-            r"([?&;][\w.-]*(?:passw|pwd|token|secret|signature|credential|api_?key|access_?key|sig)\w*=)[^\s&#'\"]+",
+            r"([?&;](?:[\w.-]*(?:passw|pwd|token|secret|signature|credential|api_?key|access_?key)\w*|sig)=)[^\s&#'\"]+",
             re.I,
         ),
         rf"\1{STARS}",
     ),
-    (re.compile(r"((?:authorization|x-amz-security-token|x-api-key|cookie)\W{1,6})[^'\"\n]+", re.I), rf"\1{STARS}"),
+    (
+        re.compile(
+            r"\b((?:authorization|x-amz-security-token|x-api-key|cookie)['\"]?\s*[:=]\s*b?['\"]?)[^'\"\n]+", re.I
+        ),
+        rf"\1{STARS}",
+    ),
     (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), STARS),
 )
 

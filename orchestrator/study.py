@@ -227,6 +227,7 @@ def _store_of_file(spec: StudySpec, located: Located, workdir: Path) -> str | No
     if uri is None or uri.partition(":")[0].partition("+")[0] in SERVERS:
         return uri
     name = uri.removeprefix("sqlite:///")
+    workdir = workdir.resolve()
     file = (workdir / name).resolve()
     if name == uri or "?" in name or "%" in name or not file.is_relative_to(workdir) or file == workdir:
         raise located.error(

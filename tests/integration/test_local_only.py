@@ -8,7 +8,9 @@ import psutil
 import pytest
 import ray
 
+from actors.ablation import _stay_on_this_machine
 from orchestrator.ray_session import ray_session
+from orchestrator.store import Store
 
 
 def reachable() -> list[str]:
@@ -46,6 +48,26 @@ def test_a_local_ray_listens_on_the_loopback_alone(monkeypatch):
     assert not ray.is_initialized()
     left = {name: value for name, value in os.environ.items() if before.get(name) != value}
     assert not any("CLUSTER" in name for name in left)
+
+
+def test_the_printed_command_opens_mlflow_on_the_loopback(tmp_path):
+    from mlflow.cli import server
+
+    words = Store(f"sqlite:///{tmp_path}/x.db").ui_command().split()
+    assert words[:2] == ["mlflow", "ui"] and "--host" not in words
+    assert {option.name: option.default for option in server.params}["host"] == "127.0.0.1"
+
+
+def test_engines_meet_on_the_loopback_unless_told(monkeypatch):
+    names = ("VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    for name in names:
+        monkeypatch.setenv(name, "eth7")
+    _stay_on_this_machine()
+    assert {os.environ[name] for name in names} == {"eth7"}
+    for name in names:
+        monkeypatch.delenv(name)
+    _stay_on_this_machine()
+    assert [os.environ.pop(name) for name in names] == ["127.0.0.1", "lo", "lo"]
 
 
 @pytest.mark.parametrize("named", ["--address", "RAY_ADDRESS"])

@@ -1,19 +1,23 @@
 """Secrets planted in the environment and in study files, and everything that a study then leaves behind."""
 
 import json
+import logging
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator import cli
 from orchestrator.record import Record
+from orchestrator.scheduler import State
 from orchestrator.spool import RunKey
 from orchestrator.store import Store
-from tests import oracles
+from orchestrator.study import Study
 from tests.integration.made_up import command
-from tests.unit.test_resolve import CONFIG, make_folder
+from tests.unit.test_resolve import make_folder
 
 PLANTED = {
     "HF_TOKEN": "hf_aBcDeFgHiJkLmNoPqRsT",
@@ -47,9 +51,8 @@ def assert_no_secret_under(folder: Path, *, files: int) -> None:
         assert_no_secret(path.read_bytes())
 
 
-def write_study(folder: Path, uri: str, **config) -> Path:
-    make_folder(folder / "model", config={**CONFIG, **config})
-    oracles.make_tokenizer(folder / "model")
+def write_study(folder: Path, uri: str) -> Path:
+    make_folder(folder / "model")
     (folder / "study.yaml").write_text(STUDY.format(uri=uri))
     return folder / "study.yaml"
 
@@ -105,13 +108,51 @@ def test_links_to_a_server_hold_neither_user_nor_password():
     assert store.ui_link("1").startswith("https://host:5000/mlflow/#/experiments/1/")
 
 
-def test_an_error_of_an_actor_that_tells_a_secret(tmp_path):
-    """Its model has an activation that Transformers does not know, and names it: by the name of a secret."""
-    study = write_study(tmp_path, "sqlite:///own.db", hidden_act=PLANTED["MLFLOW_TRACKING_PASSWORD"])
-    done = typed(*command(study, tmp_path / "work"))
-    assert done.returncode == 1, done.stderr
-    assert "FAIL" in done.stdout and "***" in done.stdout
-    assert_no_secret(done.stdout + done.stderr)
-    assert_no_secret_under(tmp_path / "work", files=8)
-    (report,) = (tmp_path / "work" / "artifacts").rglob("report.json")
+def test_a_failed_step_whose_error_tells_secrets(tmp_path, monkeypatch, capsys):
+    told = f"HfHubHTTPError: {PLANTED['HF_TOKEN']} at https://ada:{OF_FILE}@hub/x"
+
+    def fail(study, runner, address) -> None:
+        logging.getLogger("orchestrator").debug("%s", told)
+        for step in study.plan.steps.values():
+            runner._finish(step, State.FAILED, told)
+
+    for name, value in PLANTED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Study, "_compute", fail)
+    monkeypatch.setattr(
+        sys, "argv", ["halfwave", *command(write_study(tmp_path, "sqlite:///own.db"), tmp_path / "w")[3:]]
+    )
+    ended = ended_by(cli.entry)
+    shown = capsys.readouterr()
+    assert ended == 1, shown.err
+    assert "FAIL" in shown.out and "(HfHubHTTPError: *** at https://ada:***@hub/x)" in shown.out
+    assert_no_secret(shown.out + shown.err)
+    assert_no_secret_under(tmp_path / "w", files=6)
+    (report,) = (tmp_path / "w" / "artifacts").rglob("report.json")
     assert any("***" in line for line in json.loads(report.read_text())["unfinished"])
+
+
+def test_an_error_of_ours_is_shown_whole_but_for_secrets(tmp_path, monkeypatch, capsys):
+    def broken(*arguments, **options):
+        raise RuntimeError(f"at https://ada:{OF_FILE}@hub/x")
+
+    monkeypatch.setattr(Study, "open", broken)
+    monkeypatch.setattr(sys, "argv", ["halfwave", "validate", str(write_study(tmp_path, "sqlite:///own.db"))])
+    assert ended_by(cli.entry) == 1
+    shown = capsys.readouterr()
+    assert "Traceback" in shown.err and "RuntimeError: at https://ada:***@hub/x" in shown.err
+    assert_no_secret(shown.out + shown.err)
+
+
+def ended_by(entry) -> int:
+    """The exit code; the logging of this process is left as it was."""
+    factory, root = logging.getLogRecordFactory(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        with pytest.raises(SystemExit) as ended:
+            entry()
+        return ended.value.code
+    finally:
+        logging.setLogRecordFactory(factory)
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -168,7 +168,7 @@ def every_module_has_a_docstring(tree: Tree) -> Iterator[str]:
             yield f"{path} has no docstring"
 
 
-NEVER = "never=True"
+NEVER = "being allowed to"
 UNSAFE_CALLS = {
     "eval": NEVER,
     "exec": NEVER,
@@ -345,7 +345,7 @@ BREACHES = [
             (
                 "studies/benchmarks/minimal_pairs.py",
                 "import pickle\npickle.loads(b)",
-                "calls pickle.loads without never",
+                "calls pickle.loads without being",
             ),
             (
                 "studies/benchmarks/minimal_pairs.py",

@@ -45,6 +45,7 @@ def test_secrets_of_the_environment_in_every_form(planted):
         ("https://blob/x?sv=1&sig=a%2Fb", "https://blob/x?sv=1&sig=***"),
         ("mssql://db/x?password=pw;encrypt=1", "mssql://db/x?password=***"),
         ("{'Authorization': 'Bearer abc.def', 'a': 'b'}", "{'Authorization': '***', 'a': 'b'}"),
+        ("Authorization: AWS4-HMAC-SHA256 Credential=AK, Signature=0a", "Authorization: ***"),
         ("token hf_abcdefghijklmnopqrstuv.", "token ***."),
     ],
 )
@@ -55,7 +56,15 @@ def test_what_is_a_secret_wherever_it_stands(planted, text, expected):
 def test_what_is_no_secret_stays(planted, monkeypatch):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "tokens")
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "true")
-    for text in ("true tokens at https://host:5000/a@b", "sqlite:////a/b@c.db", "profile: {tokens: 5}", "a@b: c"):
+    for text in (
+        "true tokens at https://host:5000/a@b",
+        "sqlite:////a/b@c.db",
+        "profile: {tokens: 5}",
+        "a@b: c",
+        "a cookie, or two",
+        "the authorization of it",
+        "?x;significance=1",
+    ):
         assert redacted(text) == text
 
 
