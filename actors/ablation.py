@@ -37,6 +37,7 @@ from actors.messages import (
     StepFailed,
     TextRequest,
 )
+from actors.plain import trusted_alone
 from actors.sites import SITES
 from actors.sweep import Collected
 from actors.token_tree import PackPlan, pack_to_wire, plan_packs
@@ -138,7 +139,7 @@ class AblationActor:
         if different := differing_config(self._model, model):
             raise InterventionError(f"config.json: {different}")
         stale = None if self._last_reload else self._unclamped_probe()
-        read = self._rpc("halfwave_reload", model.path, model.revision)[0]
+        read = self._rpc("halfwave_reload", model.path, model.revision, _load_format(model))[0]
         self._take(model)
         self._facts = self._prove_route()
         done = Reload(read, self._unclamped_probe())
@@ -508,6 +509,8 @@ def _start_engine(model: ModelSource):
         # Several engines may share a CPU machine: vLLM must not bind each of them to all cores.
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         os.environ["OMP_NUM_THREADS"] = str(max(1, model.threads // model.tensor_parallel))
+    if not model.over_nodes:
+        _stay_on_this_machine()
     from vllm import LLM
 
     # The KV cache serves the flat route only: one sequence of the longest window, keys and values of every head.
@@ -517,6 +520,7 @@ def _start_engine(model: ModelSource):
         "model": model.path,
         "revision": model.revision,
         "tokenizer_revision": model.revision,
+        "load_format": _load_format(model),
         "dtype": model.dtype,
         "max_model_len": length,
         "tensor_parallel_size": model.tensor_parallel,
@@ -531,7 +535,21 @@ def _start_engine(model: ModelSource):
     }
     if model.gpu_share < 1:
         options["gpu_memory_utilization"] = 0.9 * model.gpu_share
-    return LLM(**{**options, **model.engine})
+    with trusted_alone(model):
+        return LLM(**{**options, **model.engine})
+
+
+def _load_format(model: ModelSource) -> str:
+    """vLLM's word for the resolved weights; its `hf` takes .bin files, without their code, where nothing else is."""
+    return "hf" if model.pickled else "safetensors"
+
+
+def _stay_on_this_machine() -> None:
+    """An engine and its workers meet on one machine: by themselves vLLM, Gloo and NCCL would listen on its network."""
+    os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
+    if os.path.isdir("/sys/class/net/lo"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
 
 
 def _versions() -> dict[str, str]:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from actors.messages import ModelSource
-from actors.plain import load_model
+from actors.plain import load_model, trusted_alone
 from studies.errors import InterventionError
 
-OWN = ("label", "path", "revision")
+OWN = ("label", "path", "revision", "pickled")
 """Fields in which checkpoints of one architecture differ."""
 
 IDLE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -52,8 +52,9 @@ def differing_config(one: ModelSource, other: ModelSource) -> str:
 def _config(model: ModelSource) -> dict[str, Any]:
     from transformers import AutoConfig
 
-    named = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
-    config = AutoConfig.from_pretrained(model.path, **named).to_dict()
+    trust = model.trust_remote_code
+    with trusted_alone(model):
+        config = AutoConfig.from_pretrained(model.path, revision=model.revision, trust_remote_code=trust).to_dict()
     return {name: value for name, value in config.items() if name not in IDLE}
 
 

@@ -28,8 +28,9 @@ def dequantise(source: Path, target: Path) -> Path:
         raise FileExistsError(f"{target} is not empty")
     with tempfile.TemporaryDirectory() as scratch:
         gguf = _single_gguf(source, Path(scratch))
-        loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        options = {"gguf_file": gguf.name, "dtype": torch.float32}
+        loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, **options, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
         config = loaded.config
         if hasattr(config, "quantization_config"):  # a saved folder must not claim to be quantised
             del config.quantization_config

@@ -7,6 +7,7 @@ requests of a benchmark's tasks are one set of texts, so they share one token fo
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -125,11 +126,13 @@ def task_benchmark(
     fewshot: int | None,
     include: Path | None,
     syntactic: bool = False,
+    trust_remote_code: bool = False,
 ) -> TaskBenchmark:
     """Load tasks by the names the harness knows, or that a folder of its YAML definitions (`include`) gives.
 
-    items: keep so many documents of each task, evenly spaced; fewshot: examples in the prompt, None = the task's own.
-    Raises StudyError for a missing extra, unknown tasks, tasks without log-likelihoods and data that cannot be had.
+    items: keep so many documents of each task, evenly spaced; fewshot: examples in the prompt, None = the task's own;
+    trust_remote_code: whether code may run that is not the harness's own. Raises StudyError for a missing extra,
+    unknown tasks, tasks without log-likelihoods, code that is not trusted and data that cannot be had.
     """
     try:
         from lm_eval.tasks import TaskManager
@@ -138,7 +141,9 @@ def task_benchmark(
     if include is not None and not include.is_dir():
         raise StudyError(f"include: there is no folder {include}")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    manager = TaskManager(include_path=include)
+    undisturbed = functools.partial(_undisturbed, trust_remote_code)
+    with undisturbed():
+        manager = TaskManager(include_path=include)
     for task in tasks:
         if task not in manager.all_tasks:
             near = did_you_mean(task, manager.all_tasks, listed="`lm-eval ls tasks`")
@@ -146,8 +151,10 @@ def task_benchmark(
     loaded = {}
     for task in tasks:
         try:
-            with _undisturbed():
+            with undisturbed():
                 loaded |= manager.load([task])["tasks"]
+        except StudyError as error:
+            raise StudyError(f"lm-eval's task {task}: {error}") from None
         except Exception as error:  # data sets come over many transports, each with errors of its own
             raise StudyError(f"lm-eval's task {task} cannot be loaded: {_first_line(error)}") from error
     for task, definition in loaded.items():
@@ -161,7 +168,7 @@ def task_benchmark(
             definition.set_config(key="num_fewshot", value=fewshot or 0)
     try:
         documents = {task: _evenly(len(definition.eval_docs), items, task) for task, definition in loaded.items()}
-        return _benchmark(name, loaded, documents, items is not None, syntactic)
+        return _benchmark(name, loaded, documents, items is not None, syntactic, undisturbed)
     except StudyError:
         raise
     except Exception as error:  # tasks run code of their own on every document
@@ -169,13 +176,18 @@ def task_benchmark(
 
 
 def _benchmark(
-    name: str, loaded: Mapping[str, Any], documents: Mapping[str, list[int]], some: bool, syntactic: bool
+    name: str,
+    loaded: Mapping[str, Any],
+    documents: Mapping[str, list[int]],
+    some: bool,
+    syntactic: bool,
+    undisturbed: Callable[[], contextlib.AbstractContextManager],
 ) -> TaskBenchmark:
     def answer(answers: Answers | None, asked: list) -> dict[str, list[dict[str, Any]]]:
         from lm_eval.evaluator import evaluate
 
         lm, chosen = _lm(answers, asked), dict(documents) if some else None
-        with _undisturbed():
+        with undisturbed():
             found = evaluate(lm, {"tasks": dict(loaded)}, samples=chosen, bootstrap_iters=0)["samples"]
         # One filter's samples of each document: those of log-likelihood tasks do not change what is answered.
         return {task: _first_filter(found[task]) for task in loaded}
@@ -281,14 +293,80 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _undisturbed():
-    """No progress bars (the harness and `datasets` draw one a task), and the harness's seeds, for this while only."""
+def _undisturbed(trust_remote_code: bool):
+    """For this while only: no progress bars (the harness and `datasets` draw one a task), the harness's seeds, and no
+    code but its own unless trusted."""
     states = random.getstate(), np.random.get_state()
     random.seed(SEED)
     np.random.seed(FEWSHOT_SEED)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            _sandbox() if not trust_remote_code else contextlib.nullcontext(),
+        ):
             yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
+
+
+@contextlib.contextmanager
+def _sandbox():
+    """Nothing but the harness's own code runs, and nothing is written where a definition says.
+
+    It stands at the points where a definition becomes code or a place: Python that it names, its templates, metrics
+    fetched by name, the cache of its data. Where one of them has moved, nothing passes.
+    """
+    import lm_eval
+    from jinja2.sandbox import SandboxedEnvironment
+
+    try:
+        import datasets
+        import evaluate
+        from lm_eval import utils
+        from lm_eval.tasks import _yaml_loader
+
+        imported, load_dataset, templates = _yaml_loader._import_func_in_yml, datasets.load_dataset, utils.env
+    except (ImportError, AttributeError) as error:
+        raise StudyError(
+            f"this lm-eval runs its definitions' code at places not guarded ({error}); install lm-eval 0.4.13, "
+            "or write trust_remote_code: true beside the tasks"
+        ) from None
+    own, refused = Path(lm_eval.__file__).resolve().parent, []
+
+    def refuse(problem: str) -> None:
+        refused.append(f"{problem}; read it, and write trust_remote_code: true beside the tasks if you trust it")
+        raise StudyError(refused[0])
+
+    def import_own(name: str, folder: Path) -> Callable:
+        if not folder.resolve().is_relative_to(own):
+            refuse(f"the definition runs Python, {name}")
+        return imported(name, folder)
+
+    def load_here(*arguments, **options):
+        if "cache_dir" in options:
+            refuse(f"the definition writes into a folder of its choice, {options['cache_dir']}")
+        return load_dataset(*arguments, **options)
+
+    sandboxed = SandboxedEnvironment(undefined=templates.undefined, keep_trailing_newline=True)
+    sandboxed.filters = templates.filters
+    points = [
+        (_yaml_loader, "_import_func_in_yml", import_own),
+        (datasets, "load_dataset", load_here),
+        (evaluate, "load", lambda name, *rest, **options: refuse(f"the metric {name} is Python that is fetched")),
+        (utils, "env", sandboxed),
+    ]
+    before = [getattr(module, name) for module, name, _ in points]
+    for module, name, ours in points:
+        setattr(module, name, ours)
+    try:
+        yield
+    except Exception:
+        if refused:
+            raise StudyError(refused[0]) from None
+        raise
+    finally:
+        for (module, name, _), its in zip(points, before, strict=True):
+            setattr(module, name, its)
+    if refused:  # the harness logs the error and goes on
+        raise StudyError(refused[0])

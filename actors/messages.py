@@ -26,7 +26,7 @@ class ModelSource:
 
     label: str
     path: str
-    """Local folder with config, safetensors and tokenizer, or a hub repository with `revision` pinned."""
+    """Local folder with config, weights and tokenizer, or a hub repository with `revision` pinned."""
     revision: str | None = None
     family: str
     num_layers: int
@@ -42,6 +42,8 @@ class ModelSource:
     over_nodes: bool = False
     """Whether its tensor-parallel ranks lie on several nodes, in the placement group that the actor is in."""
     trust_remote_code: bool = False
+    pickled: bool = False
+    """Whether the weights are `pytorch_model*.bin`; else nothing but safetensors is loaded."""
     route: str = "auto"
     """`auto`: the tree, or flat with the reason recorded; `tree`: the tree or an error; `flat`."""
     engine: Mapping[str, object] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.messages import Continuations, Documents, ModelSource, Sentences, TextRequest, Windows
+from actors.plain import trusted_alone
 from studies.errors import StudyError
 
 
@@ -39,7 +40,9 @@ def load_tokenizer(model: ModelSource):
     """The Transformers tokenizer beside the model's weights."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model.path, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    trust = model.trust_remote_code
+    with trusted_alone(model):
+        return AutoTokenizer.from_pretrained(model.path, revision=model.revision, trust_remote_code=trust)
 
 
 def tokenise(request: TextRequest, tokenizer, context: int) -> TokenSequences:

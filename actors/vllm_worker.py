@@ -51,7 +51,7 @@ class LogitsPass:
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
 
-    def halfwave_reload(self, path: str, revision: str | None) -> dict[str, tuple[list[int], float]]:
+    def halfwave_reload(self, path: str, revision: str | None, load_format: str) -> dict[str, tuple[list[int], float]]:
         """Put another checkpoint of the same architecture into the loaded model; hooks stay, clamps are emptied.
 
         Returns what was read, {tensor: (shape, sum)}. Raises InterventionError where a parameter was left out; then,
@@ -64,6 +64,7 @@ class LogitsPass:
         config = self.vllm_config.model_config  # without a network vLLM starts from the cached snapshot's folder
         config.model = get_model_path(path, revision) if constants.HF_HUB_OFFLINE else path
         config.model_weights, config.revision = "", revision
+        self.vllm_config.load_config.load_format = load_format
         with set_current_vllm_config(self.vllm_config):
             read = _load_in_place(self.get_model(), self.vllm_config)
         self._halfwave.clamps.set({}, Act())

@@ -8,11 +8,13 @@ import logging
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from orchestrator.redaction import redact_logs, redacted
 from studies.errors import StudyError
 
 app = typer.Typer(
@@ -196,11 +198,15 @@ def _open(study, data_root, model_root, workdir, tracking_uri):
 def entry() -> None:
     """Console entry point: turns errors into exit codes."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    redact_logs()
     try:
         app()
     except StudyError as error:
-        print(f"halfwave: {error}", file=sys.stderr)
+        print(f"halfwave: {redacted(str(error))}", file=sys.stderr)
         sys.exit(2)
+    except Exception:
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

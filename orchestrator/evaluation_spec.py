@@ -55,6 +55,8 @@ class LmEvalSpec(Strict):
     """None = as the task says."""
     include: Text | None = None
     """A folder with task definitions of your own."""
+    trust_remote_code: Flag = False
+    """Whether those definitions may run Python: `!function`, templates without a sandbox, metrics that are fetched."""
     syntactic: Flag = False
     """Whether the tasks are of grammar, like BLiMP: the claims' other side."""
     name: Annotated[str, Field(pattern=NAME)] = "lm_eval"

@@ -11,11 +11,18 @@ from orchestrator.study_yaml import shown
 from studies.errors import did_you_mean
 
 OUR_ENGINE_OPTIONS = {
+    "config_format",
     "distributed_executor_backend",
+    "download_dir",
     "dtype",
     "enable_prefix_caching",
     "enforce_eager",
+    "hf_config_path",
+    "io_processor_plugin",
+    "load_format",
+    "logits_processors",
     "model",
+    "model_loader_extra_config",
     "pipeline_parallel_size",
     "quantization",
     "revision",
@@ -23,9 +30,11 @@ OUR_ENGINE_OPTIONS = {
     "tokenizer",
     "tokenizer_revision",
     "trust_remote_code",
+    "worker_cls",
     "worker_extension_cls",
 }
-"""Engine options that stand elsewhere in the file, or without which an intervention would silently be absent."""
+"""Engine options that stand elsewhere in the file, without which an intervention would silently be absent, or that load
+code or other weights, or write files, at a place of their own."""
 
 
 class _Loading(Strict):
@@ -42,11 +51,15 @@ class _Loading(Strict):
     labels: dict[Text, Text] = Field(default={})
     """Of the Ray nodes that its actors may lie on."""
     trust_remote_code: Flag = False
+    pickled_weights: Flag = False
+    """Whether `pytorch_model*.bin` will do where there are no safetensors."""
     engine: dict[str, str | int | Number | bool] = Field(default={})
 
     @model_validator(mode="after")
     def _own_options(self) -> "_Loading":
         for option in self.engine:
+            if option == "hf_token":
+                raise ValueError("a study file is recorded and holds no token; set HF_TOKEN in the environment")
             if option in OUR_ENGINE_OPTIONS:
                 raise ValueError(f"engine option {option!r} is set by Halfwave and cannot be changed")
         return self

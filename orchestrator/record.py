@@ -6,7 +6,8 @@ with its id, digests and metrics: what has no tag was never committed, whatever 
 passes through the write-ahead spool, so a server that does not answer costs no result. A run whose definition changed
 gets `superseded_by` and MLflow's lifecycle stage "deleted", which hides it in the interface and in plain searches and
 loses nothing (before `halfwave gc`): `known` and `adopt` still find it, and going back to its definition restores it.
-One driver writes, from one thread, through MlflowClient with explicit run ids. Refuses to know what a step computes.
+One driver writes, from one thread, through MlflowClient with explicit run ids. No secret is written (`redaction`).
+Refuses to know what a step computes.
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.lease import Lease
+from orchestrator.redaction import redacted
 from orchestrator.runs import Run, Runs, new_params, place_of
 from orchestrator.spool import (
     MAX_TAG,
@@ -190,6 +192,7 @@ class Record:
         plain values as tags; `git_commit` and `user` also under MLflow's own names; `metrics` are the columns of the
         saved view. Raises RecordError if the store does not answer, the experiment was deleted, or another driver runs
         the study."""
+        definition, resolved, environment = redacted([definition, resolved, dict(environment)])
         now = datetime.now(UTC)
         self._invocation = f"{now:%Y%m%dT%H%M%S.%fZ}"
         plain = {k: str(v) for k, v in environment.items() if isinstance(v, str | int | float)}
@@ -202,7 +205,7 @@ class Record:
             path: json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
             for path, content in {
                 "resolved.json": resolved,
-                "environment.json": dict(environment),
+                "environment.json": environment,
                 f"invocations/{self._invocation}.json": invocation,
             }.items()
         }
@@ -236,8 +239,8 @@ class Record:
         Raises ValueError, before anything is written, for a name or value that MLflow would refuse or change, and
         RecordError for a param that has another value on the run. `metrics` are logged at step 0, `series`
         ({metric: {step: value}}, other names) at theirs; only `metrics` are read back with the step."""
-        payload = encode(frames=frames, documents=documents, files=files)
-        return self._commit(key, step_id, step_name, payload, metrics, tags, series=series)
+        payload = encode(frames=frames, documents=redacted(dict(documents)), files=files)
+        return self._commit(key, step_id, step_name, payload, metrics, redacted(dict(tags)), series=series)
 
     def adopt(self, key: RunKey, committed: Committed) -> Committed:
         """Put a step found elsewhere onto this study's run for `key`, with everything it recorded and `adopted_from`.
@@ -338,7 +341,7 @@ class Record:
 
     def note(self, text: str) -> None:
         """Set the description that MLflow shows on the parent run (Markdown)."""
-        tags, parent = check_texts("tag", {"mlflow.note.content": text}, MAX_TAG), self._parent
+        tags, parent = check_texts("tag", {"mlflow.note.content": redacted(text)}, MAX_TAG), self._parent
         self._later["note"] = lambda: self._runs.tag(parent, tags)
         self._drain()
 

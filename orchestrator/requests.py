@@ -84,6 +84,7 @@ def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSourc
         threads=None if demand.gpus else int(demand.cpus),
         gpu_share=min(demand.gpus, 1.0),
         trust_remote_code=spec.trust_remote_code,
+        pickled=model.pickled,
         route=spec.route,
         engine=spec.engine,
     )

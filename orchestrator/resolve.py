@@ -7,8 +7,9 @@ is started.
 
 import json
 import os
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from actors.harness import TaskBenchmark, task_benchmark
+from actors.messages import DTYPE_BYTES
 from actors.sites import Architecture, architecture
 from orchestrator.digest_cache import DigestCache
 from orchestrator.evaluation_spec import (
@@ -49,6 +51,8 @@ Benchmark = (
 PROVENANCE_FILE = "provenance.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _IDENTITY_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Names of pickled weights, whole or sharded, as every loader looks for them."""
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -82,6 +86,8 @@ class ResolvedModel:
     """Digest of a local folder's tokenizer; '' on the hub, where the revision pins it."""
     note: str
     """Shown wherever the model's numbers are (for example dequantised weights); empty when there is nothing to say."""
+    pickled: bool = False
+    """Whether its weights are pickles; else they are safetensors."""
     checkpoint: Checkpoint | None = None
     """Its place in a series of checkpoints."""
 
@@ -236,7 +242,7 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
             return multiple_choice.multiple_choice(entry.kind, root, entry.items)
         case LmEvalSpec():
             include = _place(entry.include, folder) if entry.include else None
-            options = {"items": entry.items, "fewshot": entry.fewshot, "syntactic": entry.syntactic}
+            options = entry.model_dump(include={"items", "fewshot", "syntactic", "trust_remote_code"})
             return task_benchmark(entry.name, entry.tasks, include=include, **options)
         case SurprisalSpec():
             options = entry.model_dump(exclude={"kind", "corpus", "split"})
@@ -330,13 +336,16 @@ def _local_folder(entry: ModelSpec, roots: Sequence[Path], folder: Path) -> Path
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     config = _read_json(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise StudyError(f"{folder} holds no .safetensors weights (pickled weights are not loaded; convert them)")
+    pickled = not weights and _may_be_pickled(entry, [path.name for path in folder.iterdir()])
+    if not weights and not pickled:
+        raise StudyError(f"{folder} holds no .safetensors weights{_other_weights(entry)}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise StudyError(f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
     provenance = folder / PROVENANCE_FILE
     note = str(_read_json(provenance).get("note", "")) if provenance.is_file() else ""
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in _IDENTITY_SUFFIXES and path != provenance]
+    suffixes = _IDENTITY_SUFFIXES | ({".bin"} if pickled else set())
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in suffixes and path != provenance]
+    size = sum(path.stat().st_size for path in files if path.suffix == ".bin")
     return ResolvedModel(
         spec=entry,
         label=entry.display,
@@ -345,8 +354,9 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         digest=cache.digest(files),
         tokenizer=cache.digest(path for path in files if path.name in TOKENIZER_FILES),
         architecture=architecture(config),
-        num_parameters=sum(map(_num_parameters, weights)),
+        num_parameters=size // _config_bytes(config) if pickled else sum(map(_num_parameters, weights)),
         note=note,
+        pickled=pickled,
     )
 
 
@@ -356,7 +366,7 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
     inside = f"/{entry.revision}" if entry.revision else ""
     remedy = f"; or put a local copy under --model-root as {entry.name}{inside}"
     try:
-        info = HfApi().model_info(entry.name, revision=entry.revision, timeout=30)
+        info = HfApi().model_info(entry.name, revision=entry.revision, timeout=30, files_metadata=entry.pickled_weights)
         config = _read_json(Path(hf_hub_download(entry.name, "config.json", revision=info.sha)))
     except errors.GatedRepoError:
         raise StudyError(
@@ -371,8 +381,11 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
     except Exception as error:  # offline, time-outs, proxies: `huggingface_hub` lets many transports' errors through
         first_line = str(error).strip().split("\n")[0][:200]
         raise StudyError(f"{entry.name} cannot be looked up on the hub: {first_line}{remedy}") from error
-    if info.safetensors is None:
-        raise StudyError(f"{entry.name} has no safetensors weights on the hub (pickled weights are not loaded)")
+    sizes = {file.rfilename: file.size for file in info.siblings} if entry.pickled_weights else {}
+    pickled = info.safetensors is None and _may_be_pickled(entry, sizes)
+    if info.safetensors is None and not pickled:
+        raise StudyError(f"{entry.name} has no safetensors weights on the hub{_other_weights(entry)}")
+    size = sum(size or 0 for name, size in sizes.items() if re.fullmatch(r"pytorch_model.*\.bin", name))
     return ResolvedModel(
         spec=entry,
         label=entry.display,
@@ -380,9 +393,27 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
         revision=info.sha,
         digest=f"{entry.name}@{info.sha}",
         architecture=architecture(config),
-        num_parameters=info.safetensors.total,
+        num_parameters=size // _config_bytes(config) if pickled else info.safetensors.total,
         note="",
+        pickled=pickled,
     )
+
+
+def _may_be_pickled(entry: ModelSpec, files: Collection[str]) -> bool:
+    """Whether pickles are what every loader will take of these files: the study file says so, and nothing is safer."""
+    safe = any(name.endswith(".safetensors") for name in files)
+    return entry.pickled_weights and not safe and any(name in files for name in PICKLES)
+
+
+def _other_weights(entry: ModelSpec) -> str:
+    if entry.pickled_weights:
+        return f", and no {' or '.join(PICKLES)}"
+    return "; convert them, or, if they are pickled, write pickled_weights: true beside the model"
+
+
+def _config_bytes(config: Mapping[str, Any]) -> int:
+    """Bytes of one pickled weight, as the config says: a pickle is not opened to count them."""
+    return DTYPE_BYTES.get(config.get("dtype") or config.get("torch_dtype"), 4)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from orchestrator.redaction import redacted, remember
 from orchestrator.spool import INDEX_FOLDER, MAX_TAG, Committed, Entry, digest, size_of
 from studies.errors import StudyError
 
@@ -83,6 +84,7 @@ class Store:
         from mlflow import MlflowClient
 
         self.uri = locate(tracking_uri)[0]
+        remember(self.uri)
         self._artifact_uris: dict[str, str] = {}
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
@@ -92,8 +94,7 @@ class Store:
     @property
     def place(self) -> str:
         """The tracking URI without a password."""
-        parts = urlsplit(self.uri)
-        return self.uri.replace(f":{parts.password}@", ":***@") if parts.password else self.uri
+        return redacted(self.uri)
 
     def ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the client. Raises Unreachable for what may pass and RecordError for what will not."""
@@ -334,15 +335,22 @@ class Store:
 
     def ui_command(self) -> str:
         """The shell command that opens MLflow on this store (a password left out), or the address of its server."""
-        if urlsplit(self.uri).scheme in ("http", "https"):
-            return self.uri
+        if server := self._server():
+            return server
         return f"mlflow ui --backend-store-uri {shlex.quote(self.place)} --port 5000"
 
     def ui_link(self, experiment_id: str) -> str:
         """The address of an experiment, opened on a table of its conditions; good while `ui_command` runs."""
-        server = self.uri if urlsplit(self.uri).scheme in ("http", "https") else "http://127.0.0.1:5000"
+        server = self._server() or "http://127.0.0.1:5000"
         view = "workflowType=machine_learning&viewStateShareKey=halfwave"  # without it MLflow opens on GenAI traces
         return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{view}"
+
+    def _server(self) -> str:
+        """The address of the tracking server, without user and password; '' where the store is a database."""
+        parts = urlsplit(self.uri)
+        if parts.scheme not in ("http", "https"):
+            return ""
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def locate(tracking_uri: str) -> tuple[str, Path | None]:
@@ -355,4 +363,4 @@ def locate(tracking_uri: str) -> tuple[str, Path | None]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    return redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]

@@ -31,16 +31,20 @@ from orchestrator.interrupt import Interrupt
 from orchestrator.placement import Node
 from orchestrator.plan import Plan, build_plan
 from orchestrator.record import Record
+from orchestrator.redaction import redacted
 from orchestrator.resolve import resolve
 from orchestrator.spec import StudySpec
 from orchestrator.spool import Committed
 from orchestrator.steps import Role, Step
 from orchestrator.study_file import load_spec
+from orchestrator.study_yaml import Located, shown
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
 
 FOLDER = ".halfwave"
+SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+"""Schemes of tracking URIs that write on no disk of ours."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
 
 
@@ -112,7 +116,7 @@ class Study:
             data_root=_folder(data_root, "--data-root"),
             model_roots=[_folder(root, "--model-root") for root in model_roots],
         )
-        uri = tracking_uri or spec.tracking_uri or f"sqlite:///{place / 'mlflow.db'}"
+        uri = tracking_uri or _store_of_file(spec, located, place) or f"sqlite:///{place / 'mlflow.db'}"
         return cls(spec=spec, path=path, plan=build_plan(resolved), workdir=place, tracking_uri=uri)
 
     def record(self) -> Record:
@@ -177,13 +181,14 @@ class Study:
                 runner = Runner(
                     self.plan,
                     record,
-                    listener=listener or (lambda step, state, remark: None),
+                    listener=lambda step, state, remark: listener and listener(step, state, redacted(remark)),
                     on_progress=on_progress or (lambda step, progress: None),
                     draining=interrupt.draining,
                 )
                 if not runner.load_finished():
                     self._compute(runner, address, silence_seconds, patience_seconds)
                 outcome = runner.outcome()
+                outcome = outcome._replace(reasons=redacted(outcome.reasons))
                 reviewed = review(self.plan, outcome, record)
                 broken = any(state in BROKEN for state in outcome.states.values())
                 status = "FAILED" if broken else "FINISHED"
@@ -205,21 +210,11 @@ class Study:
         )
 
     def _compute(self, runner, address: str | None, silence_seconds: float, patience_seconds: float) -> None:
-        import ray
-
         from orchestrator.pool import Pool
+        from orchestrator.ray_session import ray_session
         from orchestrator.requests import model_source
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(
-            address=address,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({"object_store_memory": 256 * 2**20} if address is None else {}),
-        )
-        try:
+        with ray_session(address):
             sources: dict[str, ModelSource] = {}
             with Pool(sources, silence_seconds=silence_seconds, patience_seconds=patience_seconds) as pool:
                 cluster = cluster_of(self.plan, pool.nodes())
@@ -227,8 +222,24 @@ class Study:
                     demand = cluster.demands[Lane(model.label, Role.ABLATION)]
                     sources[model.label] = model_source(model, demand, tensor_parallel(model, cluster.nodes))
                 runner.run(pool, cluster, costs(self.plan, cluster))
-        finally:
-            ray.shutdown()
+
+
+def _store_of_file(spec: StudySpec, located: Located, workdir: Path) -> str | None:
+    """The tracking URI of a study file: a server, or a SQLite file in the working folder, where alone a study file may
+    have something written."""
+    uri = spec.tracking_uri
+    if uri is None or uri.partition(":")[0].partition("+")[0] in SERVERS:
+        return uri
+    name = uri.removeprefix("sqlite:///")
+    workdir = workdir.resolve()
+    file = (workdir / name).resolve()
+    if name == uri or "?" in name or "%" in name or not file.is_relative_to(workdir) or file == workdir:
+        raise located.error(
+            ("tracking_uri",),
+            f"{shown(redacted(uri))} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
+            f"folder {workdir}; a store elsewhere is given with --tracking-uri",
+        )
+    return f"sqlite:///{file}"
 
 
 def default_workdir(study_file: Path) -> Path:

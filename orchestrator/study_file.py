@@ -34,14 +34,22 @@ from studies.claims import CLAIM_SETS
 from studies.errors import StudyError, did_you_mean
 from studies.training_claims import SERIES_CLAIM_SETS
 
+MAX_CHARACTERS = 2**21
+"""Of a study file; the longest that `study_yaml.MAX_NODES` allows is shorter."""
+
 
 def load_spec(path: Path) -> tuple[StudySpec, Located]:
     """Read and validate a study file. Raises StudyError: one line with file, line, path, value, remedy."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text"
         raise StudyError(f"{path}: the study file cannot be read: {reason}") from None
+    if len(text) > MAX_CHARACTERS:
+        raise StudyError(
+            f"{path}: more than {MAX_CHARACTERS} characters are no study file; put neurons into a .parquet"
+        )
     return parse_spec(text, str(path))
 
 
@@ -243,11 +251,11 @@ def _check_references(spec: StudySpec, located: Located) -> None:
     places += [("checkpoints", i) for i, series in enumerate(spec.checkpoints) for _ in series.models]
     labels = [model.display for model in spec.all_models]
     for i, label in enumerate(labels):
-        if not _LABEL.fullmatch(label):
+        if not _LABEL.fullmatch(label) or ".." in label.split("/"):
             raise located.error(
                 places[i],
                 f"cannot be shown as {shown(label)}; give it a label of letters, digits, spaces, dots, dashes and "
-                "underscores, at most 100",
+                "underscores, at most 100, and no '..'",
             )
         if label in labels[:i]:
             raise located.error(places[i], f"two models are shown as {label!r}; give one of them a label")

@@ -286,6 +286,61 @@ def test_data_that_cannot_be_had_is_one_line(harness, cache, tmp_path):
     assert len(str(caught.value).splitlines()) == 1
 
 
+PYTHON = "def process_docs(docs):\n    from pathlib import Path\n    Path({marker!r}).touch()\n    return docs\n"
+UNTRUSTED = {
+    "a function of its own": ("process_docs: !function code.process_docs", "runs Python, code.process_docs"),
+    "one of the standard library": ("process_docs: !function subprocess.check_output", "runs Python, subprocess."),
+    "one under another name of the tag": ("process_docs: !<!function> code.process_docs", "runs Python, code."),
+    "a file it includes": ("include: ../elsewhere.yaml", "runs Python, code.process_docs"),
+    "a metric that is fetched": (
+        "metric_list: [{{metric: '{root}/metric.py', aggregation: mean, higher_is_better: true}}]",
+        "the metric .*metric.py is Python that is fetched",
+    ),
+    "a template": (
+        "doc_to_text: \"{{{{ ''.__class__.__mro__[1].__subclasses__() }}}}\"",
+        "access to attribute '__class__' of 'str' object is unsafe",
+    ),
+    "a cache": ("dataset_kwargs: {{data_files: {{test: '{rows}'}}, cache_dir: '{root}/ran'}}", "writes into a folder"),
+}
+
+
+@pytest.mark.parametrize(("extra", "message"), UNTRUSTED.values(), ids=UNTRUSTED)
+def test_a_definition_runs_no_code_unless_the_file_says_so(harness, cache, tmp_path, extra, message):
+    folder, marker = write_tasks(tmp_path / "tasks"), tmp_path / "ran"
+    code = PYTHON.format(marker=str(marker))
+    for place in (folder / "code.py", tmp_path / "code.py", tmp_path / "metric.py"):
+        place.write_text(code)
+    (tmp_path / "elsewhere.yaml").write_text("process_docs: !function code.process_docs\n")
+    definition = folder / "tiny_choices.yaml"
+    extra = extra.format(root=tmp_path, rows=folder / "tiny_choices.jsonl")
+    kept = {key: value for key, value in yaml.safe_load(definition.read_text()).items() if not extra.startswith(key)}
+    definition.write_text(f"{yaml.safe_dump(kept)}{extra}\n")
+    with pytest.raises(StudyError, match=message) as caught:
+        of_folder(folder, tasks=["tiny_choices"])
+    assert "\n" not in str(caught.value) and not marker.exists()
+
+
+def test_a_definition_that_is_trusted_runs_its_code(harness, cache, tmp_path):
+    folder, marker = write_tasks(tmp_path / "tasks"), tmp_path / "ran"
+    (folder / "code.py").write_text(PYTHON.format(marker=str(marker)))
+    with (folder / "tiny_choices.yaml").open("a") as definition:
+        definition.write("process_docs: !function code.process_docs\n")
+    assert of_folder(folder, tasks=["tiny_choices"], trust_remote_code=True).tasks == ("tiny_choices",)
+    assert marker.exists()
+
+
+def test_the_harness_own_code_needs_no_trust(harness, cache, tmp_path):
+    from lm_eval.tasks import _yaml_loader
+
+    from actors.harness import _undisturbed
+
+    own = Path(harness.__file__).parent / "tasks" / "hellaswag"
+    before = vars(_yaml_loader)["_import_func_in_yml"]
+    with _undisturbed(trust_remote_code=False):
+        assert _yaml_loader.load_yaml(own / "hellaswag.yaml")["process_docs"].__name__ == "process_docs"
+    assert _yaml_loader._import_func_in_yml is before
+
+
 def test_a_missing_extra_is_one_line(monkeypatch):
     import builtins
 

@@ -30,7 +30,13 @@ MAY_IMPORT = {
 """Of our own modules. The tests import what they like."""
 
 ONLY_IN = {
-    "ray": ("orchestrator.runner", "orchestrator.pool", "orchestrator.study", "orchestrator.cli"),
+    "ray": (
+        "orchestrator.runner",
+        "orchestrator.pool",
+        "orchestrator.ray_session",
+        "orchestrator.study",
+        "orchestrator.cli",
+    ),
     "mlflow": ("orchestrator.store",),
     "vllm": ("actors.ablation", "actors.vllm_worker"),
     "lm_eval": ("actors.harness",),
@@ -162,6 +168,54 @@ def every_module_has_a_docstring(tree: Tree) -> Iterator[str]:
             yield f"{path} has no docstring"
 
 
+NEVER = "being allowed to"
+UNSAFE_CALLS = {
+    "eval": NEVER,
+    "exec": NEVER,
+    "pickle.load": NEVER,
+    "pickle.loads": NEVER,
+    "pickle.Unpickler": NEVER,
+    ".read_pickle": NEVER,
+    ".full_load": NEVER,
+    ".unsafe_load": NEVER,
+    "torch.load": "weights_only=True",
+    "yaml.load": "Loader=yaml.SafeLoader",
+    "yaml.load_all": "Loader=yaml.SafeLoader",
+    "yaml.compose": "Loader=yaml.SafeLoader",
+    ".from_pretrained": "trust_remote_code=",
+}
+"""{call that may run what it reads: the argument without which nothing shipped may make it}; `.x` is any object's."""
+
+UNPICKLERS = ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib")
+MAY_UNPICKLE = {
+    "studies.benchmarks.minimal_pairs": "an unpickler that finds no global",
+    "actors.plain": "the name of an error",
+}
+
+
+def data_is_never_code(tree: Tree) -> Iterator[str]:
+    for path in shipped(tree):
+        for found in imports(path, tree[path]):
+            if within(found.name, UNPICKLERS) and module_name(path) not in MAY_UNPICKLE:
+                yield f"{path}:{found.line} imports {found.name}, which runs what it reads"
+            if found.name in ("torch.load", "yaml.load", "numpy.load"):
+                yield f"{path}:{found.line} imports {found.name} under a bare name"
+        for node in ast.walk(ast.parse(tree[path], path)):
+            if isinstance(node, ast.Call) and (missing := _missing_argument(node)):
+                yield f"{path}:{node.lineno} calls {ast.unparse(node.func)} without {missing}"
+
+
+def _missing_argument(call: ast.Call) -> str:
+    name = ast.unparse(call.func)
+    given = [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords]
+    if any(one.startswith("allow_pickle=") and one != "allow_pickle=False" for one in given):
+        return "allow_pickle=False"
+    attribute = f".{call.func.attr}" if isinstance(call.func, ast.Attribute) else ""
+    needed = UNSAFE_CALLS.get(name) or UNSAFE_CALLS.get(attribute, "")
+    found = any(one == needed or (needed.endswith("=") and one.startswith(needed)) for one in given)
+    return "" if found else needed
+
+
 def the_top_level_is_tidy(tree: Tree) -> Iterator[str]:
     for name in sorted({path.split("/")[0] for path in tree} - TOP_LEVEL):
         if not name.startswith("."):
@@ -175,6 +229,7 @@ RULES = (
     some_packages_are_out_of_reach,
     names_say_something,
     every_module_has_a_docstring,
+    data_is_never_code,
 )
 
 
@@ -213,7 +268,8 @@ CLEAN = {
     "actors/__init__.py": '"""Doc."""',
     "actors/messages.py": '"""Doc."""\nfrom dataclasses import dataclass',
     "actors/sketches.py": '"""Doc."""\nimport torch\nfrom studies import claims',
-    "actors/score.py": '"""Doc."""\nimport transformers\nfrom actors.sketches import Sketch',
+    "actors/score.py": '"""Doc."""\nimport transformers\nfrom actors.sketches import Sketch\nmodel.eval()',
+    "actors/plain.py": '"""Doc."""\ntorch.load(path, weights_only=True)\nA.from_pretrained(p, trust_remote_code=x)',
     "actors/ablation.py": '"""Doc."""\nclass Ablation:\n    def engine(self):\n        from vllm import LLM',
     "actors/harness.py": '"""Doc."""\ndef model():\n    from lm_eval.api.model import LM',
     "studies/__init__.py": '"""Doc."""',
@@ -281,6 +337,33 @@ BREACHES = [
     (names_say_something, "studies/utils/text.py", "", "utils"),
     (every_module_has_a_docstring, "studies/bare.py", None, "studies/bare.py has no docstring"),
     (every_module_has_a_docstring, "tests/unit/__init__.py", None, "tests/unit/__init__.py has no docstring"),
+    *(
+        (data_is_never_code, path, lines, message)
+        for path, lines, message in (
+            ("actors/score.py", "import pickle", "imports pickle"),
+            ("actors/score.py", "def f():\n    from joblib import load", "imports joblib.load"),
+            (
+                "studies/benchmarks/minimal_pairs.py",
+                "import pickle\npickle.loads(b)",
+                "calls pickle.loads without being",
+            ),
+            (
+                "studies/benchmarks/minimal_pairs.py",
+                "import pickle\npickle.Unpickler(f)",
+                "minimal_pairs.py:3 calls pickle.Unpickler",
+            ),
+            ("actors/score.py", "torch.load(path)", "calls torch.load without weights_only=True"),
+            ("actors/score.py", "torch.load(path, weights_only=False)", "without weights_only=True"),
+            ("actors/score.py", "from torch import load", "under a bare name"),
+            ("studies/claims.py", "numpy.load(path, allow_pickle=True)", "without allow_pickle=False"),
+            ("studies/claims.py", "pandas.read_pickle(path)", "calls pandas.read_pickle"),
+            ("studies/claims.py", "eval(text)", "calls eval"),
+            ("studies/claims.py", "exec(text)", "calls exec"),
+            ("orchestrator/study_yaml.py", "import yaml\nyaml.load(text, Loader=yaml.Loader)", "without Loader"),
+            ("orchestrator/study_yaml.py", "import yaml\nyaml.unsafe_load(text)", "calls yaml.unsafe_load"),
+            ("actors/score.py", "AutoModel.from_pretrained(path)", "without trust_remote_code"),
+        )
+    ),
     (the_top_level_is_tidy, "setup.py", "", "setup.py does not belong"),
     (the_top_level_is_tidy, "scripts/run.py", "", "scripts does not belong"),
 ]

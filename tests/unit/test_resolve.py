@@ -1,5 +1,6 @@
 """Names -> facts: local folders, the hub's refusals, digests that do not know paths."""
 
+import hashlib
 import json
 import shutil
 import struct
@@ -9,7 +10,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
+from orchestrator.requests import model_source
 from orchestrator.resolve import resolve
+from orchestrator.scheduler import Demand
 from orchestrator.study_file import parse_spec
 from studies.errors import StudyError
 
@@ -98,6 +101,43 @@ def test_folders_that_cannot_be_used(tmp_path, change, piece):
     assert piece in refusal(tmp_path, "./a")
 
 
+def pickled(folder, size=4096):
+    make_folder(folder, weights=False)
+    (folder / "pytorch_model.bin").write_bytes(bytes(size))
+    return folder
+
+
+def test_pickled_weights_need_the_files_word(tmp_path):
+    folder = pickled(tmp_path / "a")
+    assert "if they are pickled, write pickled_weights: true beside the model" in refusal(tmp_path, "./a")
+    model = resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0]
+    assert model.pickled and model.num_parameters == 1024
+    assert model_source(model, Demand(1, 0)).pickled
+    (folder / "pytorch_model.bin").write_bytes(bytes(4095) + b"x")
+    assert resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0].digest != model.digest
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "torch_dtype": "float16"}))
+    assert resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0].num_parameters == 2048
+    (folder / "pytorch_model.bin").rename(folder / "other.bin")
+    assert "and no pytorch_model.bin or" in refusal(tmp_path, "{path: ./a, pickled_weights: true}")
+
+
+def test_safetensors_come_before_pickles_and_leave_the_digest_as_it_was(tmp_path):
+    folder = make_folder(tmp_path / "a")
+    before = resolved(tmp_path, "./a").models[0]
+    (folder / "pytorch_model.bin").write_bytes(bytes(4096))
+    after = resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0]
+    assert after.digest == before.digest and not after.pickled and after.num_parameters == 6
+    files = sorted(path for path in folder.iterdir() if path.suffix != ".bin")
+    lines = (f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n" for path in files)
+    assert before.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_weights_are_counted_without_opening_a_pickle(tmp_path):
+    (pickled(tmp_path / "a") / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR." + bytes(4096))
+    assert resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0].num_parameters > 1000
+    assert not (tmp_path / "ran").exists()
+
+
 def test_places_and_sizes_that_are_wrong(tmp_path):
     assert "s.yaml:3: models.0: there is no model folder" in refusal(tmp_path, "./nowhere")
     make_folder(tmp_path / "a")
@@ -148,9 +188,16 @@ def test_a_layer_that_a_model_does_not_have(tmp_path):
         resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json")
 
 
-def test_engine_options_that_would_lose_the_intervention_are_refused():
-    with pytest.raises(StudyError, match="'enforce_eager' is set by Halfwave"):
-        parse_spec(STUDY.format(model="{path: ./a, engine: {enforce_eager: false}}"), "s.yaml")
+@pytest.mark.parametrize("option", ["enforce_eager", "load_format", "download_dir", "worker_cls", "logits_processors"])
+def test_engine_options_that_would_lose_the_intervention_or_load_something_else_are_refused(option):
+    with pytest.raises(StudyError, match=f"'{option}' is set by Halfwave"):
+        parse_spec(STUDY.format(model=f"{{path: ./a, engine: {{{option}: false}}}}"), "s.yaml")
+
+
+def test_a_token_does_not_belong_in_a_study_file():
+    with pytest.raises(StudyError, match=r"s\.yaml:3: models\.0: .* set HF_TOKEN in the environment") as caught:
+        parse_spec(STUDY.format(model="{path: ./a, engine: {hf_token: hf_secret}}"), "s.yaml")
+    assert "hf_secret" not in str(caught.value)
 
 
 def hub_error(kind):
@@ -184,3 +231,28 @@ def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch):
     assert (model.revision, model.digest, model.label) == ("c0ffee", "org/m@c0ffee", "m@step1000")
     info.safetensors = None
     assert "no safetensors weights" in refusal(tmp_path, "org/m")
+
+
+@pytest.mark.parametrize(
+    ("files", "parameters"),
+    [
+        ({"pytorch_model.bin": 400, "training_args.bin": 9, "tf_model.h5": 400}, 100),
+        ({f"pytorch_model-0000{i}-of-00002.bin": 200 for i in (1, 2)} | {"pytorch_model.bin.index.json": 10}, 100),
+        ({"flax_model.msgpack": 400}, None),
+        ({"pytorch_model.bin": 400, "other.safetensors": 9}, None),
+    ],
+)
+def test_pickled_weights_of_the_hub(tmp_path, monkeypatch, files, parameters):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
+    info = SimpleNamespace(sha="c0ffee", safetensors=None, siblings=siblings)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "config.json"))
+    assert "write pickled_weights: true" in refusal(tmp_path, "org/m")
+    if parameters is None:
+        assert "org/m has no safetensors weights on the hub, and no" in refusal(
+            tmp_path, "{name: org/m, pickled_weights: true}"
+        )
+    else:
+        model = resolved(tmp_path, "{name: org/m, pickled_weights: true}").models[0]
+        assert model.pickled and model.num_parameters == parameters and model.digest == "org/m@c0ffee"

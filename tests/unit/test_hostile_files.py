@@ -1,0 +1,136 @@
+"""Study files that would write elsewhere, or fill the memory: refused in one line, or written in the working folder."""
+
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.spool import Entry, RunKey, Spool, check_key, encode
+from orchestrator.study import Study
+from orchestrator.study_file import MAX_CHARACTERS, load_spec, parse_spec
+from studies.errors import StudyError
+from tests.unit.test_resolve import make_folder
+
+STUDY = """\
+study: s
+models:
+  - ./a
+profile: {corpus: embedded}
+conditions:
+  top: {select: top, fraction: 0.1, clamp: negative}
+evaluate: [embedded_knowledge]
+"""
+HOSTILE = st.one_of(
+    st.lists(
+        st.sampled_from(["..", ".", "/", "\\", "a", "~", "\0", "\u2028", "\u202e", "é", " ", "%2e%2e", "@", ":"])
+    ).map("".join),
+    st.text(string.printable, max_size=300),
+    st.text(max_size=120),
+)
+NAMED = {
+    "study": lambda name: {"study": name},
+    "label of a model": lambda name: {"models": [{"path": "./a", "label": name}]},
+    "label of a series": lambda name: {"checkpoints": [{"of": "./a", "label": name, "revisions": ["step1", "step2"]}]},
+    "revision": lambda name: {"models": [{"name": "org/m", "revision": name}]},
+    "checkpoint": lambda name: {"checkpoints": [{"of": "./a", "revisions": [{name: 1}, {"b": 2}]}]},
+    "condition": lambda name: {"conditions": {name: {"select": "top", "fraction": 0.1, "clamp": "negative"}}},
+    "lm_eval": lambda name: {"evaluate": [{"lm_eval": {"tasks": ["x"], "name": name}}]},
+    "surprisal": lambda name: {"evaluate": [{"surprisal": {"name": name}}]},
+    "pairs": lambda name: {"evaluate": [{"pairs": name}]},
+}
+"""{what a study file names: the block that names it}; each of them stands in names of runs, artifacts or files."""
+
+
+@pytest.mark.parametrize("block", NAMED.values(), ids=NAMED)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=HOSTILE)
+@example(name="../../x")
+@example(name="/etc/x")
+@example(name="a/../../../x")
+@example(name="x\0y")
+@example(name="x\u2028y")
+@example(name="x" * 5000)
+def test_a_hostile_name_is_refused_or_stays_in_the_working_folder(tmp_path, block, name):
+    import yaml
+
+    data = {**yaml.safe_load(STUDY), **block(name)}
+    try:
+        spec, _ = parse_spec(yaml.safe_dump(data, allow_unicode=True), "s.yaml")
+    except StudyError as error:
+        assert len(str(error).splitlines()) == 1 and str(error).isprintable()
+        return
+    work = tmp_path / "work"
+    work.mkdir(exist_ok=True)
+    for model in spec.all_models:
+        for condition in spec.conditions:
+            for entry in spec.evaluate:
+                write(work, spec.study, model.display, condition, entry)
+    assert {path.name for path in tmp_path.iterdir()} == {"work"}
+
+
+def write(work: Path, study: str, model: str, condition: str, entry) -> None:
+    """What a run writes under these names: an entry of the spool, then the artifacts by its paths."""
+    from orchestrator.evaluation_spec import benchmark_name
+
+    key = check_key(RunKey(kind="condition", model=model, name=f"{condition} · {model}", condition=condition))
+    payload = encode(frames={}, documents={f"receipts/evaluate.{benchmark_name(entry)}.json": {}}, files={})
+    fields = {"metrics": {}, "series": {}, "tags": {}, "digests": {}, "written_ns": 0}
+    made = Entry(study=study, key=key, step_id="0" * 20, step_name=f"evaluate.{benchmark_name(entry)}", **fields)
+    spool = Spool(work / "spool")
+    spool.folder.mkdir(exist_ok=True)
+    spool.write(made, payload)
+    for path in payload:
+        assert spool.file(made, path).resolve().is_relative_to(work.resolve())
+    spool.remove(made)
+
+
+# -- the store -------------------------------------------------------------------------------------------------------
+
+
+def opened(tmp_path, uri: str, **options) -> Study:
+    if not (tmp_path / "a").exists():
+        make_folder(tmp_path / "a")
+    (tmp_path / "s.yaml").write_text(f"{STUDY}tracking_uri: {uri!r}\n")
+    return Study.open(tmp_path / "s.yaml", workdir=tmp_path / "work", **options)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:////tmp/elsewhere.db",
+        "sqlite:///../elsewhere.db",
+        "sqlite:///a/../../elsewhere.db",
+        "sqlite:///%2e%2e/elsewhere.db",
+        "sqlite:///file:/tmp/elsewhere.db?uri=true",
+        "sqlite+pysqlite:////tmp/elsewhere.db",
+        "SQLite:///x.db",
+        "sqlite://",
+        "file:///tmp/elsewhere",
+        "./mlruns",
+        "/tmp/elsewhere",
+    ],
+)
+def test_a_store_outside_the_working_folder_is_refused(tmp_path, uri):
+    with pytest.raises(StudyError, match=r"s\.yaml:8: tracking_uri: .* given with --tracking-uri") as caught:
+        opened(tmp_path, uri)
+    assert "\n" not in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "s.yaml", "work"}
+    assert opened(tmp_path, uri, tracking_uri="sqlite:////tmp/mine.db").tracking_uri == "sqlite:////tmp/mine.db"
+
+
+def test_a_store_in_the_working_folder_or_on_a_server_is_taken(tmp_path):
+    assert opened(tmp_path, "sqlite:///own.db").tracking_uri == f"sqlite:///{tmp_path}/work/own.db"
+    for uri in ("https://ada:pw@host", "postgresql+psycopg2://db/m", "databricks://profile"):
+        assert opened(tmp_path, uri).tracking_uri == uri
+
+
+# -- size ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_enormous_or_endless_file_is_one_line(tmp_path):
+    (tmp_path / "s.yaml").write_text(STUDY + "#" * MAX_CHARACTERS)
+    for path in (tmp_path / "s.yaml", Path("/dev/zero")):
+        with pytest.raises(StudyError, match="characters are no study file"):
+            load_spec(path)
