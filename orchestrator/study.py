@@ -25,6 +25,7 @@ import psutil
 from orchestrator.identity import difference
 from orchestrator.interrupt import Interrupt
 from orchestrator.plan import Plan, build_plan, demands, flops, memory_need
+from orchestrator.project import default_workdir
 from orchestrator.record import Record
 from orchestrator.resolve import resolve
 from orchestrator.scheduler import BROKEN, Demand, State
@@ -36,7 +37,6 @@ from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
 
-FOLDER = ".halfwave"
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
 
 
@@ -202,18 +202,24 @@ class Study:
     def _compute(self, runner, address: str | None) -> None:
         import ray
 
+        from orchestrator.address import check_cluster
         from orchestrator.pool import Pool
         from orchestrator.requests import model_source
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(
-            address=address,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({"object_store_memory": 256 * 2**20} if address is None else {}),
-        )
+        os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # a busy machine takes more than Ray's 30 s
+        if address is None:  # "local": whatever RAY_ADDRESS says
+            place = {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
+        else:
+            check_cluster(address)
+            place = {"address": address}
+        try:
+            ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:  # no cluster, another version, a wrong address
+            if address is None:
+                raise
+            raise StudyError(f"--address {address}: {' '.join(str(error).split())}") from None
         try:
             total = ray.cluster_resources()
             capacity = Demand(total.get("CPU", 0.0), total.get("GPU", 0.0))
@@ -223,18 +229,6 @@ class Study:
                 runner.run(pool, needed, capacity)
         finally:
             ray.shutdown()
-
-
-def default_workdir(study_file: Path) -> Path:
-    """`.halfwave` in the project that holds the study file, wherever `run` is typed.
-
-    The project is the nearest folder above the file with a `.halfwave`, `.git` or `pyproject.toml`, else its own.
-    """
-    folder = study_file.resolve().parent
-    for candidate in (folder, *folder.parents):
-        if any((candidate / name).exists() for name in (FOLDER, ".git", "pyproject.toml")):
-            return candidate / FOLDER
-    return folder / FOLDER
 
 
 def environment() -> dict[str, str]:
