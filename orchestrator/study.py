@@ -216,8 +216,8 @@ class Study:
             place = {"address": address}
         try:
             ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:  # no cluster, another version, a wrong address
-            if address is None:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+            if address is None:  # else there is no cluster, of another version, or it does not know us
                 raise
             raise StudyError(f"--address {address}: {' '.join(str(error).split())}") from None
         try:

@@ -7,12 +7,13 @@ Ray is imported in functions: no other verb waits for its job client.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,25 +46,35 @@ class Job(NamedTuple):
 
     def follow(self, write: Callable[[str], None]) -> int:
         """Write the log as it grows, to its end; the exit code of the job."""
-        try:
+        with self._connected():
             asyncio.run(self._tail(write))
             return self._exit_code()
-        except OSError as error:  # requests' and aiohttp's connection errors
-            raise StudyError(
-                f"lost the cluster at {self.address} ({type(error).__name__}); the job goes on: {self.follow_command}"
-            ) from None
 
     def stop(self) -> None:
         """Ask the job to stop as Ctrl-C does, and wait until it has."""
-        self.client.stop_job(self.id)
-        while not self.client.get_job_status(self.id).is_terminal():
-            time.sleep(POLL_SECONDS)
+        with self._connected():
+            self.client.stop_job(self.id)
+            while not self._ended():
+                time.sleep(POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # connections are OSErrors, refusals of the server RuntimeErrors
+            raise StudyError(
+                f"lost the cluster at {self.address} ({_line(error)}); the job goes on: {self.follow_command}"
+            ) from None
+
+    def _ended(self) -> bool:
+        return self.client.get_job_status(self.id).is_terminal()
 
     async def _tail(self, write: Callable[[str], None]) -> None:
         written = 0
-        while True:
-            ended = self.client.get_job_status(self.id).is_terminal()
-            skip = written  # a connection that broke begins again at the top
+        ended = False
+        while not ended:
+            ended = self._ended()  # before the log, so that nothing comes after it
+            skip = written  # every connection begins at the top
             try:
                 async for text in self.client.tail_job_logs(self.id):
                     fresh = text[skip:]
@@ -71,10 +82,10 @@ class Job(NamedTuple):
                     written += len(fresh)
                     write(fresh)
             except RuntimeError:  # so Ray calls a connection that broke
-                ended = False
-            if ended:
-                return
-            await asyncio.sleep(POLL_SECONDS)
+                if ended:
+                    write(self.client.get_job_logs(self.id)[written:])
+            if not ended:
+                await asyncio.sleep(POLL_SECONDS)
 
     def _exit_code(self) -> int:
         info = self.client.get_job_info(self.id)

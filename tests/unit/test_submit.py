@@ -33,6 +33,9 @@ class Server:
     def get_job_status(self, job):
         return SimpleNamespace(is_terminal=lambda: len(self.logs) <= 1)
 
+    def get_job_logs(self, job):
+        return "one\ntwo\n"
+
     async def tail_job_logs(self, job):
         for text in self.logs.pop(0):
             if isinstance(text, Exception):
@@ -53,6 +56,10 @@ def no_waiting(monkeypatch):
 def test_a_log_that_broke_off_goes_on_where_it_was():
     broken = RuntimeError("WebSocket connection closed unexpectedly")
     assert follow(Server(["one\ntw", broken], ["one\n", "two\nthr"], ["one\ntwo\nthree\n"])) == (0, "one\ntwo\nthree\n")
+
+
+def test_the_end_of_a_log_comes_without_the_connection_that_broke():
+    assert follow(Server(["one\n", RuntimeError("closed")])) == (0, "one\ntwo\n")
 
 
 @pytest.mark.parametrize(
