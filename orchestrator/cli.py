@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 a step failed, 2 something the user can mend (one line, no traceback), 130 interrupted.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -32,7 +33,10 @@ ModelRoot = Annotated[
     list[Path] | None, typer.Option(help="Folder in which models are looked up by name before the hub; repeatable.")
 ]
 Workdir = Annotated[Path | None, typer.Option(help="Working folder; default: .halfwave in the study file's project.")]
-TrackingUri = Annotated[str | None, typer.Option(help="MLflow tracking URI; default: SQLite in the working folder.")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in the working folder."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -101,7 +105,10 @@ def run(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
-    address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: a local one.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="HOST:PORT of a running Ray cluster, or auto; default: a local one."),
+    ] = None,
     wait_for_nodes: Annotated[
         float,
         typer.Option(min=0, help="Seconds to wait for a node that holds what none holds yet (a growing cluster)."),
@@ -132,6 +139,55 @@ def run(
     progress.show_result(console, result, time.monotonic() - started)
     if not result.complete:
         raise typer.Exit(1)
+
+
+@app.command()
+def submit(
+    study: StudyFile,
+    data_root: DataRoot = None,
+    model_root: ModelRoot = None,
+    workdir: Workdir = None,
+    tracking_uri: TrackingUri = None,
+    address: Annotated[str, typer.Option(help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
+    env: Annotated[
+        list[str] | None, typer.Option(help="Name of a variable that the job gets with its value here; repeatable.")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and leave.")] = False,
+) -> None:
+    """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
+
+    The project that holds the study file goes along, at most 100 MiB, without what git ignores and without .git,
+    .venv, .models and .halfwave. A relative path names something in it, an absolute one lies on the cluster. Of this
+    environment go along the tracking URI, HF_HUB_OFFLINE and its like, and what --env names. Ctrl-C asks the job to
+    stop and waits until it has closed its runs.
+    """
+    from orchestrator.submit import INTERRUPTED
+    from orchestrator.submit import submit as send
+
+    job = send(
+        study,
+        address=address,
+        data_root=data_root,
+        model_roots=model_root or (),
+        workdir=workdir,
+        tracking_uri=tracking_uri,
+        variables=env or (),
+    )
+    if no_wait:
+        print(job.id)
+        return
+    try:
+        code = job.follow(lambda text: print(text, end="", flush=True))
+    except KeyboardInterrupt:
+        print(
+            f"halfwave: job {job.id} is asked to stop and closes its runs; Ctrl-C again does not wait for that",
+            file=sys.stderr,
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            job.stop()
+            print("halfwave: stopped; what was committed is kept, submit again to go on", file=sys.stderr)
+        code = INTERRUPTED
+    raise typer.Exit(code)
 
 
 @app.command()

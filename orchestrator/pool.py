@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from actors.messages import ModelSource, OutOfMemory, RequestFailed
 from orchestrator.placement import Demand, Devices, Node, Placement
+from orchestrator.redaction import redact_logs
 from orchestrator.scheduler import Resident, Start
 from orchestrator.steps import Role
 
@@ -45,6 +46,7 @@ class Host:
     """The Ray actor: loads `module:Class` on the first request and streams its messages."""
 
     def __init__(self, path: str):
+        redact_logs()
         self._path, self._source, self._actor = path, None, None
 
     def stream(self, source: ModelSource, method: str, request: Any) -> Iterator[Any]:

@@ -30,6 +30,7 @@ from orchestrator.identity import difference
 from orchestrator.interrupt import Interrupt
 from orchestrator.placement import Node
 from orchestrator.plan import Plan, build_plan
+from orchestrator.project import default_workdir
 from orchestrator.record import Record
 from orchestrator.redaction import redacted
 from orchestrator.resolve import resolve
@@ -42,7 +43,6 @@ from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
 
-FOLDER = ".halfwave"
 SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 """Schemes of tracking URIs that write on no disk of ours."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
@@ -240,18 +240,6 @@ def _store_of_file(spec: StudySpec, located: Located, workdir: Path) -> str | No
             f"folder {workdir}; a store elsewhere is given with --tracking-uri",
         )
     return f"sqlite:///{file}"
-
-
-def default_workdir(study_file: Path) -> Path:
-    """`.halfwave` in the project that holds the study file, wherever `run` is typed.
-
-    The project is the nearest folder above the file with a `.halfwave`, `.git` or `pyproject.toml`, else its own.
-    """
-    folder = study_file.resolve().parent
-    for candidate in (folder, *folder.parents):
-        if any((candidate / name).exists() for name in (FOLDER, ".git", "pyproject.toml")):
-            return candidate / FOLDER
-    return folder / FOLDER
 
 
 def environment() -> dict[str, str]:

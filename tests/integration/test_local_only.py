@@ -9,8 +9,10 @@ import pytest
 import ray
 
 from actors.ablation import _stay_on_this_machine
+from orchestrator import ray_session as ray_session_module
 from orchestrator.ray_session import ray_session
 from orchestrator.store import Store
+from studies.errors import StudyError
 
 
 def reachable() -> list[str]:
@@ -70,12 +72,21 @@ def test_engines_meet_on_the_loopback_unless_told(monkeypatch):
     assert [os.environ.pop(name) for name in names] == ["127.0.0.1", "lo", "lo"]
 
 
-@pytest.mark.parametrize("named", ["--address", "RAY_ADDRESS"])
-def test_a_running_cluster_is_joined_as_it_is(monkeypatch, named):
+def test_a_running_cluster_is_joined_as_it_is(monkeypatch):
     asked = {}
     monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
-    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    with ray_session("head:6379" if named == "--address" else None):
+    monkeypatch.setattr(ray_session_module, "check_cluster", lambda address: None)
+    with ray_session("head:6379"):
         assert asked["address"] == "head:6379"
         assert "object_store_memory" not in asked and "include_dashboard" not in asked
         assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+
+
+@pytest.mark.parametrize(("address", "place"), [("auto", "--address auto"), (None, "a local Ray did not start")])
+def test_a_ray_that_is_not_there_is_one_line(monkeypatch, address, place):
+    def refuse(**options):
+        raise ConnectionError("nobody\nanswers")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(StudyError, match=f"^{place}: nobody answers$"), ray_session(address):
+        pass

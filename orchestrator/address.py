@@ -1,0 +1,73 @@
+"""Addresses of a running cluster: which form a verb takes, and whether Ray answers there.
+
+Ray itself asks an address that does not answer for minutes and then ends the process, so it is asked here first, within
+seconds. Every complaint is one line with the address and the remedy. Imports no ray.
+"""
+
+import os
+import socket
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from studies.errors import StudyError
+
+ANSWER_SECONDS = 10.0
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a gRPC client says first: HTTP/2's preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
+_SETTINGS = 4
+"""The type of the frame with which a gRPC server answers; it stands in the fourth byte."""
+
+
+def check_cluster(address: str) -> None:
+    """Raise StudyError unless Ray's own port answers at `address`: HOST:PORT, or `auto` for this machine's cluster."""
+    if address == "auto":  # Ray looks for one, and says at once when there is none
+        return
+    if "://" in address:
+        raise StudyError(
+            f"--address {address}: a run takes HOST:PORT of the cluster (its port is 6379 by default) or auto, on a "
+            "machine of the cluster; from elsewhere use `halfwave submit`"
+        )
+    answer = _answer(_place(f"ray://{address}", address), address, _HELLO)
+    if answer[3:4] != bytes([_SETTINGS]) and os.environ.get("RAY_USE_TLS", "0") != "1":
+        raise StudyError(
+            f"--address {address}: what answers there is not Ray's own port, 6379 by default (8265, the dashboard's, "
+            "is for `halfwave submit`)"
+        )
+
+
+def check_dashboard(address: str) -> None:
+    """Raise StudyError unless something answers at the URL `address`, http://HOST:PORT."""
+    if not address.startswith(("http://", "https://")):
+        raise StudyError(
+            f"--address {address}: a job is submitted to the cluster's dashboard, http://HOST:PORT (8265 by default)"
+        )
+    _answer(_place(address, address), address)
+
+
+class _Place(NamedTuple):
+    host: str
+    port: int
+
+
+def _place(url: str, address: str) -> _Place:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # the port is no number, or too large
+        port = None
+    if port is None or not parts.hostname:
+        raise StudyError(f"--address {address}: there is no host and port in it; write HOST:PORT")
+    return _Place(parts.hostname, port)
+
+
+def _answer(place: _Place, address: str, question: bytes = b"") -> bytes:
+    """The first bytes of the answer, none if nothing is asked. StudyError if nobody listens."""
+    try:
+        with socket.create_connection(place, timeout=ANSWER_SECONDS) as connection:
+            connection.sendall(question)
+            return connection.recv(9) if question else b""
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StudyError(
+            f"--address {address}: nothing answers there ({reason}); is the cluster up, and its port forwarded?"
+        ) from None

@@ -1,0 +1,133 @@
+"""A job's command, environment and end, with a made-up job server."""
+
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator import submit as module
+from orchestrator.submit import Job, job_environment, run_command, submit
+from orchestrator.upload import Upload
+from studies.errors import StudyError
+
+STUDY = """\
+study: tiny
+models: [somebody/model]
+conditions:
+  top: {select: top, fraction: 0.1, clamp: negative}
+evaluate: [embedded_pairs]
+"""
+
+
+class Server:
+    """Ray's job client as far as `Job` uses it: `logs` are the answers to one request each, an error breaks it off."""
+
+    def __init__(self, *logs, status="SUCCEEDED", code=0, message=None):
+        self.logs = list(logs)
+        self.info = SimpleNamespace(status=status, driver_exit_code=code, message=message)
+
+    def get_job_info(self, job):
+        return self.info
+
+    def get_job_status(self, job):
+        return SimpleNamespace(is_terminal=lambda: len(self.logs) <= 1)
+
+    def get_job_logs(self, job):
+        return "one\ntwo\n"
+
+    async def tail_job_logs(self, job):
+        for text in self.logs.pop(0):
+            if isinstance(text, Exception):
+                raise text
+            yield text
+
+
+def follow(server: Server) -> tuple[int, str]:
+    written = []
+    return Job(server, "job-1", "http://h:8265").follow(written.append), "".join(written)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
+
+
+def test_a_log_that_broke_off_goes_on_where_it_was():
+    broken = RuntimeError("WebSocket connection closed unexpectedly")
+    assert follow(Server(["one\ntw", broken], ["one\n", "two\nthr"], ["one\ntwo\nthree\n"])) == (0, "one\ntwo\nthree\n")
+
+
+def test_the_end_of_a_log_comes_without_the_connection_that_broke():
+    assert follow(Server(["one\n", RuntimeError("closed")])) == (0, "one\ntwo\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "wanted"),
+    [("SUCCEEDED", 0, 0), ("FAILED", 1, 1), ("FAILED", 2, 2), ("FAILED", -9, 137), ("STOPPED", None, 130)],
+)
+def test_the_exit_code_is_the_jobs(status, code, wanted):
+    assert follow(Server(["x\n"], status=status, code=code)) == (wanted, "x\n")
+
+
+def test_a_job_that_never_began_says_why():
+    with pytest.raises(StudyError, match=r"^job job-1 could not be run: no room on the head$"):
+        follow(Server([], status="FAILED", code=None, message="no room\non the head"))
+
+
+def test_a_lost_cluster_leaves_the_job_and_says_how_to_follow_it():
+    with pytest.raises(StudyError, match="the job goes on: ray job logs --follow --address http://h:8265 job-1"):
+        follow(Server([ConnectionResetError()], []))
+
+
+def test_the_command_is_one_process_and_quotes_what_a_shell_would_take_apart():
+    found = Upload(Path("/p"), (Path("my study.yaml"),), Path("my study.yaml"))
+    command = run_command(found, data_root=Path("/d"), model_roots=[Path("/m 1"), Path("/m2")], workdir=Path("/w"))
+    assert shlex.split(command) == [
+        *("exec", "halfwave", "run", "my study.yaml", "--address", "auto"),
+        *("--data-root", "/d", "--model-root", "/m 1", "--model-root", "/m2", "--workdir", "/w"),
+    ]
+
+
+def test_the_environment_is_the_offline_switches_the_store_and_what_is_named(monkeypatch):
+    for name in module.OFFLINE_SWITCHES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert job_environment(None, []) == {"HF_HUB_OFFLINE": "1", **module.STOP}
+    found = job_environment("http://u:pw@h:5000", ["HF_TOKEN"])
+    assert found == {
+        "HF_HUB_OFFLINE": "1", "HF_TOKEN": "secret", "MLFLOW_TRACKING_URI": "http://u:pw@h:5000", **module.STOP
+    }  # fmt: skip
+
+
+def test_a_variable_is_named_without_its_value_and_no_value_is_printed(monkeypatch):
+    monkeypatch.delenv("ABSENT", raising=False)
+    with pytest.raises(StudyError, match="--env ABSENT: not a variable that is set here"):
+        job_environment(None, ["ABSENT"])
+    with pytest.raises(StudyError) as caught:
+        job_environment(None, ["ABSENT=secret"])
+    assert "secret" not in str(caught.value) and "--env ABSENT=***" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "the job's record would be lost"),
+        ({"workdir": Path("work")}, "--workdir: work is relative"),
+        ({"workdir": Path("/w"), "address": "h:8265"}, "--address h:8265: .* dashboard, http://HOST:PORT"),
+        ({"workdir": Path("/w"), "data_root": Path("absent")}, "--data-root: absent lies outside of"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(options, message, tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(STUDY)
+    with pytest.raises(StudyError, match=message):
+        submit(study, **{"address": "http://127.0.0.1:1", **options})
+
+
+def test_a_mistake_in_the_study_file_is_found_here(tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(STUDY.replace("fraction", "fractoin"))
+    with pytest.raises(StudyError, match=r":4: conditions.top.fractoin: unknown key; did you mean 'fraction'"):
+        submit(study, address="http://127.0.0.1:1", workdir=Path("/w"))

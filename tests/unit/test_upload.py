@@ -1,0 +1,79 @@
+"""What goes to a cluster: the study's project without what git ignores, environments, models and records."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
+
+from orchestrator import upload as module
+from orchestrator.upload import MAX_BYTES, upload
+from studies.errors import StudyError
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    names = ("pyproject.toml", "studies/a.yaml", "data/pairs.jsonl", "notes.txt", "big/weights.bin")
+    never = (".halfwave/mlflow.db", ".venv/bin/python", ".models/m/config.json", "studies/__pycache__/a.pyc")
+    for name in names + never:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def git(folder: Path, *command: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *command], check=True, capture_output=True)
+
+
+def names(project: Path, study: str = "studies/a.yaml") -> set[str]:
+    return {str(file) for file in upload(project / study).files}
+
+
+def test_without_git_everything_but_environments_models_and_records(project):
+    found = upload(project / "studies" / "a.yaml")
+    assert (found.root, found.study) == (project, Path("studies/a.yaml"))
+    assert names(project) == {"pyproject.toml", "studies/a.yaml", "data/pairs.jsonl", "notes.txt", "big/weights.bin"}
+
+
+def test_what_git_ignores_stays_here_but_never_the_study_file(project):
+    git(project, "init")
+    (project / ".gitignore").write_text("big/\nstudies/a.yaml\n")
+    git(project, "add", "notes.txt")
+    assert names(project) == {".gitignore", "pyproject.toml", "studies/a.yaml", "data/pairs.jsonl", "notes.txt"}
+    (project / "notes.txt").unlink()  # still in git's index
+    assert "notes.txt" not in names(project)
+
+
+def test_the_archive_holds_the_files_and_is_the_same_twice(project, tmp_path_factory):
+    found = upload(project / "studies" / "a.yaml")
+    one, two = (tmp_path_factory.mktemp("packed") / "project.zip" for _ in range(2))
+    found.pack(one)
+    found.pack(two)
+    assert one.read_bytes() == two.read_bytes()
+    with zipfile.ZipFile(one) as packed:
+        assert set(packed.namelist()) == names(project)
+        assert packed.read("data/pairs.jsonl") == b"data/pairs.jsonl"
+
+
+def test_a_project_that_is_too_large_names_its_largest_files(project, monkeypatch):
+    monkeypatch.setattr(module, "MAX_BYTES", 2**20)
+    (project / "big" / "weights.bin").write_bytes(bytes(2**20))
+    with pytest.raises(StudyError, match=r"5 files of 1\.0 MiB .* takes 1\.0 MiB; largest: big/weights.bin \(1\.0 MiB"):
+        upload(project / "studies" / "a.yaml")
+
+
+def test_the_limit_is_that_of_rays_dashboard():
+    assert MAX_BYTES == DASHBOARD_CLIENT_MAX_SIZE
+
+
+def test_relative_paths_go_along_and_absolute_ones_are_the_clusters(project, monkeypatch):
+    found = upload(project / "studies" / "a.yaml")
+    monkeypatch.chdir(project / "studies")
+    assert found.place(Path("../data"), "--data-root") == "data"
+    assert found.place(Path("/mnt/models"), "--model-root") == "/mnt/models"
+    with pytest.raises(StudyError, match=r"^--data-root: \.\./\.\. lies outside of .*absolute path"):
+        found.place(Path("../.."), "--data-root")
+    for stays in ("../.models", "absent"):
+        with pytest.raises(StudyError, match=r"^--model-root: .* would not have it"):
+            found.place(Path(stays), "--model-root")
