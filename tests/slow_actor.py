@@ -6,7 +6,7 @@ import time
 from actors import ablation
 from actors.messages import Progress
 
-ablation.PACK_NODES["cpu"] = 64
+ablation.PACK_NODES["cpu"] = 32
 ablation.PART_SECONDS = ablation.PROGRESS_SECONDS = -1.0
 
 

@@ -147,29 +147,27 @@ def switch_milliseconds() -> dict[str, float]:
 
 def through_ray(name: str, texts: tuple[str, ...], model: str, threads: int) -> dict[str, float]:
     """Seconds of one request as the driver sees it, through Ray and the pool, and as the actor counts them."""
-    import ray
-
     from actors.messages import Intervention, Scored
+    from orchestrator.placement import Bundle
     from orchestrator.pool import Finished, Pool
-    from orchestrator.scheduler import Demand
+    from orchestrator.ray_session import ray_session
+    from orchestrator.scheduler import Start
     from orchestrator.steps import Role
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=threads, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    try:
-        with Pool({"model": source_of(Path(model), threads=threads)}, {"model": Demand(cpus=threads, gpus=0)}) as pool:
+    with ray_session(None, num_cpus=threads, configure_logging=False):
+        with Pool({"model": source_of(Path(model), threads=threads)}) as pool:
+            (node,) = pool.nodes()
+            placement = (Bundle(node.id, float(threads)),)
             for once in (texts[:2], texts):  # the first request loads the model
                 started, scored = time.perf_counter(), None
                 request = evaluation(f"{name} {len(once)}", once, {"baseline": Intervention()})
-                pool.start("model", Role.ABLATION, "evaluate", request)
+                pool.start(Start(Role.ABLATION, ("baseline",), "model", "model", placement), "evaluate", request)
                 messages: list = []
                 while not any(isinstance(message, Finished) for message in messages):
                     messages = [message for _, message in pool.wait(60)]
                     scored = next((message for message in messages if isinstance(message, Scored)), scored)
                 seconds = time.perf_counter() - started
         return {"driver": seconds, "actor": scored.seconds}
-    finally:
-        ray.shutdown()
 
 
 def plan_everything(texts: tuple[str, ...], model: str) -> dict[str, float]:

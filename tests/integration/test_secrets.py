@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import cli
+from orchestrator.board import State
 from orchestrator.record import Record
-from orchestrator.scheduler import State
 from orchestrator.spool import RunKey
 from orchestrator.store import Store
 from orchestrator.study import Study

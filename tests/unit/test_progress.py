@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from actors.messages import Progress
+from orchestrator.board import State
+from orchestrator.forecast import Fit, Forecast
 from orchestrator.progress import Display, show_plan
-from orchestrator.scheduler import State
-from orchestrator.study import Fit, PlannedStep
+from orchestrator.study import PlannedStep
 
 STEPS = [SimpleNamespace(id=f"{i:08d}", name=f"evaluate.{i % 2}", title=f"evaluate.{i % 2} m{i}") for i in range(6)]
 
@@ -35,11 +36,14 @@ def test_a_live_table_counts_every_transition():
 
 
 def test_a_plan_is_one_line_a_step_with_its_reason():
-    console = Console(file=io.StringIO(), width=40)
+    console = Console(file=io.StringIO(), width=120)
     reason = "params.fraction: 0.01 -> 0.02 [a markup of its own]"
     planned = [PlannedStep(STEPS[0], True, "", 0.0), PlannedStep(STEPS[1], False, reason, 2.5e12)]
-    show_plan(console, planned, [Fit("m", 1, 2, "this machine")])
+    fit = Fit("m", "1 GPUs, 1 CPUs", 2 * 2**30, 2**30, "", 1, 0.0, 7200.0, 2.0)
+    show_plan(console, planned, Forecast("4x8", "GPU", (fit,), 7200.0, 3600.0))
     lines = console.file.getvalue().splitlines()
     assert lines[0].split() == ["00000000", "evaluate.0", "m0", "cached"]
     assert lines[1] == f"00000001  evaluate.1 m1       2.5 TFLOP  {reason}"
-    assert "2 steps, 1 cached, 1 to run" in " ".join(lines)
+    told = " ".join(" ".join(lines).split())
+    assert "2 steps, 1 cached, 1 to run" in told and "does not fit" in told
+    assert "On 4x8: about 2.00 GPU-hours, 2.00 h from start to end (no schedule takes less than 1.00 h)" in told

@@ -12,7 +12,7 @@ from huggingface_hub import errors
 
 from orchestrator.requests import model_source
 from orchestrator.resolve import resolve
-from orchestrator.scheduler import Demand
+from orchestrator.placement import Demand
 from orchestrator.study_file import parse_spec
 from studies.errors import StudyError
 
@@ -112,7 +112,7 @@ def test_pickled_weights_need_the_files_word(tmp_path):
     assert "if they are pickled, write pickled_weights: true beside the model" in refusal(tmp_path, "./a")
     model = resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0]
     assert model.pickled and model.num_parameters == 1024
-    assert model_source(model, Demand(1, 0)).pickled
+    assert model_source(model, Demand(1, 0), 1).pickled
     (folder / "pytorch_model.bin").write_bytes(bytes(4095) + b"x")
     assert resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0].digest != model.digest
     (folder / "config.json").write_text(json.dumps({**CONFIG, "torch_dtype": "float16"}))

