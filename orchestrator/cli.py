@@ -37,6 +37,12 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in the working folder."),
 ]
+WaitForNodes = Annotated[
+    float, typer.Option(min=0, help="Seconds to wait for a node that holds what none holds yet (a growing cluster).")
+]
+Silence = Annotated[
+    float, typer.Option(min=1, help="Seconds without a message after which an actor counts as hanging.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -109,13 +115,8 @@ def run(
         str | None,
         typer.Option(envvar="RAY_ADDRESS", help="HOST:PORT of a running Ray cluster, or auto; default: a local one."),
     ] = None,
-    wait_for_nodes: Annotated[
-        float,
-        typer.Option(min=0, help="Seconds to wait for a node that holds what none holds yet (a growing cluster)."),
-    ] = 0.0,
-    silence: Annotated[
-        float, typer.Option(min=1, help="Seconds without a message after which an actor counts as hanging.")
-    ] = 1800.0,
+    wait_for_nodes: WaitForNodes = 0.0,
+    silence: Silence = 1800.0,
 ) -> None:
     """Run what is not recorded yet, then print the tables and verdicts. Resumes by construction."""
     from orchestrator import progress
@@ -152,6 +153,8 @@ def submit(
     env: Annotated[
         list[str] | None, typer.Option(help="Name of a variable that the job gets with its value here; repeatable.")
     ] = None,
+    wait_for_nodes: WaitForNodes = 0.0,
+    silence: Silence = 1800.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and leave.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
@@ -172,6 +175,7 @@ def submit(
         workdir=workdir,
         tracking_uri=tracking_uri,
         variables=env or (),
+        options=["--wait-for-nodes", f"{wait_for_nodes:g}", "--silence", f"{silence:g}"],
     )
     if no_wait:
         print(job.id)

@@ -6,6 +6,8 @@ every interface; here all its ports are the loopback's.
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,8 +37,11 @@ def ray_session(address: str | None, **options) -> Iterator[None]:
     else:
         place = {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
         connected = _on_the_loopback(**place, **options)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with connected:
         try:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put one of its own there, which only exits
             yield
         finally:
             ray.shutdown()

@@ -24,8 +24,8 @@ from studies.errors import StudyError
 
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Passed on where they are set here."""
-STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
-"""A job that is stopped gets Ctrl-C and the time to close its runs; Ray's own are SIGTERM and 3 seconds."""
+STOP = {"RAY_JOB_STOP_SIGNAL": "SIGTERM", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
+"""A job that is stopped gets the time to close its runs; by itself Ray leaves it 3 seconds."""
 POLL_SECONDS = 1.0
 INTERRUPTED = 130
 
@@ -106,10 +106,12 @@ def submit(
     workdir: Path | None = None,
     tracking_uri: str | None = None,
     variables: Iterable[str] = (),
+    options: Sequence[str] = (),
 ) -> Job:
     """Send `halfwave run STUDY` to the cluster whose dashboard is at `address`. StudyError, one line, if it cannot be.
 
-    variables: names of further environment variables that the job gets with their values of here.
+    variables: names of further environment variables that the job gets with their values of here; options: further
+    words of `halfwave run`.
     """
     spec, _ = load_spec(study)
     if workdir is not None and not workdir.is_absolute():
@@ -120,7 +122,7 @@ def submit(
             "folder that the cluster keeps with --workdir"
         )
     found = upload(study)
-    command = run_command(found, data_root=data_root, model_roots=model_roots, workdir=workdir)
+    command = run_command(found, data_root=data_root, model_roots=model_roots, workdir=workdir, options=options)
     environment = job_environment(tracking_uri, variables)
     client = connect(address)
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +137,14 @@ def submit(
     return Job(client, sent, address)
 
 
-def run_command(found: Upload, *, data_root: Path | None, model_roots: Sequence[Path], workdir: Path | None) -> str:
+def run_command(
+    found: Upload,
+    *,
+    data_root: Path | None,
+    model_roots: Sequence[Path],
+    workdir: Path | None,
+    options: Sequence[str] = (),
+) -> str:
     """What the head's shell runs. `exec`: the signal that stops a job reaches `halfwave` and no shell in between."""
     words = ["exec", "halfwave", "run", str(found.study), "--address", "auto"]
     if data_root is not None:
@@ -144,7 +153,7 @@ def run_command(found: Upload, *, data_root: Path | None, model_roots: Sequence[
         words += ["--model-root", found.place(root, "--model-root")]
     if workdir is not None:
         words += ["--workdir", str(workdir)]
-    return shlex.join(words)
+    return shlex.join([*words, *options])
 
 
 def job_environment(tracking_uri: str | None, variables: Iterable[str]) -> dict[str, str]:

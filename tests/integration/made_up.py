@@ -38,8 +38,8 @@ def command(study_file: Path, workdir: Path, verb: str = "run", *options: str) -
     return [sys.executable, "-m", "orchestrator.cli", verb, str(study_file), "--workdir", str(workdir), *options]
 
 
-def run(study_file: Path, workdir: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(command(study_file, workdir), capture_output=True, text=True, timeout=400)
+def run(study_file: Path, workdir: Path, *options: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command(study_file, workdir, "run", *options), capture_output=True, text=True, timeout=600)
 
 
 def hosts() -> set[int]:

@@ -10,9 +10,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
+from orchestrator.placement import Demand
 from orchestrator.requests import model_source
 from orchestrator.resolve import resolve
-from orchestrator.placement import Demand
 from orchestrator.study_file import parse_spec
 from studies.errors import StudyError
 
