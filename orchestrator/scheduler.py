@@ -1,7 +1,7 @@
 """Pure scheduling: decide(board, residents, cluster) -> decisions. No clock, no Ray, no I/O.
 
 Owns the policy. Critical path first, resident models preferred; ready steps of one model and group go out as one
-request, cut into shares where several actors of the model can work on them. Every model with ready steps gets an actor
+request, cut into parts where several actors of the model could work on them. Every model with ready steps gets an actor
 before any gets a replica; a replica is opened where its share of the queue takes longer than opening it. The score
 actor and the ablation actor of a model are opened when they are needed, side by side where there is room. An actor that
 nothing needs any more, or that keeps a waiting model out, is closed. The caller applies decisions and calls again.
@@ -14,6 +14,11 @@ from typing import NamedTuple
 from orchestrator.board import Board, Lane, Skip
 from orchestrator.placement import Demand, Devices, Node, Placement
 from orchestrator.steps import Role
+
+PARTS = 4
+"""Of an actor's share of a queue, it takes one part at a time where others might take the rest."""
+LEAST_OPENINGS = 4
+"""A part is not shorter than so many openings: conditions that are scored together share layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,7 @@ class _Turn:
         self._actors: dict[Lane, int] = {}
         for one in self._residents:
             self._actors[one.lane] = self._actors.get(one.lane, 0) + 1
+        self._whole = Devices(cluster.nodes)
         self._ready = board.ready()
         self._starved: Lane | None = None
 
@@ -150,8 +156,7 @@ class _Turn:
         """The most urgent lane without an actor of which another checkpoint's actor can take the weights."""
         for lane in self._ready:
             if lane not in self._actors and (taken := self._vacant(lane)):
-                steps = self._board.request(lane, self._share(lane, 1))
-                return Start(lane.role, steps, lane.model, taken, takes=True)
+                return self._take(lane, taken)
         return None
 
     def open_first(self) -> Start | Evict | None:
@@ -182,6 +187,8 @@ class _Turn:
 
         for lane in sorted(self._ready, key=gain, reverse=True):
             if gain(lane) > self._cluster.opening.get(lane.model, 0.0):
+                if taken := self._vacant(lane):
+                    return self._take(lane, taken)
                 placement = self._devices.place(self._cluster.demands[lane])
                 if placement is not None:
                     return self._open(lane, placement)
@@ -193,6 +200,9 @@ class _Turn:
             return []
         return [Lack(self._starved, self._cluster.demands[self._starved])]
 
+    def _take(self, lane: Lane, actor: str) -> Start:
+        return Start(lane.role, self._board.request(lane, self._share(lane, 1)), lane.model, actor, takes=True)
+
     def _open(self, lane: Lane, placement: Placement) -> Start:
         names = {one.actor for one in self._residents}
         actor = next(name for i in range(len(names) + 1) if (name := f"{lane.model} {lane.role} {i}") not in names)
@@ -200,14 +210,19 @@ class _Turn:
         return Start(lane.role, steps, lane.model, actor, placement)
 
     def _share(self, lane: Lane, new: int) -> float:
-        """Seconds of the queue for one of a lane's actors: those it has, `new` ones, and more where they would pay."""
+        """Seconds of the queue for one of a lane's actors: those it has, `new` ones, and more where they would pay.
+
+        Where there could be others, it takes a part of that at a time, so that the rest waits for whoever is free.
+        """
         work, opening = self._work(lane), self._cluster.opening.get(lane.model, 0.0)
-        actors = self._actors.get(lane, 0)
+        actors = self._actors.get(lane, 0) + new
         worth = int(work / opening) if opening else self._board.num_queued(lane)
-        if worth > actors + new:
+        if worth > actors:
             room = self._devices.count(self._cluster.demands[lane]) // len(self._ready)
-            return work / max(actors + new, min(actors + room, worth))
-        return work / (actors + new)
+            actors = max(actors, min(actors - new + room, worth))
+        if actors == 1 and self._whole.count(self._cluster.demands[lane]) <= 1:
+            return work
+        return max(work / actors / PARTS, LEAST_OPENINGS * opening)
 
     def _work(self, lane: Lane) -> float:
         """Seconds that wait or run."""

@@ -23,6 +23,7 @@ SIZES = {
     "meta-llama/Llama-3.2-1B": ("llama", 16, 2048, 8192, 1_235_814_400),
     "mistralai/Mistral-7B-v0.3": ("mistral", 32, 4096, 14336, 7_248_023_552),
     "Qwen/Qwen3-8B": ("qwen3", 36, 4096, 12288, 8_190_735_360),
+    "facebook/opt-1.3b": ("opt", 24, 2048, 8192, 1_315_758_080),
     "facebook/opt-6.7b": ("opt", 32, 4096, 16384, 6_658_473_984),
     "HuggingFaceTB/SmolLM2-135M": ("llama", 30, 576, 1536, 134_515_008),
 }

@@ -408,14 +408,21 @@ def shares(costs, *, cpus, demands=None, models="a"):
     return world.running
 
 
-def test_free_devices_take_their_share_of_a_long_queue():
-    found = shares([10.0] * 12, cpus=4.0)
-    assert sorted(map(len, found.values())) == [3, 3, 3, 3]
+def test_free_devices_take_parts_of_a_long_queue_and_come_back_for_more():
+    assert sorted(map(len, shares([10.0] * 64, cpus=4.0).values())) == [4, 4, 4, 4], (
+        "640 s, a quarter of a quarter each"
+    )
+    assert len(shares([10.0] * 64, cpus=1.0)["a ablation 0"]) == 64, "nobody else could take any"
+
+
+def test_a_part_is_worth_several_openings():
+    assert sorted(map(len, shares([10.0] * 12, cpus=4.0).values())) == [4, 4, 4]
 
 
 def test_a_replica_is_not_opened_for_less_work_than_opening_it_takes():
     assert len(shares([1.0] * 12, cpus=4.0)) == 1
-    assert len(shares([3.0] * 12, cpus=4.0)) == 3, "36 seconds for three, 12 each; a fourth would have 9"
+    assert len(shares([5.0] * 12, cpus=4.0)) == 2, "60 s: 40 for the first, and 20 are worth opening another"
+    assert len(shares([4.0] * 12, cpus=4.0)) == 1, "48 s: 40 for the first, and 8 are not"
 
 
 def test_every_model_gets_an_actor_before_any_gets_a_replica():
