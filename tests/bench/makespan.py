@@ -2,8 +2,8 @@
 
     python -m tests.bench.makespan --data DATA
 
-Durations are the estimates' own; nodes have up to eight GPUs of 79 GiB. Prints the README's table, then what a step costs
-the driver: 10,000 steps in chains of 50 a model, decided and applied without actors.
+Durations are the estimates' own; nodes have up to eight GPUs of 79 GiB. Prints the README's table, then what a step
+costs the driver: 10,000 steps in chains of 50 a model, decided and applied without actors.
 """
 
 import argparse
