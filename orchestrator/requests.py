@@ -82,7 +82,7 @@ def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSourc
         dtype=spec.dtype,
         tensor_parallel=ranks,
         threads=None if demand.gpus else int(demand.cpus),
-        gpu_share=min(demand.gpus, 1.0),
+        gpu_share=min(demand.gpus or 1.0, 1.0),
         trust_remote_code=spec.trust_remote_code,
         pickled=model.pickled,
         route=spec.route,
