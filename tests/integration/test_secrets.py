@@ -111,7 +111,7 @@ def test_links_to_a_server_hold_neither_user_nor_password():
 def test_a_failed_step_whose_error_tells_secrets(tmp_path, monkeypatch, capsys):
     told = f"HfHubHTTPError: {PLANTED['HF_TOKEN']} at https://ada:{OF_FILE}@hub/x"
 
-    def fail(study, runner, address) -> None:
+    def fail(study, runner, *where) -> None:
         logging.getLogger("orchestrator").debug("%s", told)
         for step in study.plan.steps.values():
             runner._finish(step, State.FAILED, told)
