@@ -71,21 +71,18 @@ class Job(NamedTuple):
 
     async def _tail(self, write: Callable[[str], None]) -> None:
         written = 0
-        ended = False
-        while not ended:
-            ended = self._ended()  # before the log, so that nothing comes after it
+        while True:
             skip = written  # every connection begins at the top
-            try:
+            with contextlib.suppress(RuntimeError):  # so Ray calls a connection that broke; another one follows
                 async for text in self.client.tail_job_logs(self.id):
                     fresh = text[skip:]
                     skip -= len(text) - len(fresh)
                     written += len(fresh)
                     write(fresh)
-            except RuntimeError:  # so Ray calls a connection that broke
-                if ended:
-                    write(self.client.get_job_logs(self.id)[written:])
-            if not ended:
-                await asyncio.sleep(POLL_SECONDS)
+            if self._ended():
+                write(self.client.get_job_logs(self.id)[written:])  # what the last connection did not bring
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     def _exit_code(self) -> int:
         info = self.client.get_job_info(self.id)

@@ -20,24 +20,27 @@ evaluate: [embedded_pairs]
 """
 
 
-class Server:
-    """Ray's job client as far as `Job` uses it: `logs` are the answers to one request each, an error breaks it off."""
+BROKEN = RuntimeError("WebSocket connection closed unexpectedly")
 
-    def __init__(self, *logs, status="SUCCEEDED", code=0, message=None):
-        self.logs = list(logs)
+
+class Server:
+    """Ray's job client as far as `Job` uses it; `tails` are the pieces of a connection each, an error breaks it."""
+
+    def __init__(self, log: str, *tails, status="SUCCEEDED", code=0, message=None):
+        self.log, self.tails = log, list(tails)
         self.info = SimpleNamespace(status=status, driver_exit_code=code, message=message)
 
     def get_job_info(self, job):
         return self.info
 
     def get_job_status(self, job):
-        return SimpleNamespace(is_terminal=lambda: len(self.logs) <= 1)
+        return SimpleNamespace(is_terminal=lambda: not self.tails)
 
     def get_job_logs(self, job):
-        return "one\ntwo\n"
+        return self.log
 
     async def tail_job_logs(self, job):
-        for text in self.logs.pop(0):
+        for text in self.tails.pop(0):
             if isinstance(text, Exception):
                 raise text
             yield text
@@ -53,13 +56,18 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
 
 
-def test_a_log_that_broke_off_goes_on_where_it_was():
-    broken = RuntimeError("WebSocket connection closed unexpectedly")
-    assert follow(Server(["one\ntw", broken], ["one\n", "two\nthr"], ["one\ntwo\nthree\n"])) == (0, "one\ntwo\nthree\n")
-
-
-def test_the_end_of_a_log_comes_without_the_connection_that_broke():
-    assert follow(Server(["one\n", RuntimeError("closed")])) == (0, "one\ntwo\n")
+@pytest.mark.parametrize(
+    "tails",
+    [
+        [["one\n", "two\nthree\n"]],
+        [["one\ntw", BROKEN], ["one\n", "two\nthr"], ["one\ntwo\nthree\n"]],
+        [["one\ntwo\n", BROKEN]],
+        [[], ["one\n"]],
+    ],
+    ids=["whole", "broken twice", "broken at its end", "cut short"],
+)
+def test_every_line_comes_once_however_the_connection_breaks(tails):
+    assert follow(Server("one\ntwo\nthree\n", *tails)) == (0, "one\ntwo\nthree\n")
 
 
 @pytest.mark.parametrize(
@@ -67,17 +75,17 @@ def test_the_end_of_a_log_comes_without_the_connection_that_broke():
     [("SUCCEEDED", 0, 0), ("FAILED", 1, 1), ("FAILED", 2, 2), ("FAILED", -9, 137), ("STOPPED", None, 130)],
 )
 def test_the_exit_code_is_the_jobs(status, code, wanted):
-    assert follow(Server(["x\n"], status=status, code=code)) == (wanted, "x\n")
+    assert follow(Server("x\n", ["x\n"], status=status, code=code)) == (wanted, "x\n")
 
 
 def test_a_job_that_never_began_says_why():
     with pytest.raises(StudyError, match=r"^job job-1 could not be run: no room on the head$"):
-        follow(Server([], status="FAILED", code=None, message="no room\non the head"))
+        follow(Server("", [], status="FAILED", code=None, message="no room\non the head"))
 
 
 def test_a_lost_cluster_leaves_the_job_and_says_how_to_follow_it():
     with pytest.raises(StudyError, match="the job goes on: ray job logs --follow --address http://h:8265 job-1"):
-        follow(Server([ConnectionResetError()], []))
+        follow(Server("", [ConnectionResetError()], []))
 
 
 def test_the_command_is_one_process_and_quotes_what_a_shell_would_take_apart():
