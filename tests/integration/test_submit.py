@@ -32,8 +32,8 @@ echo "variables: $HF_HUB_OFFLINE, ${ASKED-unset}, ${UNASKED-unset}, $MLFLOW_TRAC
 . ./act
 """
 WAIT = """\
-trap 'echo closed > {told}; exit 130' INT
-trap 'echo terminated > {told}; exit 143' TERM
+trap 'echo drained > {told}; exit 130' INT
+trap 'echo closed > {told}; exit 130' TERM
 echo waiting
 while :; do sleep 0.1; done
 """
