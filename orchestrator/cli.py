@@ -37,6 +37,7 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in the working folder."),
 ]
+SILENCE_SECONDS = 1800.0
 WaitForNodes = Annotated[
     float, typer.Option(min=0, help="Seconds to wait for a node that holds what none holds yet (a growing cluster).")
 ]
@@ -116,7 +117,7 @@ def run(
         typer.Option(envvar="RAY_ADDRESS", help="HOST:PORT of a running Ray cluster, or auto; default: a local one."),
     ] = None,
     wait_for_nodes: WaitForNodes = 0.0,
-    silence: Silence = 1800.0,
+    silence: Silence = SILENCE_SECONDS,
 ) -> None:
     """Run what is not recorded yet, then print the tables and verdicts. Resumes by construction."""
     from orchestrator import progress
@@ -154,7 +155,7 @@ def submit(
         list[str] | None, typer.Option(help="Name of a variable that the job gets with its value here; repeatable.")
     ] = None,
     wait_for_nodes: WaitForNodes = 0.0,
-    silence: Silence = 1800.0,
+    silence: Silence = SILENCE_SECONDS,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and leave.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
@@ -175,7 +176,10 @@ def submit(
         workdir=workdir,
         tracking_uri=tracking_uri,
         variables=env or (),
-        options=["--wait-for-nodes", f"{wait_for_nodes:g}", "--silence", f"{silence:g}"],
+        options=[
+            *(["--wait-for-nodes", f"{wait_for_nodes:g}"] if wait_for_nodes else []),
+            *(["--silence", f"{silence:g}"] if silence != SILENCE_SECONDS else []),
+        ],
     )
     if no_wait:
         print(job.id)
