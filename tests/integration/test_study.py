@@ -208,7 +208,8 @@ def test_an_actor_killed_in_a_sweep_goes_on_after_the_packs_that_were_done(
     study_file = write_study(root, "depth.yaml", SCHEDULE)
     monkeypatch.setitem(pool.ACTOR_CLASSES, Role.ABLATION, "tests.slow_actor:SlowAblation")
     monkeypatch.setenv("HALFWAVE_TEST_SWEEPS", str(tmp_path / "undisturbed.txt"))
-    assert Study.open(study_file, workdir=tmp_path / "undisturbed").run().computed
+    undisturbed = Study.open(study_file, workdir=tmp_path / "undisturbed").run()
+    assert set(undisturbed.states.values()) == {State.DONE}, undisturbed.reasons
     sweeps = tmp_path / "killed.txt"
     monkeypatch.setenv("HALFWAVE_TEST_SWEEPS", str(sweeps))
     victims = []
