@@ -7,12 +7,15 @@ that is not proven becomes a fresh engine. Knows nothing of benchmarks' scoring 
 pool turns into a Ray actor, so it runs and is tested without Ray too.
 """
 
+import contextlib
 import dataclasses
 import gc
 import logging
 import math
 import os
+import tempfile
 import time
+import uuid
 from collections.abc import Generator, Hashable, Iterator, Mapping
 
 import numpy as np
@@ -22,6 +25,7 @@ from actors.condition_tree import ideal_layer_passes, layer_passes, plan_passes
 from actors.messages import (
     DTYPE_BYTES,
     Continuations,
+    EngineDied,
     EngineFacts,
     EvaluateRequest,
     Intervention,
@@ -98,6 +102,7 @@ class AblationActor:
     def _open(self, model: ModelSource) -> None:
         self._take(model)
         self._last_reload: Reload | None = None
+        self._last_words = os.path.join(tempfile.gettempdir(), f"halfwave-{uuid.uuid4().hex}.txt")
         self._engine = _start_engine(model)
         try:
             self._facts = self._install()
@@ -328,6 +333,8 @@ class AblationActor:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.llm_engine.engine_core.shutdown()
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self._last_words)
 
     # -- interventions ---------------------------------------------------------------------------------------------
 
@@ -388,7 +395,7 @@ class AblationActor:
     def _install(self) -> EngineFacts:
         model = self._model
         site = dataclasses.asdict(SITES[model.family])
-        self._found = self._rpc("halfwave_install", site, model.d_mlp)[0]
+        self._found = self._rpc("halfwave_install", site, model.d_mlp, self._last_words)[0]
         if self._found["layers"] != model.num_layers:
             raise InterventionError(
                 f"{model.label}: {self._found['layers']} layers hooked, config.json says {model.num_layers}"
@@ -473,7 +480,16 @@ class AblationActor:
         return next(answer for answer in self._rpc(method, *arguments) if answer is not None)
 
     def _rpc(self, method: str, *arguments):
-        return self._engine.collective_rpc(method, args=arguments)
+        """The answers of all ranks. Raises EngineDied where a worker process is gone without a word."""
+        try:
+            return self._engine.collective_rpc(method, args=arguments)
+        except Exception as error:
+            if not getattr(self._engine.llm_engine.model_executor, "is_failed", False):
+                raise
+            if os.path.exists(self._last_words):
+                with open(self._last_words) as file:
+                    raise RuntimeError(file.read()) from error
+            raise EngineDied(f"{self._model.label}: a worker process of the engine is gone: {error}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -197,6 +197,10 @@ class Scored:
     """The fewest that the conditions' shared prefixes allow."""
 
 
+class EngineDied(Exception):
+    """A worker process of the engine is gone, and nothing says that another would go too."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFailed:
     """A whole request failed inside its actor; the actor is not used again."""
@@ -319,6 +323,24 @@ class Profiled:
     num_pairs: int
     num_pairs_dropped: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRequest:
+    """Every n-th block of a corpus, over ranges that are the same for all shards."""
+
+    profile: ProfileRequest
+    ranges: tuple[Mapping[str, np.ndarray | int], ...]
+    """The fields of `sketches.Ranges`, layer by layer."""
+    first_block: int
+    every: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """What a shard's tokens were reduced to, layer by layer: the states of its two sketches."""
+
+    layers: tuple[tuple[Mapping[str, np.ndarray | float], Mapping[str, np.ndarray | float]], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ T tokens of one batch that enter the statistics, F d_mlp, D d_model, B windows o
 
 import os
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from actors.messages import (
     Profiled,
     ProfileRequest,
     Progress,
+    Shard,
+    ShardRequest,
     Weights,
     WeightsRequest,
 )
@@ -80,8 +83,13 @@ class ScoreActor:
                 f"{model.label}: {len(self._projections)} layers found, config.json says {model.num_layers}"
             )
 
-    def profile(self, request: ProfileRequest) -> Iterator[Progress | Profiled]:
-        """Score every neuron on the request's corpus."""
+    def profile(
+        self, request: ProfileRequest, others: Sequence[Callable[[str, ShardRequest], Iterator[Progress | Shard]]] = ()
+    ) -> Iterator[Progress | Profiled]:
+        """Score every neuron on the request's corpus.
+
+        others: ask("shard", request) of other score actors of this model, which take their part of the blocks.
+        """
         started = time.monotonic()
         ids_BW = windows(request.texts, self._tokenizer, self._source.context)
         keep_BW = self.kept_tokens(ids_BW, request)
@@ -90,11 +98,23 @@ class ScoreActor:
         calibrated = 0
         for calibrated in self.calibrate(calibrations, ids_BW, keep_BW, request):
             yield Progress(step=request.step, done=calibrated, total=total, unit="windows")
-        sketches = self.empty_sketches([calibration.ranges(request.num_bins) for calibration in calibrations])
-        for block in range(0, len(ids_BW), request.block_windows):
-            rows = slice(block, block + request.block_windows)
-            for done in self.accumulate(sketches, ids_BW[rows], keep_BW[rows], request, block // request.block_windows):
-                yield Progress(step=request.step, done=calibrated + block + done, total=total, unit="windows")
+        ranges = [calibration.ranges(request.num_bins) for calibration in calibrations]
+        every = min(1 + len(others), -(-len(ids_BW) // request.block_windows))
+        plain = tuple(_plain(asdict(one)) for one in ranges)
+        shards = [
+            ask("shard", ShardRequest(profile=request, ranges=plain, first_block=i, every=every))
+            for i, ask in enumerate(others[: every - 1], 1)
+        ]
+        sketches = self.empty_sketches(ranges)
+        for done in self._accumulate_blocks(sketches, ids_BW, keep_BW, request, 0, every):
+            told = min(calibrated + done * every, total)  # the others are about as far
+            yield Progress(step=request.step, done=told, total=total, unit="windows")
+        for shard in shards:
+            for message in shard:
+                if isinstance(message, Shard):
+                    _merge(sketches, message)
+                else:  # a sign of life
+                    yield Progress(step=request.step, done=total, total=total, unit="windows")
         yield Profiled(
             step=request.step,
             columns=neuron_columns(sketches),
@@ -104,6 +124,36 @@ class ScoreActor:
             num_pairs_dropped=sketches[0].difficulty.num_dropped,
             seconds=time.monotonic() - started,
         )
+
+    def shard(self, request: ShardRequest) -> Iterator[Progress | Shard]:
+        """A part of a corpus, for the actor that asked."""
+        from actors.sketches import Ranges
+
+        profile = request.profile
+        ids_BW = windows(profile.texts, self._tokenizer, self._source.context)
+        keep_BW = self.kept_tokens(ids_BW, profile)
+        sketches = self.empty_sketches([Ranges(**_tensors(one)) for one in request.ranges])
+        blocks = (request.first_block, request.every)
+        for done in self._accumulate_blocks(sketches, ids_BW, keep_BW, profile, *blocks):
+            yield Progress(step=profile.step, done=done, total=len(ids_BW), unit="windows")
+        yield Shard(layers=tuple((_plain(a.state()), _plain(b.state())) for a, b in sketches))
+
+    def _accumulate_blocks(
+        self,
+        sketches: list[LayerSketch],
+        ids_BW: np.ndarray,
+        keep_BW: np.ndarray,
+        request: ProfileRequest,
+        first: int,
+        every: int,
+    ) -> Iterator[int]:
+        """Add the blocks first, first + every ...; yields the windows done after every batch."""
+        before = 0
+        for block in range(first, -(-len(ids_BW) // request.block_windows), every):
+            rows = slice(block * request.block_windows, (block + 1) * request.block_windows)
+            for done in self.accumulate(sketches, ids_BW[rows], keep_BW[rows], request, block):
+                yield before + done
+            before += len(ids_BW[rows])
 
     def weights(self, request: WeightsRequest) -> Iterator[Weights]:
         """How far every neuron's weights are from an earlier checkpoint's, which is loaded beside, on the CPU."""
@@ -309,6 +359,28 @@ def _density(layer: int, neuron: int, y_T: np.ndarray, num_bins: int) -> dict[st
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors as numpy arrays."""
+    return {name: value.cpu().numpy() if hasattr(value, "numpy") else value for name, value in state.items()}
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Back from `_plain`."""
+    import torch
+
+    return {name: torch.tensor(one) if isinstance(one, np.ndarray) else one for name, one in state.items()}
+
+
+def _merge(sketches: list[LayerSketch], shard: Shard) -> None:
+    """Add a shard to the sketches."""
+    from actors.difficulty import MappingDifficultySketch
+    from actors.sketches import PreActivationSketch
+
+    for mine, (pre_activation, difficulty) in zip(sketches, shard.layers, strict=True):
+        mine.pre_activation.merge(PreActivationSketch.from_state(_tensors(pre_activation)))
+        mine.difficulty.merge(MappingDifficultySketch.from_state(_tensors(difficulty)))
 
 
 def neuron_columns(sketches: list[LayerSketch]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ engine still works, and goes through the same clamps.
 import copy
 import functools
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,13 +23,40 @@ from actors.tree_attention import Tree, attend, flex_refusal
 from studies.errors import InterventionError
 
 
+def _together(method):
+    """A method in which the ranks of a tensor-parallel engine wait for each other.
+
+    An error on one of them would leave the others waiting, and the engine with them. So it ends its process, which
+    vLLM notices, after leaving word of the error for `halfwave_install`'s caller. Over several nodes Ray does that.
+    """
+
+    @functools.wraps(method)
+    def run(self, *arguments):
+        try:
+            return method(self, *arguments)
+        except Exception as error:
+            parallel = self.vllm_config.parallel_config
+            if parallel.world_size == 1 or parallel.distributed_executor_backend != "mp":
+                raise
+            try:
+                with open(self._halfwave.last_words, "x") as file:
+                    file.write(f"rank {self.rank}: {type(error).__name__}: {error}")
+            except FileExistsError:
+                pass  # another rank was first, and this one missed it
+            logging.getLogger(__name__).exception("rank %d ends its process", self.rank)
+            os._exit(1)
+
+    return run
+
+
 class LogitsPass:
     """Mixed into vLLM's worker class. All state lives in `self._halfwave`."""
 
-    def halfwave_install(self, site: dict[str, Any], d_mlp: int) -> dict[str, Any]:
+    def halfwave_install(self, site: dict[str, Any], d_mlp: int, last_words: str) -> dict[str, Any]:
         """Hook the activations and the attention layers.
 
-        Returns the number of layers found, why the tree route is refused ('' where it is not), and how trees attend.
+        last_words: file, not there yet, in which a rank that must end says why. Returns the number of layers found, why
+        the tree route is refused ('' where it is not), and how trees attend.
         """
         from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 
@@ -46,7 +74,7 @@ class LogitsPass:
             )
             for layer in layers
         ]
-        decoder = self._halfwave = _VllmDecoder(self, ClampSet(clamps), LayerWalk(layers))
+        decoder = self._halfwave = _VllmDecoder(self, ClampSet(clamps), LayerWalk(layers), last_words)
         refusal = decoder.wrap_attention()
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
@@ -105,6 +133,7 @@ class LogitsPass:
             digests.append(self._halfwave.clamps.digest())
         return digests
 
+    @_together
     def halfwave_sweep(self, wire: list[bytes], walk: list[Pass], margins: bool) -> dict[int, bytes | str] | None:
         """{condition: float32 numbers of the pack's edges, or why there are none}; None as in `score`.
 
@@ -129,6 +158,7 @@ class LogitsPass:
             i: str(one) if isinstance(one, FloatingPointError) else one.numpy().tobytes() for i, one in found.items()
         }
 
+    @_together
     def halfwave_score(self, wire: list[bytes]) -> bytes | None:
         """float32 log-probabilities of the pack's edges; None on a rank without the gathered head."""
         log_probabilities_E = score_pack(self._halfwave, pack_from_wire(wire))
@@ -199,10 +229,10 @@ def _own_module(layer: torch.nn.Module, path: str, exchange: str) -> torch.nn.Mo
 class _VllmDecoder:
     """vLLM's loaded model as `logits_pass.Decoder`."""
 
-    def __init__(self, worker: Any, clamps: ClampSet, walk: LayerWalk):
+    def __init__(self, worker: Any, clamps: ClampSet, walk: LayerWalk, last_words: str):
         self._model = worker.get_model()
         self._config = worker.vllm_config
-        self.clamps, self.walk = clamps, walk
+        self.clamps, self.walk, self.last_words = clamps, walk, last_words
         self.kept: dict[int, list[Setting]] = {}
         self.device = worker.device
         self.vocabulary = worker.vllm_config.model_config.get_vocab_size()

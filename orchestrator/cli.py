@@ -230,7 +230,7 @@ def gc(
     older_than: Annotated[str | None, typer.Option(help="Only runs superseded for longer: 7d, 12h, 1d12h30m.")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove what is found; without it nothing changes.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Although a study stands as running (its driver died).")
+        bool, typer.Option("--force", help="Although a study counts as being run (its driver died elsewhere).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -79,7 +79,8 @@ def costs(plan: Plan, cluster: Cluster, rates: Rates = RATES) -> dict[str, float
             continue
         model, demand = models[step.model], cluster.demands[Lane(step.model, step.role)]
         rate = rates.gpu[model.spec.dtype] * demand.gpus if demand.gpus else rates.cpu * demand.cpus
-        found[step.id] = rates.step + flops(model, step.work) / rate
+        shards = demand.copies if step.kind == "profile" else 1
+        found[step.id] = rates.step + flops(model, step.work) / rate / shards
     return found
 
 
@@ -89,7 +90,8 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Lane
     On GPUs: `tensor_parallel` of them, by default the fewest that hold the model, and as many CPUs. Where there are
     more models than GPUs, those that need no more share one. Without GPUs the CPUs are shared evenly, so that the
     models run side by side; the checkpoints of a series have one share, in turn. Nodes that have neither are the head
-    of a cluster that has yet to grow: one of GPUs. Score actors load a model over the GPUs of one node at most.
+    of a cluster that has yet to grow: one of GPUs. Score actors load a model over the GPUs of one node at most, each
+    shard of the corpus a model of its own.
     """
     num_gpus = sum(node.gpus for node in nodes)
     on_gpus = num_gpus > 0 or not any(node.cpus >= 1 for node in nodes)
@@ -110,7 +112,9 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Lane
         one_node = max((node.gpus for node in suited), default=0)
         for role in (Role.SCORE, Role.ABLATION):
             spread = role is Role.SCORE and gpus > one_node > 0
-            found[Lane(model.label, role)] = Demand(cpus, float(one_node) if spread else gpus, labels)
+            shards = spec.shards if role is Role.SCORE else 1
+            each = max(1.0, cpus // shards) if not gpus and spec.cpus is None else cpus
+            found[Lane(model.label, role)] = Demand(each, float(one_node) if spread else gpus, labels, shards)
     return found
 
 

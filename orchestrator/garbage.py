@@ -4,8 +4,8 @@ Garbage is: superseded runs (hidden by their tag and MLflow's stage "deleted") w
 a dead driver left half written or half removed, and remembered digests of files that are gone or have changed. A
 superseded run stays while a run that stays rests on it: while it alone holds an input of one of that run's steps.
 Complete spool entries are results that were never sent, so they are never garbage.
-Invariant: `survey` changes nothing; `collect` removes what a survey found, and may be run again after a kill. Refuses
-to guess whether a driver is alive: a study that stands as running blocks `collect` unless it is forced.
+Invariant: `survey` changes nothing; `collect` removes what a survey found, and may be run again after a kill. A
+study that a driver runs, or may run on another machine, blocks `collect` unless it is forced.
 """
 
 import json
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.digest_cache import DigestCache
+from orchestrator.lease import is_held
 from orchestrator.spool import Committed, Spool, size_of
-from orchestrator.store import KIND, SUPERSEDED, RecordError, Store, Unreachable, locate
+from orchestrator.store import SUPERSEDED, RecordError, Store, Unreachable, locate
 from studies.errors import StudyError, did_you_mean
 
 
@@ -42,7 +43,7 @@ class Garbage:
     num_lost: int
     """Steps that stand on `runs` alone; going back to their definitions computes them again."""
     running: tuple[str, ...]
-    """Studies of the store that stand as running."""
+    """Studies of the store that a driver runs, as far as their leases tell."""
     leftovers: tuple[Path, ...]
     """Spool folders that a dead driver left incomplete."""
     num_waiting: int
@@ -81,7 +82,7 @@ class Yard:
             has = did_you_mean(study, experiments.values())
             raise StudyError(f"MLflow at {store.place} has no study {study!r}{has}")
         old = store.deleted_runs(older_than)
-        found, staying, running = [], [], []
+        found, staying = [], []
         for run in store.runs(list(experiments)) if experiments else ():
             owner = experiments[run.info.experiment_id]
             steps = tuple(store.steps(run.info.run_id, run.data.tags, owner))
@@ -89,8 +90,6 @@ class Yard:
             hidden = SUPERSEDED in run.data.tags and run.info.lifecycle_stage == "deleted"
             chosen = hidden and study in (None, owner) and (old is None or run.info.run_id in old)
             (found if chosen else staying).append(one)
-            if run.data.tags[KIND] == "study" and run.info.status == "RUNNING":
-                running.append(owner)
         kept = self._needed(found, staying)
         runs = [run for run in found if run.run_id not in kept]
         elsewhere = {step.step_id for run in [*staying, *found] if run not in runs for step in run.steps}
@@ -100,7 +99,7 @@ class Yard:
             runs=tuple(runs),
             kept=tuple(run for run in found if run.run_id in kept),
             num_lost=len({step.step_id for run in runs for step in run.steps} - elsewhere),
-            running=tuple(running),
+            running=tuple(sorted(name for number, name in experiments.items() if is_held(store, number))),
             leftovers=tuple(leftovers),
             num_waiting=len(self._spool.entries()),
             digests=tuple(self._cache.stale()),
@@ -110,11 +109,11 @@ class Yard:
         )
 
     def collect(self, garbage: Garbage, *, force: bool = False) -> None:
-        """Remove it; on a server the runs stay. StudyError if a study stands as running, unless forced."""
+        """Remove it; on a server the runs stay. StudyError if a driver runs a study, unless forced."""
         if garbage.running and not force:
             raise StudyError(
-                f"{' and '.join(garbage.running)} stands as running; wait for its driver, or, if that was killed, "
-                "run the study again or add --force"
+                f"{' and '.join(garbage.running)} is being run; wait for its driver, or, if that was killed on another "
+                "machine, run the study again or add --force"
             )
         for run in () if garbage.server else garbage.runs:
             self._store.erase(run.run_id)
@@ -198,7 +197,7 @@ def told(garbage: Garbage, *, removed: bool) -> list[str]:
     else:
         lines.append("nothing was removed; add --delete to remove this")
         if garbage.running:
-            lines.append(f"--delete will refuse while {' and '.join(garbage.running)} stands as running")
+            lines.append(f"--delete will refuse while {' and '.join(garbage.running)} is being run")
     return lines
 
 

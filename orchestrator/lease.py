@@ -52,6 +52,12 @@ class Claim:
             return False
 
 
+def is_held(store: Store, experiment: str) -> bool:
+    """Whether some driver, as far as one can tell, runs the experiment's study now."""
+    claim = _found(store, experiment)
+    return claim is not None and claim.stands(time.time())
+
+
 class Lease:
     """This driver's lease on one experiment, from `take` to `give_up`."""
 
@@ -91,10 +97,7 @@ class Lease:
             return  # this process ends, or the lease lapses
 
     def _found(self) -> Claim | None:
-        try:
-            return Claim(**json.loads(self._store.ask("get_experiment", self._experiment).tags.get(TAG, "")))
-        except (ValueError, TypeError):
-            return None
+        return _found(self._store, self._experiment)
 
     def _refuse(self, claim: Claim | None) -> None:
         now = time.time()
@@ -108,6 +111,13 @@ class Lease:
     def _write(self) -> None:
         self._store.ask("set_experiment_tag", self._experiment, TAG, json.dumps(asdict(_claim())))
         self._renewed = time.monotonic()
+
+
+def _found(store: Store, experiment: str) -> Claim | None:
+    try:
+        return Claim(**json.loads(store.ask("get_experiment", experiment).tags.get(TAG, "")))
+    except (ValueError, TypeError):
+        return None
 
 
 def _claim() -> Claim:

@@ -50,6 +50,8 @@ class _Loading(Strict):
     """A share of one, or whole ones; None = one a rank where the cluster has any."""
     labels: dict[Text, Text] = Field(default={})
     """Of the Ray nodes that its actors may lie on."""
+    shards: Count = 1
+    """Score actors among which the scoring corpus is divided, each with the resources above."""
     trust_remote_code: Flag = False
     pickled_weights: Flag = False
     """Whether `pytorch_model*.bin` will do where there are no safetensors."""

@@ -37,11 +37,13 @@ class Demand(NamedTuple):
     """A share of one GPU, below 1, or whole ones."""
     labels: tuple[tuple[str, str], ...] = ()
     """What every node that it lies on must be labelled with."""
+    copies: int = 1
+    """All of the above so many times, each on one node: a score actor whose corpus is cut into shards."""
 
     def __str__(self) -> str:
         parts = [f"{self.gpus:g} GPUs"] if self.gpus else []
         parts += [f"{self.cpus:g} CPUs", *(f"{name}: {value}" for name, value in self.labels)]
-        return ", ".join(parts)
+        return ", ".join(parts) if self.copies == 1 else f"{self.copies} times ({', '.join(parts)})"
 
 
 class Bundle(NamedTuple):
@@ -54,7 +56,7 @@ class Bundle(NamedTuple):
 
 
 Placement = tuple[Bundle, ...]
-"""One bundle, or one a node for an actor that no single node holds."""
+"""One bundle; one a node for an actor that no single node holds; one a copy, which may share nodes."""
 
 
 class Devices:
@@ -83,6 +85,8 @@ class Devices:
 
     def place(self, demand: Demand, *, without: frozenset[str] = frozenset()) -> Placement | None:
         """Where an actor would go now; None where there is no room. `without`: nodes that are kept for another."""
+        if demand.copies > 1:
+            return self._place_copies(demand, without)
         suited = [node for node in self._suited(demand) if node.id not in without]
         found = ((self._room(node), bundle) for node in suited if (bundle := self._on(node, demand)))
         best = min(found, key=lambda one: one[0], default=None)
@@ -90,13 +94,22 @@ class Devices:
             return (best[1],)
         return self._spread(suited, demand) if self.must_spread(demand) else None
 
+    def _place_copies(self, demand: Demand, without: frozenset[str]) -> Placement | None:
+        one, placed = demand._replace(copies=1), []
+        while len(placed) < demand.copies and (found := self.place(one, without=without)) is not None:
+            self.take(found)
+            placed.append(found)
+        for found in placed:
+            self.give_back(found)
+        return tuple(bundle for found in placed for bundle in found) if len(placed) == demand.copies else None
+
     def must_spread(self, demand: Demand) -> bool:
         """Whether no single node would hold it, even an empty one."""
         return demand.gpus > 1 and not any(node.gpus >= demand.gpus for node in self._suited(demand))
 
     def count(self, demand: Demand) -> int:
         """How many such actors would find room now, each on one node."""
-        return sum(self._count_on(node, demand) for node in self._suited(demand))
+        return sum(self._count_on(node, demand) for node in self._suited(demand)) // demand.copies
 
     def _count_on(self, node: Node, demand: Demand) -> int:
         free = self._gpus[node.id]

@@ -1,18 +1,16 @@
 """Resident actors by name: created, streamed from, evicted; every event comes back as plain data.
 
-Owns all contact with Ray's actors and nodes. An actor is a `Host` that loads one actor class by path and streams one
-request at a time. It lies where the scheduler placed it, on one node or, in a placement group, on several. Closing is
-orderly first (engines shut their worker processes down), then the actor is killed. An actor that dies or falls silent
-becomes an `ActorLost` event, never an exception.
+Owns all contact with Ray's nodes, and with its actors from the outside. An actor is a `Host`; it lies where the
+scheduler placed it, on one node or, in a placement group, on several. Closing is orderly first (engines shut their
+worker processes down), then the actor is killed. An actor that dies or falls silent becomes an `ActorLost` event, never
+an exception.
 """
 
 import contextlib
-import importlib
 import logging
 import math
 import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,15 +21,19 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.messages import ModelSource, OutOfMemory, RequestFailed
+from orchestrator.host import ActorLost, Host, one_line
 from orchestrator.placement import Demand, Devices, Node, Placement
-from orchestrator.redaction import redact_logs
 from orchestrator.scheduler import Resident, Start
 from orchestrator.steps import Role
 
 log = logging.getLogger(__name__)
 
 ACTOR_CLASSES = {Role.SCORE: "actors.score:ScoreActor", Role.ABLATION: "actors.ablation:AblationActor"}
+ONCE: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
+"""What is lost is started again by the scheduler alone."""
 CLOSE_SECONDS = 20.0
+OTHERS_SECONDS = 30.0
+"""How long to wait in silence for room that others hold; what we gave up ourselves is free sooner."""
 NODES_SECONDS = 2.0
 """How old the list of nodes may be."""
 
@@ -42,53 +44,9 @@ GPU_GIB = {
 """{Ray's word for an accelerator: its memory}; of an A100, which comes in two sizes, the smaller."""
 
 
-class Host:
-    """The Ray actor: loads `module:Class` on the first request and streams its messages."""
-
-    def __init__(self, path: str):
-        redact_logs()
-        self._path, self._source, self._actor = path, None, None
-
-    def stream(self, source: ModelSource, method: str, request: Any) -> Iterator[Any]:
-        """Messages of one request; an error of the actor's own becomes `RequestFailed`, the last message.
-
-        A source other than the last is another checkpoint of the same architecture: the actor reloads.
-        """
-        try:
-            if source != self._source:
-                if self._actor is None:
-                    module, name = self._path.split(":")
-                    self._actor = getattr(importlib.import_module(module), name)(source)
-                else:
-                    self._actor.reload(source)
-                self._source = source
-                yield Opened(facts=getattr(self._actor, "facts", lambda: None)())
-            yield from getattr(self._actor, method)(request)
-        except Exception as error:  # sent on, not swallowed: the driver fails the request's steps
-            yield RequestFailed(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-
-    def close(self) -> None:
-        if self._actor is not None:
-            self._actor.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """The actor has loaded its model; `facts` are the engine's, None for a score actor."""
-
-    facts: Any
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The request's stream has ended in order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorLost:
-    """The actor died or fell silent."""
-
-    reason: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +56,7 @@ class _Hosted:
     placement: Placement
     handle: Any
     group: Any
-    """The placement group of an actor on several nodes, else None."""
+    """The placement group of an actor on several nodes, or with others beside it; else None."""
     stream: Any = None
     last_event: float = 0.0
 
@@ -122,6 +80,7 @@ class Pool:
         self._whole: list[Node] = []
         self._nodes_at = -math.inf
         self._lacking: dict[Demand, float] = {}
+        self._waiting: dict[Demand, float] = {}
         self._wanted: list[Demand] = []
 
     def __enter__(self) -> "Pool":
@@ -150,8 +109,8 @@ class Pool:
             return
         self._wanted = wanted
         request_resources(
-            bundles=[{"CPU": one.cpus, **({"GPU": one.gpus} if one.gpus else {})} for one in wanted],
-            bundle_label_selectors=[dict(one.labels) for one in wanted],
+            bundles=[_resources(one.cpus, one.gpus) for one in wanted for _ in range(one.copies)],
+            bundle_label_selectors=[dict(one.labels) for one in wanted for _ in range(one.copies)],
         )
 
     def _ours(self) -> dict[str, tuple[float, float]]:
@@ -166,6 +125,9 @@ class Pool:
     def hopeless(self, demand: Demand) -> str:
         """Why waiting for room for this demand is of no use; '' while others have what it needs, or a node may come."""
         if Devices(self._whole).place(demand) is not None:
+            if time.monotonic() > self._waiting.setdefault(demand, time.monotonic()) + OTHERS_SECONDS:
+                log.warning("waiting for %s, which others on this cluster hold", demand)
+                self._waiting[demand] = math.inf
             return ""
         if demand not in self._lacking:
             self._lacking[demand] = time.monotonic()
@@ -197,7 +159,11 @@ class Pool:
             self._hosted[start.actor] = _open(start)
         hosted = self._hosted[start.actor]
         hosted.model = start.model
-        source = replace(self.sources[start.model], over_nodes=hosted.group is not None)
+        source, several = self.sources[start.model], hosted.group is not None
+        if start.role is Role.ABLATION:
+            source = replace(source, over_nodes=several)
+        elif source.threads is not None:
+            source = replace(source, threads=int(hosted.placement[0].cpus))
         hosted.stream = hosted.handle.stream.options(num_returns="streaming").remote(source, method, request)
         hosted.last_event = time.monotonic()
 
@@ -234,8 +200,8 @@ class Pool:
         except ray.exceptions.RayError as error:  # it died, its node died, it cannot be placed, its message was lost
             _kill(self._hosted.pop(actor))  # out of reach, it may still hold its memory
             self._nodes_at = -math.inf
-            return ActorLost(reason=str(error).strip().split("\n")[0])
-        if isinstance(message, RequestFailed | OutOfMemory):
+            return ActorLost(reason=one_line(str(error).strip().split("\n")[0]))
+        if isinstance(message, RequestFailed | OutOfMemory | ActorLost):
             hosted.stream = None
             self.evict(actor)
         return message
@@ -243,26 +209,41 @@ class Pool:
 
 def _open(start: Start) -> _Hosted:
     bundles = start.placement
-    options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
-    group = None
+    whole = [_resources(bundle.cpus, sum(share for _, share in bundle.gpus)) for bundle in bundles]
+    options, beside, group = _options(whole[0]), (), None
     if len(bundles) == 1:
-        (bundle,) = bundles
-        gpus = sum(share for _, share in bundle.gpus)
-        options |= {"num_cpus": bundle.cpus, "num_gpus": gpus}
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(bundle.node, soft=False)
-        if not gpus:  # Ray leaves an actor without GPUs all of the node's
-            options["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(bundles[0].node, soft=False)
     else:
-        parts = [(bundle, bundle.cpus / len(bundle.gpus)) for bundle in bundles for _ in bundle.gpus]
-        where = [{"ray.io/node-id": bundle.node} for bundle, _ in parts]
-        wanted = [{"GPU": 1.0, "CPU": cpus} for _, cpus in parts]
-        group = placement_group(wanted, strategy="PACK", bundle_label_selector=where)
-        options |= {"num_cpus": parts[0][1], "num_gpus": 0}
-        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
-            group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
-        )
-    handle = ray.remote(Host).options(**options).remote(ACTOR_CLASSES[start.role])
+        nodes, parts = [bundle.node for bundle in bundles], whole
+        if start.role is Role.ABLATION:  # vLLM's workers are its child tasks, one a GPU
+            nodes = [bundle.node for bundle in bundles for _ in bundle.gpus]
+            parts = [_resources(bundle.cpus / len(bundle.gpus), 1.0) for bundle in bundles for _ in bundle.gpus]
+            options = {**ONCE, "num_cpus": parts[0]["CPU"], "num_gpus": 0}
+        else:
+            beside = len(bundles) - 1, options
+        where = [{"ray.io/node-id": node} for node in nodes]
+        group = placement_group(parts, strategy="PACK", bundle_label_selector=where)
+        options = options | {
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+            )
+        }
+    handle = ray.remote(Host).options(**options).remote(ACTOR_CLASSES[start.role], *beside)
     return _Hosted(model=start.model, role=start.role, placement=bundles, handle=handle, group=group)
+
+
+def _resources(cpus: float, gpus: float) -> dict[str, float]:
+    """As Ray names them."""
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+
+
+def _options(resources: Mapping[str, float]) -> dict[str, Any]:
+    """Ray's options of an actor with these resources."""
+    gpus = resources.get("GPU", 0.0)
+    options: dict[str, Any] = {**ONCE, "num_cpus": resources["CPU"], "num_gpus": gpus}
+    if not gpus:  # Ray leaves an actor without GPUs all of the node's
+        options["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+    return options
 
 
 def _kill(hosted: _Hosted) -> None:

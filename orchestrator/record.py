@@ -237,8 +237,9 @@ class Record:
         """Record a finished step: on disk at once, in MLflow as soon as it answers.
 
         Raises ValueError, before anything is written, for a name or value that MLflow would refuse or change, and
-        RecordError for a param that has another value on the run. `metrics` are logged at step 0, `series`
-        ({metric: {step: value}}, other names) at theirs; only `metrics` are read back with the step."""
+        RecordError for a param that has another value on the run, or where the disk takes no more. `metrics` are
+        logged at step 0, `series` ({metric: {step: value}}, other names) at theirs; only `metrics` are read back with
+        the step."""
         payload = encode(frames=frames, documents=redacted(dict(documents)), files=files)
         return self._commit(key, step_id, step_name, payload, metrics, redacted(dict(tags)), series=series)
 
@@ -288,7 +289,13 @@ class Record:
             series=pairs, tags=check_texts("tag", tags, MAX_TAG), written_ns=time.time_ns(),
             digests={path: digest(content) for path, content in payload.items()}, adopted_from=adopted_from,
         )  # fmt: skip
-        self._spool.write(entry, payload)
+        try:
+            self._spool.write(entry, payload)
+        except OSError as error:
+            raise RecordError(
+                f"cannot write in {self._spool.folder}: {error.strerror}; make room and run the study again, what was "
+                "committed is kept"
+            ) from error
         name = entry.folder_name
         self._pending.pop(name, None)
         self._refused.pop(name, None)

@@ -43,9 +43,10 @@ from orchestrator.answers import (
     plain,
 )
 from orchestrator.board import BROKEN, TERMINAL, Board, Skip, State
+from orchestrator.host import ActorLost, Opened
 from orchestrator.pack_sizes import PackSizes
 from orchestrator.plan import BASELINE, Plan
-from orchestrator.pool import ActorLost, Finished, Opened, Pool
+from orchestrator.pool import Finished, Pool
 from orchestrator.record import Record
 from orchestrator.requests import (
     examples_request,

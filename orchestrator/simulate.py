@@ -121,4 +121,4 @@ def lower_bound(
 def _size(cluster: Cluster, lane: Lane) -> float:
     """Devices of one actor: GPUs where the cluster has any, else CPUs."""
     demand = cluster.demands[lane]
-    return demand.gpus if any(node.gpus for node in cluster.nodes) else demand.cpus
+    return demand.copies * (demand.gpus if any(node.gpus for node in cluster.nodes) else demand.cpus)

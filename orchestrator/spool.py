@@ -209,21 +209,31 @@ class Spool:
         self.folder = Path(folder)
 
     def write(self, entry: Entry, payload: Mapping[str, bytes]) -> None:
-        """Put a complete entry on disk, in place of an earlier one of the same step and run."""
+        """Put a complete entry on disk, in place of an earlier one of the same step and run.
+
+        Raises OSError where the disk does not take it; what was there before stays.
+        """
         if not _FILE_NAME.fullmatch(entry.step_id):
             raise ValueError(f"step id {entry.step_id!r} cannot name a folder")
         target = self.folder / entry.folder_name
         aside = self.folder / f".writing-{os.getpid()}-{entry.folder_name}"
         shutil.rmtree(aside, ignore_errors=True)
         manifest = json.dumps(asdict(entry), ensure_ascii=False, allow_nan=False).encode()
-        for path, content in {**{f"files/{path}": c for path, c in payload.items()}, "manifest.json": manifest}.items():
-            (aside / path).parent.mkdir(parents=True, exist_ok=True)
-            with open(aside / path, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for folder in [aside, *(f for f in aside.rglob("*") if f.is_dir())]:
-            _sync_folder(folder)
+        try:
+            for path, content in {
+                **{f"files/{path}": c for path, c in payload.items()},
+                "manifest.json": manifest,
+            }.items():
+                (aside / path).parent.mkdir(parents=True, exist_ok=True)
+                with open(aside / path, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for folder in [aside, *(f for f in aside.rglob("*") if f.is_dir())]:
+                _sync_folder(folder)
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         self.remove(entry)
         os.rename(aside, target)
         _sync_folder(self.folder)

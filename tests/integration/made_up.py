@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from orchestrator.frames import load_study
+
 
 def phrases() -> Callable[[int], str]:
     """phrase(count): so many of forty made-up words, the same ones in the same order every time."""
@@ -38,8 +40,9 @@ def command(study_file: Path, workdir: Path, verb: str = "run", *options: str) -
     return [sys.executable, "-m", "orchestrator.cli", verb, str(study_file), "--workdir", str(workdir), *options]
 
 
-def run(study_file: Path, workdir: Path, *options: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(study_file, workdir, "run", *options), capture_output=True, text=True, timeout=600)
+def run(study_file: Path, workdir: Path, *options: str, timeout: float = 600) -> subprocess.CompletedProcess:
+    called = command(study_file, workdir, "run", *options)
+    return subprocess.run(called, capture_output=True, text=True, timeout=timeout)
 
 
 def hosts() -> set[int]:
@@ -50,3 +53,16 @@ def hosts() -> set[int]:
         if "ray::Host" in name or "VLLM" in name:
             found.add(process.info["pid"])
     return found
+
+
+def numbers(workdir: Path, study: str):
+    """Every metric of every condition of the study, as recorded in MLflow; no timings among them."""
+    frame = load_study(f"sqlite:///{workdir / 'mlflow.db'}", study).conditions
+    values = frame.set_index(["model", "condition"]).sort_index()
+    return values.select_dtypes("number").drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
+
+
+def assert_same(found, expected, rtol: float = 1e-6) -> None:
+    """The same numbers of the same conditions."""
+    assert found.index.equals(expected.index) and list(found.columns) == list(expected.columns)
+    np.testing.assert_allclose(found.to_numpy(float), expected.to_numpy(float), rtol=rtol, equal_nan=True)

@@ -12,8 +12,7 @@ from orchestrator.board import State
 from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up
-from tests.integration.made_up import command, hosts, run, write_study
-from tests.integration.test_study import assert_same, numbers
+from tests.integration.made_up import assert_same, command, hosts, numbers, run, write_study
 
 pytestmark = pytest.mark.usefixtures("no_process_outlives_its_driver")
 
@@ -92,10 +91,10 @@ def test_a_second_driver_is_refused_while_the_first_runs_and_ctrl_c_drains(root,
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_a_study_survives_a_node_an_actor_and_its_driver(root, tmp_path, three_nodes, no_process_outlives_its_driver):
     study_file = write_study(root, "wide.yaml", WIDE)
-    calm = run(study_file, tmp_path / "calm", "--address", three_nodes.address)
+    calm = run(study_file, tmp_path / "calm", "--address", three_nodes.address, timeout=1500)
     assert calm.returncode == 0, calm.stderr
     ended = [line for line in calm.stdout.splitlines() if line.startswith("DONE")]
     assert len(ended) == 4 * (1 + 16 + 17 * 2) == 204

@@ -190,9 +190,9 @@ def test_it_waits_for_a_driver_unless_forced(workdir: Path) -> None:
     driver = opened(workdir, "two")
     answer = run(workdir, "--delete")
     assert isinstance(answer.exception, StudyError)
-    assert str(answer.exception).startswith("two stands as running; wait for its driver, or, if that was killed")
+    assert str(answer.exception).startswith("two is being run; wait for its driver, or, if that was killed")
     assert old[0].run_id in run_ids(workdir)
-    assert "--delete will refuse while two stands as running" in run(workdir).output
+    assert "--delete will refuse while two is being run" in run(workdir).output
     assert run(workdir, "--delete", "--force").exit_code == 0
     assert old[0].run_id not in run_ids(workdir)
     driver.close("FINISHED")

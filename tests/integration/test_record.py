@@ -3,13 +3,9 @@
 import json
 import logging
 import os
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +28,7 @@ from orchestrator.frames import load_study
 from orchestrator.record import Record
 from orchestrator.spool import RunKey, Spool
 from orchestrator.store import RecordError, Unreachable
+from tests.mlflow_server import Server
 
 WRITES = ("create_run", "log_batch", "log_artifact", "set_tag", "update_run", "set_terminated", "delete_run")
 ITEMS = pandas.DataFrame({"uid": ["a", "b"], "pair": [0, 1], "correct": [1.0, 0.5]})
@@ -731,42 +728,12 @@ def test_stores_that_cannot_be_used_say_so(place: Place, tmp_path: Path) -> None
 
 @pytest.fixture
 def server(place: Place, tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/mlflow.db",
-        "--artifacts-destination",
-        str(tmp_path / "blobs"),
-    ]
     with sqlite3.connect(place.folder / "mlflow.db") as made:  # a copy spares the server making the tables
         made.backup(sqlite3.connect(tmp_path / "mlflow.db"))
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(tmp_path / "server.log", "wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True, env=environment
-        )
-    try:
-        if not _answers(process, f"http://127.0.0.1:{port}/health"):
-            pytest.skip(f"mlflow server did not start: {(tmp_path / 'server.log').read_text()[-500:]}")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session, so its workers go with it
-        process.wait()
-
-
-def _answers(process: subprocess.Popen, url: str) -> bool:
-    for _ in range(300):
-        if process.poll() is not None:
-            return False
-        try:
-            urllib.request.urlopen(url, timeout=1)
-            return True
-        except OSError:
-            time.sleep(0.2)
-    return False
+    one = Server(tmp_path)
+    one.start()
+    yield one.uri
+    one.stop()
 
 
 def test_a_real_server_round_trip_and_its_loss(

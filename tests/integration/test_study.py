@@ -7,7 +7,6 @@ import signal
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -18,7 +17,7 @@ from orchestrator.steps import Role
 from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up
-from tests.integration.made_up import command, hosts, run, write_study
+from tests.integration.made_up import assert_same, command, hosts, numbers, run, write_study
 from tests.integration.test_harness import write_tasks
 
 pytestmark = pytest.mark.usefixtures("no_process_outlives_its_driver")
@@ -68,19 +67,12 @@ def undisturbed(root):
     return workdir, run(study_file, workdir)
 
 
-def numbers(workdir: Path, study: str = "tiny"):
-    """Every metric of every condition of the study, as recorded in MLflow; no timings among them."""
-    frame = load_study(f"sqlite:///{workdir / 'mlflow.db'}", study).conditions
-    values = frame.set_index(["model", "condition"]).sort_index()
-    return values.select_dtypes("number").drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
-
-
 def test_a_study_runs_and_records_everything(undisturbed):
     workdir, done = undisturbed
     # The matched control may be impossible on random weights; then the study says so and exits with 1.
     assert done.returncode in (0, 1), done.stderr
     assert "Traceback" not in done.stderr
-    frame = numbers(workdir)
+    frame = numbers(workdir, "tiny")
     assert {"perplexity", "pairs/accuracy", "choices/accuracy", "clipped_fraction"} <= set(frame.columns)
     llama = frame.loc["llama"]
     assert {"baseline", "treated", "random/seed=0", "random/seed=1", "off"} <= set(llama.index)
@@ -131,7 +123,7 @@ def test_the_report_compares_corrects_and_looks_closer(undisturbed, root):
 
 def test_relu_models_skip_what_does_not_apply(undisturbed):
     workdir, done = undisturbed
-    frame = numbers(workdir)
+    frame = numbers(workdir, "tiny")
     assert set(frame.loc["opt"].index) == {"baseline", "off", "even"}
     assert "not applicable (ReLU)" in done.stdout
     assert frame.loc[("opt", "off"), "perplexity"] != frame.loc[("opt", "baseline"), "perplexity"]
@@ -177,7 +169,7 @@ def test_the_driver_killed_in_the_middle_resumes_to_the_same_numbers(undisturbed
     resumed = run(root / "study.yaml", workdir)
     hits = {line.split()[1] for line in resumed.stdout.splitlines() if line.startswith("HIT")}
     assert set(done_before) <= hits, "a committed step was computed again"
-    assert_same(numbers(workdir), numbers(reference))
+    assert_same(numbers(workdir, "tiny"), numbers(reference, "tiny"))
 
 
 def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(
@@ -198,7 +190,7 @@ def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(
     assert killed
     lost = [step for step, reason in result.reasons.items() if "actor lost" in reason]
     assert lost and all(result.states[step] is State.DONE for step in lost)
-    assert_same(numbers(workdir), numbers(reference))
+    assert_same(numbers(workdir, "tiny"), numbers(reference, "tiny"))
 
 
 @pytest.mark.long
@@ -244,11 +236,6 @@ def test_ctrl_c_closes_the_runs_and_exits_with_130(root, tmp_path):
     assert driver.returncode == 130, complaint
     assert "interrupted; what was committed is kept" in complaint and "Traceback" not in complaint
     assert set(load_study(f"sqlite:///{tmp_path / 'mlflow.db'}", "tiny").conditions["status"]) <= {"KILLED"}
-
-
-def assert_same(found, expected):
-    assert found.index.equals(expected.index) and list(found.columns) == list(expected.columns)
-    np.testing.assert_allclose(found.to_numpy(float), expected.to_numpy(float), rtol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize(

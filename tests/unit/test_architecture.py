@@ -33,6 +33,7 @@ ONLY_IN = {
     "ray": (
         "orchestrator.runner",
         "orchestrator.pool",
+        "orchestrator.host",
         "orchestrator.ray_session",
         "orchestrator.submit",  # Ray's job client, the one thing of Ray's that it needs
         "orchestrator.cli",

@@ -47,6 +47,17 @@ def test_an_actor_lies_on_several_nodes_only_where_no_node_is_large_enough():
     assert place(Demand(8, 8), *two) is None
 
 
+def test_copies_lie_on_one_node_each_and_all_or_none_is_placed():
+    nodes = Node("a", 3, 2), Node("b", 2, 1)
+    placed = place(Demand(1, 1, copies=3), *nodes)
+    assert sorted((bundle.node, bundle.gpus) for bundle in placed) == [
+        ("a", ((0, 1.0),)), ("a", ((1, 1.0),)), ("b", ((0, 1.0),))
+    ]  # fmt: skip
+    assert place(Demand(1, 1, copies=4), *nodes) is None
+    assert place(Demand(1, 2, copies=2), *nodes) is None
+    assert str(Demand(1, 1, copies=3)) == "3 times (1 GPUs, 1 CPUs)"
+
+
 def test_a_node_that_is_kept_for_another_is_left_alone():
     assert place(Demand(1, 0), Node("a", 2), Node("b", 4), without=frozenset({"a"}))[0].node == "b"
 
@@ -61,7 +72,13 @@ def test_the_node_that_is_kept_is_the_freest_of_those_large_enough():
     assert devices.roomiest(Demand(4, 0)) == "b" and devices.roomiest(Demand(9, 0)) is None
 
 
-DEMANDS = st.builds(Demand, st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.25, 0.4, 1.0, 2.0, 3.0]))
+DEMANDS = st.builds(
+    Demand,
+    cpus=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+    gpus=st.sampled_from([0.0, 0.25, 0.4, 1.0, 2.0, 3.0]),
+    labels=st.just(()),
+    copies=st.integers(1, 3),
+)
 NODES = st.lists(st.tuples(st.sampled_from([0.5, 2.0, 4.0]), st.integers(0, 3)), min_size=1, max_size=3)
 
 

@@ -106,8 +106,9 @@ class World:
         cpus, shares = {}, {}
         for one in self.residents.values():
             demand = self.cluster.demands[one.lane]
-            assert sum(bundle.cpus for bundle in one.placement) == pytest.approx(demand.cpus)
-            assert sum(share for bundle in one.placement for _, share in bundle.gpus) == pytest.approx(demand.gpus)
+            gpus = sum(share for bundle in one.placement for _, share in bundle.gpus)
+            assert sum(bundle.cpus for bundle in one.placement) == pytest.approx(demand.copies * demand.cpus)
+            assert gpus == pytest.approx(demand.copies * demand.gpus)
             for bundle in one.placement:
                 cpus[bundle.node] = cpus.get(bundle.node, 0.0) + bundle.cpus
                 for device, share in bundle.gpus:
@@ -176,7 +177,10 @@ def worlds(draw, kinds=("profile", "evaluate", "match", "select"), most=14):
         Node(f"n{i}", *draw(st.tuples(st.sampled_from([1.0, 1.5, 3.0]), st.integers(0, 2))), dict(draw(labels)))
         for i in range(draw(st.integers(1, 3)))
     ]
-    return steps, costs, cluster(nodes, demands, series)
+    where = cluster(nodes, demands, series)
+    shards = draw(st.integers(1, 3))  # of every corpus
+    divided = {lane: one._replace(copies=shards) for lane, one in where.demands.items() if lane.role is Role.SCORE}
+    return steps, costs, replace(where, demands={**where.demands, **divided})
 
 
 def runs_somewhere(one, where):

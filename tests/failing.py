@@ -1,0 +1,41 @@
+"""Ablation actors that fail in chosen ways, named in `pool.ACTOR_CLASSES` by tests of survival."""
+
+import dataclasses
+
+import torch
+
+from actors.ablation import AblationActor
+from actors.vllm_worker import LogitsPass
+
+SMALL_DEVICE_NODES = 64
+"""The packs that fit where memory is short."""
+
+
+class SmallDevice(AblationActor):
+    """Its device holds packs of `SMALL_DEVICE_NODES` at most; with larger ones the allocator itself complains."""
+
+    def _gathered(self, method, wire, *rest):
+        if method == "halfwave_sweep" and len(wire[0]) // 8 > SMALL_DEVICE_NODES:
+            torch.empty(2**50)
+        return super()._gathered(method, wire, *rest)
+
+
+class IllRank(AblationActor):
+    """Its engine's second rank raises in the middle of a sweep, while the first waits for it."""
+
+    def __init__(self, model):
+        super().__init__(dataclasses.replace(model, engine={"worker_extension_cls": "tests.failing.IllWorker"}))
+
+
+class IllWorker(LogitsPass):
+    """The second of its sweep's packs breaks rank 1 inside a layer, between two all-reduces."""
+
+    def halfwave_sweep(self, wire, walk, margins):
+        self._halfwave_packs = getattr(self, "_halfwave_packs", 0) + 1
+        if self.rank == 1 and self._halfwave_packs == 2:
+            self.get_model().get_submodule("model.layers.1.mlp").register_forward_pre_hook(_break)
+        return super().halfwave_sweep(wire, walk, margins)
+
+
+def _break(module, arguments):
+    raise ValueError("rank one is ill")

@@ -1,0 +1,229 @@
+"""What goes wrong on real processes: the numbers of the undisturbed run, or one clear line; nothing committed is lost.
+
+Nodes, actors and drivers that go are in `test_cluster` and `test_study`.
+"""
+
+import errno
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from orchestrator import pool
+from orchestrator.board import State
+from orchestrator.steps import Role
+from orchestrator.study import Study
+from tests import oracles
+from tests.integration import made_up
+from tests.integration.made_up import assert_same, hosts, numbers, run, write_study
+from tests.mlflow_server import Server
+
+pytestmark = [pytest.mark.usefixtures("no_process_outlives_its_driver"), pytest.mark.long, pytest.mark.timeout(900)]
+
+STUDY = """\
+study: frail
+models:
+  - {{path: {root}/llama}}
+profile: {{corpus: {root}/text.txt, tokens: 4000, window: 64, bins: 256, scores: [wasserstein_distance]}}
+conditions:
+  top:    {{select: top, fraction: 0.1, clamp: zero}}
+  random: {{select: random, like: top, seeds: [0, 1], clamp: zero}}
+evaluate:
+  - perplexity: {{corpus: {root}/text.txt, window: 64, tokens: 1280}}
+  - pairs: {root}/pairs.jsonl
+noise_floor: false
+"""
+NUM_STEPS = 1 + 3 + 2 * 4
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with a tiny model, a text, pairs, and the study with and without tensor parallelism."""
+    folder = tmp_path_factory.mktemp("frail")
+    oracles.make_model(folder / "llama", "llama")
+    made_up.write_text_and_pairs(folder, made_up.phrases(), num_pairs=60)
+    write_study(folder, "frail.yaml", STUDY)
+    write_study(folder, "frail_tp.yaml", STUDY.replace("/llama}}", "/llama, tensor_parallel: 2}}"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(root):
+    """The numbers of the study run once, in peace."""
+    done = Study.open(root / "frail.yaml", workdir=root / "undisturbed").run()
+    assert done.computed == NUM_STEPS
+    return numbers(root / "undisturbed", "frail")
+
+
+def after(name: str, act):
+    """A listener that calls `act()` once, when the first step of this name is done."""
+    done = []
+
+    def listener(step, state, remark):
+        if step.name == name and state is State.DONE and not done:
+            done.append(step)
+            act()
+
+    return listener
+
+
+def ended(result) -> set[State]:
+    return set(result.states.values())
+
+
+def test_a_hanging_engine_is_given_up_and_replaced(root, tmp_path, expected, no_process_outlives_its_driver):
+    stopped = []
+
+    def hang():
+        for pid in hosts() - no_process_outlives_its_driver:
+            stopped.append(pid)
+            os.kill(pid, signal.SIGSTOP)
+
+    study = Study.open(root / "frail.yaml", workdir=tmp_path)
+    result = study.run(listener=after("evaluate.perplexity", hang), silence_seconds=60)
+    assert stopped and ended(result) == {State.DONE}
+    assert any("no sign of life for 60 s" in reason for reason in result.reasons.values())
+    assert not [pid for pid in stopped if psutil.pid_exists(pid)], "what hangs is killed, too"
+    assert_same(numbers(tmp_path, "frail"), expected)
+
+
+def test_packs_that_do_not_fit_are_made_smaller_for_all_conditions(root, tmp_path, expected, monkeypatch, caplog):
+    monkeypatch.setitem(pool.ACTOR_CLASSES, Role.ABLATION, "tests.failing:SmallDevice")
+    result = Study.open(root / "frail.yaml", workdir=tmp_path).run()
+    assert ended(result) == {State.DONE}
+    assert "out of memory in a pack of" in caplog.text and "for all conditions" in caplog.text
+    record = Study.open(root / "frail.yaml", workdir=tmp_path).record()
+    sizes = {
+        (step, tags[f"pack_nodes.{step}"])
+        for (_, condition, step), committed in record.latest("frail").items()
+        if step.startswith("evaluate.")
+        for tags in [committed.tags]
+    }
+    assert len(sizes) == 2, "one size a benchmark"
+    assert_same(numbers(tmp_path, "frail"), expected, rtol=1e-4)
+    assert Study.open(root / "frail.yaml", workdir=tmp_path).run().computed == 0
+
+
+def test_an_error_on_one_rank_is_told_and_ends_the_engine_at_once(root, tmp_path, monkeypatch):
+    monkeypatch.setitem(pool.ACTOR_CLASSES, Role.ABLATION, "tests.failing:IllRank")
+    started = time.monotonic()
+    result = Study.open(root / "frail_tp.yaml", workdir=tmp_path).run()
+    assert time.monotonic() - started < 400, "the other rank was not waited for"
+    failed = {result.reasons[step] for step, state in result.states.items() if state is State.FAILED}
+    assert failed == {"RuntimeError: rank 1: ValueError: rank one is ill"}
+    assert [state for state in result.states.values() if state is State.DONE], "what was computed is kept"
+
+
+def test_a_killed_worker_process_is_replaced_with_its_engine(root, tmp_path, expected, no_process_outlives_its_driver):
+    killed = []
+
+    def kill_a_worker():
+        for pid in hosts() - no_process_outlives_its_driver:
+            if "VLLM" in " ".join(psutil.Process(pid).cmdline()) and not killed:
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+
+    study = Study.open(root / "frail_tp.yaml", workdir=tmp_path)
+    result = study.run(listener=after("evaluate.perplexity", kill_a_worker))
+    assert killed and ended(result) == {State.DONE}
+    assert any("a worker process of the engine is gone" in reason for reason in result.reasons.values())
+    assert_same(numbers(tmp_path, "frail"), expected, rtol=1e-4)
+
+
+def test_a_corpus_in_shards_outlives_one_of_their_actors(root, tmp_path, expected, no_process_outlives_its_driver):
+    study_file = write_study(root, "shards.yaml", STUDY.replace("/llama}}", "/llama, shards: 2}}"))
+    killed = []
+
+    def kill_the_second(step, progress):
+        if step.name == "profile" and not killed:
+            both = sorted(hosts() - no_process_outlives_its_driver)
+            assert len(both) == 2
+            killed.append(both[-1])
+            os.kill(both[-1], signal.SIGKILL)
+
+    result = Study.open(study_file, workdir=tmp_path).run(on_progress=kill_the_second)
+    assert killed and ended(result) == {State.DONE}
+    assert [reason for reason in result.reasons.values() if "actor lost" in reason]
+    assert_same(numbers(tmp_path, "frail"), expected)
+
+
+def test_the_tracking_server_may_be_away_for_two_minutes(root, tmp_path, expected, caplog):
+    server, away = Server(tmp_path), []
+    server.start()
+
+    def go_and_come_back(step, state, remark):
+        if step.name == "profile" and state is State.DONE:
+            server.stop()
+            away.append(time.monotonic())
+        elif step.name == "evaluate.perplexity" and state is State.DONE and len(away) == 1:
+            time.sleep(max(0.0, 120 - (time.monotonic() - away[0])))
+            server.start()
+            away.append(time.monotonic())
+
+    try:
+        study = Study.open(root / "frail.yaml", workdir=tmp_path / "work", tracking_uri=server.uri)
+        result = study.run(listener=go_and_come_back)
+        assert away[1] - away[0] >= 120 and "does not answer" in caplog.text
+        assert ended(result) == {State.DONE} and result.computed == NUM_STEPS and not result.unsent
+        assert_same(numbers(tmp_path, "frail"), expected)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk to fill: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_nothing_committed_is_lost(root, small_disk, expected):
+    workdir, ballast = small_disk / "work", small_disk / "ballast"
+    driver = subprocess.Popen(
+        made_up.command(root / "frail.yaml", workdir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    committed = set()
+    for line in driver.stdout:
+        if line.startswith("DONE"):
+            committed.add(line.split()[1])
+            if "profile" in line:
+                fill(ballast)
+    complaint = driver.stderr.read()
+    assert driver.wait() == 2 and "Traceback" not in complaint, complaint
+    assert "No space left on device" in complaint.strip().splitlines()[-1], complaint
+    ballast.unlink()
+    again = run(root / "frail.yaml", workdir)
+    assert again.returncode == 0, again.stderr
+    assert committed <= {line.split()[1] for line in again.stdout.splitlines() if line.startswith("HIT")}
+    assert_same(numbers(workdir, "frail"), expected)
+
+
+def fill(ballast) -> None:
+    """To the last byte."""
+    with open(ballast, "wb", buffering=0) as file:
+        for size in (2**16, 2**10, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+
+
+def test_a_damaged_artifact_is_noticed_and_computed_again(root, tmp_path, expected):
+    assert Study.open(root / "frail.yaml", workdir=tmp_path).run().computed == NUM_STEPS
+    (table,) = (tmp_path / "artifacts").rglob("neurons.parquet")
+    table.write_bytes(table.read_bytes()[:-100])  # as a crash of the machine leaves it
+    result = Study.open(root / "frail.yaml", workdir=tmp_path).run()
+    again = [step for step, state in result.states.items() if state is State.DONE]
+    assert [result.reasons[step] for step in again] == ["its recorded artifacts are damaged"]
+    assert_same(numbers(tmp_path, "frail"), expected)
