@@ -281,8 +281,11 @@ def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> Neuron
 
 
 def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: DigestCache) -> ResolvedModel:
+    from huggingface_hub import constants
+
     local = _local_folder(entry, roots, folder)
-    model = _local_model(entry, local, cache) if local else _hub_model(entry)
+    offline = constants.HF_HUB_OFFLINE
+    model = _local_model(entry, local, cache) if local else _cached_model(entry) if offline else _hub_model(entry)
     width, ranks = model.architecture.d_mlp, entry.tensor_parallel or int(entry.gpus or 0)
     if ranks and width % ranks:
         raise StudyError(f"the {width} neurons of a layer do not divide over tensor_parallel: {ranks}")
@@ -335,17 +338,11 @@ def _local_folder(entry: ModelSpec, roots: Sequence[Path], folder: Path) -> Path
 
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     config = _read_json(folder / "config.json")
-    weights = sorted(folder.glob("*.safetensors"))
-    pickled = not weights and _may_be_pickled(entry, [path.name for path in folder.iterdir()])
-    if not weights and not pickled:
-        raise StudyError(f"{folder} holds no .safetensors weights{_other_weights(entry)}")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise StudyError(f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
+    num_parameters, pickled = _weights(entry, folder, config)
     provenance = folder / PROVENANCE_FILE
     note = str(_read_json(provenance).get("note", "")) if provenance.is_file() else ""
     suffixes = _IDENTITY_SUFFIXES | ({".bin"} if pickled else set())
     files = [path for path in sorted(folder.iterdir()) if path.suffix in suffixes and path != provenance]
-    size = sum(path.stat().st_size for path in files if path.suffix == ".bin")
     return ResolvedModel(
         spec=entry,
         label=entry.display,
@@ -354,10 +351,40 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         digest=cache.digest(files),
         tokenizer=cache.digest(path for path in files if path.name in TOKENIZER_FILES),
         architecture=architecture(config),
-        num_parameters=size // _config_bytes(config) if pickled else sum(map(_num_parameters, weights)),
+        num_parameters=num_parameters,
         note=note,
         pickled=pickled,
     )
+
+
+def _weights(entry: ModelSpec, folder: Path, config: Mapping[str, Any]) -> tuple[int, bool]:
+    """How many parameters the weights in a folder have, and whether they are pickled."""
+    weights = sorted(folder.glob("*.safetensors"))
+    pickled = not weights and _may_be_pickled(entry, [path.name for path in folder.iterdir()])
+    if not weights and not pickled:
+        raise StudyError(f"{folder} holds no .safetensors weights{_other_weights(entry)}")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise StudyError(f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
+    if not pickled:
+        return sum(map(_num_parameters, weights)), False
+    return sum(path.stat().st_size for path in folder.glob("*.bin")) // _config_bytes(config), True
+
+
+def _cached_model(entry: ModelSpec) -> ResolvedModel:
+    """As `_hub_model` where the hub must not be asked: what its cache holds."""
+    from huggingface_hub import constants, errors, snapshot_download
+
+    revision = entry.revision or "main"
+    try:
+        folder = Path(snapshot_download(entry.name, revision=revision, local_files_only=True))
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+        raise StudyError(
+            f"{entry.name} at {revision} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set; "
+            f"unset it, copy the model there, or put it under --model-root as {entry.name}"
+        ) from None
+    config = _read_json(folder / "config.json")
+    num_parameters, pickled = _weights(entry, folder, config)
+    return _of_hub(entry, folder.name, config, num_parameters, pickled)
 
 
 def _hub_model(entry: ModelSpec) -> ResolvedModel:
@@ -367,7 +394,11 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
     remedy = f"; or put a local copy under --model-root as {entry.name}{inside}"
     try:
         info = HfApi().model_info(entry.name, revision=entry.revision, timeout=30, files_metadata=entry.pickled_weights)
-        config = _read_json(Path(hf_hub_download(entry.name, "config.json", revision=info.sha)))
+        # by the revision's name, so that the cache knows it when offline; unless that has moved on meanwhile
+        file = Path(hf_hub_download(entry.name, "config.json", revision=entry.revision))
+        if file.parent.name != info.sha:
+            file = Path(hf_hub_download(entry.name, "config.json", revision=info.sha))
+        config = _read_json(file)
     except errors.GatedRepoError:
         raise StudyError(
             f"{entry.name} is gated: ask for access on its page, then run `hf auth login` or set HF_TOKEN{remedy}"
@@ -386,14 +417,21 @@ def _hub_model(entry: ModelSpec) -> ResolvedModel:
     if info.safetensors is None and not pickled:
         raise StudyError(f"{entry.name} has no safetensors weights on the hub{_other_weights(entry)}")
     size = sum(size or 0 for name, size in sizes.items() if re.fullmatch(r"pytorch_model.*\.bin", name))
+    num_parameters = size // _config_bytes(config) if pickled else info.safetensors.total
+    return _of_hub(entry, info.sha, config, num_parameters, pickled)
+
+
+def _of_hub(
+    entry: ModelSpec, commit: str, config: Mapping[str, Any], num_parameters: int, pickled: bool
+) -> ResolvedModel:
     return ResolvedModel(
         spec=entry,
         label=entry.display,
         path=entry.name,
-        revision=info.sha,
-        digest=f"{entry.name}@{info.sha}",
+        revision=commit,
+        digest=f"{entry.name}@{commit}",
         architecture=architecture(config),
-        num_parameters=size // _config_bytes(config) if pickled else info.safetensors.total,
+        num_parameters=num_parameters,
         note="",
         pickled=pickled,
     )

@@ -83,9 +83,9 @@ def test_a_hanging_engine_is_given_up_and_replaced(root, tmp_path, expected, no_
             os.kill(pid, signal.SIGSTOP)
 
     study = Study.open(root / "frail.yaml", workdir=tmp_path)
-    result = study.run(listener=after("evaluate.perplexity", hang), silence_seconds=60)
+    result = study.run(listener=after("evaluate.perplexity", hang), silence_seconds=120)
     assert stopped and ended(result) == {State.DONE}
-    assert any("no sign of life for 60 s" in reason for reason in result.reasons.values())
+    assert any("no sign of life for 120 s" in reason for reason in result.reasons.values())
     assert not [pid for pid in stopped if psutil.pid_exists(pid)], "what hangs is killed, too"
     assert_same(numbers(tmp_path, "frail"), expected)
 
