@@ -281,11 +281,8 @@ def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> Neuron
 
 
 def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: DigestCache) -> ResolvedModel:
-    from huggingface_hub import constants
-
     local = _local_folder(entry, roots, folder)
-    offline = constants.HF_HUB_OFFLINE
-    model = _local_model(entry, local, cache) if local else _cached_model(entry) if offline else _hub_model(entry)
+    model = _local_model(entry, local, cache) if local else _hub_model(entry)
     width, ranks = model.architecture.d_mlp, entry.tensor_parallel or int(entry.gpus or 0)
     if ranks and width % ranks:
         raise StudyError(f"the {width} neurons of a layer do not divide over tensor_parallel: {ranks}")
@@ -371,7 +368,7 @@ def _weights(entry: ModelSpec, folder: Path, config: Mapping[str, Any]) -> tuple
 
 
 def _cached_model(entry: ModelSpec) -> ResolvedModel:
-    """As `_hub_model` where the hub must not be asked: what its cache holds."""
+    """A model of the hub where that must not be asked: what its cache holds."""
     from huggingface_hub import constants, errors, snapshot_download
 
     revision = entry.revision or "main"
@@ -388,8 +385,10 @@ def _cached_model(entry: ModelSpec) -> ResolvedModel:
 
 
 def _hub_model(entry: ModelSpec) -> ResolvedModel:
-    from huggingface_hub import HfApi, errors, hf_hub_download
+    from huggingface_hub import HfApi, constants, errors, hf_hub_download
 
+    if constants.HF_HUB_OFFLINE:
+        return _cached_model(entry)
     inside = f"/{entry.revision}" if entry.revision else ""
     remedy = f"; or put a local copy under --model-root as {entry.name}{inside}"
     try:

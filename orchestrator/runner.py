@@ -59,7 +59,7 @@ from orchestrator.requests import (
 from orchestrator.scheduler import Cluster, Decision, Evict, Fail, Lack, Start, Stop, decide
 from orchestrator.spool import Committed
 from orchestrator.steps import Role, Step
-from orchestrator.store import RecordError
+from orchestrator.store import RecordError, Unreachable
 from studies import selection
 from studies.errors import StudyError
 from studies.selection import NeuronSet
@@ -108,6 +108,7 @@ class Runner:
         self._asked_nodes: dict[str, int | None] = {}
         """{actor: pack size of its request}."""
         self._parts: dict[str, Part] = {}
+        self._store_is_away = False
         self._sources: Mapping[str, ModelSource] = {}
         self._members: dict[str, list[str]] = {}
         for step, keys in plan.runs.items():
@@ -173,11 +174,24 @@ class Runner:
                 return bool(reason)
             case Evict(actor):
                 pool.evict(actor)
-            case Start(Role.DRIVER, steps=steps):
-                for step in steps:
-                    self._run_in_driver(self._plan.steps[step])
             case Start():
-                self._send(pool, decision)
+                return self._begin(pool, decision)
+        return True
+
+    def _begin(self, pool: Pool, start: Start) -> bool:
+        """False, for another try, while the store that holds the inputs does not answer."""
+        try:
+            if start.role is Role.DRIVER:
+                for step in start.steps:
+                    self._run_in_driver(self._plan.steps[step])
+            else:
+                self._send(pool, start)
+        except Unreachable as error:
+            if not self._store_is_away:
+                log.warning("%s; %s waits for it", error, self._plan.steps[start.steps[0]].title)
+            self._store_is_away = True
+            return False
+        self._store_is_away = False
         return True
 
     # -- from steps to requests --------------------------------------------------------------------------------------
@@ -186,6 +200,8 @@ class Runner:
         steps = [self._plan.steps[step] for step in start.steps]
         try:
             method, request = self._request(steps)
+        except Unreachable:
+            raise
         except (StudyError, RecordError) as error:
             for step in steps:
                 self._finish(step, State.FAILED, str(error))
@@ -346,12 +362,14 @@ class Runner:
 
     def _run_in_driver(self, step: Step) -> None:
         """Select steps: quick, and the record is at hand."""
-        self._listener(step, State.RUNNING, "")
         try:
             neurons = self._select(step)
+        except Unreachable:
+            raise
         except StudyError as error:
             self._finish(step, State.FAILED, str(error))
             return
+        self._listener(step, State.RUNNING, "")
         self._commit(step, of_selection(neurons))
 
     def _select(self, step: Step) -> NeuronSet:

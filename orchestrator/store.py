@@ -83,6 +83,7 @@ class Store:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a traceback for what is one line below
         self.uri = locate(tracking_uri)[0]
         remember(self.uri)
         self._artifact_uris: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """A study on several nodes (`ray.cluster_utils.Cluster`), with nodes, actors and drivers that go: the same numbers."""
 
+import json
 import os
 import signal
 import subprocess
@@ -85,9 +86,8 @@ def test_a_second_driver_is_refused_while_the_first_runs_and_ctrl_c_drains(root,
     _, found, afterwards = told.partition("finishing what runs, starting nothing more")
     assert found and "\nDONE" in afterwards, "what ran was finished"
     assert "\nRUN" not in afterwards, "nothing was started"
-    third = run(study_file, tmp_path)
-    assert third.returncode == 0, third.stderr
-    assert any(line.startswith("HIT") and "profile" in line for line in third.stdout.splitlines())
+    plan = subprocess.run(command(study_file, tmp_path, "plan", "--json"), capture_output=True, text=True, check=True)
+    assert any(step["cached"] and "profile" in step["step"] for step in json.loads(plan.stdout)["steps"])
 
 
 @pytest.mark.long

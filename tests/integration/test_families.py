@@ -243,7 +243,7 @@ def test_the_flat_route_gives_the_same_numbers(tmp_path, engines):
         np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.long)])
 def test_tensor_parallelism_gives_the_same_numbers(family, tmp_path, own_process):
     folder = oracles.make_model(tmp_path / family, family)
     names = ("baseline", "negative")

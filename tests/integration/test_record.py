@@ -1,5 +1,6 @@
 """The MLflow record: what is committed, what survives, what is found again. One SQLite store for the module."""
 
+import errno
 import json
 import logging
 import os
@@ -771,6 +772,23 @@ def test_a_real_server_round_trip_and_its_loss(
     assert record.close("FINISHED") == 0
     assert {run.info.status for kind in ("study", "condition") for run in place.runs("remote", kind)} == {"FINISHED"}
     assert capfd.readouterr().out == ""  # MLflow would print links
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_no_half_entry(
+    place: Place, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = place.record(study)
+    step = commit(record, condition(), "one")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RecordError, match=r"cannot write in .*: No space left on device; make room and run"):
+            commit(record, condition("random"), "two")
+    assert list(record._spool.folder.iterdir()) == [] and record.close("FAILED") == 0
+    assert known(place.record(study), study, "one", "two") == {"one": step}
 
 
 def test_spools_of_two_studies_do_not_mix(place: Place, study: str, monkeypatch: pytest.MonkeyPatch) -> None:

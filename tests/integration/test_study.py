@@ -152,6 +152,7 @@ def test_a_changed_condition_recomputes_only_itself(undisturbed, root, tmp_path)
     assert fresh and any("params.fraction: 0.1 -> 0.2" in step["reason"] for step in fresh)
 
 
+@pytest.mark.long
 def test_the_driver_killed_in_the_middle_resumes_to_the_same_numbers(undisturbed, root, tmp_path):
     reference, _ = undisturbed
     workdir = tmp_path / "killed"
@@ -221,19 +222,19 @@ def test_an_actor_killed_in_a_sweep_goes_on_after_the_packs_that_were_done(
     assert_same(numbers(tmp_path / "killed", "depth"), numbers(tmp_path / "undisturbed", "depth"))
 
 
-def test_ctrl_c_closes_the_runs_and_exits_with_130(root, tmp_path):
-    driver = subprocess.Popen(
-        command(write_study(root, "study.yaml", STUDY), tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_ctrl_c_twice_stops_at_once_and_closes_the_runs(root, tmp_path):
+    study_file = write_study(root, "study.yaml", STUDY)
+    driver = subprocess.Popen(command(study_file, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in driver.stdout:
         if line.startswith("RUN") and "profile" in line:
             break
     driver.send_signal(signal.SIGINT)
-    _, complaint = driver.communicate(timeout=120)
-    assert driver.returncode == 130, complaint
+    for line in driver.stderr:
+        if "finishing what runs, starting nothing more; Ctrl-C again stops at once" in line:
+            break
+    driver.send_signal(signal.SIGINT)
+    told, complaint = driver.communicate(timeout=120)
+    assert driver.returncode == 130 and "DONE" not in told, complaint
     assert "interrupted; what was committed is kept" in complaint and "Traceback" not in complaint
     assert set(load_study(f"sqlite:///{tmp_path / 'mlflow.db'}", "tiny").conditions["status"]) <= {"KILLED"}
 
@@ -311,6 +312,7 @@ noise_floor: false
 """
 
 
+@pytest.mark.long
 def test_a_dose_response_is_one_request_and_is_recorded_over_the_dose(root, tmp_path):
     result, client, (run,), frame = recorded_curves(write_study(root, "doses.yaml", DOSES), tmp_path)
     assert run.info.run_name == "dose-response · llama"
@@ -357,6 +359,7 @@ noise_floor: false
 """
 
 
+@pytest.mark.long
 def test_tasks_of_the_harness_are_a_benchmark_like_any_other(root, tmp_path):
     pytest.importorskip("lm_eval", reason="needs the extra `harness`")
     write_tasks(root / "tasks")

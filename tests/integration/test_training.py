@@ -100,6 +100,7 @@ def test_one_engine_serves_all_checkpoints_and_a_second_run_computes_nothing(tra
     assert again.report["series"][0]["cohort"] == "m@step10"
 
 
+@pytest.mark.long
 def test_the_cohort_of_one_checkpoint_is_clamped_at_all_with_the_numbers_of_fresh_engines(trained, root):
     study, _ = trained
     record = study.record()

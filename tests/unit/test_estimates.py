@@ -49,6 +49,17 @@ def test_cpus_are_shared_over_all_nodes_but_an_actor_lies_on_one():
     assert demanded(models, *(Node(f"n{i}", 2) for i in range(4))) == [Demand(2, 0)] * 2
 
 
+def test_a_corpus_in_shards_has_several_score_actors():
+    def both(node, **spec):
+        models = [model("a", shards=2, **spec)]
+        return demanded(models, node, role=Role.SCORE) + demanded(models, node)
+
+    assert both(Node("n", 8)) == [Demand(4, 0, copies=2), Demand(8, 0)], "the cores of one are shared"
+    assert both(Node("n", 8), cpus=3) == [Demand(3, 0, copies=2), Demand(3, 0)]
+    assert both(Node("n", 8, 4), tensor_parallel=2) == [Demand(2, 2, copies=2), Demand(2, 2)]
+    assert both(Node("n", 1)) == [Demand(1, 0, copies=2), Demand(1, 0)], "which this node does not have"
+
+
 def test_the_checkpoints_of_a_series_share_a_machine_in_turn():
     assert set(demands(training().study.models, [Node("n", 4)]).values()) == {Demand(4.0, 0.0)}
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
-from huggingface_hub import errors
+from huggingface_hub import constants, errors
 
 from orchestrator.placement import Demand
 from orchestrator.requests import model_source
@@ -25,6 +25,7 @@ CONFIG = {
     "max_position_embeddings": 64,
     "vocab_size": 10,
 }
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 STUDY = """\
 study: s
 models:
@@ -200,6 +201,11 @@ def test_a_token_does_not_belong_in_a_study_file():
     assert "hf_secret" not in str(caught.value)
 
 
+@pytest.fixture
+def online(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+
 def hub_error(kind):
     response = SimpleNamespace(headers={}, request=None, status_code=403, url="")
     return kind("refused", response=response)
@@ -214,7 +220,7 @@ def hub_error(kind):
         (lambda: ConnectionError("no route\nto host"), "cannot be looked up on the hub: no route"),
     ],
 )
-def test_the_hubs_refusals_are_one_line_with_a_remedy(tmp_path, monkeypatch, error, piece):
+def test_the_hubs_refusals_are_one_line_with_a_remedy(tmp_path, monkeypatch, online, error, piece):
     def fail(*arguments, **options):
         raise error()
 
@@ -222,7 +228,7 @@ def test_the_hubs_refusals_are_one_line_with_a_remedy(tmp_path, monkeypatch, err
     assert piece in refusal(tmp_path, "{name: org/m, revision: x}")
 
 
-def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch):
+def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch, online):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     info = SimpleNamespace(sha="c0ffee", safetensors=SimpleNamespace(total=123))
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
@@ -242,7 +248,7 @@ def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch):
         ({"pytorch_model.bin": 400, "other.safetensors": 9}, None),
     ],
 )
-def test_pickled_weights_of_the_hub(tmp_path, monkeypatch, files, parameters):
+def test_pickled_weights_of_the_hub(tmp_path, monkeypatch, online, files, parameters):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
     info = SimpleNamespace(sha="c0ffee", safetensors=None, siblings=siblings)
@@ -256,3 +262,18 @@ def test_pickled_weights_of_the_hub(tmp_path, monkeypatch, files, parameters):
     else:
         model = resolved(tmp_path, "{name: org/m, pickled_weights: true}").models[0]
         assert model.pickled and model.num_parameters == parameters and model.digest == "org/m@c0ffee"
+
+
+def test_offline_the_cache_says_which_commit_it_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    missing = refusal(tmp_path, "{name: org/m, revision: step1000}")
+    assert f"org/m at step1000 is not in the cache {hub}, and HF_HUB_OFFLINE is set; unset it, copy" in missing
+    repository = hub / "models--org--m"
+    make_folder(repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "step1000").write_text(COMMIT)
+    model = resolved(tmp_path, "{name: org/m, revision: step1000}").models[0]
+    assert (model.path, model.revision, model.digest) == ("org/m", COMMIT, f"org/m@{COMMIT}")
+    assert model.num_parameters == 6 and "is not in the cache" in refusal(tmp_path, "org/m")
