@@ -82,9 +82,10 @@ class Yard:
             has = did_you_mean(study, experiments.values())
             raise StudyError(f"MLflow at {store.place} has no study {study!r}{has}")
         old = store.deleted_runs(older_than)
-        found, staying = [], []
+        found, staying, ours = [], [], set()
         for run in store.runs(list(experiments)) if experiments else ():
             owner = experiments[run.info.experiment_id]
+            ours.add(run.info.experiment_id)
             steps = tuple(store.steps(run.info.run_id, run.data.tags, owner))
             one = StoredRun(run.info.run_id, owner, run.info.run_name, steps)
             hidden = SUPERSEDED in run.data.tags and run.info.lifecycle_stage == "deleted"
@@ -99,7 +100,7 @@ class Yard:
             runs=tuple(runs),
             kept=tuple(run for run in found if run.run_id in kept),
             num_lost=len({step.step_id for run in runs for step in run.steps} - elsewhere),
-            running=tuple(sorted(name for number, name in experiments.items() if is_held(store, number))),
+            running=tuple(sorted(experiments[number] for number in ours if is_held(store, number))),
             leftovers=tuple(leftovers),
             num_waiting=len(self._spool.entries()),
             digests=tuple(self._cache.stale()),

@@ -56,8 +56,9 @@ class Host:
                     self._actor.reload(source)
                 self._source = source
                 yield Opened(facts=getattr(self._actor, "facts", lambda: None)())
-            beside = {"others": [self._asking(other) for other in self._others]} if self._others else {}
-            yield from getattr(self._actor, method)(request, **(beside if method == "profile" else {}))
+            divided = method == "profile" and self._others
+            others = {"others": [self._asking(other) for other in self._others]} if divided else {}
+            yield from getattr(self._actor, method)(request, **others)
         except (EngineDied, *GONE) as error:
             yield ActorLost(reason=one_line(error))
         except Exception as error:  # sent on, not swallowed: the driver fails the request's steps

@@ -59,7 +59,7 @@ from orchestrator.requests import (
 from orchestrator.scheduler import Cluster, Decision, Evict, Fail, Lack, Start, Stop, decide
 from orchestrator.spool import Committed
 from orchestrator.steps import Role, Step
-from orchestrator.store import RecordError, Unreachable
+from orchestrator.store import Unreachable
 from studies import selection
 from studies.errors import StudyError
 from studies.selection import NeuronSet
@@ -180,32 +180,31 @@ class Runner:
 
     def _begin(self, pool: Pool, start: Start) -> bool:
         """False, for another try, while the store that holds the inputs does not answer."""
+        steps = [self._plan.steps[step] for step in start.steps]
+        in_driver = start.role is Role.DRIVER
         try:
-            if start.role is Role.DRIVER:
-                for step in start.steps:
-                    self._run_in_driver(self._plan.steps[step])
-            else:
-                self._send(pool, start)
+            prepared = [self._select(step) for step in steps] if in_driver else self._request(steps)
         except Unreachable as error:
             if not self._store_is_away:
-                log.warning("%s; %s waits for it", error, self._plan.steps[start.steps[0]].title)
+                log.warning("%s; %s waits for it", error, steps[0].title)
             self._store_is_away = True
             return False
+        except StudyError as error:
+            for step in steps:
+                self._finish(step, State.FAILED, str(error))
+            return True
         self._store_is_away = False
+        if in_driver:
+            for step, neurons in zip(steps, prepared, strict=True):
+                self._listener(step, State.RUNNING, "")
+                self._commit(step, of_selection(neurons))
+        else:
+            self._send(pool, start, steps, *prepared)
         return True
 
     # -- from steps to requests --------------------------------------------------------------------------------------
 
-    def _send(self, pool: Pool, start: Start) -> None:
-        steps = [self._plan.steps[step] for step in start.steps]
-        try:
-            method, request = self._request(steps)
-        except Unreachable:
-            raise
-        except (StudyError, RecordError) as error:
-            for step in steps:
-                self._finish(step, State.FAILED, str(error))
-            return
+    def _send(self, pool: Pool, start: Start, steps: Sequence[Step], method: str, request: Any) -> None:
         self._requests[start.actor] = start.steps
         self._asked_nodes[start.actor] = getattr(request, "max_nodes", None)
         pool.start(start, method, request)
@@ -360,19 +359,8 @@ class Runner:
         self._reasons[step.id] = reason
         self._listener(step, State.PENDING, reason)
 
-    def _run_in_driver(self, step: Step) -> None:
-        """Select steps: quick, and the record is at hand."""
-        try:
-            neurons = self._select(step)
-        except Unreachable:
-            raise
-        except StudyError as error:
-            self._finish(step, State.FAILED, str(error))
-            return
-        self._listener(step, State.RUNNING, "")
-        self._commit(step, of_selection(neurons))
-
     def _select(self, step: Step) -> NeuronSet:
+        """What a step of the driver's own comes to: quick, and the record is at hand."""
         params = step.payload["params"]
         neurons = self._neuron_table(step.inputs["profile"])
         match params["select"]:

@@ -219,11 +219,9 @@ class Spool:
         aside = self.folder / f".writing-{os.getpid()}-{entry.folder_name}"
         shutil.rmtree(aside, ignore_errors=True)
         manifest = json.dumps(asdict(entry), ensure_ascii=False, allow_nan=False).encode()
+        files = {f"files/{path}": content for path, content in payload.items()} | {"manifest.json": manifest}
         try:
-            for path, content in {
-                **{f"files/{path}": c for path, c in payload.items()},
-                "manifest.json": manifest,
-            }.items():
+            for path, content in files.items():
                 (aside / path).parent.mkdir(parents=True, exist_ok=True)
                 with open(aside / path, "wb") as file:
                     file.write(content)

@@ -15,6 +15,7 @@ from orchestrator.requests import model_source
 from orchestrator.resolve import resolve
 from orchestrator.study_file import parse_spec
 from studies.errors import StudyError
+from tests.hub import COMMIT
 
 CONFIG = {
     "model_type": "llama",
@@ -25,7 +26,6 @@ CONFIG = {
     "max_position_embeddings": 64,
     "vocab_size": 10,
 }
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 STUDY = """\
 study: s
 models:
