@@ -210,21 +210,22 @@ def test_a_sweep_goes_on_from_its_parts_to_the_same_numbers(tmp_path, engines):
 
 def unhooked(source: ModelSource, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Flat log-probabilities of the engine as vLLM made it, then with our hooks and the empty set."""
-    from actors import ablation
+    from actors.ablation import AblationActor
     from actors.token_tree import plan_packs
     from actors.tokens import tokenise
 
-    actor = ablation.AblationActor.__new__(ablation.AblationActor)
-    actor._model, actor._tokenizer, actor._plans = source, ablation.load_tokenizer(source), {}
-    actor._engine = ablation._start_engine(source)
-    sequences = tokenise(Sentences(texts=texts), actor._tokenizer, source.context)
-    plan = plan_packs(sequences.ids, sequences.score_from, 64)
-    before = actor._forward_flat(plan)
-    actor._facts = actor._install()
+    class Watched(AblationActor):
+        def _install(self):
+            sequences = tokenise(Sentences(texts=texts), self._tokenizer, source.context)
+            self.plan = plan_packs(sequences.ids, sequences.score_from, 64)
+            self.before = self._forward_flat(self.plan)
+            return super()._install()
+
+    actor = Watched(source)
     actor._apply(Intervention())
-    after = actor._forward_flat(plan)
+    after = actor._forward_flat(actor.plan)
     actor.close()
-    return before, after
+    return actor.before, after
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox"])
