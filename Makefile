@@ -11,6 +11,9 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 HAS_CPU_TORCH := $(firstword $(foreach place,$(FIND_LINKS),$(wildcard $(place)/torch-2.13.0+cpu*)))
 BACKEND := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda || echo cpu)
 
+# Compiling vLLM anew takes 20 seconds a process: keep the bytecode, whatever the caller's shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/' | column -t -s:

@@ -1,11 +1,12 @@
 """Where every step of a study stands, indexed so that a turn of the scheduler costs what changed and not what there is.
 
-Owns states, attempts and what follows from them: which steps are ready, in which queue and how urgent, which can never
-run, what is left to do for each model. Knows nothing of devices, actors and time. Invariant: every change goes through
-`set` or `lose`, so the queues agree with the states.
+Owns states, attempts and what follows from them: which steps are ready, in which queue and how urgent, which will be
+when what runs now has ended, which can never run, what is left to do for each model. Knows nothing of devices, actors
+and time. Invariant: every change goes through `set` or `lose`, so the queues agree with the states.
 """
 
 import heapq
+import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from enum import StrEnum
@@ -92,16 +93,24 @@ class Board:
         self.states, self.attempts = MappingProxyType(self._states), MappingProxyType(self._attempts)
         self._dependents: dict[str, list[str]] = {step: [] for step in steps}
         self._missing: dict[str, int] = {}
+        """{step: its inputs that have not finished}."""
+        self._blocked: dict[str, int] = {}
+        """{step: its inputs that are not under way}."""
         for step in steps.values():
             sources = set(step.inputs.values())
             for source in sources:
                 self._dependents[source].append(step.id)
             self._missing[step.id] = sum(self._states[source] not in FINISHED for source in sources)
+            self._blocked[step.id] = sum(not self._under_way(source) for source in sources)
         self.urgency = self._critical_paths()
         self.unfinished: Counter[Lane] = Counter()
         """{lane: its steps that have not ended}."""
+        self.pending: Counter[Lane] = Counter()
+        """{lane: its steps that neither run nor have ended}."""
         self.running: Counter[Lane] = Counter()
         """{lane: seconds of its steps that run, from their beginning}."""
+        self._coming: dict[Lane, dict[str, None]] = {}
+        self._not_ahead: set[Lane] = set()
         self._driver: dict[str, None] = {}
         self._queues: dict[Lane, _Queue] = {}
         self._skips: deque[Skip] = deque()
@@ -110,7 +119,9 @@ class Board:
         for step in steps:
             if self._states[step] not in TERMINAL:
                 self.unfinished[self.lane(step)] += 1
+                self.pending[self.lane(step)] += 1
                 self._enqueue(step)
+                self._note_coming(step)
             elif self._states[step] in BROKEN:
                 self._break(step)
 
@@ -132,8 +143,11 @@ class Board:
         before = self._states[step]
         if before is state:
             return
+        was_under_way = self._under_way(step)
         if before is State.PENDING:
             self._dequeue(step)
+        if State.PENDING in (before, state):
+            self.pending[self.lane(step)] += 1 if state is State.PENDING else -1
         if State.RUNNING in (before, state):
             self.running[self.lane(step)] += self.costs.get(step, 0.0) * (1 if state is State.RUNNING else -1)
         self._states[step] = state
@@ -141,6 +155,9 @@ class Board:
             self.unfinished[self.lane(step)] += 1 if before in TERMINAL else -1
         if (before in FINISHED) != (state in FINISHED):
             self._tell_dependents(step, finished=state in FINISHED)
+        if self._under_way(step) != was_under_way:
+            self._get_under_way(step, not was_under_way)
+        self._note_coming(step)
         if state in BROKEN:
             self._break(step)
         if state is State.PENDING:
@@ -153,6 +170,10 @@ class Board:
         self._attempts[step] = self._attempts.get(step, 0) + 1
         self.set(step, State.PENDING)
 
+    def never_ahead(self, lane: Lane) -> None:
+        """Opening an actor ahead of the lane's steps has failed: from now on none of them is `coming`."""
+        self._not_ahead.add(lane)
+
     def _tell_dependents(self, step: str, *, finished: bool) -> None:
         for later in self._dependents[step]:
             waits = self._states[later] is State.PENDING
@@ -161,6 +182,33 @@ class Board:
             self._missing[later] += -1 if finished else 1
             if waits and finished:
                 self._enqueue(later)
+            self._note_coming(later)
+
+    def _under_way(self, step: str) -> bool:
+        """Whether it runs, has finished, or is the driver's and will run as soon as its inputs have, all under way."""
+        if self._states[step] is State.PENDING:
+            return self.steps[step].role is Role.DRIVER and not self._blocked[step]
+        return self._states[step] not in BROKEN
+
+    def _get_under_way(self, step: str, under_way: bool) -> None:
+        """It is under way now, or no longer."""
+        for later in self._dependents[step]:
+            before = self._under_way(later)
+            self._blocked[later] += -1 if under_way else 1
+            if self._under_way(later) != before:
+                self._get_under_way(later, under_way)
+            self._note_coming(later)
+
+    def _note_coming(self, step: str) -> None:
+        if self.steps[step].role is Role.DRIVER:
+            return
+        lane = self.lane(step)
+        if self._states[step] is State.PENDING and self._missing[step] and not self._blocked[step]:
+            self._coming.setdefault(lane, {})[step] = None
+        elif step in self._coming.get(lane, ()):
+            del self._coming[lane][step]
+            if not self._coming[lane]:
+                del self._coming[lane]
 
     def _break(self, step: str) -> None:
         self._skips.extend(Skip(later, step) for later in self._dependents[step])
@@ -231,14 +279,43 @@ class Board:
         """How many steps of the lane are ready."""
         return self._queues[lane].size if lane in self._queues else 0
 
+    def coming(self) -> list[Lane]:
+        """Lanes with steps that will be ready when what runs now has finished, the most urgent first."""
+        lanes = self._coming.keys() - self._not_ahead
+        return sorted(lanes, key=lambda lane: (-max(self.urgency[step] for step in self._coming[lane]), lane))
+
+    def coming_within(self, lane: Lane, seconds: float) -> list[str]:
+        """The lane's coming steps whose running inputs take so long at most, from their beginning."""
+        return [step for step in self._coming[lane] if self._wait(step) <= seconds]
+
+    def _wait(self, step: str) -> float:
+        """Seconds of the longest input that runs."""
+        waits = [0.0]
+        for source in self.steps[step].inputs.values():
+            if self._states[source] is State.RUNNING:
+                waits.append(self.costs.get(source, 0.0))
+            elif self._states[source] is State.PENDING:
+                waits.append(self._wait(source))
+        return max(waits)
+
     def request(self, lane: Lane, seconds: float) -> tuple[str, ...]:
-        """Steps of the lane's most urgent group that take so long at most, but at least one."""
+        """Steps of the lane's most urgent group that take so long at most, but at least one.
+
+        Unless they may take for ever, none comes along for which much less waits than for the most urgent one.
+        """
         members = self._queues[lane].groups[self._queues[lane].first()]
+        if math.isinf(seconds):
+            return tuple(members)
         chosen: list[str] = []
         total = 0.0
-        for step in members:
+        by_urgency = sorted(members, key=lambda step: -self.urgency[step])
+        for step in by_urgency:
             total += self.costs.get(step, 0.0)
-            if chosen and total > seconds * (1 + 1e-9):
+            if chosen and (total > seconds * (1 + 1e-9) or self._after(step) < self._after(chosen[0]) / 2):
                 break
             chosen.append(step)
         return tuple(chosen)
+
+    def _after(self, step: str) -> float:
+        """Seconds of the longest path that waits for it."""
+        return self.urgency[step] - self.costs.get(step, 0.0)

@@ -45,7 +45,8 @@ class Host:
     def stream(self, source: ModelSource, method: str, request: Any) -> Iterator[Any]:
         """Messages of one request; an error of the actor's own becomes `RequestFailed`, the last message.
 
-        A source other than the last is another checkpoint of the same architecture: the actor reloads.
+        Without a method the actor is only opened. A source other than the last is another checkpoint of the same
+        architecture: the actor reloads.
         """
         try:
             if source != self._source:
@@ -56,6 +57,8 @@ class Host:
                     self._actor.reload(source)
                 self._source = source
                 yield Opened(facts=getattr(self._actor, "facts", lambda: None)())
+            if not method:
+                return
             divided = method == "profile" and self._others
             others = {"others": [self._asking(other) for other in self._others]} if divided else {}
             yield from getattr(self._actor, method)(request, **others)

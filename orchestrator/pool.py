@@ -58,6 +58,8 @@ class _Hosted:
     group: Any
     """The placement group of an actor on several nodes, or with others beside it; else None."""
     stream: Any = None
+    ahead: bool = False
+    """Whether it streams no request but its opening."""
     last_event: float = 0.0
 
 
@@ -148,13 +150,17 @@ class Pool:
                 model=hosted.model,
                 role=hosted.role,
                 busy=hosted.stream is not None,
+                ahead=hosted.stream is not None and hosted.ahead,
                 placement=hosted.placement,
             )
             for actor, hosted in self._hosted.items()
         }
 
-    def start(self, start: Start, method: str, request: Any) -> None:
-        """Stream a request from the actor, which is opened where it was placed, or takes another checkpoint's place."""
+    def start(self, start: Start, method: str = "", request: Any = None) -> None:
+        """Stream a request from the actor, which is opened where it was placed, or takes another checkpoint's place.
+
+        Without a method it is only opened.
+        """
         if start.actor not in self._hosted:
             self._hosted[start.actor] = _open(start)
         hosted = self._hosted[start.actor]
@@ -165,7 +171,7 @@ class Pool:
         elif source.threads is not None:
             source = replace(source, threads=int(hosted.placement[0].cpus))
         hosted.stream = hosted.handle.stream.options(num_returns="streaming").remote(source, method, request)
-        hosted.last_event = time.monotonic()
+        hosted.ahead, hosted.last_event = not method, time.monotonic()
 
     def wait(self, timeout: float) -> list[tuple[str, Any]]:
         """(actor, message) pairs; empty after `timeout` seconds without any."""

@@ -42,7 +42,7 @@ from orchestrator.answers import (
     of_weights,
     plain,
 )
-from orchestrator.board import BROKEN, TERMINAL, Board, Skip, State
+from orchestrator.board import BROKEN, TERMINAL, Board, Lane, Skip, State
 from orchestrator.host import ActorLost, Opened
 from orchestrator.pack_sizes import PackSizes
 from orchestrator.plan import BASELINE, Plan
@@ -104,6 +104,8 @@ class Runner:
         self._tables: dict[str, pd.DataFrame] = {}
         self._facts: dict[str, EngineFacts] = {}
         self._requests: dict[str, tuple[str, ...]] = {}
+        self._ahead: dict[str, Lane] = {}
+        """{actor that is being opened ahead of its first steps: its lane}."""
         self._packs = PackSizes()
         self._asked_nodes: dict[str, int | None] = {}
         """{actor: pack size of its request}."""
@@ -174,6 +176,9 @@ class Runner:
                 return bool(reason)
             case Evict(actor):
                 pool.evict(actor)
+            case Start(steps=()):
+                self._ahead[decision.actor] = Lane(decision.model, decision.role)
+                pool.start(decision)
             case Start():
                 return self._begin(pool, decision)
         return True
@@ -298,6 +303,11 @@ class Runner:
                 self._split_packs(actor, num_nodes, error)
             case StepFailed(step=step, error=error):
                 self._finish(self._plan.steps[step], State.FAILED, error)
+            case Finished() if actor in self._ahead:
+                del self._ahead[actor]
+            case RequestFailed(error=reason) | ActorLost(reason=reason) if actor in self._ahead:
+                log.warning("%s was opened ahead of its first step in vain: %s", actor, reason)
+                self._board.never_ahead(self._ahead.pop(actor))
             case RequestFailed(error=error, traceback=traceback):
                 log.debug("%s", traceback)
                 for step in self._unanswered(actor):

@@ -2,11 +2,14 @@
 
 Owns the policy. Critical path first, resident models preferred; ready steps of one model and group go out as one
 request, cut into parts where several actors of the model could work on them. Every model with ready steps gets an actor
-before any gets a replica; a replica is opened where its share of the queue takes longer than opening it. The score
-actor and the ablation actor of a model are opened when they are needed, side by side where there is room. An actor that
-nothing needs any more, or that keeps a waiting model out, is closed. The caller applies decisions and calls again.
+before any gets a replica; a replica is opened where its share of the queue takes longer than opening it. On devices
+that are then still free, actors are opened ahead of steps that will be ready soon. The score actor and the ablation
+actor of a model are opened when they are needed, side by side where there is room. An actor that nothing needs any
+more, or that keeps a waiting model out, is closed. The caller applies decisions and calls again.
 """
 
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,6 +32,8 @@ class Resident:
     model: str
     role: Role
     busy: bool
+    ahead: bool = False
+    """Whether it is busy with opening alone, ahead of its first steps."""
     placement: Placement = ()
 
     @property
@@ -59,7 +64,10 @@ class Cluster:
 
 
 class Start(NamedTuple):
-    """Send these steps to an actor, which is opened if there is none of that name; or run them in the driver."""
+    """Send these steps to an actor, which is opened if there is none of that name; or run them in the driver.
+
+    Without steps the actor is only opened, ahead of steps that will be ready soon.
+    """
 
     role: Role
     steps: tuple[str, ...]
@@ -117,7 +125,7 @@ def decide(
         return [Start(Role.DRIVER, (step,)) for step in driver]
     turn = _Turn(board, residents, cluster)
     decision = turn.close_unneeded() or turn.use_idle() or turn.take_vacant()
-    decision = decision or turn.open_first() or turn.open_replica()
+    decision = decision or turn.open_first() or turn.open_replica() or turn.open_ahead()
     return [decision] if decision else turn.lacks()
 
 
@@ -129,19 +137,27 @@ class _Turn:
         self._residents = list(residents.values())
         self._idle = [one for one in self._residents if not one.busy]
         self._devices = Devices(cluster.nodes, [one.placement for one in self._residents])
-        self._actors: dict[Lane, int] = {}
-        for one in self._residents:
-            self._actors[one.lane] = self._actors.get(one.lane, 0) + 1
+        self._actors = Counter(one.lane for one in self._residents)
+        self._spare = Counter(one.lane for one in self._residents if one.ahead or not one.busy)
         self._whole = Devices(cluster.nodes)
         self._ready = board.ready()
         self._starved: Lane | None = None
+        self._kept: set[str] = set()
+        """Nodes that are kept for lanes that wait for more room than there is now."""
 
     def close_unneeded(self) -> Evict | None:
-        """An idle actor whose seat has no unfinished step."""
+        """An idle actor for which its seat has no step left, beside those that the other idle ones will get."""
         if not self._idle:
             return None
-        needed = {self._cluster.seat(lane) for lane, count in self._board.unfinished.items() if count}
-        return next((Evict(one.actor) for one in self._idle if self._cluster.seat(one.lane) not in needed), None)
+        left: Counter[tuple[str, str, Role]] = Counter()
+        for lane, count in self._board.pending.items():
+            left[self._cluster.seat(lane)] += count
+        for one in self._idle:
+            seat = self._cluster.seat(one.lane)
+            if not left[seat]:
+                return Evict(one.actor)
+            left[seat] -= 1
+        return None
 
     def use_idle(self) -> Start | None:
         """The most urgent lane with an idle actor of its own."""
@@ -162,36 +178,57 @@ class _Turn:
     def open_first(self) -> Start | Evict | None:
         """The most urgent lane that has no actor; checkpoints of a series that has one come after the others."""
         seated = {self._cluster.seat(one.lane) for one in self._residents}
-        kept: set[str] = set()
         for lane in sorted(self._ready, key=lambda lane: self._cluster.seat(lane) in seated):
             if lane in self._actors:
                 continue
             demand = self._cluster.demands[lane]
-            placement = self._devices.place(demand, without=frozenset(kept))
+            placement = self._devices.place(demand, without=frozenset(self._kept))
             if placement is not None:
                 return self._open(lane, placement)
             self._starved = self._starved or lane
             if room := self._make_room(demand):
                 return room
             if (node := self._devices.roomiest(demand)) is not None:
-                kept.add(node)  # what is less urgent must not keep it out for ever
+                self._kept.add(node)  # what is less urgent must not keep it out for ever
         return None
 
     def open_replica(self) -> Start | None:
-        """Another actor for the lane that has most for it, where that pays."""
+        """Another actor for the most urgent lane for which that pays.
+
+        While one waits for room, only for those that it waits for: they go on until they have nothing left to do.
+        """
+        lanes = self._ready
         if self._starved:
-            return None
+            in_the_way = {one.lane for one in self._residents if any(b.node in self._kept for b in one.placement)}
+            lanes = [lane for lane in lanes if lane in in_the_way]
 
         def gain(lane: Lane) -> float:
-            return min(self._board.queued(lane), self._work(lane) / (self._actors[lane] + 1))
+            return self._gain(lane, self._board.num_queued(lane), self._board.queued(lane), self._work(lane))
 
-        for lane in sorted(self._ready, key=gain, reverse=True):
+        for lane in lanes:
             if gain(lane) > self._cluster.opening.get(lane.model, 0.0):
                 if taken := self._vacant(lane):
                     return self._take(lane, taken)
                 placement = self._devices.place(self._cluster.demands[lane])
                 if placement is not None:
                     return self._open(lane, placement)
+        return None
+
+    def open_ahead(self) -> Start | None:
+        """An actor for steps that will be ready soon, on devices that nothing else wants."""
+        if self._starved:
+            return None
+        for lane in self._board.coming():
+            if self._vacant(lane):
+                continue
+            opening = self._cluster.opening.get(lane.model, 0.0)
+            steps = self._board.coming_within(lane, LEAST_OPENINGS * opening)
+            seconds = sum(self._board.costs.get(step, 0.0) for step in steps)
+            gain = self._gain(lane, len(steps), seconds, self._work(lane) + seconds)
+            if gain > (opening if lane in self._actors else 0.0):
+                placement = self._devices.place(self._cluster.demands[lane])
+                if placement is not None:
+                    return Start(lane.role, (), lane.model, self._new_name(lane), placement)
         return None
 
     def lacks(self) -> list[Decision]:
@@ -204,25 +241,33 @@ class _Turn:
         return Start(lane.role, self._board.request(lane, self._share(lane, 1)), lane.model, actor, takes=True)
 
     def _open(self, lane: Lane, placement: Placement) -> Start:
-        names = {one.actor for one in self._residents}
-        actor = next(name for i in range(len(names) + 1) if (name := f"{lane.model} {lane.role} {i}") not in names)
         steps = self._board.request(lane, self._share(lane, 1))
-        return Start(lane.role, steps, lane.model, actor, placement)
+        return Start(lane.role, steps, lane.model, self._new_name(lane), placement)
+
+    def _new_name(self, lane: Lane) -> str:
+        names = {one.actor for one in self._residents}
+        return next(name for i in range(len(names) + 1) if (name := f"{lane.model} {lane.role} {i}") not in names)
 
     def _share(self, lane: Lane, new: int) -> float:
         """Seconds of the queue for one of a lane's actors: those it has, `new` ones, and more where they would pay.
 
-        Where there could be others, it takes a part of that at a time, so that the rest waits for whoever is free.
+        Where there could be others, it takes a part of that at a time, so that the rest waits for whoever is free;
+        where not, it takes whatever there is (infinity).
         """
         work, opening = self._work(lane), self._cluster.opening.get(lane.model, 0.0)
-        actors = self._actors.get(lane, 0) + new
+        actors = self._actors[lane] + new
         worth = int(work / opening) if opening else self._board.num_queued(lane)
         if worth > actors:
             room = self._devices.count(self._cluster.demands[lane]) // len(self._ready)
             actors = max(actors, min(actors - new + room, worth))
         if actors == 1 and self._whole.count(self._cluster.demands[lane]) <= 1:
-            return work
+            return math.inf
         return max(work / actors / PARTS, LEAST_OPENINGS * opening)
+
+    def _gain(self, lane: Lane, num_steps: int, seconds: float, work: float) -> float:
+        """Seconds that one more actor would take over: of these steps, without those for actors that are to be had."""
+        for_others = min(1.0, self._spare[lane] / num_steps) if num_steps else 0.0
+        return min(seconds * (1 - for_others), work / (self._actors[lane] + 1))
 
     def _work(self, lane: Lane) -> float:
         """Seconds that wait or run."""

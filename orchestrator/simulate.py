@@ -82,7 +82,7 @@ def simulate(
                     heapq.heappush(events, (span.end, next(serial), span))
         if not decisions:
             now, _, span = heapq.heappop(events)
-            residents[span.actor] = replace(residents[span.actor], busy=False)
+            residents[span.actor] = replace(residents[span.actor], busy=False, ahead=False)
             for step in span.steps:
                 board.set(step, State.DONE)
 
@@ -97,7 +97,12 @@ def _begin(start: Start, residents: dict[str, Resident], cluster: Cluster, costs
     before = residents.get(start.actor)
     placement = before.placement if before else start.placement
     residents[start.actor] = Resident(
-        actor=start.actor, model=start.model, role=start.role, busy=True, placement=placement
+        actor=start.actor,
+        model=start.model,
+        role=start.role,
+        busy=True,
+        ahead=not start.steps,
+        placement=placement,
     )
     end = now + opening + sum(costs.get(step, 0.0) for step in start.steps)
     return Span(start.actor, Lane(start.model, start.role), now, now + opening, end, start.steps, placement)

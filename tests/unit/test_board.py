@@ -1,5 +1,6 @@
 """The indices of the board against what its states say, over random histories."""
 
+import math
 import random
 
 from hypothesis import given, settings
@@ -23,6 +24,19 @@ def boards(draw):
     return {one.id: one for one in steps}, costs, ended
 
 
+def coming_steps(board):
+    """Those that wait for nothing but what runs, or what the driver will do as soon as that has finished."""
+    under_way, coming = set(), set()
+    for name, one in board.steps.items():
+        state, inputs = board.states[name], set(one.inputs.values())
+        waits = state is State.PENDING and inputs <= under_way
+        if state in FINISHED or state is State.RUNNING or (waits and one.role is Role.DRIVER):
+            under_way.add(name)
+        if waits and one.role is not Role.DRIVER and any(board.states[source] not in FINISHED for source in inputs):
+            coming.add(name)
+    return coming
+
+
 def check(board):
     """Every index, computed anew from the states."""
     states, steps = board.states, board.steps
@@ -34,6 +48,8 @@ def check(board):
     worn = {name for name in ready if board.attempts.get(name, 0) >= MAX_ATTEMPTS}
     assert set(board.worn()) == worn
     assert set(board.driver_steps()) == {name for name in ready - worn if steps[name].role is Role.DRIVER}
+    coming = coming_steps(board)
+    assert set(board.coming()) == {board.lane(name) for name in coming}
     lanes = {Lane(model, role) for model in "ab" for role in Role}
     for lane in lanes:
         mine = {name for name in ready - worn if board.lane(name) == lane and lane.role is not Role.DRIVER}
@@ -42,9 +58,10 @@ def check(board):
         assert abs(board.queued(lane) - sum(board.costs[name] for name in mine)) < 1e-9
         running = [board.costs[name] for name in steps if states[name] is State.RUNNING and board.lane(name) == lane]
         assert abs(board.running[lane] - sum(running)) < 1e-9
-        assert board.unfinished[lane] == sum(
-            board.lane(name) == lane and states[name] not in TERMINAL for name in steps
-        )
+        mine_left = [states[name] for name in steps if board.lane(name) == lane and states[name] not in TERMINAL]
+        assert board.unfinished[lane] == len(mine_left) and board.pending[lane] == mine_left.count(State.PENDING)
+        if lane in board.coming():
+            assert set(board.coming_within(lane, 2.5)) == {name for name in coming if board.lane(name) == lane}
         if mine:
             request = board.request(lane, 2.0)
             assert set(request) <= mine and len({steps[name].group for name in request}) == 1
@@ -82,3 +99,25 @@ def test_urgency_is_the_longest_path_to_the_end_over_what_has_not_ended():
     steps = [step("a"), step("b", inputs=["a"]), step("c", inputs=["a"]), step("d", inputs=["b", "c"])]
     board = Board({one.id: one for one in steps}, {"a": 1, "b": 10, "c": 2, "d": 4}, {"b": State.CACHED})
     assert board.urgency == {"a": 7, "b": 4, "c": 6, "d": 4}
+
+
+def test_what_comes_is_told_by_how_long_it_takes_until_then():
+    steps = [step("p", "profile"), step("s", "select", inputs=["p"]), step("x", inputs=["s"]), step("y", inputs=["x"])]
+    board = Board({one.id: one for one in steps}, {"p": 7.0, "x": 1.0, "y": 1.0})
+    assert board.coming() == []
+    board.set("p", State.RUNNING)
+    lane = Lane("a", Role.ABLATION)
+    assert board.coming() == [lane], "the driver's selection takes no time"
+    assert board.coming_within(lane, 7.0) == ["x"] and board.coming_within(lane, 6.0) == []
+    board.never_ahead(lane)
+    assert board.coming() == []
+
+
+def test_a_step_that_much_waits_for_goes_out_without_those_that_little_waits_for():
+    steps = [step("x"), step("y"), step("z"), step("after y", inputs=["y"], group="h")]
+    board = Board({one.id: one for one in steps}, {"x": 1.0, "y": 1.0, "z": 1.0, "after y": 9.0})
+    lane = Lane("a", Role.ABLATION)
+    assert board.request(lane, 10.0) == ("y",)
+    assert set(board.request(lane, math.inf)) == {"x", "y", "z"}, "where nobody else could take them"
+    board.set("y", State.RUNNING)
+    assert board.request(lane, 10.0) == ("x", "z")

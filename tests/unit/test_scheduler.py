@@ -73,7 +73,7 @@ class World:
 
     def start(self, start):
         members = [self.steps[name] for name in start.steps]
-        assert members and len(set(start.steps)) == len(start.steps)
+        assert len(set(start.steps)) == len(start.steps)
         for one in members:
             assert self.board.states[one.id] is State.PENDING, "started twice"
             assert all(self.board.states[source] in FINISHED for source in one.inputs.values()), "before its inputs"
@@ -83,10 +83,13 @@ class World:
             for one in members:
                 self.board.set(one.id, State.DONE)
             return
-        assert {one.model for one in members} == {start.model} and len({one.group for one in members}) == 1
-        if any(self.board.attempts.get(name, 0) >= SINGLE_AFTER for name in start.steps) or not members[0].group:
-            assert len(start.steps) == 1, "a step runs alone after so many crashes"
         before = self.residents.get(start.actor)
+        if members:
+            assert {one.model for one in members} == {start.model} and len({one.group for one in members}) == 1
+            if any(self.board.attempts.get(name, 0) >= SINGLE_AFTER for name in start.steps) or not members[0].group:
+                assert len(start.steps) == 1, "a step runs alone after so many crashes"
+        else:
+            assert before is None and self.board.pending[Lane(start.model, start.role)], "opened ahead of nothing"
         assert (before is None) == bool(start.placement) and not (before and before.busy)
         if start.takes:
             series = self.cluster.series
@@ -95,7 +98,12 @@ class World:
             assert (before.model, before.role) == (start.model, start.role)
         placement = before.placement if before else start.placement
         self.residents[start.actor] = Resident(
-            actor=start.actor, model=start.model, role=start.role, busy=True, placement=placement
+            actor=start.actor,
+            model=start.model,
+            role=start.role,
+            busy=True,
+            ahead=not members,
+            placement=placement,
         )
         self.running[start.actor] = list(start.steps)
         for name in start.steps:
@@ -119,14 +127,17 @@ class World:
         assert all(share <= 1 + 1e-6 for share in shares.values()), "a GPU has two owners"
 
     def answer(self, actor, state):
-        """The actor's next result; the request ends with the last one."""
-        self.board.set(self.running[actor].pop(0), state)
+        """The actor's next result; the request ends with the last one, an opening ahead of all with the first."""
+        if self.running[actor]:
+            self.board.set(self.running[actor].pop(0), state)
         if not self.running[actor]:
             del self.running[actor]
-            self.residents[actor] = replace(self.residents[actor], busy=False)
+            self.residents[actor] = replace(self.residents[actor], busy=False, ahead=False)
 
     def die(self, actor):
         """The actor is lost with all that it has not answered."""
+        if self.residents[actor].ahead:
+            self.board.never_ahead(self.residents[actor].lane)
         del self.residents[actor]
         for name in self.running.pop(actor, ()):
             self.board.lose(name)
@@ -209,7 +220,7 @@ def test_every_step_ends_whatever_happens(world, seed, deaths, failures, removal
         elif generator.random() < deaths:
             crashes += 1
             world.die(actor)
-        elif generator.random() < failures:
+        elif generator.random() < failures and world.running[actor]:
             failed.add(world.running[actor][0])
             world.answer(actor, State.FAILED)
         else:
@@ -435,20 +446,65 @@ def test_every_model_gets_an_actor_before_any_gets_a_replica():
     assert sorted({actor.split()[0] for actor in shares([50.0] * 8, cpus=5.0, models="abc")}) == ["a", "b", "c"]
 
 
-def test_a_waiting_model_is_not_kept_out_by_replicas_nor_by_smaller_models():
-    steps = [step("big", model="b"), *(step(f"s{i}", model="s", group="") for i in range(8))]
-    demands = {"b": Demand(3.0, 0.0), "s": ONE}
-    costs = {"big": 100.0} | {f"s{i}": 50.0 for i in range(8)}
+def test_while_a_model_waits_for_a_node_only_those_on_it_take_more_of_it():
+    """The big one must wait until s is through, which replicas of s bring nearer; t would only put it off."""
+    steps = [step("big", model="b"), *(step(f"{model}{i}", model=model, group="") for model in "st" for i in range(8))]
+    demands = {"b": Demand(3.0, 0.0), "s": ONE, "t": ONE}
+    costs = dict.fromkeys([one.id for one in steps], 50.0) | {"big": 100.0}
     world = World(steps, costs, cluster([Node("n", 3.0)], demands))
-    held = Resident(actor="s ablation 0", model="s", role=Role.ABLATION, busy=True, placement=HERE)
-    world.residents["s ablation 0"], world.running["s ablation 0"] = held, ["s0"]
+    world.residents["s ablation 0"], world.running["s ablation 0"] = resident("s", busy=True), ["s0"]
     world.board.set("s0", State.RUNNING)
-    assert not world.turn(), "the big one waits, and no replica takes what it waits for"
-    world.answer("s ablation 0", State.DONE)
     while world.turn():
         pass
+    assert sorted(world.running) == [f"s ablation {i}" for i in range(3)]
     world.run(all_goes_well)
-    assert world.board.states["big"] is State.DONE
+    assert set(world.board.states.values()) == {State.DONE}
+    assert world.started.index("t0") > world.started.index("big")
+
+
+# -- ahead -----------------------------------------------------------------------------------------------------------
+
+
+def ahead(model, role=Role.ABLATION, number=0):
+    return Start(role, (), model, f"{model} {role} {number}", HERE)
+
+
+PROFILED = [step("p", "profile"), step("s", "select", inputs=["p"]), step("x", inputs=["s"])]
+SCORING = {"states": {"p": State.RUNNING}, "residents": [resident("a", Role.SCORE, busy=True)]}
+
+
+def test_an_actor_is_opened_ahead_of_what_comes_where_devices_are_free():
+    assert decided(PROFILED, **SCORING) == [ahead("a")]
+    assert decided(PROFILED, **SCORING, cpus=1.0) == []
+    assert decided(PROFILED, **SCORING, costs={"p": 4 * OPENING + 1}) == [], "it would be idle for long"
+    other = step("y", model="b")
+    assert decided([*PROFILED, other], **SCORING) == [opened("b", "y")], "what is ready goes first"
+
+
+def test_one_is_enough_for_one_step_that_comes():
+    residents = [*SCORING["residents"], replace(resident("a", busy=True), ahead=True)]
+    assert decided(PROFILED, costs={"x": 90.0}, states=SCORING["states"], residents=residents) == []
+    two = [*PROFILED, step("y", inputs=["s"])]
+    found = decided(two, costs={"x": 90.0, "y": 90.0}, states=SCORING["states"], residents=residents)
+    assert found == [ahead("a", number=1)]
+
+
+def test_a_lane_is_not_opened_ahead_again_after_that_has_failed():
+    world = World(PROFILED, {"p": 1.0, "x": 1.0}, cluster([Node("n", 4.0)], {"a": ONE}))
+
+    def event(world):
+        opening = [actor for actor, steps in world.running.items() if not steps]
+        world.die(opening[0]) if opening else all_goes_well(world)
+
+    world.run(event)
+    assert world.log.count(ahead("a")) == 1 and set(world.board.states.values()) == {State.DONE}
+
+
+def test_an_idle_actor_is_closed_when_the_others_are_enough_for_what_is_left():
+    steps = [step("x"), step("y", inputs=["x"], group="h")]
+    idle = [resident("a", number=1), resident("a", number=2)]
+    found = decided(steps, states={"x": State.RUNNING}, residents=[resident("a", busy=True), *idle])
+    assert found == [Evict("a ablation 2")]
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------
