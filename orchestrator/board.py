@@ -107,6 +107,8 @@ class Board:
         """{lane: its steps that have not ended}."""
         self.pending: Counter[Lane] = Counter()
         """{lane: its steps that neither run nor have ended}."""
+        self.left: Counter[Lane] = Counter()
+        """{lane: seconds of its steps that have not ended}."""
         self.running: Counter[Lane] = Counter()
         """{lane: seconds of its steps that run, from their beginning}."""
         self._coming: dict[Lane, dict[str, None]] = {}
@@ -120,6 +122,7 @@ class Board:
             if self._states[step] not in TERMINAL:
                 self.unfinished[self.lane(step)] += 1
                 self.pending[self.lane(step)] += 1
+                self.left[self.lane(step)] += costs.get(step, 0.0)
                 self._enqueue(step)
                 self._note_coming(step)
             elif self._states[step] in BROKEN:
@@ -152,7 +155,9 @@ class Board:
             self.running[self.lane(step)] += self.costs.get(step, 0.0) * (1 if state is State.RUNNING else -1)
         self._states[step] = state
         if (before in TERMINAL) != (state in TERMINAL):
-            self.unfinished[self.lane(step)] += 1 if before in TERMINAL else -1
+            sign = 1 if before in TERMINAL else -1
+            self.unfinished[self.lane(step)] += sign
+            self.left[self.lane(step)] += sign * self.costs.get(step, 0.0)
         if (before in FINISHED) != (state in FINISHED):
             self._tell_dependents(step, finished=state in FINISHED)
         if self._under_way(step) != was_under_way:
@@ -262,7 +267,11 @@ class Board:
 
     def ready(self) -> list[Lane]:
         """Lanes with ready steps, the most urgent first."""
-        return sorted(self._queues, key=lambda lane: -self._queues[lane].urgency())
+        return sorted(self._queues, key=lambda lane: -self.urgency_in(lane))
+
+    def urgency_in(self, lane: Lane) -> float:
+        """Of the lane's most urgent ready step."""
+        return self._queues[lane].urgency()
 
     def is_ready(self, lane: Lane) -> bool:
         return lane in self._queues

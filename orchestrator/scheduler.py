@@ -144,6 +144,8 @@ class _Turn:
         self._starved: Lane | None = None
         self._kept: set[str] = set()
         """Nodes that are kept for lanes that wait for more room than there is now."""
+        self._full: set[Demand] = set()
+        """For which there is no room."""
 
     def close_unneeded(self) -> Evict | None:
         """An idle actor for which its seat has no step left, beside those that the other idle ones will get."""
@@ -193,7 +195,7 @@ class _Turn:
         return None
 
     def open_replica(self) -> Start | None:
-        """Another actor for the most urgent lane for which that pays.
+        """Another actor, where that pays, for the lane that would take longest with one more.
 
         While one waits for room, only for those that it waits for: they go on until they have nothing left to do.
         """
@@ -205,12 +207,14 @@ class _Turn:
         def gain(lane: Lane) -> float:
             return self._gain(lane, self._board.num_queued(lane), self._board.queued(lane), self._work(lane))
 
-        for lane in lanes:
+        def takes(lane: Lane) -> float:
+            return max(self._board.urgency_in(lane), self._board.left[lane] / (self._actors[lane] + 1))
+
+        for lane in sorted(lanes, key=takes, reverse=True):
             if gain(lane) > self._cluster.opening.get(lane.model, 0.0):
                 if taken := self._vacant(lane):
                     return self._take(lane, taken)
-                placement = self._devices.place(self._cluster.demands[lane])
-                if placement is not None:
+                if placement := self._place(self._cluster.demands[lane]):
                     return self._open(lane, placement)
         return None
 
@@ -225,11 +229,18 @@ class _Turn:
             steps = self._board.coming_within(lane, LEAST_OPENINGS * opening)
             seconds = sum(self._board.costs.get(step, 0.0) for step in steps)
             gain = self._gain(lane, len(steps), seconds, self._work(lane) + seconds)
-            if gain > (opening if lane in self._actors else 0.0):
-                placement = self._devices.place(self._cluster.demands[lane])
-                if placement is not None:
-                    return Start(lane.role, (), lane.model, self._new_name(lane), placement)
+            worth = gain > (opening if lane in self._actors else 0.0)
+            if worth and (placement := self._place(self._cluster.demands[lane])):
+                return Start(lane.role, (), lane.model, self._new_name(lane), placement)
         return None
+
+    def _place(self, demand: Demand) -> Placement | None:
+        if demand in self._full:
+            return None
+        found = self._devices.place(demand)
+        if found is None:
+            self._full.add(demand)
+        return found
 
     def lacks(self) -> list[Decision]:
         """Where nothing runs and nothing could be opened: what the cluster does not have."""

@@ -60,6 +60,8 @@ def check(board):
         assert abs(board.running[lane] - sum(running)) < 1e-9
         mine_left = [states[name] for name in steps if board.lane(name) == lane and states[name] not in TERMINAL]
         assert board.unfinished[lane] == len(mine_left) and board.pending[lane] == mine_left.count(State.PENDING)
+        costs = [board.costs[name] for name in steps if board.lane(name) == lane and states[name] not in TERMINAL]
+        assert abs(board.left[lane] - sum(costs)) < 1e-9
         if lane in board.coming():
             assert set(board.coming_within(lane, 2.5)) == {name for name in coming if board.lane(name) == lane}
         if mine:
