@@ -227,3 +227,26 @@ def test_a_damaged_artifact_is_noticed_and_computed_again(root, tmp_path, expect
     again = [step for step, state in result.states.items() if state is State.DONE]
     assert [result.reasons[step] for step in again] == ["its recorded artifacts are damaged"]
     assert_same(numbers(tmp_path, "frail"), expected)
+
+
+def test_an_actor_opened_ahead_may_die_like_any_other(root, tmp_path, expected, no_process_outlives_its_driver, caplog):
+    """The baseline is known, so while the corpus is scored anew, there is nothing to do but to open the engine."""
+    text = STUDY.replace("/llama}}", "/llama, cpus: 1}}")
+    before = write_study(root, "before.yaml", text.replace("bins: 256", "bins: 128"))
+    assert ended(Study.open(before, workdir=tmp_path).run()) == {State.DONE}
+    killed = []
+
+    def kill_both(step, progress):
+        if step.name != "profile" or killed:
+            return
+        deadline = time.monotonic() + 60
+        while len(killed) < 2 and time.monotonic() < deadline:
+            killed[:] = sorted(hosts() - no_process_outlives_its_driver)
+            time.sleep(0.5)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+    result = Study.open(write_study(root, "ahead.yaml", text), workdir=tmp_path).run(on_progress=kill_both)
+    assert len(killed) == 2 and ended(result) <= {State.DONE, State.CACHED}
+    assert "llama ablation 0 was opened ahead of its first step in vain" in caplog.text
+    assert_same(numbers(tmp_path, "frail"), expected)
