@@ -48,11 +48,12 @@ quickstart: env model  ## the double dissociation on real weights, local Ray, SQ
 	@$(HALFWAVE) run studies/catalog/quickstart.yaml --model-root .models
 
 .PHONY: test
-test: env model  ## unit and integration tests: what CI runs, at most 15 minutes
-	@$(PYTHON) -m pytest -m 'not long and not gpu' --durations=15
+test: env model  ## unit and integration tests: what CI runs, at most 20 minutes
+	@$(PYTHON) -m pytest tests/unit -m 'not long' --numprocesses 2 --dist loadfile
+	@$(PYTHON) -m pytest tests/integration -m 'not long' --durations=15
 
 .PHONY: test-all
-test-all: env model  ## everything that runs on this machine, at most 60 minutes
+test-all: env model  ## everything that runs on this machine, about two hours
 	@$(PYTHON) -m pytest --durations=25
 
 .PHONY: bench

@@ -21,6 +21,11 @@ from tests.sources import source_of
 TOLERANCE = 1e-4
 
 
+def few(first_tier: list[str]) -> list:
+    """All families, of which the others are tested in `make test-all` alone."""
+    return [pytest.param(one, marks=[] if one in first_tier else pytest.mark.long) for one in sorted(SITES)]
+
+
 @pytest.fixture(scope="module")
 def engines():
     """One process for all single-rank engines of this module: importing vLLM takes longer than starting an engine."""
@@ -159,7 +164,7 @@ def test_log_probabilities_equal_raw_transformers(family, tmp_path, engines):
             assert np.abs(found["sums"][name] - found["sums"]["baseline"]).max() > 1e-3, name
 
 
-@pytest.mark.parametrize("family", sorted(SITES))
+@pytest.mark.parametrize("family", few(["llama", "gpt_neox", "opt"]))
 def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(family, tmp_path, engines):
     folder = oracles.make_model(tmp_path / family, family)
     together, alone, (passes, ideal, whole) = engines(sweep_and_alone, source_of(folder), forest(count=20))

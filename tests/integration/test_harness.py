@@ -383,7 +383,8 @@ def asked_of_the_harness(model: str, tasks: list[str], include: str) -> tuple[di
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("route", ["tree", pytest.param("flat", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("route", ["tree", "flat"])
 def test_a_model_behind_the_interface_answers_as_the_harness_backend_does(harness, cache, tmp_path, route):
     folder, model = write_tasks(tmp_path / "tasks"), oracles.make_model(tmp_path / "llama", "llama")
     benchmark = of_folder(folder)

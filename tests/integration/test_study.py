@@ -173,6 +173,7 @@ def test_the_driver_killed_in_the_middle_resumes_to_the_same_numbers(undisturbed
     assert_same(numbers(workdir, "tiny"), numbers(reference, "tiny"))
 
 
+@pytest.mark.long
 def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(
     undisturbed, root, tmp_path, no_process_outlives_its_driver
 ):
@@ -328,6 +329,7 @@ def test_a_dose_response_is_one_request_and_is_recorded_over_the_dose(root, tmp_
     assert receipt["conditions_together"] == 12, "the baseline and eleven doses, one request"
 
 
+@pytest.mark.long
 def test_a_layer_schedule_shares_layers_and_is_recorded_over_depth(root, tmp_path):
     _, client, runs, frame = recorded_curves(write_study(root, "depth.yaml", SCHEDULE), tmp_path)
     assert sorted(run.info.run_name for run in runs) == ["cumulative by layers · llama", "single by layers · llama"]

@@ -169,7 +169,7 @@ def test_no_wait_prints_the_id_alone_and_ctrl_c_stops_a_followed_job_in_order(pr
     )  # fmt: skip
     assert any(line == "waiting\n" for line in following.stdout)
     following.send_signal(signal.SIGINT)
-    _, said = following.communicate(timeout=60)
+    _, said = following.communicate(timeout=300)
     assert following.returncode == 130
     assert "is asked to stop" in said and "submit again to go on" in said and "Traceback" not in said
     assert told.read_text() == "closed\n"

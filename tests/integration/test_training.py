@@ -83,6 +83,7 @@ def client_and_runs(study: Study) -> tuple[MlflowClient, dict]:
     return client, {run.info.run_name: run for run in runs}
 
 
+@pytest.mark.long
 def test_one_engine_serves_all_checkpoints_and_a_second_run_computes_nothing(trained):
     study, done = trained
     assert "Traceback" not in done.stderr
@@ -121,6 +122,7 @@ def test_the_cohort_of_one_checkpoint_is_clamped_at_all_with_the_numbers_of_fres
                 pd.testing.assert_frame_equal(mine, fresh, check_exact=True)
 
 
+@pytest.mark.long
 def test_metrics_stand_at_their_training_steps(trained):
     study, _ = trained
     client, runs = client_and_runs(study)
@@ -141,6 +143,7 @@ def test_metrics_stand_at_their_training_steps(trained):
     assert artifacts == {f"figures/{name}.png" for name in names}
 
 
+@pytest.mark.long
 def test_weights_and_verdicts_are_recorded(trained):
     study, done = trained
     record = study.record()
@@ -157,6 +160,7 @@ def test_weights_and_verdicts_are_recorded(trained):
     assert "Training of m" in done.stdout and "wd_tracks_syntax/pairs: too few checkpoints" in done.stdout
 
 
+@pytest.mark.long
 def test_token_surprisal_is_that_of_plain_transformers(trained, root):
     study, _ = trained
     record = study.record()
@@ -179,6 +183,7 @@ def test_token_surprisal_is_that_of_plain_transformers(trained, root):
         assert "".join(letters) == "".join(documents[i].split())
 
 
+@pytest.mark.long
 def test_excess_surprisal_is_recorded_by_part_of_speech_with_a_page(trained):
     study, done = trained
     client, runs = client_and_runs(study)
