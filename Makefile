@@ -53,7 +53,7 @@ test: env model  ## unit and integration tests: what CI runs, at most 20 minutes
 	@$(PYTHON) -m pytest tests/integration -m 'not long' --durations=15
 
 .PHONY: test-all
-test-all: env model  ## everything that runs on this machine, about two hours
+test-all: env model  ## everything that runs on this machine, about 90 minutes
 	@$(PYTHON) -m pytest --durations=25
 
 .PHONY: bench

@@ -7,7 +7,7 @@ and time. Invariant: every change goes through `set` or `lose`, so the queues ag
 
 import heapq
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from enum import StrEnum
 from itertools import count
@@ -111,7 +111,7 @@ class Board:
         """{lane: seconds of its steps that have not ended}."""
         self.running: Counter[Lane] = Counter()
         """{lane: seconds of its steps that run, from their beginning}."""
-        self._coming: dict[Lane, dict[str, None]] = {}
+        self._coming: defaultdict[Lane, dict[str, None]] = defaultdict(dict)
         self._not_ahead: set[Lane] = set()
         self._driver: dict[str, None] = {}
         self._queues: dict[Lane, _Queue] = {}
@@ -120,9 +120,10 @@ class Board:
         self._serial = count()
         for step in steps:
             if self._states[step] not in TERMINAL:
-                self.unfinished[self.lane(step)] += 1
-                self.pending[self.lane(step)] += 1
-                self.left[self.lane(step)] += costs.get(step, 0.0)
+                lane = self.lane(step)
+                self.unfinished[lane] += 1
+                self.pending[lane] += 1
+                self.left[lane] += costs.get(step, 0.0)
                 self._enqueue(step)
                 self._note_coming(step)
             elif self._states[step] in BROKEN:
@@ -146,22 +147,23 @@ class Board:
         before = self._states[step]
         if before is state:
             return
+        lane, cost = self.lane(step), self.costs.get(step, 0.0)
         was_under_way = self._under_way(step)
         if before is State.PENDING:
             self._dequeue(step)
         if State.PENDING in (before, state):
-            self.pending[self.lane(step)] += 1 if state is State.PENDING else -1
+            self.pending[lane] += 1 if state is State.PENDING else -1
         if State.RUNNING in (before, state):
-            self.running[self.lane(step)] += self.costs.get(step, 0.0) * (1 if state is State.RUNNING else -1)
+            self.running[lane] += cost * (1 if state is State.RUNNING else -1)
         self._states[step] = state
         if (before in TERMINAL) != (state in TERMINAL):
             sign = 1 if before in TERMINAL else -1
-            self.unfinished[self.lane(step)] += sign
-            self.left[self.lane(step)] += sign * self.costs.get(step, 0.0)
+            self.unfinished[lane] += sign
+            self.left[lane] += sign * cost
         if (before in FINISHED) != (state in FINISHED):
             self._tell_dependents(step, finished=state in FINISHED)
         if self._under_way(step) != was_under_way:
-            self._get_under_way(step, not was_under_way)
+            self._tell_under_way(step, under_way=not was_under_way)
         self._note_coming(step)
         if state in BROKEN:
             self._break(step)
@@ -195,25 +197,23 @@ class Board:
             return self.steps[step].role is Role.DRIVER and not self._blocked[step]
         return self._states[step] not in BROKEN
 
-    def _get_under_way(self, step: str, under_way: bool) -> None:
-        """It is under way now, or no longer."""
+    def _tell_under_way(self, step: str, *, under_way: bool) -> None:
+        """Its dependents learn that it is under way now, or no longer."""
         for later in self._dependents[step]:
             before = self._under_way(later)
             self._blocked[later] += -1 if under_way else 1
             if self._under_way(later) != before:
-                self._get_under_way(later, under_way)
+                self._tell_under_way(later, under_way=under_way)
             self._note_coming(later)
 
     def _note_coming(self, step: str) -> None:
         if self.steps[step].role is Role.DRIVER:
             return
-        lane = self.lane(step)
+        coming = self._coming[self.lane(step)]
         if self._states[step] is State.PENDING and self._missing[step] and not self._blocked[step]:
-            self._coming.setdefault(lane, {})[step] = None
-        elif step in self._coming.get(lane, ()):
-            del self._coming[lane][step]
-            if not self._coming[lane]:
-                del self._coming[lane]
+            coming[step] = None
+        else:
+            coming.pop(step, None)
 
     def _break(self, step: str) -> None:
         self._skips.extend(Skip(later, step) for later in self._dependents[step])
@@ -290,8 +290,12 @@ class Board:
 
     def coming(self) -> list[Lane]:
         """Lanes with steps that will be ready when what runs now has finished, the most urgent first."""
-        lanes = self._coming.keys() - self._not_ahead
-        return sorted(lanes, key=lambda lane: (-max(self.urgency[step] for step in self._coming[lane]), lane))
+        urgency = {
+            lane: max(self.urgency[step] for step in steps)
+            for lane, steps in self._coming.items()
+            if steps and lane not in self._not_ahead
+        }
+        return sorted(urgency, key=lambda lane: (-urgency[lane], lane))
 
     def coming_within(self, lane: Lane, seconds: float) -> list[str]:
         """The lane's coming steps whose running inputs take so long at most, from their beginning."""
@@ -317,8 +321,7 @@ class Board:
             return tuple(members)
         chosen: list[str] = []
         total = 0.0
-        by_urgency = sorted(members, key=lambda step: -self.urgency[step])
-        for step in by_urgency:
+        for step in sorted(members, key=lambda step: -self.urgency[step]):
             total += self.costs.get(step, 0.0)
             if chosen and (total > seconds * (1 + 1e-9) or self._after(step) < self._after(chosen[0]) / 2):
                 break

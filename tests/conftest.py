@@ -10,6 +10,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+pytest.register_assert_rewrite("tests.world")
+
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("HALFWAVE_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve()
 SMOLLM2 = ROOT / ".models" / "SmolLM2-135M-Instruct"

@@ -17,7 +17,7 @@ from orchestrator.estimates import cluster_of, costs
 from orchestrator.placement import Demand, Node
 from orchestrator.simulate import simulate
 from tests.conftest import ROOT
-from tests.unit.test_scheduler import cluster, step
+from tests.world import cluster, step
 from tests.zoo import catalog_plan
 
 STUDIES = ("double_dissociation", "layerwise", "negative_share", "token_surprisal", "training_dynamics")

@@ -17,13 +17,9 @@ from actors.sites import SITES, architecture
 from tests import oracles
 from tests.processes import one_process
 from tests.sources import source_of
+from tests.tiers import first_tier
 
 TOLERANCE = 1e-4
-
-
-def few(first_tier: list[str]) -> list:
-    """All families, of which the others are tested in `make test-all` alone."""
-    return [pytest.param(one, marks=[] if one in first_tier else pytest.mark.long) for one in sorted(SITES)]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +160,7 @@ def test_log_probabilities_equal_raw_transformers(family, tmp_path, engines):
             assert np.abs(found["sums"][name] - found["sums"]["baseline"]).max() > 1e-3, name
 
 
-@pytest.mark.parametrize("family", few(["llama", "gpt_neox", "opt"]))
+@pytest.mark.parametrize("family", first_tier(sorted(SITES), ["llama", "gpt_neox", "opt"]))
 def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(family, tmp_path, engines):
     folder = oracles.make_model(tmp_path / family, family)
     together, alone, (passes, ideal, whole) = engines(sweep_and_alone, source_of(folder), forest(count=20))
@@ -249,7 +245,7 @@ def test_the_flat_route_gives_the_same_numbers(tmp_path, engines):
         np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.long)])
+@pytest.mark.parametrize("family", first_tier(["llama", "gpt2"], ["llama"]))
 def test_tensor_parallelism_gives_the_same_numbers(family, tmp_path, own_process):
     folder = oracles.make_model(tmp_path / family, family)
     names = ("baseline", "negative")

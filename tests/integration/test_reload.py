@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from tests.integration.test_families import forest, intervention, profile_request
 from tests.processes import one_process
 from tests.sources import source_of
+from tests.tiers import first_tier
 
 CHECKPOINTS = ROOT / ".." / "shared" / "models" / "gpt-neox-mini"
 NAMES = ("baseline", "negative")
@@ -109,10 +110,7 @@ def check(told: tuple) -> None:
     assert expected[0]["negative"][1].digest == expected[1]["negative"][1].digest != expected[0]["baseline"][1].digest
 
 
-FAMILIES = [pytest.param(one, marks=[] if one == "gpt_neox" else pytest.mark.long) for one in sorted(SITES)]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", first_tier(sorted(SITES), ["gpt_neox"]))
 def test_a_reloaded_engine_answers_as_a_fresh_one_to_the_last_bit(family, tmp_path, engines):
     check(engines(there_and_back, *two_seeds(tmp_path, family), forest(count=20)))
 
@@ -219,9 +217,7 @@ def hindered(first: ModelSource, second: ModelSource, texts: tuple[str, ...], hi
     return expected, found, started, warnings, refused
 
 
-@pytest.mark.parametrize(
-    "hindrance", [pytest.param(one, marks=[] if one is forget_the_head else pytest.mark.long) for one in REASONS]
-)
+@pytest.mark.parametrize("hindrance", first_tier(REASONS, [forget_the_head]))
 def test_a_fresh_engine_answers_where_a_reload_is_not_proven(hindrance, tmp_path, engines):
     first, second = two_seeds(tmp_path, "llama", tie_word_embeddings=True)
     expected, found, started, (warning,), refused = engines(hindered, first, second, forest(count=12), hindrance)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.board import BROKEN, FINISHED, MAX_ATTEMPTS, TERMINAL, Board, Lane, State
 from orchestrator.steps import Role
-from tests.unit.test_scheduler import step
+from tests.world import step
 
 
 @st.composite
@@ -58,10 +58,10 @@ def check(board):
         assert abs(board.queued(lane) - sum(board.costs[name] for name in mine)) < 1e-9
         running = [board.costs[name] for name in steps if states[name] is State.RUNNING and board.lane(name) == lane]
         assert abs(board.running[lane] - sum(running)) < 1e-9
-        mine_left = [states[name] for name in steps if board.lane(name) == lane and states[name] not in TERMINAL]
-        assert board.unfinished[lane] == len(mine_left) and board.pending[lane] == mine_left.count(State.PENDING)
-        costs = [board.costs[name] for name in steps if board.lane(name) == lane and states[name] not in TERMINAL]
-        assert abs(board.left[lane] - sum(costs)) < 1e-9
+        left = [name for name in steps if board.lane(name) == lane and states[name] not in TERMINAL]
+        assert board.unfinished[lane] == len(left)
+        assert board.pending[lane] == sum(states[name] is State.PENDING for name in left)
+        assert abs(board.left[lane] - sum(board.costs[name] for name in left)) < 1e-9
         if lane in board.coming():
             assert set(board.coming_within(lane, 2.5)) == {name for name in coming if board.lane(name) == lane}
         if mine:

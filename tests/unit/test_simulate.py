@@ -7,7 +7,7 @@ from orchestrator.estimates import cluster_of, costs
 from orchestrator.placement import Demand, Node
 from orchestrator.simulate import lower_bound, simulate
 from tests.unit.test_plan import model, plan
-from tests.unit.test_scheduler import ONE, cluster, step
+from tests.world import ONE, cluster, step
 
 
 def run(steps, seconds, where, states=()):

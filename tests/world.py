@@ -1,0 +1,163 @@
+"""A simulated cluster that holds every decision of the scheduler against what the runner and Ray would allow."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.board import BROKEN, FINISHED, MAX_ATTEMPTS, SINGLE_AFTER, TERMINAL, Board, Lane, Skip, State
+from orchestrator.placement import Demand, Devices
+from orchestrator.scheduler import Cluster, Evict, Fail, Lack, Resident, Start, Stop, decide
+from orchestrator.steps import Role, Step
+
+ONE = Demand(1.0, 0.0)
+OPENING = 10.0
+
+
+def step(name, kind="evaluate", model="a", inputs=(), group="g") -> Step:
+    sources = {str(i): source for i, source in enumerate(inputs)}
+    return Step(id=name, kind=kind, name=name, model=model, condition="", payload={}, inputs=sources, group=group)
+
+
+def cluster(nodes, demands, series=(), opening=OPENING) -> Cluster:
+    """demands: {model: Demand of both of its actors}."""
+    lanes = {Lane(model, role): demand for model, demand in demands.items() for role in (Role.SCORE, Role.ABLATION)}
+    return Cluster(nodes=nodes, demands=lanes, opening=dict.fromkeys(demands, opening), series=dict(series))
+
+
+class World:
+    """Applies decisions as the runner and Ray would, and checks each of them on the way."""
+
+    def __init__(self, steps, costs, where, states=()):
+        self.steps, self.cluster = {one.id: one for one in steps}, where
+        self.board = Board(self.steps, costs, dict(states))
+        self.residents, self.running = {}, {}
+        self.reasons, self.log, self.started = {}, [], []
+        self.stopped, self.turns = False, 0
+
+    def turn(self) -> bool:
+        """One call of `decide`, applied; False where it waits for an event."""
+        self.turns += 1
+        assert self.turns <= 40 + 20 * MAX_ATTEMPTS * len(self.steps), "the scheduler does not come to an end"
+        known = (dict(self.board.states), dict(self.board.attempts), dict(self.residents))
+        decisions = decide(self.board, self.residents, self.cluster)
+        assert known == (self.board.states, self.board.attempts, self.residents), "decide is pure"
+        for decision in decisions:
+            self.log.append(decision)
+            match decision:
+                case Stop():
+                    assert decisions == [Stop()]
+                    self.stopped = True
+                case Skip(name, culprit):
+                    assert self.board.states[name] is State.PENDING and self.board.states[culprit] in BROKEN
+                    assert culprit in self.steps[name].inputs.values()
+                    self.end(name, State.SKIPPED, f"needs {culprit}")
+                case Fail(name, reason):
+                    assert self.board.states[name] is State.PENDING and reason
+                    self.end(name, State.FAILED, reason)
+                case Lack(lane, demand):
+                    assert not self.running and Devices(self.cluster.nodes).place(demand) is None
+                    for name in self.board.ready_in(lane):
+                        self.end(name, State.FAILED, f"needs {demand}")
+                case Evict(actor):
+                    assert not self.residents.pop(actor).busy
+                case Start():
+                    self.start(decision)
+            self.check_devices()
+        return bool(decisions)
+
+    def end(self, name, state, reason):
+        self.reasons[name] = reason
+        self.board.set(name, state)
+
+    def start(self, start):
+        members = [self.steps[name] for name in start.steps]
+        assert len(set(start.steps)) == len(start.steps)
+        for one in members:
+            assert self.board.states[one.id] is State.PENDING, "started twice"
+            assert all(self.board.states[source] in FINISHED for source in one.inputs.values()), "before its inputs"
+            assert one.role is start.role and self.board.attempts.get(one.id, 0) < MAX_ATTEMPTS
+            self.started.append(one.id)
+        if start.role is Role.DRIVER:
+            for one in members:
+                self.board.set(one.id, State.DONE)
+            return
+        before = self.residents.get(start.actor)
+        if members:
+            assert {one.model for one in members} == {start.model} and len({one.group for one in members}) == 1
+            if any(self.board.attempts.get(name, 0) >= SINGLE_AFTER for name in start.steps) or not members[0].group:
+                assert len(start.steps) == 1, "a step runs alone after so many crashes"
+        else:
+            assert before is None and self.board.pending[Lane(start.model, start.role)], "opened ahead of nothing"
+        assert (before is None) == bool(start.placement) and not (before and before.busy)
+        if start.takes:
+            series = self.cluster.series
+            assert before.role is start.role and series[before.model] == series[start.model] != ""
+        elif before:
+            assert (before.model, before.role) == (start.model, start.role)
+        placement = before.placement if before else start.placement
+        self.residents[start.actor] = Resident(
+            actor=start.actor,
+            model=start.model,
+            role=start.role,
+            busy=True,
+            ahead=not members,
+            placement=placement,
+        )
+        self.running[start.actor] = list(start.steps)
+        for name in start.steps:
+            self.board.set(name, State.RUNNING)
+
+    def check_devices(self):
+        """No GPU has two owners, no node gives more than it has, and every actor has what it demands."""
+        cpus, shares = {}, {}
+        for one in self.residents.values():
+            demand = self.cluster.demands[one.lane]
+            gpus = sum(share for bundle in one.placement for _, share in bundle.gpus)
+            assert sum(bundle.cpus for bundle in one.placement) == pytest.approx(demand.copies * demand.cpus)
+            assert gpus == pytest.approx(demand.copies * demand.gpus)
+            for bundle in one.placement:
+                cpus[bundle.node] = cpus.get(bundle.node, 0.0) + bundle.cpus
+                for device, share in bundle.gpus:
+                    shares[bundle.node, device] = shares.get((bundle.node, device), 0.0) + share
+        for node in self.cluster.nodes:
+            assert cpus.get(node.id, 0.0) <= node.cpus + 1e-6
+            assert all(i < node.gpus for name, i in shares if name == node.id)
+        assert all(share <= 1 + 1e-6 for share in shares.values()), "a GPU has two owners"
+
+    def answer(self, actor, state):
+        """The actor's next result; the request ends with the last one, an opening ahead of all with the first."""
+        if self.running[actor]:
+            self.board.set(self.running[actor].pop(0), state)
+        if not self.running[actor]:
+            del self.running[actor]
+            self.residents[actor] = replace(self.residents[actor], busy=False, ahead=False)
+
+    def die(self, actor):
+        """The actor is lost with all that it has not answered."""
+        if self.residents[actor].ahead:
+            self.board.never_ahead(self.residents[actor].lane)
+        del self.residents[actor]
+        for name in self.running.pop(actor, ()):
+            self.board.lose(name)
+
+    def lose_node(self, name):
+        self.cluster = replace(self.cluster, nodes=[node for node in self.cluster.nodes if node.id != name])
+        for actor, one in list(self.residents.items()):
+            if any(bundle.node == name for bundle in one.placement):
+                self.die(actor)
+
+    def run(self, event):
+        """Until Stop; `event(world)` happens whenever the scheduler waits."""
+        while not self.stopped:
+            if not self.turn():
+                assert self.running, "nothing runs and nothing is decided"
+                event(self)
+        states = self.board.states
+        assert set(states.values()) <= TERMINAL
+        for one in self.steps.values():
+            sources = [states[source] for source in one.inputs.values()]
+            if states[one.id] is State.DONE:
+                assert set(sources) <= FINISHED
+            if states[one.id] is State.SKIPPED:
+                assert set(sources) & BROKEN and self.reasons[one.id]
+        return self
