@@ -71,6 +71,20 @@ def after(name: str, act):
     return listener
 
 
+def as_they_begin(name: str, act):
+    """A listener that calls `act()` once, when steps are sent to an actor after the first of this name was done."""
+    done, acted = [], []
+
+    def listener(step, state, remark):
+        if step.name == name and state is State.DONE:
+            done.append(step)
+        if done and state is State.RUNNING and step.name.startswith("evaluate") and not acted:
+            acted.append(step)
+            act()
+
+    return listener
+
+
 def ended(result) -> set[State]:
     return set(result.states.values())
 
@@ -84,7 +98,7 @@ def test_a_hanging_engine_is_given_up_and_replaced(root, tmp_path, expected, no_
             os.kill(pid, signal.SIGSTOP)
 
     study = Study.open(root / "frail.yaml", workdir=tmp_path)
-    result = study.run(listener=after("evaluate.perplexity", hang), silence_seconds=120)
+    result = study.run(listener=as_they_begin("evaluate.perplexity", hang), silence_seconds=120)
     assert stopped and ended(result) == {State.DONE}
     assert any("no sign of life for 120 s" in reason for reason in result.reasons.values())
     assert not [pid for pid in stopped if psutil.pid_exists(pid)], "what hangs is killed, too"
