@@ -48,7 +48,7 @@ quickstart: env model  ## the double dissociation on real weights, local Ray, SQ
 	@$(HALFWAVE) run studies/catalog/quickstart.yaml --model-root .models
 
 .PHONY: test
-test: env model  ## unit and integration tests: what CI runs, at most 20 minutes
+test: env model  ## unit and integration tests: what CI runs, about 20 minutes
 	@$(PYTHON) -m pytest tests/unit -m 'not long' --numprocesses 2 --dist loadfile
 	@$(PYTHON) -m pytest tests/integration -m 'not long' --durations=15
 

@@ -11,7 +11,7 @@ from orchestrator.board import Lane, State
 from orchestrator.estimates import Rates, cluster_of, costs, memory_need, tensor_parallel
 from orchestrator.placement import Node
 from orchestrator.plan import Plan
-from orchestrator.simulate import simulate
+from orchestrator.simulate import in_the_better_order
 from orchestrator.steps import Role
 from studies.errors import StudyError
 
@@ -74,9 +74,8 @@ def forecast(
 ) -> Forecast:
     """done: ids of the steps that are recorded; memory: of a node, for models without a GPU, 0 = not known."""
     cluster = cluster_of(plan, nodes, rates)
-    simulation = simulate(
-        plan.steps, costs(plan, cluster, rates), cluster, {step: State.CACHED for step in done if step in plan.steps}
-    )
+    states = {step: State.CACHED for step in done if step in plan.steps}
+    cluster, simulation = in_the_better_order(plan.steps, costs(plan, cluster, rates), cluster, states)
     gpus = any(node.gpus for node in nodes)
     fits = []
     for model in plan.study.models:

@@ -6,6 +6,9 @@ before any gets a replica; a replica is opened where its share of the queue take
 that are then still free, actors are opened ahead of steps that will be ready soon. The score actor and the ablation
 actor of a model are opened when they are needed, side by side where there is room. An actor that nothing needs any
 more, or that keeps a waiting model out, is closed. The caller applies decisions and calls again.
+
+There is another order, for few long steps on many devices (`Cluster.longest_first`): first actors and replicas alike
+go to whatever would take longest, and devices are held free for long steps that will be ready soon.
 """
 
 import math
@@ -22,6 +25,9 @@ PARTS = 4
 """Of an actor's share of a queue, it takes one part at a time where others might take the rest."""
 LEAST_OPENINGS = 4
 """A part is not shorter than so many openings: conditions that are scored together share layers."""
+LONG = 0.5
+"""A step is long if it takes this share, with what waits for it, of what all work would take spread evenly over all
+devices: a device that gets two such steps takes longer than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,18 @@ class Cluster:
     """{model: estimated seconds until a new actor of it answers}."""
     series: Mapping[str, str]
     """{model: series}, of the models that are checkpoints, whose actors can take each other's place."""
+    longest_first: bool = False
+    """Which of the two orders the scheduler keeps; see the module."""
+
+    @property
+    def num_devices(self) -> float:
+        """GPUs, or CPUs where there are none."""
+        return sum(node.gpus for node in self.nodes) or sum(node.cpus for node in self.nodes)
+
+    def size(self, lane: Lane) -> float:
+        """Devices of one actor of the lane."""
+        demand = self.demands[lane]
+        return demand.copies * (demand.gpus if any(node.gpus for node in self.nodes) else demand.cpus)
 
     def wanted(self, board: Board) -> list[Demand]:
         """What an actor for every seat that still has something to do takes."""
@@ -124,8 +142,9 @@ def decide(
     if driver := board.driver_steps():
         return [Start(Role.DRIVER, (step,)) for step in driver]
     turn = _Turn(board, residents, cluster)
-    decision = turn.close_unneeded() or turn.use_idle() or turn.take_vacant()
-    decision = decision or turn.open_first() or turn.open_replica() or turn.open_ahead()
+    decision = turn.close_unneeded() or turn.hold_for_long() or turn.use_idle() or turn.take_vacant()
+    decision = decision or (turn.open_longest() if cluster.longest_first else turn.open_first() or turn.open_replica())
+    decision = decision or turn.open_ahead()
     return [decision] if decision else turn.lacks()
 
 
@@ -144,8 +163,14 @@ class _Turn:
         self._starved: Lane | None = None
         self._kept: set[str] = set()
         """Nodes that are kept for lanes that wait for more room than there is now."""
+        self._in_the_way: set[Lane] = set()
+        """Of the actors on those nodes."""
+        self._waiting: set[Demand] = set()
+        """Of the lanes that wait for room."""
         self._full: set[Demand] = set()
         """For which there is no room."""
+        self._long = self._long_coming() if cluster.longest_first else {}
+        """{lane: its long steps that will be ready soon}."""
 
     def close_unneeded(self) -> Evict | None:
         """An idle actor for which its seat has no step left, beside those that the other idle ones will get."""
@@ -177,46 +202,66 @@ class _Turn:
                 return self._take(lane, taken)
         return None
 
+    def hold_for_long(self) -> Start | None:
+        """An actor for every long step that will be ready soon, before shorter ones take the devices."""
+        for lane, steps in self._long.items():
+            if self._spare[lane] < len(steps) and not self._vacant(lane) and (start := self._open_ahead(lane)):
+                return start
+        return None
+
     def open_first(self) -> Start | Evict | None:
         """The most urgent lane that has no actor; checkpoints of a series that has one come after the others."""
         seated = {self._cluster.seat(one.lane) for one in self._residents}
         for lane in sorted(self._ready, key=lambda lane: self._cluster.seat(lane) in seated):
-            if lane in self._actors:
-                continue
-            demand = self._cluster.demands[lane]
-            placement = self._devices.place(demand, without=frozenset(self._kept))
-            if placement is not None:
-                return self._open(lane, placement)
-            self._starved = self._starved or lane
-            if room := self._make_room(demand):
-                return room
-            if (node := self._devices.roomiest(demand)) is not None:
-                self._kept.add(node)  # what is less urgent must not keep it out for ever
+            if lane not in self._actors and (decision := self._first(lane)):
+                return decision
         return None
 
     def open_replica(self) -> Start | None:
-        """Another actor, where that pays, for the lane that would take longest with one more.
-
-        While one waits for room, only for those that it waits for: they go on until they have nothing left to do.
-        """
-        lanes = self._ready
-        if self._starved:
-            in_the_way = {one.lane for one in self._residents if any(b.node in self._kept for b in one.placement)}
-            lanes = [lane for lane in lanes if lane in in_the_way]
-
-        def gain(lane: Lane) -> float:
-            return self._gain(lane, self._board.num_queued(lane), self._board.queued(lane), self._work(lane))
-
-        def takes(lane: Lane) -> float:
-            return max(self._board.urgency_in(lane), self._board.left[lane] / (self._actors[lane] + 1))
-
-        for lane in sorted(lanes, key=takes, reverse=True):
-            if gain(lane) > self._cluster.opening.get(lane.model, 0.0):
-                if taken := self._vacant(lane):
-                    return self._take(lane, taken)
-                if placement := self._place(self._cluster.demands[lane]):
-                    return self._open(lane, placement)
+        """Another actor, where that pays, for the lane that would take longest with one more."""
+        for lane in sorted(self._ready, key=self._takes, reverse=True):
+            if lane in self._actors and (decision := self._replica(lane)):
+                return decision
         return None
+
+    def open_longest(self) -> Start | Evict | None:
+        """The first or another actor, whichever of all lanes would take longest with it."""
+        for lane in sorted(self._ready, key=self._takes, reverse=True):
+            if decision := self._replica(lane) if lane in self._actors else self._first(lane):
+                return decision
+        return None
+
+    def _takes(self, lane: Lane) -> float:
+        """Seconds that the lane would take with one more actor, and what waits for it then."""
+        return max(self._board.urgency_in(lane), self._board.left[lane] / (self._actors[lane] + 1))
+
+    def _first(self, lane: Lane) -> Start | Evict | None:
+        demand = self._cluster.demands[lane]
+        if demand in self._waiting:
+            return None
+        placement = self._devices.place(demand, without=frozenset(self._kept))
+        if placement is not None:
+            return self._open(lane, placement)
+        self._starved = self._starved or lane
+        self._waiting.add(demand)
+        if room := self._make_room(demand):
+            return room
+        if (node := self._devices.roomiest(demand)) is not None:
+            self._kept.add(node)  # what is less urgent must not keep it out for ever
+            self._in_the_way |= {one.lane for one in self._residents if any(b.node == node for b in one.placement)}
+        return None
+
+    def _replica(self, lane: Lane) -> Start | None:
+        """While a lane waits for room, only for those that it waits for: they go on until they have nothing left."""
+        if self._starved and lane not in self._in_the_way:
+            return None
+        gain = self._gain(lane, self._board.num_queued(lane), self._board.queued(lane), self._work(lane))
+        if gain <= self._cluster.opening.get(lane.model, 0.0):
+            return None
+        if taken := self._vacant(lane):
+            return self._take(lane, taken)
+        placement = self._place(self._cluster.demands[lane])
+        return self._open(lane, placement) if placement else None
 
     def open_ahead(self) -> Start | None:
         """An actor for steps that will be ready soon, on devices that nothing else wants."""
@@ -225,14 +270,29 @@ class _Turn:
         for lane in self._board.coming():
             if self._vacant(lane):
                 continue
-            opening = self._cluster.opening.get(lane.model, 0.0)
-            steps = self._board.coming_within(lane, LEAST_OPENINGS * opening)
+            steps = self._coming_soon(lane)
             seconds = sum(self._board.costs.get(step, 0.0) for step in steps)
             gain = self._gain(lane, len(steps), seconds, self._work(lane) + seconds)
-            worth = gain > (opening if lane in self._actors else 0.0)
-            if worth and (placement := self._place(self._cluster.demands[lane])):
-                return Start(lane.role, (), lane.model, self._new_name(lane), placement)
+            worth = gain > (self._cluster.opening.get(lane.model, 0.0) if lane in self._actors else 0.0)
+            if worth and (start := self._open_ahead(lane)):
+                return start
         return None
+
+    def _open_ahead(self, lane: Lane) -> Start | None:
+        placement = self._place(self._cluster.demands[lane])
+        return Start(lane.role, (), lane.model, self._new_name(lane), placement) if placement else None
+
+    def _coming_soon(self, lane: Lane) -> list[str]:
+        return self._board.coming_within(lane, LEAST_OPENINGS * self._cluster.opening.get(lane.model, 0.0))
+
+    def _long_coming(self) -> dict[Lane, list[str]]:
+        """By lane, the most urgent first."""
+        left = ((lane, seconds) for lane, seconds in self._board.left.items() if lane in self._cluster.demands)
+        work = sum(self._cluster.size(lane) * seconds for lane, seconds in left)
+        least = LONG * work / (self._cluster.num_devices or 1.0)
+        soon = {lane: self._coming_soon(lane) for lane in self._board.coming()}
+        long = {lane: [step for step in steps if self._board.urgency[step] > least] for lane, steps in soon.items()}
+        return {lane: steps for lane, steps in long.items() if steps}
 
     def _place(self, demand: Demand) -> Placement | None:
         if demand in self._full:
@@ -293,12 +353,13 @@ class _Turn:
 
     def _make_room(self, demand: Demand) -> Evict | None:
         """Close the first idle actor without which, and those after it, the demand would have room."""
-        for i, one in enumerate(self._idle):
+        idle = [one for one in self._idle if one.lane not in self._long]
+        for i, one in enumerate(idle):
             self._devices.give_back(one.placement)
             if self._devices.place(demand) is not None:
-                for other in self._idle[: i + 1]:
+                for other in idle[: i + 1]:
                     self._devices.take(other.placement)
                 return Evict(one.actor)
-        for one in self._idle:
+        for one in idle:
             self._devices.take(one.placement)
         return None

@@ -34,6 +34,7 @@ from orchestrator.project import default_workdir
 from orchestrator.record import Record
 from orchestrator.redaction import redacted
 from orchestrator.resolve import resolve
+from orchestrator.simulate import in_the_better_order
 from orchestrator.spec import StudySpec
 from orchestrator.spool import Committed
 from orchestrator.steps import Role, Step
@@ -221,7 +222,9 @@ class Study:
                 for model in self.plan.study.models:
                     demand = cluster.demands[Lane(model.label, Role.ABLATION)]
                     sources[model.label] = model_source(model, demand, tensor_parallel(model, cluster.nodes))
-                runner.run(pool, cluster, costs(self.plan, cluster))
+                seconds, states = costs(self.plan, cluster), runner.outcome().states
+                cluster, _ = in_the_better_order(self.plan.steps, seconds, cluster, states)
+                runner.run(pool, cluster, seconds)
 
 
 def _store_of_file(spec: StudySpec, located: Located, workdir: Path) -> str | None:

@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import subprocess
+from dataclasses import replace
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from orchestrator import study
 from orchestrator.board import State
 from orchestrator.study import Study
 from tests import oracles
@@ -88,6 +90,24 @@ def test_a_second_driver_is_refused_while_the_first_runs_and_ctrl_c_drains(root,
     assert "\nRUN" not in afterwards, "nothing was started"
     plan = subprocess.run(command(study_file, tmp_path, "plan", "--json"), capture_output=True, text=True, check=True)
     assert any(step["cached"] and "profile" in step["step"] for step in json.loads(plan.stdout)["steps"])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_both_orders_of_the_scheduler_give_the_same_numbers(root, tmp_path, monkeypatch):
+    llama = "  - {{path: {root}/llama, cpus: 1}}\n"
+    two = SMALL.replace("study: small", "study: two").replace(llama, llama + llama.replace("llama", "gpt_neox"))
+    study_file, found = write_study(root, "two.yaml", two), []
+    for longest_first in (False, True):
+
+        def order(steps, costs, cluster, states, longest_first=longest_first):
+            return replace(cluster, longest_first=longest_first), None
+
+        monkeypatch.setattr(study, "in_the_better_order", order)
+        result = Study.open(study_file, workdir=tmp_path / str(longest_first)).run()
+        assert set(result.states.values()) == {State.DONE}
+        found.append(numbers(tmp_path / str(longest_first), "two"))
+    assert_same(*found)
 
 
 @pytest.mark.long

@@ -40,7 +40,8 @@ def worlds(draw, kinds=("profile", "evaluate", "match", "select"), most=14):
     where = cluster(nodes, demands, series)
     shards = draw(st.integers(1, 3))  # of every corpus
     divided = {lane: one._replace(copies=shards) for lane, one in where.demands.items() if lane.role is Role.SCORE}
-    return steps, costs, replace(where, demands={**where.demands, **divided})
+    longest_first = draw(st.booleans())
+    return steps, costs, replace(where, demands={**where.demands, **divided}, longest_first=longest_first)
 
 
 def runs_somewhere(one, where):
@@ -353,6 +354,46 @@ def test_an_idle_actor_is_closed_when_the_others_are_enough_for_what_is_left():
     idle = [resident("a", number=1), resident("a", number=2)]
     found = decided(steps, states={"x": State.RUNNING}, residents=[resident("a", busy=True), *idle])
     assert found == [Evict("a ablation 2")]
+
+
+# -- the longest first -----------------------------------------------------------------------------------------------
+
+
+def test_in_the_order_of_length_a_long_queue_gets_replicas_before_a_short_one_its_first_actor():
+    steps = [step(f"x{i}", model="a", group="") for i in range(4)] + [step("y", model="b")]
+    where = cluster([Node("n", 2.0)], {"a": ONE, "b": ONE})
+    costs = {one.id: 50.0 for one in steps}
+    first = {}
+    for longest_first in (False, True):
+        world = World(steps, costs, replace(where, longest_first=longest_first))
+        while world.turn():
+            pass
+        first[longest_first] = sorted(world.running)
+        world.run(all_goes_well)
+        assert set(world.board.states.values()) == {State.DONE}
+    assert first == {False: ["a ablation 0", "b ablation 0"], True: ["a ablation 0", "a ablation 1"]}
+
+
+COMING = [step("p", "profile"), *(step(f"x{i}", inputs=["p"], group="") for i in range(2)), step("y", model="b")]
+
+
+def long_first(residents, cpus, ready=40.0):
+    """Two steps of 100 s that will be ready when `p` is done, beside one that is."""
+    where = replace(cluster([Node("n", cpus)], {"a": ONE, "b": ONE}), longest_first=True)
+    costs = {"p": 10.0, "x0": 100.0, "x1": 100.0, "y": ready}
+    board = Board({one.id: one for one in COMING}, costs, {})
+    board.set("p", State.RUNNING)
+    here = [resident("a", Role.SCORE, busy=True), *residents]
+    return decide(board, {one.actor: one for one in here}, where)
+
+
+def test_devices_are_held_for_long_steps_that_come():
+    held = [resident("a", number=i) for i in range(2)]
+    assert long_first([], 3.0) == [ahead("a")]
+    assert long_first(held[:1], 3.0) == [ahead("a", number=1)]
+    assert long_first(held, 4.0) == [opened("b", "y")], "one a step is enough"
+    assert long_first(held, 3.0) == [], "what is ready does not drive them out"
+    assert long_first([], 3.0, ready=1000.0) == [opened("b", "y")], "they are short beside all there is to do"
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------

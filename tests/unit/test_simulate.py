@@ -1,12 +1,17 @@
 """The simulated clock, the lower bound, and how near to it the scheduler comes."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import assume, given, settings
 
 from orchestrator.board import State
 from orchestrator.estimates import cluster_of, costs
 from orchestrator.placement import Demand, Node
-from orchestrator.simulate import lower_bound, simulate
+from orchestrator.simulate import in_the_better_order, lower_bound, simulate
+from orchestrator.steps import Role
 from tests.unit.test_plan import model, plan
+from tests.unit.test_scheduler import worlds
 from tests.world import ONE, cluster, step
 
 
@@ -51,6 +56,38 @@ def test_no_schedule_can_be_faster_than_the_bound():
     assert lower_bound({one.id: one for one in chain}, {"x": 7, "y": 8}, where) == 10 + 15
     wide = [step(f"w{i}", group="") for i in range(40)]
     assert lower_bound({one.id: one for one in wide}, {one.id: 10 for one in wide}, where) == (400 + 10) / 4
+
+
+def test_two_of_the_steps_that_do_not_fit_side_by_side_run_in_turn():
+    where = cluster([Node("n", 4)], {"a": ONE})
+    five = [step("first"), *(step(f"w{i}", inputs=["first"], group="") for i in range(5))]
+    costs = {"first": 5, **{f"w{i}": 100 - i for i in range(5)}}
+    assert lower_bound({one.id: one for one in five}, costs, where) == 10 + 5 + 97 + 96
+    assert lower_bound({one.id: one for one in five[:5]}, costs, where) == 10 + 5 + 100, "four are the longest path"
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds())
+def test_no_order_of_the_scheduler_comes_below_the_bound(world):
+    steps, costs, where = world
+    found = run(steps, {one.id: costs[one.id] for one in steps if one.role is not Role.DRIVER}, where)
+    assume(not found.lacking)
+    assert found.bound <= found.makespan + 1e-6
+
+
+def test_the_order_is_the_one_that_takes_less():
+    """Two long steps come when the profile is done; meanwhile four short ones would take all four devices."""
+    steps = [step("p", "profile"), step("x", inputs=["p"], group=""), step("y", inputs=["p"], group="")]
+    steps += [step(f"s{model}", model=model) for model in "bcde"]
+    by_id = {one.id: one for one in steps}
+    seconds = {"p": 30.0, "x": 200.0, "y": 200.0} | {f"s{model}": 90.0 for model in "bcde"}
+    where = cluster([Node("n", 4)], dict.fromkeys("abcde", ONE))
+    chosen, found = in_the_better_order(by_id, seconds, where)
+    assert chosen == replace(where, longest_first=True)
+    assert found == simulate(by_id, seconds, chosen)
+    assert found.makespan < simulate(by_id, seconds, where).makespan
+    short = dict.fromkeys(by_id, 1.0)
+    assert in_the_better_order(by_id, short, where)[0] == where
 
 
 @pytest.mark.parametrize("num_gpus", [1, 2, 8])
