@@ -19,9 +19,7 @@ _SETTINGS = 4
 
 
 def check_cluster(address: str) -> None:
-    """Raise StudyError unless Ray's own port answers at `address`: HOST:PORT, or `auto` for this machine's cluster."""
-    if address == "auto":  # Ray looks for one, and says at once when there is none
-        return
+    """Raise StudyError unless Ray's own port answers at `address`, HOST:PORT."""
     if "://" in address:
         raise StudyError(
             f"--address {address}: a run takes HOST:PORT of the cluster (its port is 6379 by default) or auto, on a "

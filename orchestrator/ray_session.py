@@ -21,7 +21,8 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 @contextmanager
 def ray_session(address: str | None, **options) -> Iterator[None]:
-    """Connected to the cluster at the address; None = to a local one, which ends with the session.
+    """Connected to the cluster at the address: HOST:PORT, or `auto`, this machine's; None = to a local one, which ends
+    with the session.
 
     options: of `ray.init`. Raises StudyError, one line, where there is no such cluster or none can be started.
     """
@@ -32,7 +33,7 @@ def ray_session(address: str | None, **options) -> Iterator[None]:
 
     options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
-        check_cluster(address)
+        check_cluster(_of_this_machine() if address == "auto" else address)
         connected = _connected(address=address, **options)
     else:
         place = {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
@@ -45,6 +46,16 @@ def ray_session(address: str | None, **options) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _of_this_machine() -> str:
+    """Where Ray finds this machine's cluster, which may be gone: its file says where one was. StudyError if nowhere."""
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return get_ray_address_from_environment("auto", None)
+    except ConnectionError as error:
+        raise StudyError(f"--address auto: {error}") from None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import socket
 import psutil
 import pytest
 import ray
+from ray._private import services
 
 from actors.ablation import _stay_on_this_machine
 from orchestrator import ray_session as ray_session_module
@@ -82,11 +83,31 @@ def test_a_running_cluster_is_joined_as_it_is(monkeypatch):
         assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
 
 
-@pytest.mark.parametrize(("address", "place"), [("auto", "--address auto"), (None, "a local Ray did not start")])
+@pytest.mark.parametrize(
+    ("address", "place"), [("head:6379", "--address head:6379"), (None, "a local Ray did not start")]
+)
 def test_a_ray_that_is_not_there_is_one_line(monkeypatch, address, place):
     def refuse(**options):
         raise ConnectionError("nobody\nanswers")
 
     monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray_session_module, "check_cluster", lambda address: None)
     with pytest.raises(StudyError, match=f"^{place}: nobody answers$"), ray_session(address):
         pass
+
+
+def test_this_machine_s_cluster_that_is_gone_is_one_line_at_once(monkeypatch, tmp_path):
+    """Ray remembers where one was, in a file; it would ask there for minutes."""
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
+    with (
+        pytest.raises(StudyError, match=r"^--address auto: Could not find any"),
+        ray_session("auto"),
+    ):
+        pass
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        was = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: was)
+        with pytest.raises(StudyError, match=f"^--address {was}: nothing answers there"), ray_session("auto"):
+            pass

@@ -73,7 +73,3 @@ def test_what_is_no_host_and_port_is_refused(wrong):
 def test_a_run_takes_no_url(wrong):
     with pytest.raises(StudyError, match="a run takes HOST:PORT"):
         check_cluster(wrong)
-
-
-def test_the_cluster_of_this_machine_is_left_to_ray():
-    check_cluster("auto")
