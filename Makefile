@@ -53,7 +53,7 @@ test: env model  ## unit and integration tests: what CI runs, about 20 minutes
 	@$(PYTHON) -m pytest tests/integration -m 'not long' --durations=15
 
 .PHONY: test-all
-test-all: env model  ## everything that runs on this machine, about 90 minutes
+test-all: env model  ## everything that runs on this machine, about an hour
 	@$(PYTHON) -m pytest --durations=25
 
 .PHONY: bench
