@@ -33,7 +33,8 @@ def ray_session(address: str | None, **options) -> Iterator[None]:
 
     options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
-        check_cluster(_of_this_machine() if address == "auto" else address)
+        address = _of_this_machine() if address == "auto" else address
+        check_cluster(address)
         connected = _connected(address=address, **options)
     else:
         place = {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}

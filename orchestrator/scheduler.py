@@ -205,7 +205,7 @@ class _Turn:
     def hold_for_long(self) -> Start | None:
         """An actor for every long step that will be ready soon, before shorter ones take the devices."""
         for lane, steps in self._long.items():
-            if self._spare[lane] < len(steps) and not self._vacant(lane) and (start := self._open_ahead(lane)):
+            if self._spare[lane] < len(steps) and (start := self._open_ahead(lane)):
                 return start
         return None
 
@@ -256,7 +256,7 @@ class _Turn:
         if self._starved and lane not in self._in_the_way:
             return None
         gain = self._gain(lane, self._board.num_queued(lane), self._board.queued(lane), self._work(lane))
-        if gain <= self._cluster.opening.get(lane.model, 0.0):
+        if gain <= self._opening(lane):
             return None
         if taken := self._vacant(lane):
             return self._take(lane, taken)
@@ -268,31 +268,34 @@ class _Turn:
         if self._starved:
             return None
         for lane in self._board.coming():
-            if self._vacant(lane):
-                continue
             steps = self._coming_soon(lane)
             seconds = sum(self._board.costs.get(step, 0.0) for step in steps)
             gain = self._gain(lane, len(steps), seconds, self._work(lane) + seconds)
-            worth = gain > (self._cluster.opening.get(lane.model, 0.0) if lane in self._actors else 0.0)
+            worth = gain > (self._opening(lane) if lane in self._actors else 0.0)
             if worth and (start := self._open_ahead(lane)):
                 return start
         return None
 
     def _open_ahead(self, lane: Lane) -> Start | None:
+        """None where there is no room, or an idle actor of the series to be had."""
+        if self._vacant(lane):
+            return None
         placement = self._place(self._cluster.demands[lane])
         return Start(lane.role, (), lane.model, self._new_name(lane), placement) if placement else None
 
     def _coming_soon(self, lane: Lane) -> list[str]:
-        return self._board.coming_within(lane, LEAST_OPENINGS * self._cluster.opening.get(lane.model, 0.0))
+        return self._board.coming_within(lane, LEAST_OPENINGS * self._opening(lane))
 
     def _long_coming(self) -> dict[Lane, list[str]]:
         """By lane, the most urgent first."""
         left = ((lane, seconds) for lane, seconds in self._board.left.items() if lane in self._cluster.demands)
         work = sum(self._cluster.size(lane) * seconds for lane, seconds in left)
         least = LONG * work / (self._cluster.num_devices or 1.0)
-        soon = {lane: self._coming_soon(lane) for lane in self._board.coming()}
-        long = {lane: [step for step in steps if self._board.urgency[step] > least] for lane, steps in soon.items()}
-        return {lane: steps for lane, steps in long.items() if steps}
+        found = {}
+        for lane in self._board.coming():
+            if long := [step for step in self._coming_soon(lane) if self._board.urgency[step] > least]:
+                found[lane] = long
+        return found
 
     def _place(self, demand: Demand) -> Placement | None:
         if demand in self._full:
@@ -325,7 +328,7 @@ class _Turn:
         Where there could be others, it takes a part of that at a time, so that the rest waits for whoever is free;
         where not, it takes whatever there is (infinity).
         """
-        work, opening = self._work(lane), self._cluster.opening.get(lane.model, 0.0)
+        work, opening = self._work(lane), self._opening(lane)
         actors = self._actors[lane] + new
         worth = int(work / opening) if opening else self._board.num_queued(lane)
         if worth > actors:
@@ -339,6 +342,10 @@ class _Turn:
         """Seconds that one more actor would take over: of these steps, without those for actors that are to be had."""
         for_others = min(1.0, self._spare[lane] / num_steps) if num_steps else 0.0
         return min(seconds * (1 - for_others), work / (self._actors[lane] + 1))
+
+    def _opening(self, lane: Lane) -> float:
+        """Estimated seconds until a new actor answers."""
+        return self._cluster.opening.get(lane.model, 0.0)
 
     def _work(self, lane: Lane) -> float:
         """Seconds that wait or run."""

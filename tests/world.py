@@ -1,11 +1,12 @@
-"""A simulated cluster that holds every decision of the scheduler against what the runner and Ray would allow."""
+"""Simulated clusters: random ones, and one that holds every decision against what the runner and Ray would allow."""
 
 from dataclasses import replace
 
 import pytest
+from hypothesis import strategies as st
 
 from orchestrator.board import BROKEN, FINISHED, MAX_ATTEMPTS, SINGLE_AFTER, TERMINAL, Board, Lane, Skip, State
-from orchestrator.placement import Demand, Devices
+from orchestrator.placement import Demand, Devices, Node
 from orchestrator.scheduler import Cluster, Evict, Fail, Lack, Resident, Start, Stop, decide
 from orchestrator.steps import Role, Step
 
@@ -161,3 +162,33 @@ class World:
             if states[one.id] is State.SKIPPED:
                 assert set(sources) & BROKEN and self.reasons[one.id]
         return self
+
+
+def all_goes_well(world):
+    world.answer(sorted(world.running)[0], State.DONE)
+
+
+@st.composite
+def worlds(draw, kinds=("profile", "evaluate", "match", "select"), most=14):
+    """(steps in topological order, costs, cluster); some models may fit nowhere, some be checkpoints of one series."""
+    models = ["a", "b", "c"][: draw(st.integers(1, 3))]
+    steps = []
+    for i in range(draw(st.integers(1, most))):
+        inputs = draw(st.lists(st.sampled_from([one.id for one in steps]), max_size=3, unique=True)) if steps else []
+        kind, model = draw(st.sampled_from(kinds)), draw(st.sampled_from(models))
+        steps.append(step(f"s{i}", kind, model, inputs, draw(st.sampled_from(["", "g", "h"]))))
+    costs = {one.id: draw(st.sampled_from([0.0, 1.0, 25.0])) for one in steps}
+    labels = st.sampled_from([(), (("kind", "big"),)])
+    sizes = st.tuples(st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 3.0]), labels)
+    series = {model: "s" for model in models if draw(st.booleans())}
+    shared = Demand(*draw(sizes))
+    demands = {model: shared if model in series else Demand(*draw(sizes)) for model in models}
+    nodes = [
+        Node(f"n{i}", *draw(st.tuples(st.sampled_from([1.0, 1.5, 3.0]), st.integers(0, 2))), dict(draw(labels)))
+        for i in range(draw(st.integers(1, 3)))
+    ]
+    where = cluster(nodes, demands, series)
+    shards = draw(st.integers(1, 3))  # of every corpus
+    divided = {lane: one._replace(copies=shards) for lane, one in where.demands.items() if lane.role is Role.SCORE}
+    longest_first = draw(st.booleans())
+    return steps, costs, replace(where, demands={**where.demands, **divided}, longest_first=longest_first)

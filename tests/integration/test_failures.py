@@ -73,13 +73,13 @@ def after(name: str, act):
 
 def as_they_begin(name: str, act):
     """A listener that calls `act()` once, when steps are sent to an actor after the first of this name was done."""
-    done, acted = [], []
+    armed = []
+    first = after(name, lambda: armed.append(name))
 
     def listener(step, state, remark):
-        if step.name == name and state is State.DONE:
-            done.append(step)
-        if done and state is State.RUNNING and step.name.startswith("evaluate") and not acted:
-            acted.append(step)
+        first(step, state, remark)
+        if armed and state is State.RUNNING and step.name.startswith("evaluate"):
+            armed.clear()
             act()
 
     return listener

@@ -96,14 +96,11 @@ def test_a_ray_that_is_not_there_is_one_line(monkeypatch, address, place):
         pass
 
 
-def test_this_machine_s_cluster_that_is_gone_is_one_line_at_once(monkeypatch, tmp_path):
+def test_this_machine_s_cluster_that_is_gone_is_one_line_at_once(monkeypatch):
     """Ray remembers where one was, in a file; it would ask there for minutes."""
     monkeypatch.setattr(services, "find_gcs_addresses", set)
     monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
-    with (
-        pytest.raises(StudyError, match=r"^--address auto: Could not find any"),
-        ray_session("auto"),
-    ):
+    with pytest.raises(StudyError, match=r"^--address auto: Could not find any"), ray_session("auto"):
         pass
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

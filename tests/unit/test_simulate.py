@@ -11,8 +11,7 @@ from orchestrator.placement import Demand, Node
 from orchestrator.simulate import in_the_better_order, lower_bound, simulate
 from orchestrator.steps import Role
 from tests.unit.test_plan import model, plan
-from tests.unit.test_scheduler import worlds
-from tests.world import ONE, cluster, step
+from tests.world import ONE, cluster, step, worlds
 
 
 def run(steps, seconds, where, states=()):
