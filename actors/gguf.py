@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 PROVENANCE_FILE = "provenance.json"
-"""Read by `orchestrator.resolve`: {"name": ..., "note": ...}; the note is shown wherever the model's numbers are."""
+"""Read by `orchestrator.planning.resolve`: {"name": ..., "note": ...}; the note is shown wherever the model's numbers are."""
 
 
 def dequantise(source: Path, target: Path) -> Path:

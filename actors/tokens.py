@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from actors.hf_model import trusted_alone
 from actors.messages import Continuations, Documents, ModelSource, Sentences, TextRequest, Windows
-from actors.plain import trusted_alone
 from studies.errors import StudyError
 
 

@@ -88,7 +88,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show every step, cached or why not; then which models fit, what runs side by side, and the hours it takes."""
-    from orchestrator import progress
+    from orchestrator import terminal as progress
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     planned = opened.planned()
@@ -120,7 +120,7 @@ def run(
     silence: Silence = SILENCE_SECONDS,
 ) -> None:
     """Run what is not recorded yet, then print the tables and verdicts. Resumes by construction."""
-    from orchestrator import progress
+    from orchestrator import terminal as progress
 
     started = time.monotonic()
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
@@ -165,8 +165,8 @@ def submit(
     environment go along the tracking URI, HF_HUB_OFFLINE and its like, and what --env names. Ctrl-C asks the job to
     stop and waits until it has closed its runs.
     """
-    from orchestrator.submit import INTERRUPTED
-    from orchestrator.submit import submit as send
+    from orchestrator.jobs.submit import INTERRUPTED
+    from orchestrator.jobs.submit import submit as send
 
     job = send(
         study,
@@ -208,7 +208,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Print the last recorded report of a study."""
-    from orchestrator import progress
+    from orchestrator import terminal as progress
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     record = opened.record()
@@ -237,20 +237,20 @@ def gc(
     """Show what no study needs any more (superseded runs, what dead drivers left), or remove it for good."""
     from orchestrator import garbage
     from orchestrator.study import default_workdir
-    from orchestrator.study_file import load_spec
+    from orchestrator.study_file.load import load_spec
 
     age = None if older_than is None else garbage.parse_age(older_than)
     spec = load_spec(study)[0] if study else None
     place = workdir or default_workdir(study or Path("study.yaml"))
     uri = tracking_uri or (spec and spec.tracking_uri) or f"sqlite:///{place.resolve() / 'mlflow.db'}"
-    yard = garbage.Yard(uri, place)
-    found = yard.survey(study=spec and spec.study, older_than=age)
+    collector = garbage.GarbageCollector(uri, place)
+    found = collector.survey(study=spec and spec.study, older_than=age)
     if delete:
-        yard.collect(found, force=force)
+        collector.collect(found, force=force)
     if as_json:
         print(json.dumps(garbage.facts(found, removed=delete), indent=2))
     else:
-        print("\n".join(garbage.told(found, removed=delete)))
+        print("\n".join(garbage.summary_lines(found, removed=delete)))
 
 
 def _open(study, data_root, model_root, workdir, tracking_uri):

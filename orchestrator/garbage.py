@@ -16,10 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.digest_cache import DigestCache
-from orchestrator.lease import is_held
-from orchestrator.spool import Committed, Spool, size_of
-from orchestrator.store import SUPERSEDED, RecordError, Store, Unreachable, locate
+from orchestrator.planning.digest_cache import DigestCache
+from orchestrator.record.lease import is_held
+from orchestrator.record.mlflow_store import SUPERSEDED, RecordError, Store, Unreachable, locate
+from orchestrator.record.outbox import Committed, Spool, size_of
 from studies.errors import StudyError, did_you_mean
 
 
@@ -61,7 +61,7 @@ class Garbage:
         return not (self.runs or self.leftovers or self.digests)
 
 
-class Yard:
+class GarbageCollector:
     """A store and the working folder beside it, opened for `survey` and `collect`."""
 
     def __init__(self, tracking_uri: str, workdir: Path) -> None:
@@ -164,7 +164,7 @@ def parse_age(text: str) -> timedelta:
     return timedelta(days=days, hours=hours, minutes=minutes)
 
 
-def told(garbage: Garbage, *, removed: bool) -> list[str]:
+def summary_lines(garbage: Garbage, *, removed: bool) -> list[str]:
     """The survey in lines; `removed`: whether it has been collected."""
     lines = []
     for study in dict.fromkeys(run.study for run in garbage.runs):

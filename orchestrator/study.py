@@ -23,23 +23,23 @@ from typing import Any, NamedTuple
 import psutil
 
 from actors.messages import ModelSource
-from orchestrator.board import BROKEN, Lane, State
-from orchestrator.estimates import RATES, cluster_of, costs, flops, tensor_parallel
-from orchestrator.forecast import Forecast, forecast, nodes_of
-from orchestrator.identity import difference
-from orchestrator.interrupt import Interrupt
-from orchestrator.placement import Node
-from orchestrator.plan import Plan, build_plan
-from orchestrator.project import default_workdir
-from orchestrator.record import Record
+from orchestrator.execution.interrupt import Interrupt
+from orchestrator.planning.plan import Plan, build_plan
+from orchestrator.planning.resolve import resolve
+from orchestrator.record.outbox import Committed
+from orchestrator.record.record import Record
 from orchestrator.redaction import redacted
-from orchestrator.resolve import resolve
-from orchestrator.simulate import in_the_better_order
-from orchestrator.spec import StudySpec
-from orchestrator.spool import Committed
-from orchestrator.steps import Role, Step
-from orchestrator.study_file import load_spec
-from orchestrator.study_yaml import Located, shown
+from orchestrator.scheduling.estimates import RATES, cluster_of, costs, flops, tensor_parallel
+from orchestrator.scheduling.forecast import Forecast, forecast, nodes_of
+from orchestrator.scheduling.placement import Node
+from orchestrator.scheduling.ready_queues import BROKEN, ActorKind, State
+from orchestrator.scheduling.simulation import in_the_better_order
+from orchestrator.steps.identity import difference
+from orchestrator.steps.step import Role, Step
+from orchestrator.study_file.load import load_spec
+from orchestrator.study_file.located import Located, quote
+from orchestrator.study_file.spec import StudySpec
+from orchestrator.workspace import default_workdir
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
@@ -165,8 +165,8 @@ class Study:
         patience_seconds: how long to wait for a node that holds what no node holds yet, for a cluster that grows.
         The first Ctrl-C lets finish what runs; then, or at the second, the runs are closed and it is raised on.
         """
-        from orchestrator.review import review
-        from orchestrator.runner import Runner
+        from orchestrator.execution.runner import Runner
+        from orchestrator.review.report import review
 
         record = self.record()
         record.open_study(
@@ -211,16 +211,16 @@ class Study:
         )
 
     def _compute(self, runner, address: str | None, silence_seconds: float, patience_seconds: float) -> None:
-        from orchestrator.pool import Pool
-        from orchestrator.ray_session import ray_session
-        from orchestrator.requests import model_source
+        from orchestrator.execution.pool import Pool
+        from orchestrator.execution.ray_session import ray_session
+        from orchestrator.steps.evaluate import model_source
 
         with ray_session(address):
             sources: dict[str, ModelSource] = {}
             with Pool(sources, silence_seconds=silence_seconds, patience_seconds=patience_seconds) as pool:
                 cluster = cluster_of(self.plan, pool.nodes())
                 for model in self.plan.study.models:
-                    demand = cluster.demands[Lane(model.label, Role.ABLATION)]
+                    demand = cluster.demands[ActorKind(model.label, Role.ABLATION)]
                     sources[model.label] = model_source(model, demand, tensor_parallel(model, cluster.nodes))
                 seconds, states = costs(self.plan, cluster), runner.outcome().states
                 cluster, _ = in_the_better_order(self.plan.steps, seconds, cluster, states)
@@ -239,7 +239,7 @@ def _store_of_file(spec: StudySpec, located: Located, workdir: Path) -> str | No
     if name == uri or "?" in name or "%" in name or not file.is_relative_to(workdir) or file == workdir:
         raise located.error(
             ("tracking_uri",),
-            f"{shown(redacted(uri))} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
+            f"{quote(redacted(uri))} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
             f"folder {workdir}; a store elsewhere is given with --tracking-uri",
         )
     return f"sqlite:///{file}"

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.messages import Progress
-from orchestrator.board import State
-from orchestrator.forecast import Forecast
-from orchestrator.steps import Step
+from orchestrator.scheduling.forecast import Forecast
+from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import Step
 from orchestrator.study import PlannedStep, Result
-from studies.report import finding_lines, scorecard, series_lines, text_of
+from studies.reporting.text import finding_lines, scorecard, series_lines, text_of
 
 WORDS = {
     State.PENDING: "WAIT",

@@ -4,8 +4,8 @@ import dataclasses
 
 import torch
 
-from actors.ablation import AblationActor
-from actors.vllm_worker import LogitsPass
+from actors.ablation.actor import AblationActor
+from actors.ablation.vllm_worker import LogitsPass
 
 SMALL_DEVICE_NODES = 64
 """The packs that fit where memory is short."""

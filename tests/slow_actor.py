@@ -3,7 +3,7 @@
 import os
 import time
 
-from actors import ablation
+from actors.ablation import actor as ablation
 from actors.messages import Progress
 
 ablation.PACK_NODES["cpu"] = 32

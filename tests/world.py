@@ -5,10 +5,20 @@ from dataclasses import replace
 import pytest
 from hypothesis import strategies as st
 
-from orchestrator.board import BROKEN, FINISHED, MAX_ATTEMPTS, SINGLE_AFTER, TERMINAL, Board, Lane, Skip, State
-from orchestrator.placement import Demand, Devices, Node
-from orchestrator.scheduler import Cluster, Evict, Fail, Lack, Resident, Start, Stop, decide
-from orchestrator.steps import Role, Step
+from orchestrator.scheduling.placement import Demand, Devices, Node
+from orchestrator.scheduling.policy import Cluster, Evict, Fail, NoRoom, Resident, Start, Stop, decide
+from orchestrator.scheduling.ready_queues import (
+    BROKEN,
+    FINISHED,
+    MAX_ATTEMPTS,
+    SINGLE_AFTER,
+    TERMINAL,
+    ActorKind,
+    ReadyQueues,
+    Skip,
+    State,
+)
+from orchestrator.steps.step import Role, Step
 
 ONE = Demand(1.0, 0.0)
 OPENING = 10.0
@@ -21,8 +31,10 @@ def step(name, kind="evaluate", model="a", inputs=(), group="g") -> Step:
 
 def cluster(nodes, demands, series=(), opening=OPENING) -> Cluster:
     """demands: {model: Demand of both of its actors}."""
-    lanes = {Lane(model, role): demand for model, demand in demands.items() for role in (Role.SCORE, Role.ABLATION)}
-    return Cluster(nodes=nodes, demands=lanes, opening=dict.fromkeys(demands, opening), series=dict(series))
+    actor_kinds = {
+        ActorKind(model, role): demand for model, demand in demands.items() for role in (Role.SCORE, Role.ABLATION)
+    }
+    return Cluster(nodes=nodes, demands=actor_kinds, opening=dict.fromkeys(demands, opening), series=dict(series))
 
 
 class World:
@@ -30,7 +42,7 @@ class World:
 
     def __init__(self, steps, costs, where, states=()):
         self.steps, self.cluster = {one.id: one for one in steps}, where
-        self.board = Board(self.steps, costs, dict(states))
+        self.queues = ReadyQueues(self.steps, costs, dict(states))
         self.residents, self.running = {}, {}
         self.reasons, self.log, self.started = {}, [], []
         self.stopped, self.turns = False, 0
@@ -39,9 +51,9 @@ class World:
         """One call of `decide`, applied; False where it waits for an event."""
         self.turns += 1
         assert self.turns <= 40 + 20 * MAX_ATTEMPTS * len(self.steps), "the scheduler does not come to an end"
-        known = (dict(self.board.states), dict(self.board.attempts), dict(self.residents))
-        decisions = decide(self.board, self.residents, self.cluster)
-        assert known == (self.board.states, self.board.attempts, self.residents), "decide is pure"
+        known = (dict(self.queues.states), dict(self.queues.attempts), dict(self.residents))
+        decisions = decide(self.queues, self.residents, self.cluster)
+        assert known == (self.queues.states, self.queues.attempts, self.residents), "decide is pure"
         for decision in decisions:
             self.log.append(decision)
             match decision:
@@ -49,15 +61,15 @@ class World:
                     assert decisions == [Stop()]
                     self.stopped = True
                 case Skip(name, culprit):
-                    assert self.board.states[name] is State.PENDING and self.board.states[culprit] in BROKEN
+                    assert self.queues.states[name] is State.PENDING and self.queues.states[culprit] in BROKEN
                     assert culprit in self.steps[name].inputs.values()
                     self.end(name, State.SKIPPED, f"needs {culprit}")
                 case Fail(name, reason):
-                    assert self.board.states[name] is State.PENDING and reason
+                    assert self.queues.states[name] is State.PENDING and reason
                     self.end(name, State.FAILED, reason)
-                case Lack(lane, demand):
+                case NoRoom(actor_kind, demand):
                     assert not self.running and Devices(self.cluster.nodes).place(demand) is None
-                    for name in self.board.ready_in(lane):
+                    for name in self.queues.ready_in(actor_kind):
                         self.end(name, State.FAILED, f"needs {demand}")
                 case Evict(actor):
                     assert not self.residents.pop(actor).busy
@@ -68,29 +80,29 @@ class World:
 
     def end(self, name, state, reason):
         self.reasons[name] = reason
-        self.board.set(name, state)
+        self.queues.set(name, state)
 
     def start(self, start):
         members = [self.steps[name] for name in start.steps]
         assert len(set(start.steps)) == len(start.steps)
         for one in members:
-            assert self.board.states[one.id] is State.PENDING, "started twice"
-            assert all(self.board.states[source] in FINISHED for source in one.inputs.values()), "before its inputs"
-            assert one.role is start.role and self.board.attempts.get(one.id, 0) < MAX_ATTEMPTS
+            assert self.queues.states[one.id] is State.PENDING, "started twice"
+            assert all(self.queues.states[source] in FINISHED for source in one.inputs.values()), "before its inputs"
+            assert one.role is start.role and self.queues.attempts.get(one.id, 0) < MAX_ATTEMPTS
             self.started.append(one.id)
         if start.role is Role.DRIVER:
             for one in members:
-                self.board.set(one.id, State.DONE)
+                self.queues.set(one.id, State.DONE)
             return
         before = self.residents.get(start.actor)
         if members:
             assert {one.model for one in members} == {start.model} and len({one.group for one in members}) == 1
-            if any(self.board.attempts.get(name, 0) >= SINGLE_AFTER for name in start.steps) or not members[0].group:
+            if any(self.queues.attempts.get(name, 0) >= SINGLE_AFTER for name in start.steps) or not members[0].group:
                 assert len(start.steps) == 1, "a step runs alone after so many crashes"
         else:
-            assert before is None and self.board.pending[Lane(start.model, start.role)], "opened ahead of nothing"
+            assert before is None and self.queues.pending[ActorKind(start.model, start.role)], "opened ahead of nothing"
         assert (before is None) == bool(start.placement) and not (before and before.busy)
-        if start.takes:
+        if start.reload:
             series = self.cluster.series
             assert before.role is start.role and series[before.model] == series[start.model] != ""
         elif before:
@@ -101,18 +113,18 @@ class World:
             model=start.model,
             role=start.role,
             busy=True,
-            ahead=not members,
+            prewarming=not members,
             placement=placement,
         )
         self.running[start.actor] = list(start.steps)
         for name in start.steps:
-            self.board.set(name, State.RUNNING)
+            self.queues.set(name, State.RUNNING)
 
     def check_devices(self):
         """No GPU has two owners, no node gives more than it has, and every actor has what it demands."""
         cpus, shares = {}, {}
         for one in self.residents.values():
-            demand = self.cluster.demands[one.lane]
+            demand = self.cluster.demands[one.actor_kind]
             gpus = sum(share for bundle in one.placement for _, share in bundle.gpus)
             assert sum(bundle.cpus for bundle in one.placement) == pytest.approx(demand.copies * demand.cpus)
             assert gpus == pytest.approx(demand.copies * demand.gpus)
@@ -128,18 +140,18 @@ class World:
     def answer(self, actor, state):
         """The actor's next result; the request ends with the last one, an opening ahead of all with the first."""
         if self.running[actor]:
-            self.board.set(self.running[actor].pop(0), state)
+            self.queues.set(self.running[actor].pop(0), state)
         if not self.running[actor]:
             del self.running[actor]
-            self.residents[actor] = replace(self.residents[actor], busy=False, ahead=False)
+            self.residents[actor] = replace(self.residents[actor], busy=False, prewarming=False)
 
     def die(self, actor):
         """The actor is lost with all that it has not answered."""
-        if self.residents[actor].ahead:
-            self.board.never_ahead(self.residents[actor].lane)
+        if self.residents[actor].prewarming:
+            self.queues.never_prewarm(self.residents[actor].actor_kind)
         del self.residents[actor]
         for name in self.running.pop(actor, ()):
-            self.board.lose(name)
+            self.queues.lose(name)
 
     def lose_node(self, name):
         self.cluster = replace(self.cluster, nodes=[node for node in self.cluster.nodes if node.id != name])
@@ -153,7 +165,7 @@ class World:
             if not self.turn():
                 assert self.running, "nothing runs and nothing is decided"
                 event(self)
-        states = self.board.states
+        states = self.queues.states
         assert set(states.values()) <= TERMINAL
         for one in self.steps.values():
             sources = [states[source] for source in one.inputs.values()]
@@ -189,6 +201,10 @@ def worlds(draw, kinds=("profile", "evaluate", "match", "select"), most=14):
     ]
     where = cluster(nodes, demands, series)
     shards = draw(st.integers(1, 3))  # of every corpus
-    divided = {lane: one._replace(copies=shards) for lane, one in where.demands.items() if lane.role is Role.SCORE}
+    divided = {
+        actor_kind: one._replace(copies=shards)
+        for actor_kind, one in where.demands.items()
+        if actor_kind.role is Role.SCORE
+    }
     longest_first = draw(st.booleans())
     return steps, costs, replace(where, demands={**where.demands, **divided}, longest_first=longest_first)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from actors.sites import Architecture
-from orchestrator import resolve
-from orchestrator.model_spec import ModelSpec
-from orchestrator.plan import Plan, build_plan
-from orchestrator.study_file import load_spec
+from orchestrator.planning import resolve
+from orchestrator.planning.plan import Plan, build_plan
+from orchestrator.study_file.load import load_spec
+from orchestrator.study_file.models import ModelSpec
 
 SIZES = {
     "EleutherAI/pythia-70m": ("gpt_neox", 6, 512, 2048, 70_426_624),

@@ -20,8 +20,11 @@ from collections.abc import Generator, Hashable, Iterator, Mapping
 
 import numpy as np
 
-from actors.checkpoints import Reload, differing_config, differing_field, plain_log_probabilities
-from actors.condition_tree import ideal_layer_passes, layer_passes, plan_passes
+from actors.ablation.condition_tree import ideal_layer_passes, layer_passes, plan_passes
+from actors.ablation.reload import Reload, differing_config, differing_field, plain_log_probabilities
+from actors.ablation.sweep_results import SweepResults
+from actors.ablation.token_tree import PackPlan, pack_to_wire, plan_packs
+from actors.hf_model import trusted_alone
 from actors.messages import (
     DTYPE_BYTES,
     Continuations,
@@ -41,13 +44,10 @@ from actors.messages import (
     StepFailed,
     TextRequest,
 )
-from actors.plain import trusted_alone
 from actors.sites import SITES
-from actors.sweep import Collected
-from actors.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.tokens import TokenSpans, load_tokenizer, tokenise
 from studies.errors import InterventionError, StudyError
-from studies.matching import match_perplexity
+from studies.neurons.matching import match_perplexity
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ class AblationActor:
         largest = max(len(pack.ids) for pack in plan.packs)
         state_bytes = 2 * largest * self._model.d_model * DTYPE_BYTES[self._model.dtype]
         passes = plan_passes(per_layer, HELD_BYTES // state_bytes)
-        collected = Collected(plan, list(receipts), margins=margins)
+        collected = SweepResults(plan, list(receipts), margins=margins)
         collected.take(request.parts)
         yield from self._walk(plan, collected, [tuple(one) for one in passes], margins, next(iter(receipts)))
         digests = [":".join(ranks) for ranks in zip(*self._rpc("halfwave_digests"), strict=True)]
@@ -243,7 +243,7 @@ class AblationActor:
         return receipts
 
     def _walk(
-        self, plan: PackPlan, collected: Collected, walk: list[tuple], margins: bool, step: str
+        self, plan: PackPlan, collected: SweepResults, walk: list[tuple], margins: bool, step: str
     ) -> Iterator[Progress | Part]:
         """Score the packs that are left, reporting for `step`, and send what is done from time to time."""
         told = sent = time.monotonic()
@@ -544,7 +544,7 @@ def _start_engine(model: ModelSource):
         "enforce_eager": True,
         "enable_prefix_caching": False,
         "kv_cache_memory_bytes": max(256 * 2**20, cache_bytes),
-        "worker_extension_cls": "actors.vllm_worker.LogitsPass",
+        "worker_extension_cls": "actors.ablation.vllm_worker.LogitsPass",
         "trust_remote_code": model.trust_remote_code,
         "disable_log_stats": True,
         "seed": 0,

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from actors.condition_tree import Pass
-from actors.token_tree import Pack
-from actors.tree_attention import Tree
+from actors.ablation.condition_tree import Pass
+from actors.ablation.token_tree import Pack
+from actors.ablation.tree_attention import Tree
 
 HEAD_BYTES = {"cpu": 32 * 2**20, "cuda": 512 * 2**20}
 """Largest [rows, vocabulary] float32 block of the head; above 32 MiB glibc maps and clears fresh pages each time."""

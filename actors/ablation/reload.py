@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from actors.hf_model import load_model, trusted_alone
 from actors.messages import ModelSource
-from actors.plain import load_model, trusted_alone
 from studies.errors import InterventionError
 
 OWN = ("label", "path", "revision", "pickled")

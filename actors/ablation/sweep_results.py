@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from actors.ablation.token_tree import PackPlan
 from actors.messages import Part
-from actors.token_tree import PackPlan
 
 
-class Collected:
+class SweepResults:
     """The rows are steps, in the order given; the columns the plan's edges; with margins, two numbers an edge."""
 
     def __init__(self, plan: PackPlan, steps: Sequence[str], *, margins: bool = False):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from actors.token_tree import Pack
+from actors.ablation.token_tree import Pack
 
 BLOCK = 32
 """Queries that attend together. On CPU 16 and 32 are alike, 64 a third slower, packs of 512 as a whole 4.5 times."""

@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
-from actors.clamps import Act, ClampSet, LayerClamp, Setting
-from actors.condition_tree import Pass, layer_passes
-from actors.logits_pass import LayerWalk, score_pack, sweep_pack
-from actors.token_tree import pack_from_wire
-from actors.tree_attention import Tree, attend, flex_refusal
+from actors.ablation.clamps import Act, ClampSet, LayerClamp, Setting
+from actors.ablation.condition_tree import Pass, layer_passes
+from actors.ablation.logits_pass import LayerWalk, score_pack, sweep_pack
+from actors.ablation.token_tree import pack_from_wire
+from actors.ablation.tree_attention import Tree, attend, flex_refusal
 from studies.errors import InterventionError
 
 
-def _together(method):
+def exit_all_ranks_on_error(method):
     """A method in which the ranks of a tensor-parallel engine wait for each other.
 
     An error on one of them would leave the others waiting, and the engine with them. So it ends its process, which
@@ -133,7 +133,7 @@ class LogitsPass:
             digests.append(self._halfwave.clamps.digest())
         return digests
 
-    @_together
+    @exit_all_ranks_on_error
     def halfwave_sweep(self, wire: list[bytes], walk: list[Pass], margins: bool) -> dict[int, bytes | str] | None:
         """{condition: float32 numbers of the pack's edges, or why there are none}; None as in `score`.
 
@@ -158,7 +158,7 @@ class LogitsPass:
             i: str(one) if isinstance(one, FloatingPointError) else one.numpy().tobytes() for i, one in found.items()
         }
 
-    @_together
+    @exit_all_ranks_on_error
     def halfwave_score(self, wire: list[bytes]) -> bytes | None:
         """float32 log-probabilities of the pack's edges; None on a rank without the gathered head."""
         log_probabilities_E = score_pack(self._halfwave, pack_from_wire(wire))

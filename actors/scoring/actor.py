@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from actors.hf_model import load_model
 from actors.messages import (
     Examples,
     ExamplesRequest,
@@ -28,7 +29,6 @@ from actors.messages import (
     Weights,
     WeightsRequest,
 )
-from actors.plain import load_model
 from actors.sites import SITES
 from actors.tokens import load_tokenizer, windows
 from studies.errors import InterventionError
@@ -127,7 +127,7 @@ class ScoreActor:
 
     def shard(self, request: ShardRequest) -> Iterator[Progress | Shard]:
         """A part of a corpus, for the actor that asked."""
-        from actors.sketches import Ranges
+        from actors.scoring.sketches import Ranges
 
         profile = request.profile
         ids_BW = windows(profile.texts, self._tokenizer, self._source.context)
@@ -157,7 +157,7 @@ class ScoreActor:
 
     def weights(self, request: WeightsRequest) -> Iterator[Weights]:
         """How far every neuron's weights are from an earlier checkpoint's, which is loaded beside, on the CPU."""
-        from actors.weights import cosine_dissimilarity
+        from actors.scoring.weight_change import cosine_dissimilarity
 
         started = time.monotonic()
         before = load_model(request.before)
@@ -168,7 +168,7 @@ class ScoreActor:
         """Densities of a few neurons, and the token pairs that they pull apart."""
         import torch
 
-        from actors.entangled import split_pairs
+        from actors.scoring.split_pairs import split_pairs
 
         started = time.monotonic()
         ids_BW = windows(request.texts, self._tokenizer, self._source.context)
@@ -235,7 +235,7 @@ class ScoreActor:
 
     def empty_calibrations(self) -> list:
         """One `RangeCalibration` a layer."""
-        from actors.sketches import RangeCalibration
+        from actors.scoring.sketches import RangeCalibration
 
         return [RangeCalibration(self._source.d_mlp, self._device(i)) for i in range(len(self._projections))]
 
@@ -251,8 +251,8 @@ class ScoreActor:
 
     def empty_sketches(self, ranges: list) -> list[LayerSketch]:
         """One `LayerSketch` a layer over calibrated ranges."""
-        from actors.difficulty import MappingDifficultySketch
-        from actors.sketches import PreActivationSketch
+        from actors.scoring.mapping_difficulty import MappingDifficultySketch
+        from actors.scoring.sketches import PreActivationSketch
 
         return [
             LayerSketch(PreActivationSketch(range_, self._device(i)), MappingDifficultySketch(range_, self._device(i)))
@@ -375,8 +375,8 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _merge(sketches: list[LayerSketch], shard: Shard) -> None:
     """Add a shard to the sketches."""
-    from actors.difficulty import MappingDifficultySketch
-    from actors.sketches import PreActivationSketch
+    from actors.scoring.mapping_difficulty import MappingDifficultySketch
+    from actors.scoring.sketches import PreActivationSketch
 
     for mine, (pre_activation, difficulty) in zip(sketches, shard.layers, strict=True):
         mine.pre_activation.merge(PreActivationSketch.from_state(_tensors(pre_activation)))

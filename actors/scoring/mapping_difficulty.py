@@ -1,7 +1,7 @@
 """The streaming accumulator behind mapping difficulty (MD), one sketch per layer: sums over token pairs.
 
 Owns: which pairs count, their ratios of output to input distance, a histogram of output distances for the median, and
-MD computed from them; ranges and counting are those of `actors.sketches`. Knows nothing of how pairs are drawn: callers
+MD computed from them; ranges and counting are those of `actors.scoring.sketches`. Knows nothing of how pairs are drawn: callers
 give the same pairs to all neurons of a layer, and leave out padding, BOS and sinks.
 Invariant: sketches of disjoint pairs over the same `Ranges` merge, in any order, into the sketch of the whole: counts
 and N_x to the bit, float64 sums to rounding. NaN and infinities raise before anything is counted.
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actors.sketches import Ranges, checked, chunk_length, copied, count, merged, no_counts
+from actors.scoring.sketches import Ranges, checked, chunk_length, copied, count, merged, no_counts
 
 # |y_i - y_j| is binned evenly in log2, between these octaves of the width of the neuron's range.
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -16, 4

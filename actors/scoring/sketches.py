@@ -1,7 +1,7 @@
 """Streaming accumulators behind the neuron scores, one sketch per layer.
 
 Owns: moments and histograms of a layer's pre-activations, in memory that does not grow with tokens, the Wasserstein
-distance (WD) computed from them, and the ranges and counting that the sketch of token pairs (`actors.difficulty`)
+distance (WD) computed from them, and the ranges and counting that the sketch of token pairs (`actors.scoring.mapping_difficulty`)
 shares. Knows nothing of models, hooks or masking: callers leave out padding, BOS and sinks before `update`.
 Invariant: sketches of disjoint shards over the same `Ranges` merge, in any order, into the sketch of the whole: counts
 to the bit, float64 sums to rounding. No value is clipped away; NaN and infinities raise before anything is counted.

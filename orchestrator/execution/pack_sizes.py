@@ -4,8 +4,8 @@ Owns the sizes by model and step name, and the tag by which a later run of the s
 compared in pairs only on identical packs, so a size that was changed for one holds for all.
 """
 
-from orchestrator.spool import Committed
-from orchestrator.steps import Step
+from orchestrator.record.outbox import Committed
+from orchestrator.steps.step import Step
 
 LEAST = 32
 TAG = "pack_nodes."

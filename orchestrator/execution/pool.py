@@ -21,14 +21,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.messages import ModelSource, OutOfMemory, RequestFailed
-from orchestrator.host import ActorLost, Host, one_line
-from orchestrator.placement import Demand, Devices, Node, Placement
-from orchestrator.scheduler import Resident, Start
-from orchestrator.steps import Role
+from orchestrator.execution.host import ActorLost, Host, one_line
+from orchestrator.scheduling.placement import Demand, Devices, Node, Placement
+from orchestrator.scheduling.policy import Resident, Start
+from orchestrator.steps.step import Role
 
 log = logging.getLogger(__name__)
 
-ACTOR_CLASSES = {Role.SCORE: "actors.score:ScoreActor", Role.ABLATION: "actors.ablation:AblationActor"}
+ACTOR_CLASSES = {Role.SCORE: "actors.scoring.actor:ScoreActor", Role.ABLATION: "actors.ablation.actor:AblationActor"}
 ONCE: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 """What is lost is started again by the scheduler alone."""
 CLOSE_SECONDS = 20.0
@@ -58,7 +58,7 @@ class _Hosted:
     group: Any
     """The placement group of an actor on several nodes, or with others beside it; else None."""
     stream: Any = None
-    ahead: bool = False
+    prewarming: bool = False
     """Whether it streams no request but its opening."""
     last_event: float = 0.0
 
@@ -124,7 +124,7 @@ class Pool:
                 found[bundle.node] = cpus + bundle.cpus, gpus + sum(share for _, share in bundle.gpus)
         return found
 
-    def hopeless(self, demand: Demand) -> str:
+    def why_unplaceable(self, demand: Demand) -> str:
         """Why waiting for room for this demand is of no use; '' while others have what it needs, or a node may come."""
         if Devices(self._whole).place(demand) is not None:
             if time.monotonic() > self._waiting.setdefault(demand, time.monotonic()) + OTHERS_SECONDS:
@@ -150,7 +150,7 @@ class Pool:
                 model=hosted.model,
                 role=hosted.role,
                 busy=hosted.stream is not None,
-                ahead=hosted.stream is not None and hosted.ahead,
+                prewarming=hosted.stream is not None and hosted.prewarming,
                 placement=hosted.placement,
             )
             for actor, hosted in self._hosted.items()
@@ -171,7 +171,7 @@ class Pool:
         elif source.threads is not None:
             source = replace(source, threads=int(hosted.placement[0].cpus))
         hosted.stream = hosted.handle.stream.options(num_returns="streaming").remote(source, method, request)
-        hosted.ahead, hosted.last_event = not method, time.monotonic()
+        hosted.prewarming, hosted.last_event = not method, time.monotonic()
 
     def wait(self, timeout: float) -> list[tuple[str, Any]]:
         """(actor, message) pairs; empty after `timeout` seconds without any."""

@@ -29,10 +29,27 @@ from actors.messages import (
     Weights,
     WeightsRequest,
 )
-from orchestrator.answers import (
+from orchestrator.execution.host import ActorLost, Opened
+from orchestrator.execution.pack_sizes import PackSizes
+from orchestrator.execution.pool import Finished, Pool
+from orchestrator.planning.plan import BASELINE, Plan
+from orchestrator.record.mlflow_store import Unreachable
+from orchestrator.record.outbox import Committed
+from orchestrator.record.record import Record
+from orchestrator.scheduling.policy import Cluster, Decision, Evict, Fail, NoRoom, Start, Stop, decide
+from orchestrator.scheduling.ready_queues import BROKEN, TERMINAL, ActorKind, ReadyQueues, Skip, State
+from orchestrator.steps.evaluate import (
+    examples_request,
+    intervention,
+    join_parts,
+    match_request,
+    profile_request,
+    text_request,
+)
+from orchestrator.steps.result import (
     NEURON_SET,
     NEURONS,
-    Answer,
+    StepResult,
     is_noise_floor,
     of_evaluation,
     of_examples,
@@ -42,27 +59,10 @@ from orchestrator.answers import (
     of_weights,
     plain,
 )
-from orchestrator.board import BROKEN, TERMINAL, Board, Lane, Skip, State
-from orchestrator.host import ActorLost, Opened
-from orchestrator.pack_sizes import PackSizes
-from orchestrator.plan import BASELINE, Plan
-from orchestrator.pool import Finished, Pool
-from orchestrator.record import Record
-from orchestrator.requests import (
-    examples_request,
-    intervention,
-    join_parts,
-    match_request,
-    profile_request,
-    text_request,
-)
-from orchestrator.scheduler import Cluster, Decision, Evict, Fail, Lack, Start, Stop, decide
-from orchestrator.spool import Committed
-from orchestrator.steps import Role, Step
-from orchestrator.store import Unreachable
-from studies import selection
+from orchestrator.steps.step import Role, Step
 from studies.errors import StudyError
-from studies.selection import NeuronSet
+from studies.neurons import selection
+from studies.neurons.selection import NeuronSet
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +97,14 @@ class Runner:
         """draining: called wherever stopping breaks nothing; True = start nothing more. It stops at once by raising."""
         self._plan, self._record = plan, record
         self._listener, self._on_progress, self._draining = listener, on_progress, draining
-        self._board = Board(plan.steps, {})
+        self._queues = ReadyQueues(plan.steps, {})
         self._reasons: dict[str, str] = {}
         self._committed: dict[str, Committed] = {}
         self._sets: dict[str, NeuronSet] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self._facts: dict[str, EngineFacts] = {}
         self._requests: dict[str, tuple[str, ...]] = {}
-        self._ahead: dict[str, Lane] = {}
+        self._prewarming: dict[str, ActorKind] = {}
         """{actor that is being opened ahead of its first steps: its lane}."""
         self._packs = PackSizes()
         self._asked_nodes: dict[str, int | None] = {}
@@ -134,22 +134,22 @@ class Runner:
             self._finish(step, State.CACHED, "")
             self._packs.learn(step, committed)
         self._take_back_other_packs()
-        return self._board.ended
+        return self._queues.ended
 
     def run(self, pool: Pool, cluster: Cluster, costs: Mapping[str, float]) -> Outcome:
         """Run every step to a terminal state; costs: estimated seconds by step id. KeyboardInterrupt when drained."""
         self._sources, draining = pool.sources, False
-        self._board = Board(self._plan.steps, costs, self._board.states)
+        self._queues = ReadyQueues(self._plan.steps, costs, self._queues.states)
         while True:
             if (asked := self._draining()) and not draining:
                 log.warning("finishing what runs, starting nothing more; Ctrl-C again stops at once")
             draining = asked
             self._record.renew()
-            pool.want(cluster.wanted(self._board))
+            pool.want(cluster.wanted(self._queues))
             cluster = dataclasses.replace(cluster, nodes=pool.nodes())
-            decisions = decide(self._board, pool.residents(), cluster, draining=draining)
+            decisions = decide(self._queues, pool.residents(), cluster, draining=draining)
             if Stop() in decisions:
-                if not self._board.ended:
+                if not self._queues.ended:
                     raise KeyboardInterrupt
                 return self.outcome()
             if not any([self._apply(pool, decision) for decision in decisions]):
@@ -158,26 +158,26 @@ class Runner:
 
     def outcome(self) -> Outcome:
         """States, reasons and records as they stand."""
-        return Outcome(dict(self._board.states), dict(self._reasons), dict(self._committed))
+        return Outcome(dict(self._queues.states), dict(self._reasons), dict(self._committed))
 
     def _apply(self, pool: Pool, decision: Decision) -> bool:
         """Whether anything changed."""
         match decision:
             case Skip(step, culprit):
-                reason = self._reasons[culprit] if self._board.states[culprit] is State.SKIPPED else ""
+                reason = self._reasons[culprit] if self._queues.states[culprit] is State.SKIPPED else ""
                 reason = reason or f"needs {self._plan.steps[culprit].title}"
                 self._finish(self._plan.steps[step], State.SKIPPED, reason)
             case Fail(step, reason):
                 self._finish(self._plan.steps[step], State.FAILED, reason)
-            case Lack(lane, demand):
-                reason = pool.hopeless(demand)
-                for step in self._board.ready_in(lane) if reason else ():
+            case NoRoom(actor_kind, demand):
+                reason = pool.why_unplaceable(demand)
+                for step in self._queues.ready_in(actor_kind) if reason else ():
                     self._finish(self._plan.steps[step], State.FAILED, reason)
                 return bool(reason)
             case Evict(actor):
                 pool.evict(actor)
             case Start(steps=()):
-                self._ahead[decision.actor] = Lane(decision.model, decision.role)
+                self._prewarming[decision.actor] = ActorKind(decision.model, decision.role)
                 pool.start(decision)
             case Start():
                 return self._begin(pool, decision)
@@ -214,7 +214,7 @@ class Runner:
         self._asked_nodes[start.actor] = getattr(request, "max_nodes", None)
         pool.start(start, method, request)
         for step in steps:
-            self._board.set(step.id, State.RUNNING)
+            self._queues.set(step.id, State.RUNNING)
             self._listener(step, State.RUNNING, self._reasons.get(step.id, ""))
             for key in self._plan.runs[step.id]:
                 self._record.live(key, {}, 0)
@@ -303,18 +303,18 @@ class Runner:
                 self._split_packs(actor, num_nodes, error)
             case StepFailed(step=step, error=error):
                 self._finish(self._plan.steps[step], State.FAILED, error)
-            case Finished() if actor in self._ahead:
-                del self._ahead[actor]
-            case RequestFailed(error=reason) | ActorLost(reason=reason) if actor in self._ahead:
+            case Finished() if actor in self._prewarming:
+                del self._prewarming[actor]
+            case RequestFailed(error=reason) | ActorLost(reason=reason) if actor in self._prewarming:
                 log.warning("%s was opened ahead of its first step in vain: %s", actor, reason)
-                self._board.never_ahead(self._ahead.pop(actor))
+                self._queues.never_prewarm(self._prewarming.pop(actor))
             case RequestFailed(error=error, traceback=traceback):
                 log.debug("%s", traceback)
                 for step in self._unanswered(actor):
                     self._finish(step, State.FAILED, error)
             case ActorLost(reason=reason):
                 for step in self._unanswered(actor):
-                    self._board.lose(step.id)
+                    self._queues.lose(step.id)
                     self._wait_again(step, f"actor lost ({reason})")
             case Finished():
                 for step in self._unanswered(actor):
@@ -322,7 +322,7 @@ class Runner:
 
     def _unanswered(self, actor: str) -> list[Step]:
         ids = self._requests.pop(actor, ())
-        return [self._plan.steps[step] for step in ids if self._board.states[step] is State.RUNNING]
+        return [self._plan.steps[step] for step in ids if self._queues.states[step] is State.RUNNING]
 
     def _commit_weights(self, step: Step, result: Weights) -> None:
         before = self._plan.model(step.model).checkpoint.before
@@ -365,7 +365,7 @@ class Runner:
                 self._wait_again(step, "the other conditions were scored in smaller packs")
 
     def _wait_again(self, step: Step, reason: str) -> None:
-        self._board.set(step.id, State.PENDING)
+        self._queues.set(step.id, State.PENDING)
         self._reasons[step.id] = reason
         self._listener(step, State.PENDING, reason)
 
@@ -391,7 +391,7 @@ class Runner:
                 return selection.explicit(self._plan.study.neuron_sets[name], neurons, params["layers"])
         raise StudyError(f"unknown selection {params['select']!r}")
 
-    def _commit(self, step: Step, found: Answer) -> None:
+    def _commit(self, step: Step, found: StepResult) -> None:
         first, *others = self._plan.runs[step.id]
         committed = self._record.commit(
             first,
@@ -417,7 +417,7 @@ class Runner:
             facts = self._record.document(self._committed[step.id], "match.json")
             if not facts["matched"]:
                 state, reason = State.FAILED, f"the control cannot be matched: {facts['reason']}"
-        self._board.set(step.id, state)
+        self._queues.set(step.id, state)
         self._parts.pop(step.id, None)
         if reason:
             self._reasons[step.id] = reason
@@ -427,7 +427,7 @@ class Runner:
     def _close_runs(self, step: Step) -> None:
         """A run whose steps have all ended is closed, so that MLflow shows it as finished while the study goes on."""
         for key in self._plan.runs[step.id]:
-            states = [self._board.states[other] for other in self._members[key.name]]
+            states = [self._queues.states[other] for other in self._members[key.name]]
             if all(state in TERMINAL for state in states) and not all(state is State.CACHED for state in states):
                 failed = any(state in BROKEN for state in states)
                 self._record.finish(key, "FAILED" if failed else "FINISHED")

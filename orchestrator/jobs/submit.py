@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.address import check_dashboard
-from orchestrator.study_file import load_spec
-from orchestrator.upload import Upload, upload
+from orchestrator.jobs.upload import Upload, upload
+from orchestrator.study_file.load import load_spec
 from studies.errors import StudyError
 
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.project import FOLDER, default_workdir
+from orchestrator.workspace import FOLDER, default_workdir
 from studies.errors import StudyError
 
 LEFT_OUT = {".git", ".venv", ".models", FOLDER, "__pycache__"}

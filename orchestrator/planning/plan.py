@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from actors.harness import TaskBenchmark
-from orchestrator.identity import identify
-from orchestrator.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
-from orchestrator.spec import ConditionSpec
-from orchestrator.spool import Committed, RunKey
-from orchestrator.steps import KINDS, Step
+from orchestrator.planning.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
+from orchestrator.record.outbox import Committed, RunKey
+from orchestrator.steps.identity import identify
+from orchestrator.steps.step import KINDS, Step
+from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark
-from studies.layers import Group, layer_ranges
+from studies.neurons.layer_groups import Group, layer_ranges
 
 BASELINE = "baseline"
 NOISE_FLOOR = "noise floor"

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from actors.harness import TaskBenchmark, task_benchmark
 from actors.messages import DTYPE_BYTES
 from actors.sites import Architecture, architecture
-from orchestrator.digest_cache import DigestCache
-from orchestrator.evaluation_spec import (
+from orchestrator.planning.digest_cache import DigestCache
+from orchestrator.study_file.evaluations import (
     BlimpSpec,
     EmbeddedKnowledgeSpec,
     EmbeddedPairsSpec,
@@ -33,16 +32,17 @@ from orchestrator.evaluation_spec import (
     UserChoicesSpec,
     UserPairsSpec,
 )
-from orchestrator.model_spec import CheckpointsSpec, ModelSpec
-from orchestrator.spec import ConditionSpec, LayerGroupsSpec, StudySpec
-from orchestrator.study_yaml import Located
+from orchestrator.study_file.located import Located
+from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
+from orchestrator.study_file.spec import ConditionSpec, LayerGroupsSpec, StudySpec
 from studies.benchmarks import choices, minimal_pairs, multiple_choice
+from studies.benchmarks.corpora import CORPORA, Corpus, load_corpus
+from studies.benchmarks.lm_eval import TaskBenchmark, task_benchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.benchmarks.surprisal import UD_EWT, SurprisalBenchmark, surprisal
-from studies.corpora import CORPORA, Corpus, load_corpus
 from studies.errors import StudyError
-from studies.layers import Group, layer_groups
-from studies.selection import NeuronSet
+from studies.neurons.layer_groups import Group, layer_groups
+from studies.neurons.selection import NeuronSet
 
 Benchmark = (
     PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark | TaskBenchmark | SurprisalBenchmark

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.store import RecordError, Store, Unreachable
+from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 
 TAG = "halfwave.lease"
 RENEW_SECONDS = 30.0

@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from orchestrator.record.outbox import INDEX_FOLDER, MAX_TAG, Committed, Entry, digest, size_of
 from orchestrator.redaction import redacted, remember
-from orchestrator.spool import INDEX_FOLDER, MAX_TAG, Committed, Entry, digest, size_of
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.lease import Lease
-from orchestrator.redaction import redacted
-from orchestrator.runs import Run, Runs, new_params, place_of
-from orchestrator.spool import (
+from orchestrator.record.lease import Lease
+from orchestrator.record.mlflow_store import (
+    ADOPTED,
+    CONDITION,
+    METRICS_PER_BATCH,
+    MODEL,
+    STEP,
+    SUPERSEDED,
+    RecordError,
+    Store,
+    Unreachable,
+    locate,
+)
+from orchestrator.record.outbox import (
     MAX_TAG,
     NOTHING,
     PROGRESS,
@@ -40,18 +50,8 @@ from orchestrator.spool import (
     digest,
     encode,
 )
-from orchestrator.store import (
-    ADOPTED,
-    CONDITION,
-    METRICS_PER_BATCH,
-    MODEL,
-    STEP,
-    SUPERSEDED,
-    RecordError,
-    Store,
-    Unreachable,
-    locate,
-)
+from orchestrator.record.runs import Run, Runs, new_params, place_of
+from orchestrator.redaction import redacted
 
 if TYPE_CHECKING:
     import pandas

@@ -1,7 +1,7 @@
 """Finished dose-responses -> one MLflow run a model: increases over the baseline at every dose, where perplexity
 doubles, a figure, and every metric over the dose.
 
-Owns which conditions form the curves and what is recorded of them; `studies.doses` has the statistics. Made from
+Owns which conditions form the curves and what is recorded of them; `studies.statistics.doses` has the statistics. Made from
 whatever doses finished.
 """
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.identity import identify
-from orchestrator.layer_review import Items
-from orchestrator.plan import BASELINE, Condition, Plan
-from orchestrator.record import Record
-from orchestrator.resolve import ResolvedModel
-from orchestrator.spool import Committed, RunKey
-from orchestrator.steps import review_id
-from studies import figures
-from studies.doses import doubling_fraction, responses
-from studies.report import doubling_record, is_perplexity
+from orchestrator.planning.plan import BASELINE, Condition, Plan
+from orchestrator.planning.resolve import ResolvedModel
+from orchestrator.record.outbox import Committed, RunKey
+from orchestrator.record.record import Record
+from orchestrator.review.layers import Items
+from orchestrator.steps.identity import identify
+from orchestrator.steps.step import review_id
+from studies.reporting import figures
+from studies.reporting.text import doubling_record, is_perplexity
+from studies.statistics.doses import doubling_fraction, responses
 
 FACTS = "doses.json"
 STEPS_PER_UNIT = 10_000

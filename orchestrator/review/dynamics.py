@@ -1,6 +1,6 @@
 """Finished checkpoints of a training -> one MLflow run a series: trajectories, correlations, growth, figures, verdicts.
 
-Owns what is recorded of a series and what the report says; `studies.dynamics` has the statistics. Every metric stands
+Owns what is recorded of a series and what the report says; `studies.statistics.training` has the statistics. Every metric stands
 at its training step, so MLflow's own charts show the trajectories. Made from whatever checkpoints finished.
 """
 
@@ -11,17 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.evidence import Findings, is_syntactic, treated_condition
-from orchestrator.identity import identify
-from orchestrator.plan import BASELINE, Condition
-from orchestrator.resolve import ResolvedModel
-from orchestrator.spool import RunKey
-from orchestrator.steps import review_id
-from studies import dynamics, training_figures
-from studies.layers import increase
-from studies.report import interval_record, trend_record, verdict_record
-from studies.selection import NeuronSet
-from studies.training_claims import SERIES_CLAIM_SETS, TrainingEvidence, wd_and_accuracy, wd_correlation
+from orchestrator.planning.plan import BASELINE, Condition
+from orchestrator.planning.resolve import ResolvedModel
+from orchestrator.record.outbox import RunKey
+from orchestrator.review.evidence import Findings, is_syntactic, treated_condition
+from orchestrator.steps.identity import identify
+from orchestrator.steps.step import review_id
+from studies.claims.training import SERIES_CLAIM_SETS, TrainingEvidence, wd_and_accuracy, wd_correlation
+from studies.neurons.layer_groups import increase
+from studies.neurons.selection import NeuronSet
+from studies.reporting import training_figures
+from studies.reporting.text import interval_record, trend_record, verdict_record
+from studies.statistics import training as dynamics
 
 FACTS = "dynamics.json"
 WEIGHTS = ("pre_activation", "up", "down")

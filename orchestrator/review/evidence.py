@@ -9,24 +9,24 @@ from typing import Any
 
 import pandas as pd
 
-from actors.harness import TaskBenchmark
-from orchestrator.answers import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS
-from orchestrator.board import BROKEN, FINISHED
-from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
-from orchestrator.record import Record
-from orchestrator.resolve import Benchmark, ResolvedModel
-from orchestrator.runner import Outcome
-from orchestrator.spec import ClampSpec, ConditionSpec
-from orchestrator.spool import Committed
+from orchestrator.execution.runner import Outcome
+from orchestrator.planning.plan import BASELINE, NOISE_FLOOR, Condition, Plan
+from orchestrator.planning.resolve import Benchmark, ResolvedModel
+from orchestrator.record.outbox import Committed
+from orchestrator.record.record import Record
+from orchestrator.scheduling.ready_queues import BROKEN, FINISHED
+from orchestrator.steps.result import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS
+from orchestrator.study_file.spec import ClampSpec, ConditionSpec
 from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark
-from studies.claims import Evidence, Scaffolding
-from studies.dissociation import require_same
+from studies.claims.paper import Evidence, Scaffolding
 from studies.errors import StudyError
-from studies.selection import NeuronSet
-from studies.structure import Structure, structure
-from studies.surprisal import Excess
+from studies.neurons.selection import NeuronSet
+from studies.statistics.excess_surprisal import Excess
+from studies.statistics.intervals import require_same
+from studies.statistics.neuron_table import Structure, structure
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Finished layer schedules -> one MLflow run each: effects by group and phenomenon, trends, figures, series over depth.
 
-Owns which conditions form a schedule and what is recorded of it; `studies.layers` has the statistics. Made from
+Owns which conditions form a schedule and what is recorded of it; `studies.neurons.layer_groups` has the statistics. Made from
 whatever groups finished.
 """
 
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from orchestrator.identity import identify
-from orchestrator.plan import BASELINE, Condition, Plan
-from orchestrator.record import Record
-from orchestrator.resolve import ResolvedModel
-from orchestrator.spool import Committed, RunKey
-from orchestrator.steps import review_id
-from studies import figures
-from studies.layers import ALL, effects, trend
-from studies.report import trend_record
+from orchestrator.planning.plan import BASELINE, Condition, Plan
+from orchestrator.planning.resolve import ResolvedModel
+from orchestrator.record.outbox import Committed, RunKey
+from orchestrator.record.record import Record
+from orchestrator.steps.identity import identify
+from orchestrator.steps.step import review_id
+from studies.neurons.layer_groups import ALL, effects, trend
+from studies.reporting import figures
+from studies.reporting.text import trend_record
 
 Items = Callable[[ResolvedModel, str], Mapping[str, pd.DataFrame]]
 """(model, condition) -> {benchmark: items of what finished}."""

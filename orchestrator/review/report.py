@@ -11,26 +11,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from actors.harness import TaskBenchmark
-from orchestrator.board import BROKEN, FINISHED
-from orchestrator.dose_review import record_doses
-from orchestrator.dynamics_review import record_dynamics
-from orchestrator.evidence import Findings, broken_runs, claims_evidence
-from orchestrator.layer_review import record_schedules
-from orchestrator.plan import BASELINE, NOISE_FLOOR, Condition, Plan
-from orchestrator.record import Record
-from orchestrator.resolve import ResolvedModel
-from orchestrator.runner import Outcome
-from orchestrator.spool import RunKey
-from orchestrator.steps import review_id
-from orchestrator.surprisal_review import record_excess
-from studies import figures, report
+from orchestrator.execution.runner import Outcome
+from orchestrator.planning.plan import BASELINE, NOISE_FLOOR, Condition, Plan
+from orchestrator.planning.resolve import ResolvedModel
+from orchestrator.record.outbox import RunKey
+from orchestrator.record.record import Record
+from orchestrator.review.doses import record_doses
+from orchestrator.review.dynamics import record_dynamics
+from orchestrator.review.evidence import Findings, broken_runs, claims_evidence
+from orchestrator.review.layers import record_schedules
+from orchestrator.review.surprisal import record_excess
+from orchestrator.scheduling.ready_queues import BROKEN, FINISHED
+from orchestrator.steps.step import review_id
 from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark
-from studies.claims import CLAIM_SETS, Verdict
-from studies.comparisons import compare, seed_summary
-from studies.dissociation import noise_floor
-from studies.structure import overlaps
+from studies.claims.paper import CLAIM_SETS, Verdict
+from studies.reporting import figures
+from studies.reporting import text as report
+from studies.statistics.comparisons import compare, seed_summary
+from studies.statistics.intervals import noise_floor
+from studies.statistics.neuron_table import overlaps
 
 REPORT = "report.json"
 

@@ -1,6 +1,6 @@
 """Finished surprisal evaluations -> excess surprisal by part of speech on every condition's run: table, figures, page.
 
-Owns what is recorded of it and what the report says; `studies.surprisal` has the statistics. The words come in here:
+Owns what is recorded of it and what the report says; `studies.statistics.excess_surprisal` has the statistics. The words come in here:
 they are tagged once a study, and only where something is left to make.
 """
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.evidence import Findings, broken_runs
-from orchestrator.plan import BASELINE, Condition
-from orchestrator.resolve import ResolvedModel
-from orchestrator.spool import Committed
-from orchestrator.steps import review_id
-from studies import figures
+from orchestrator.planning.plan import BASELINE, Condition
+from orchestrator.planning.resolve import ResolvedModel
+from orchestrator.record.outbox import Committed
+from orchestrator.review.evidence import Findings, broken_runs
+from orchestrator.steps.step import review_id
 from studies.benchmarks.surprisal import SurprisalBenchmark
-from studies.report import contrast_record
-from studies.surprisal import CLOSED, OPEN, Excess
-from studies.surprisal_page import examples_page
+from studies.reporting import figures
+from studies.reporting.surprisal_page import examples_page
+from studies.reporting.text import contrast_record
+from studies.statistics.excess_surprisal import CLOSED, OPEN, Excess
 
 
 def record_excess(findings: Findings, model: ResolvedModel) -> list[dict[str, Any]]:

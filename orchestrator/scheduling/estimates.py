@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from actors.messages import DTYPE_BYTES
-from orchestrator.board import Lane
-from orchestrator.placement import Demand, Node
-from orchestrator.plan import Plan
-from orchestrator.resolve import ResolvedModel
-from orchestrator.scheduler import Cluster
-from orchestrator.steps import Role
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.resolve import ResolvedModel
+from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.scheduling.policy import Cluster
+from orchestrator.scheduling.ready_queues import ActorKind
+from orchestrator.steps.step import Role
 
 USABLE = 0.9
 """Share of a GPU's memory that an actor may count on."""
@@ -77,14 +77,14 @@ def costs(plan: Plan, cluster: Cluster, rates: Rates = RATES) -> dict[str, float
     for step in plan.steps.values():
         if step.role is Role.DRIVER:
             continue
-        model, demand = models[step.model], cluster.demands[Lane(step.model, step.role)]
+        model, demand = models[step.model], cluster.demands[ActorKind(step.model, step.role)]
         rate = rates.gpu[model.spec.dtype] * demand.gpus if demand.gpus else rates.cpu * demand.cpus
         shards = demand.copies if step.kind == "profile" else 1
         found[step.id] = rates.step + flops(model, step.work) / rate / shards
     return found
 
 
-def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Lane, Demand]:
+def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[ActorKind, Demand]:
     """The resources of every model's actors, as the study file says, else by rule.
 
     On GPUs: `tensor_parallel` of them, by default the fewest that hold the model, and as many CPUs. Where there are
@@ -114,7 +114,7 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Lane
             spread = role is Role.SCORE and gpus > one_node > 0
             shards = spec.shards if role is Role.SCORE else 1
             each = max(1.0, cpus // shards) if not gpus and spec.cpus is None else cpus
-            found[Lane(model.label, role)] = Demand(each, float(one_node) if spread else gpus, labels, shards)
+            found[ActorKind(model.label, role)] = Demand(each, float(one_node) if spread else gpus, labels, shards)
     return found
 
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from orchestrator.board import Lane, State
-from orchestrator.estimates import Rates, cluster_of, costs, memory_need, tensor_parallel
-from orchestrator.placement import Node
-from orchestrator.plan import Plan
-from orchestrator.simulate import in_the_better_order
-from orchestrator.steps import Role
+from orchestrator.planning.plan import Plan
+from orchestrator.scheduling.estimates import Rates, cluster_of, costs, memory_need, tensor_parallel
+from orchestrator.scheduling.placement import Node
+from orchestrator.scheduling.ready_queues import ActorKind, State
+from orchestrator.scheduling.simulation import in_the_better_order
+from orchestrator.steps.step import Role
 from studies.errors import StudyError
 
 GPU_GIB = 80
@@ -79,14 +79,14 @@ def forecast(
     gpus = any(node.gpus for node in nodes)
     fits = []
     for model in plan.study.models:
-        demand = cluster.demands[Lane(model.label, Role.ABLATION)]
+        demand = cluster.demands[ActorKind(model.label, Role.ABLATION)]
         need = memory_need(model, on_gpu=demand.gpus > 0)
         available = memory
         if demand.gpus:
             need //= tensor_parallel(model, nodes)
             suited = (node.gpu_bytes for node in nodes if node.gpus and node.suits(demand.labels))
             available = int(max(suited, default=0) * min(1.0, demand.gpus))
-        mine = [span for span in simulation.spans if span.lane.model == model.label]
+        mine = [span for span in simulation.spans if span.actor_kind.model == model.label]
         fits.append(
             Fit(
                 model=model.label,

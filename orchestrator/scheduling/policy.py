@@ -17,9 +17,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from orchestrator.board import Board, Lane, Skip
-from orchestrator.placement import Demand, Devices, Node, Placement
-from orchestrator.steps import Role
+from orchestrator.scheduling.placement import Demand, Devices, Node, Placement
+from orchestrator.scheduling.ready_queues import ActorKind, ReadyQueues, Skip
+from orchestrator.steps.step import Role
 
 PARTS = 4
 """Of an actor's share of a queue, it takes one part at a time where others might take the rest."""
@@ -38,13 +38,13 @@ class Resident:
     model: str
     role: Role
     busy: bool
-    ahead: bool = False
+    prewarming: bool = False
     """Whether it is busy with opening alone, ahead of its first steps."""
     placement: Placement = ()
 
     @property
-    def lane(self) -> Lane:
-        return Lane(self.model, self.role)
+    def actor_kind(self) -> ActorKind:
+        return ActorKind(self.model, self.role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Cluster:
     """What there is to place actors on, and what they take."""
 
     nodes: Collection[Node]
-    demands: Mapping[Lane, Demand]
+    demands: Mapping[ActorKind, Demand]
     opening: Mapping[str, float]
     """{model: estimated seconds until a new actor of it answers}."""
     series: Mapping[str, str]
@@ -65,20 +65,28 @@ class Cluster:
         """GPUs, or CPUs where there are none."""
         return sum(node.gpus for node in self.nodes) or sum(node.cpus for node in self.nodes)
 
-    def size(self, lane: Lane) -> float:
+    def size(self, actor_kind: ActorKind) -> float:
         """Devices of one actor of the lane."""
-        demand = self.demands[lane]
+        demand = self.demands[actor_kind]
         return demand.copies * (demand.gpus if any(node.gpus for node in self.nodes) else demand.cpus)
 
-    def wanted(self, board: Board) -> list[Demand]:
+    def wanted(self, queues: ReadyQueues) -> list[Demand]:
         """What an actor for every seat that still has something to do takes."""
-        seats = {self.seat(lane): lane for lane, count in board.unfinished.items() if count and lane in self.demands}
-        return [self.demands[lane] for lane in seats.values()]
+        actor_groups = {
+            self.actor_group(actor_kind): actor_kind
+            for actor_kind, count in queues.unfinished.items()
+            if count and actor_kind in self.demands
+        }
+        return [self.demands[actor_kind] for actor_kind in actor_groups.values()]
 
-    def seat(self, lane: Lane) -> tuple[str, str, Role]:
+    def actor_group(self, actor_kind: ActorKind) -> tuple[str, str, Role]:
         """What an actor can serve: the checkpoints of a series, or one model; in one role."""
-        model = lane.model
-        return ("series", self.series[model], lane.role) if model in self.series else ("model", model, lane.role)
+        model = actor_kind.model
+        return (
+            ("series", self.series[model], actor_kind.role)
+            if model in self.series
+            else ("model", model, actor_kind.role)
+        )
 
 
 class Start(NamedTuple):
@@ -93,7 +101,7 @@ class Start(NamedTuple):
     actor: str = ""
     placement: Placement = ()
     """Of an actor that is to be opened."""
-    takes: bool = False
+    reload: bool = False
     """Whether the actor has another checkpoint's weights, which are exchanged in place."""
 
 
@@ -110,10 +118,10 @@ class Fail(NamedTuple):
     reason: str
 
 
-class Lack(NamedTuple):
+class NoRoom(NamedTuple):
     """Nothing runs and nothing can: all that is there would not hold an actor for this lane."""
 
-    lane: Lane
+    actor_kind: ActorKind
     demand: Demand
 
 
@@ -121,11 +129,11 @@ class Stop(NamedTuple):
     """Every step is in a terminal state, or the study is drained."""
 
 
-Decision = Start | Evict | Skip | Fail | Lack | Stop
+Decision = Start | Evict | Skip | Fail | NoRoom | Stop
 
 
 def decide(
-    board: Board, residents: Mapping[str, Resident], cluster: Cluster, *, draining: bool = False
+    queues: ReadyQueues, residents: Mapping[str, Resident], cluster: Cluster, *, draining: bool = False
 ) -> list[Decision]:
     """What to do now; an empty list means: wait for an event.
 
@@ -133,43 +141,43 @@ def decide(
     """
     if draining:
         return [] if any(one.busy for one in residents.values()) else [Stop()]
-    if skips := board.skips():
+    if skips := queues.skips():
         return list(skips)
-    if board.ended:
+    if queues.ended:
         return [Stop()]
-    if worn := board.worn():
-        return [Fail(step, f"its actor died {board.attempts[step]} times") for step in worn]
-    if driver := board.driver_steps():
+    if retries_exhausted := queues.retries_exhausted():
+        return [Fail(step, f"its actor died {queues.attempts[step]} times") for step in retries_exhausted]
+    if driver := queues.driver_steps():
         return [Start(Role.DRIVER, (step,)) for step in driver]
-    turn = _Turn(board, residents, cluster)
-    decision = turn.close_unneeded() or turn.hold_for_long() or turn.use_idle() or turn.take_vacant()
+    turn = _Turn(queues, residents, cluster)
+    decision = turn.close_unneeded() or turn.hold_for_long() or turn.use_idle() or turn.reload_reusable()
     decision = decision or (turn.open_longest() if cluster.longest_first else turn.open_first() or turn.open_replica())
-    decision = decision or turn.open_ahead()
-    return [decision] if decision else turn.lacks()
+    decision = decision or turn.prewarm()
+    return [decision] if decision else turn.no_room()
 
 
 class _Turn:
     """The one decision about actors of a turn."""
 
-    def __init__(self, board: Board, residents: Mapping[str, Resident], cluster: Cluster):
-        self._board, self._cluster = board, cluster
+    def __init__(self, queues: ReadyQueues, residents: Mapping[str, Resident], cluster: Cluster):
+        self._queues, self._cluster = queues, cluster
         self._residents = list(residents.values())
         self._idle = [one for one in self._residents if not one.busy]
         self._devices = Devices(cluster.nodes, [one.placement for one in self._residents])
-        self._actors = Counter(one.lane for one in self._residents)
-        self._spare = Counter(one.lane for one in self._residents if one.ahead or not one.busy)
+        self._actors = Counter(one.actor_kind for one in self._residents)
+        self._spare = Counter(one.actor_kind for one in self._residents if one.prewarming or not one.busy)
         self._whole = Devices(cluster.nodes)
-        self._ready = board.ready()
-        self._starved: Lane | None = None
+        self._ready = queues.ready()
+        self._starved: ActorKind | None = None
         self._kept: set[str] = set()
         """Nodes that are kept for lanes that wait for more room than there is now."""
-        self._in_the_way: set[Lane] = set()
+        self._in_the_way: set[ActorKind] = set()
         """Of the actors on those nodes."""
         self._waiting: set[Demand] = set()
         """Of the lanes that wait for room."""
         self._full: set[Demand] = set()
         """For which there is no room."""
-        self._long = self._long_coming() if cluster.longest_first else {}
+        self._long = self._long_upcoming() if cluster.longest_first else {}
         """{lane: its long steps that will be ready soon}."""
 
     def close_unneeded(self) -> Evict | None:
@@ -177,124 +185,136 @@ class _Turn:
         if not self._idle:
             return None
         left: Counter[tuple[str, str, Role]] = Counter()
-        for lane, count in self._board.pending.items():
-            left[self._cluster.seat(lane)] += count
+        for actor_kind, count in self._queues.pending.items():
+            left[self._cluster.actor_group(actor_kind)] += count
         for one in self._idle:
-            seat = self._cluster.seat(one.lane)
-            if not left[seat]:
+            actor_group = self._cluster.actor_group(one.actor_kind)
+            if not left[actor_group]:
                 return Evict(one.actor)
-            left[seat] -= 1
+            left[actor_group] -= 1
         return None
 
     def use_idle(self) -> Start | None:
         """The most urgent lane with an idle actor of its own."""
-        at_home = {one.lane: one.actor for one in reversed(self._idle)}
-        for lane in self._ready:
-            if lane in at_home:
-                steps = self._board.request(lane, self._share(lane, 0))
-                return Start(lane.role, steps, lane.model, at_home[lane])
+        at_home = {one.actor_kind: one.actor for one in reversed(self._idle)}
+        for actor_kind in self._ready:
+            if actor_kind in at_home:
+                steps = self._queues.request(actor_kind, self._share(actor_kind, 0))
+                return Start(actor_kind.role, steps, actor_kind.model, at_home[actor_kind])
         return None
 
-    def take_vacant(self) -> Start | None:
+    def reload_reusable(self) -> Start | None:
         """The most urgent lane without an actor of which another checkpoint's actor can take the weights."""
-        for lane in self._ready:
-            if lane not in self._actors and (taken := self._vacant(lane)):
-                return self._take(lane, taken)
+        for actor_kind in self._ready:
+            if actor_kind not in self._actors and (taken := self._reusable(actor_kind)):
+                return self._reload(actor_kind, taken)
         return None
 
     def hold_for_long(self) -> Start | None:
         """An actor for every long step that will be ready soon, before shorter ones take the devices."""
-        for lane, steps in self._long.items():
-            if self._spare[lane] < len(steps) and (start := self._open_ahead(lane)):
+        for actor_kind, steps in self._long.items():
+            if self._spare[actor_kind] < len(steps) and (start := self._prewarm(actor_kind)):
                 return start
         return None
 
     def open_first(self) -> Start | Evict | None:
         """The most urgent lane that has no actor; checkpoints of a series that has one come after the others."""
-        seated = {self._cluster.seat(one.lane) for one in self._residents}
-        for lane in sorted(self._ready, key=lambda lane: self._cluster.seat(lane) in seated):
-            if lane not in self._actors and (decision := self._first(lane)):
+        present_groups = {self._cluster.actor_group(one.actor_kind) for one in self._residents}
+        for actor_kind in sorted(
+            self._ready, key=lambda actor_kind: self._cluster.actor_group(actor_kind) in present_groups
+        ):
+            if actor_kind not in self._actors and (decision := self._first(actor_kind)):
                 return decision
         return None
 
     def open_replica(self) -> Start | None:
         """Another actor, where that pays, for the lane that would take longest with one more."""
-        for lane in sorted(self._ready, key=self._takes, reverse=True):
-            if lane in self._actors and (decision := self._replica(lane)):
+        for actor_kind in sorted(self._ready, key=self._remaining, reverse=True):
+            if actor_kind in self._actors and (decision := self._replica(actor_kind)):
                 return decision
         return None
 
     def open_longest(self) -> Start | Evict | None:
         """The first or another actor, whichever of all lanes would take longest with it."""
-        for lane in sorted(self._ready, key=self._takes, reverse=True):
-            if decision := self._replica(lane) if lane in self._actors else self._first(lane):
+        for actor_kind in sorted(self._ready, key=self._remaining, reverse=True):
+            if decision := self._replica(actor_kind) if actor_kind in self._actors else self._first(actor_kind):
                 return decision
         return None
 
-    def _takes(self, lane: Lane) -> float:
+    def _remaining(self, actor_kind: ActorKind) -> float:
         """Seconds that the lane would take with one more actor, and what waits for it then."""
-        return max(self._board.urgency_in(lane), self._board.left[lane] / (self._actors[lane] + 1))
+        return max(self._queues.urgency_in(actor_kind), self._queues.left[actor_kind] / (self._actors[actor_kind] + 1))
 
-    def _first(self, lane: Lane) -> Start | Evict | None:
-        demand = self._cluster.demands[lane]
+    def _first(self, actor_kind: ActorKind) -> Start | Evict | None:
+        demand = self._cluster.demands[actor_kind]
         if demand in self._waiting:
             return None
         placement = self._devices.place(demand, without=frozenset(self._kept))
         if placement is not None:
-            return self._open(lane, placement)
-        self._starved = self._starved or lane
+            return self._open(actor_kind, placement)
+        self._starved = self._starved or actor_kind
         self._waiting.add(demand)
         if room := self._make_room(demand):
             return room
         if (node := self._devices.roomiest(demand)) is not None:
             self._kept.add(node)  # what is less urgent must not keep it out for ever
-            self._in_the_way |= {one.lane for one in self._residents if any(b.node == node for b in one.placement)}
+            self._in_the_way |= {
+                one.actor_kind for one in self._residents if any(b.node == node for b in one.placement)
+            }
         return None
 
-    def _replica(self, lane: Lane) -> Start | None:
+    def _replica(self, actor_kind: ActorKind) -> Start | None:
         """While a lane waits for room, only for those that it waits for: they go on until they have nothing left."""
-        if self._starved and lane not in self._in_the_way:
+        if self._starved and actor_kind not in self._in_the_way:
             return None
-        gain = self._gain(lane, self._board.num_queued(lane), self._board.queued(lane), self._work(lane))
-        if gain <= self._opening(lane):
+        gain = self._gain(
+            actor_kind, self._queues.num_queued(actor_kind), self._queues.queued(actor_kind), self._work(actor_kind)
+        )
+        if gain <= self._opening(actor_kind):
             return None
-        if taken := self._vacant(lane):
-            return self._take(lane, taken)
-        placement = self._place(self._cluster.demands[lane])
-        return self._open(lane, placement) if placement else None
+        if taken := self._reusable(actor_kind):
+            return self._reload(actor_kind, taken)
+        placement = self._place(self._cluster.demands[actor_kind])
+        return self._open(actor_kind, placement) if placement else None
 
-    def open_ahead(self) -> Start | None:
+    def prewarm(self) -> Start | None:
         """An actor for steps that will be ready soon, on devices that nothing else wants."""
         if self._starved:
             return None
-        for lane in self._board.coming():
-            steps = self._coming_soon(lane)
-            seconds = sum(self._board.costs.get(step, 0.0) for step in steps)
-            gain = self._gain(lane, len(steps), seconds, self._work(lane) + seconds)
-            worth = gain > (self._opening(lane) if lane in self._actors else 0.0)
-            if worth and (start := self._open_ahead(lane)):
+        for actor_kind in self._queues.upcoming():
+            steps = self._upcoming_soon(actor_kind)
+            seconds = sum(self._queues.costs.get(step, 0.0) for step in steps)
+            gain = self._gain(actor_kind, len(steps), seconds, self._work(actor_kind) + seconds)
+            worth = gain > (self._opening(actor_kind) if actor_kind in self._actors else 0.0)
+            if worth and (start := self._prewarm(actor_kind)):
                 return start
         return None
 
-    def _open_ahead(self, lane: Lane) -> Start | None:
+    def _prewarm(self, actor_kind: ActorKind) -> Start | None:
         """None where there is no room, or an idle actor of the series to be had."""
-        if self._vacant(lane):
+        if self._reusable(actor_kind):
             return None
-        placement = self._place(self._cluster.demands[lane])
-        return Start(lane.role, (), lane.model, self._new_name(lane), placement) if placement else None
+        placement = self._place(self._cluster.demands[actor_kind])
+        return (
+            Start(actor_kind.role, (), actor_kind.model, self._new_name(actor_kind), placement) if placement else None
+        )
 
-    def _coming_soon(self, lane: Lane) -> list[str]:
-        return self._board.coming_within(lane, LEAST_OPENINGS * self._opening(lane))
+    def _upcoming_soon(self, actor_kind: ActorKind) -> list[str]:
+        return self._queues.upcoming_within(actor_kind, LEAST_OPENINGS * self._opening(actor_kind))
 
-    def _long_coming(self) -> dict[Lane, list[str]]:
+    def _long_upcoming(self) -> dict[ActorKind, list[str]]:
         """By lane, the most urgent first."""
-        left = ((lane, seconds) for lane, seconds in self._board.left.items() if lane in self._cluster.demands)
-        work = sum(self._cluster.size(lane) * seconds for lane, seconds in left)
+        left = (
+            (actor_kind, seconds)
+            for actor_kind, seconds in self._queues.left.items()
+            if actor_kind in self._cluster.demands
+        )
+        work = sum(self._cluster.size(actor_kind) * seconds for actor_kind, seconds in left)
         least = LONG * work / (self._cluster.num_devices or 1.0)
         found = {}
-        for lane in self._board.coming():
-            if long := [step for step in self._coming_soon(lane) if self._board.urgency[step] > least]:
-                found[lane] = long
+        for actor_kind in self._queues.upcoming():
+            if long := [step for step in self._upcoming_soon(actor_kind) if self._queues.urgency[step] > least]:
+                found[actor_kind] = long
         return found
 
     def _place(self, demand: Demand) -> Placement | None:
@@ -305,62 +325,70 @@ class _Turn:
             self._full.add(demand)
         return found
 
-    def lacks(self) -> list[Decision]:
+    def no_room(self) -> list[Decision]:
         """Where nothing runs and nothing could be opened: what the cluster does not have."""
         if any(one.busy for one in self._residents) or self._starved is None:
             return []
-        return [Lack(self._starved, self._cluster.demands[self._starved])]
+        return [NoRoom(self._starved, self._cluster.demands[self._starved])]
 
-    def _take(self, lane: Lane, actor: str) -> Start:
-        return Start(lane.role, self._board.request(lane, self._share(lane, 1)), lane.model, actor, takes=True)
+    def _reload(self, actor_kind: ActorKind, actor: str) -> Start:
+        return Start(
+            actor_kind.role,
+            self._queues.request(actor_kind, self._share(actor_kind, 1)),
+            actor_kind.model,
+            actor,
+            reload=True,
+        )
 
-    def _open(self, lane: Lane, placement: Placement) -> Start:
-        steps = self._board.request(lane, self._share(lane, 1))
-        return Start(lane.role, steps, lane.model, self._new_name(lane), placement)
+    def _open(self, actor_kind: ActorKind, placement: Placement) -> Start:
+        steps = self._queues.request(actor_kind, self._share(actor_kind, 1))
+        return Start(actor_kind.role, steps, actor_kind.model, self._new_name(actor_kind), placement)
 
-    def _new_name(self, lane: Lane) -> str:
+    def _new_name(self, actor_kind: ActorKind) -> str:
         names = {one.actor for one in self._residents}
-        return next(name for i in range(len(names) + 1) if (name := f"{lane.model} {lane.role} {i}") not in names)
+        return next(
+            name for i in range(len(names) + 1) if (name := f"{actor_kind.model} {actor_kind.role} {i}") not in names
+        )
 
-    def _share(self, lane: Lane, new: int) -> float:
+    def _share(self, actor_kind: ActorKind, new: int) -> float:
         """Seconds of the queue for one of a lane's actors: those it has, `new` ones, and more where they would pay.
 
         Where there could be others, it takes a part of that at a time, so that the rest waits for whoever is free;
         where not, it takes whatever there is (infinity).
         """
-        work, opening = self._work(lane), self._opening(lane)
-        actors = self._actors[lane] + new
-        worth = int(work / opening) if opening else self._board.num_queued(lane)
+        work, opening = self._work(actor_kind), self._opening(actor_kind)
+        actors = self._actors[actor_kind] + new
+        worth = int(work / opening) if opening else self._queues.num_queued(actor_kind)
         if worth > actors:
-            room = self._devices.count(self._cluster.demands[lane]) // len(self._ready)
+            room = self._devices.count(self._cluster.demands[actor_kind]) // len(self._ready)
             actors = max(actors, min(actors - new + room, worth))
-        if actors == 1 and self._whole.count(self._cluster.demands[lane]) <= 1:
+        if actors == 1 and self._whole.count(self._cluster.demands[actor_kind]) <= 1:
             return math.inf
         return max(work / actors / PARTS, LEAST_OPENINGS * opening)
 
-    def _gain(self, lane: Lane, num_steps: int, seconds: float, work: float) -> float:
+    def _gain(self, actor_kind: ActorKind, num_steps: int, seconds: float, work: float) -> float:
         """Seconds that one more actor would take over: of these steps, without those for actors that are to be had."""
-        for_others = min(1.0, self._spare[lane] / num_steps) if num_steps else 0.0
-        return min(seconds * (1 - for_others), work / (self._actors[lane] + 1))
+        for_others = min(1.0, self._spare[actor_kind] / num_steps) if num_steps else 0.0
+        return min(seconds * (1 - for_others), work / (self._actors[actor_kind] + 1))
 
-    def _opening(self, lane: Lane) -> float:
+    def _opening(self, actor_kind: ActorKind) -> float:
         """Estimated seconds until a new actor answers."""
-        return self._cluster.opening.get(lane.model, 0.0)
+        return self._cluster.opening.get(actor_kind.model, 0.0)
 
-    def _work(self, lane: Lane) -> float:
+    def _work(self, actor_kind: ActorKind) -> float:
         """Seconds that wait or run."""
-        return self._board.queued(lane) + self._board.running[lane]
+        return self._queues.queued(actor_kind) + self._queues.running[actor_kind]
 
-    def _vacant(self, lane: Lane) -> str:
+    def _reusable(self, actor_kind: ActorKind) -> str:
         """An idle actor of the lane's series and role, with nothing ready of its own (see `use_idle`); '' = none."""
-        if lane.model not in self._cluster.series:
+        if actor_kind.model not in self._cluster.series:
             return ""
-        seat = self._cluster.seat(lane)
-        return next((one.actor for one in self._idle if self._cluster.seat(one.lane) == seat), "")
+        actor_group = self._cluster.actor_group(actor_kind)
+        return next((one.actor for one in self._idle if self._cluster.actor_group(one.actor_kind) == actor_group), "")
 
     def _make_room(self, demand: Demand) -> Evict | None:
         """Close the first idle actor without which, and those after it, the demand would have room."""
-        idle = [one for one in self._idle if one.lane not in self._long]
+        idle = [one for one in self._idle if one.actor_kind not in self._long]
         for i, one in enumerate(idle):
             self._devices.give_back(one.placement)
             if self._devices.place(demand) is not None:

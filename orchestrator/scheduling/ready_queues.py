@@ -14,7 +14,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
 
-from orchestrator.steps import Role, Step
+from orchestrator.steps.step import Role, Step
 
 MAX_ATTEMPTS = 4
 """A step whose actor died this often has failed."""
@@ -36,7 +36,7 @@ BROKEN = {State.FAILED, State.SKIPPED}
 TERMINAL = FINISHED | BROKEN
 
 
-class Lane(NamedTuple):
+class ActorKind(NamedTuple):
     """What one kind of actor of one model can be asked."""
 
     model: str
@@ -82,7 +82,7 @@ class _Queue:
         return self._urgency[self.first()]
 
 
-class Board:
+class ReadyQueues:
     """The steps of one study; see the module. `states` and `attempts` are for reading."""
 
     def __init__(self, steps: Mapping[str, Step], costs: Mapping[str, float], states: Mapping[str, State] = {}):
@@ -103,29 +103,29 @@ class Board:
             self._missing[step.id] = sum(self._states[source] not in FINISHED for source in sources)
             self._blocked[step.id] = sum(not self._under_way(source) for source in sources)
         self.urgency = self._critical_paths()
-        self.unfinished: Counter[Lane] = Counter()
+        self.unfinished: Counter[ActorKind] = Counter()
         """{lane: its steps that have not ended}."""
-        self.pending: Counter[Lane] = Counter()
+        self.pending: Counter[ActorKind] = Counter()
         """{lane: its steps that neither run nor have ended}."""
-        self.left: Counter[Lane] = Counter()
+        self.left: Counter[ActorKind] = Counter()
         """{lane: seconds of its steps that have not ended}."""
-        self.running: Counter[Lane] = Counter()
+        self.running: Counter[ActorKind] = Counter()
         """{lane: seconds of its steps that run, from their beginning}."""
-        self._coming: defaultdict[Lane, dict[str, None]] = defaultdict(dict)
-        self._not_ahead: set[Lane] = set()
+        self._upcoming: defaultdict[ActorKind, dict[str, None]] = defaultdict(dict)
+        self._not_prewarmed: set[ActorKind] = set()
         self._driver: dict[str, None] = {}
-        self._queues: dict[Lane, _Queue] = {}
+        self._queues: dict[ActorKind, _Queue] = {}
         self._skips: deque[Skip] = deque()
-        self._worn: dict[str, None] = {}
+        self._retries_exhausted: dict[str, None] = {}
         self._serial = count()
         for step in steps:
             if self._states[step] not in TERMINAL:
-                lane = self.lane(step)
-                self.unfinished[lane] += 1
-                self.pending[lane] += 1
-                self.left[lane] += costs.get(step, 0.0)
+                actor_kind = self.actor_kind(step)
+                self.unfinished[actor_kind] += 1
+                self.pending[actor_kind] += 1
+                self.left[actor_kind] += costs.get(step, 0.0)
                 self._enqueue(step)
-                self._note_coming(step)
+                self._note_upcoming(step)
             elif self._states[step] in BROKEN:
                 self._break(step)
 
@@ -137,8 +137,8 @@ class Board:
             longest[step] = own + max((longest[later] for later in self._dependents[step]), default=0.0)
         return longest
 
-    def lane(self, step: str) -> Lane:
-        return Lane(self.steps[step].model, self.steps[step].role)
+    def actor_kind(self, step: str) -> ActorKind:
+        return ActorKind(self.steps[step].model, self.steps[step].role)
 
     # -- changes -----------------------------------------------------------------------------------------------------
 
@@ -147,24 +147,24 @@ class Board:
         before = self._states[step]
         if before is state:
             return
-        lane, cost = self.lane(step), self.costs.get(step, 0.0)
+        actor_kind, cost = self.actor_kind(step), self.costs.get(step, 0.0)
         was_under_way = self._under_way(step)
         if before is State.PENDING:
             self._dequeue(step)
         if State.PENDING in (before, state):
-            self.pending[lane] += 1 if state is State.PENDING else -1
+            self.pending[actor_kind] += 1 if state is State.PENDING else -1
         if State.RUNNING in (before, state):
-            self.running[lane] += cost * (1 if state is State.RUNNING else -1)
+            self.running[actor_kind] += cost * (1 if state is State.RUNNING else -1)
         self._states[step] = state
         if (before in TERMINAL) != (state in TERMINAL):
             sign = 1 if before in TERMINAL else -1
-            self.unfinished[lane] += sign
-            self.left[lane] += sign * cost
+            self.unfinished[actor_kind] += sign
+            self.left[actor_kind] += sign * cost
         if (before in FINISHED) != (state in FINISHED):
             self._tell_dependents(step, finished=state in FINISHED)
         if self._under_way(step) != was_under_way:
             self._tell_under_way(step, under_way=not was_under_way)
-        self._note_coming(step)
+        self._note_upcoming(step)
         if state in BROKEN:
             self._break(step)
         if state is State.PENDING:
@@ -177,9 +177,9 @@ class Board:
         self._attempts[step] = self._attempts.get(step, 0) + 1
         self.set(step, State.PENDING)
 
-    def never_ahead(self, lane: Lane) -> None:
+    def never_prewarm(self, actor_kind: ActorKind) -> None:
         """Opening an actor ahead of the lane's steps has failed: from now on none of them is `coming`."""
-        self._not_ahead.add(lane)
+        self._not_prewarmed.add(actor_kind)
 
     def _tell_dependents(self, step: str, *, finished: bool) -> None:
         for later in self._dependents[step]:
@@ -189,7 +189,7 @@ class Board:
             self._missing[later] += -1 if finished else 1
             if waits and finished:
                 self._enqueue(later)
-            self._note_coming(later)
+            self._note_upcoming(later)
 
     def _under_way(self, step: str) -> bool:
         """Whether it runs, has finished, or is the driver's and will run as soon as its inputs have, all under way."""
@@ -204,16 +204,16 @@ class Board:
             self._blocked[later] += -1 if under_way else 1
             if self._under_way(later) != before:
                 self._tell_under_way(later, under_way=under_way)
-            self._note_coming(later)
+            self._note_upcoming(later)
 
-    def _note_coming(self, step: str) -> None:
+    def _note_upcoming(self, step: str) -> None:
         if self.steps[step].role is Role.DRIVER:
             return
-        coming = self._coming[self.lane(step)]
+        upcoming = self._upcoming[self.actor_kind(step)]
         if self._states[step] is State.PENDING and self._missing[step] and not self._blocked[step]:
-            coming[step] = None
+            upcoming[step] = None
         else:
-            coming.pop(step, None)
+            upcoming.pop(step, None)
 
     def _break(self, step: str) -> None:
         self._skips.extend(Skip(later, step) for later in self._dependents[step])
@@ -227,21 +227,21 @@ class Board:
         if self._missing[step] or self._states[step] is not State.PENDING:
             return
         if self._attempts.get(step, 0) >= MAX_ATTEMPTS:
-            self._worn[step] = None
+            self._retries_exhausted[step] = None
         elif self.steps[step].role is Role.DRIVER:
             self._driver[step] = None
         else:
-            queue = self._queues.setdefault(self.lane(step), _Queue())
+            queue = self._queues.setdefault(self.actor_kind(step), _Queue())
             queue.add(self._group(step), step, self.urgency[step], self.costs.get(step, 0.0), next(self._serial))
 
     def _dequeue(self, step: str) -> None:
-        self._worn.pop(step, None)
+        self._retries_exhausted.pop(step, None)
         self._driver.pop(step, None)
-        queue, group = self._queues.get(self.lane(step)), self._group(step)
+        queue, group = self._queues.get(self.actor_kind(step)), self._group(step)
         if queue is not None and step in queue.groups.get(group, ()):
             queue.remove(group, step, self.costs.get(step, 0.0))
             if not queue.groups:
-                del self._queues[self.lane(step)]
+                del self._queues[self.actor_kind(step)]
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -257,49 +257,53 @@ class Board:
         found = {skip.step: skip for skip in reversed(self._skips) if self._states[skip.step] is State.PENDING}
         return list(found.values())
 
-    def worn(self) -> list[str]:
+    def retries_exhausted(self) -> list[str]:
         """Ready steps whose actors died too often."""
-        return list(self._worn)
+        return list(self._retries_exhausted)
 
     def driver_steps(self) -> list[str]:
         """Ready steps of the driver."""
         return list(self._driver)
 
-    def ready(self) -> list[Lane]:
+    def ready(self) -> list[ActorKind]:
         """Lanes with ready steps, the most urgent first."""
-        return sorted(self._queues, key=lambda lane: -self.urgency_in(lane))
+        return sorted(self._queues, key=lambda actor_kind: -self.urgency_in(actor_kind))
 
-    def urgency_in(self, lane: Lane) -> float:
+    def urgency_in(self, actor_kind: ActorKind) -> float:
         """Of the lane's most urgent ready step."""
-        return self._queues[lane].urgency()
+        return self._queues[actor_kind].urgency()
 
-    def is_ready(self, lane: Lane) -> bool:
-        return lane in self._queues
+    def is_ready(self, actor_kind: ActorKind) -> bool:
+        return actor_kind in self._queues
 
-    def queued(self, lane: Lane) -> float:
+    def queued(self, actor_kind: ActorKind) -> float:
         """Seconds of the lane's ready steps, one after the other."""
-        return self._queues[lane].cost if lane in self._queues else 0.0
+        return self._queues[actor_kind].cost if actor_kind in self._queues else 0.0
 
-    def ready_in(self, lane: Lane) -> list[str]:
+    def ready_in(self, actor_kind: ActorKind) -> list[str]:
         """The lane's ready steps."""
-        return [step for group in self._queues[lane].groups.values() for step in group] if self.is_ready(lane) else []
+        return (
+            [step for group in self._queues[actor_kind].groups.values() for step in group]
+            if self.is_ready(actor_kind)
+            else []
+        )
 
-    def num_queued(self, lane: Lane) -> int:
+    def num_queued(self, actor_kind: ActorKind) -> int:
         """How many steps of the lane are ready."""
-        return self._queues[lane].size if lane in self._queues else 0
+        return self._queues[actor_kind].size if actor_kind in self._queues else 0
 
-    def coming(self) -> list[Lane]:
+    def upcoming(self) -> list[ActorKind]:
         """Lanes with steps that will be ready when what runs now has finished, the most urgent first."""
         urgency = {
-            lane: max(self.urgency[step] for step in steps)
-            for lane, steps in self._coming.items()
-            if steps and lane not in self._not_ahead
+            actor_kind: max(self.urgency[step] for step in steps)
+            for actor_kind, steps in self._upcoming.items()
+            if steps and actor_kind not in self._not_prewarmed
         }
-        return sorted(urgency, key=lambda lane: (-urgency[lane], lane))
+        return sorted(urgency, key=lambda actor_kind: (-urgency[actor_kind], actor_kind))
 
-    def coming_within(self, lane: Lane, seconds: float) -> list[str]:
+    def upcoming_within(self, actor_kind: ActorKind, seconds: float) -> list[str]:
         """The lane's coming steps whose running inputs take so long at most, from their beginning."""
-        return [step for step in self._coming[lane] if self._wait(step) <= seconds]
+        return [step for step in self._upcoming[actor_kind] if self._wait(step) <= seconds]
 
     def _wait(self, step: str) -> float:
         """Seconds of the longest input that runs."""
@@ -311,12 +315,12 @@ class Board:
                 waits.append(self._wait(source))
         return max(waits)
 
-    def request(self, lane: Lane, seconds: float) -> tuple[str, ...]:
+    def request(self, actor_kind: ActorKind, seconds: float) -> tuple[str, ...]:
         """Steps of the lane's most urgent group that take so long at most, but at least one.
 
         Unless they may take for ever, none comes along for which much less waits than for the most urgent one.
         """
-        members = self._queues[lane].groups[self._queues[lane].first()]
+        members = self._queues[actor_kind].groups[self._queues[actor_kind].first()]
         if math.isinf(seconds):
             return tuple(members)
         chosen: list[str] = []

@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import count
 from typing import NamedTuple
 
-from orchestrator.board import Board, Lane, State
-from orchestrator.placement import ROUNDING, Placement
-from orchestrator.scheduler import Cluster, Evict, Fail, Lack, Resident, Skip, Start, Stop, decide
-from orchestrator.steps import Role, Step
+from orchestrator.scheduling.placement import ROUNDING, Placement
+from orchestrator.scheduling.policy import Cluster, Evict, Fail, NoRoom, Resident, Skip, Start, Stop, decide
+from orchestrator.scheduling.ready_queues import ActorKind, ReadyQueues, State
+from orchestrator.steps.step import Role, Step
 
 RELOAD = 0.2
 """Exchanging a checkpoint's weights, as a share of opening an actor (measured: a seventh of an actor's whole time)."""
@@ -27,7 +27,7 @@ class Span(NamedTuple):
     """One request on one actor."""
 
     actor: str
-    lane: Lane
+    actor_kind: ActorKind
     start: float
     opened: float
     """When the actor had its model; `start` where it had it before."""
@@ -49,46 +49,46 @@ class Simulation(NamedTuple):
 
     def device_seconds(self, cluster: Cluster, model: str) -> float:
         """GPU-seconds of a model's requests, CPU-seconds where there are no GPUs."""
-        mine = (span for span in self.spans if span.lane.model == model)
-        return sum(cluster.size(span.lane) * (span.end - span.start) for span in mine)
+        mine = (span for span in self.spans if span.actor_kind.model == model)
+        return sum(cluster.size(span.actor_kind) * (span.end - span.start) for span in mine)
 
 
 def simulate(
     steps: Mapping[str, Step], costs: Mapping[str, float], cluster: Cluster, states: Mapping[str, State] = {}
 ) -> Simulation:
     """Run the steps that `states` does not say have ended; costs: seconds by step id."""
-    board, residents = Board(steps, costs, states), {}
+    queues, residents = ReadyQueues(steps, costs, states), {}
     events: list[tuple[float, int, Span]] = []
     serial, now, spans, lacking = count(), 0.0, [], {}
     while True:
-        for decision in (decisions := decide(board, residents, cluster)):
+        for decision in (decisions := decide(queues, residents, cluster)):
             match decision:
                 case Stop():
                     return Simulation(now, lower_bound(steps, costs, cluster, states), tuple(spans), lacking)
                 case Skip(step, _):
-                    board.set(step, State.SKIPPED)
+                    queues.set(step, State.SKIPPED)
                 case Fail(step, _):
-                    board.set(step, State.FAILED)
-                case Lack(lane, demand):
-                    lacking[lane.model] = str(demand)
-                    for step in board.ready_in(lane):
-                        board.set(step, State.FAILED)
+                    queues.set(step, State.FAILED)
+                case NoRoom(actor_kind, demand):
+                    lacking[actor_kind.model] = str(demand)
+                    for step in queues.ready_in(actor_kind):
+                        queues.set(step, State.FAILED)
                 case Evict(actor):
                     del residents[actor]
                 case Start(Role.DRIVER, members):
                     for step in members:
-                        board.set(step, State.DONE)
+                        queues.set(step, State.DONE)
                 case Start():
                     span = _begin(decision, residents, cluster, costs, now)
                     for step in decision.steps:
-                        board.set(step, State.RUNNING)
+                        queues.set(step, State.RUNNING)
                     spans.append(span)
                     heapq.heappush(events, (span.end, next(serial), span))
         if not decisions:
             now, _, span = heapq.heappop(events)
-            residents[span.actor] = replace(residents[span.actor], busy=False, ahead=False)
+            residents[span.actor] = replace(residents[span.actor], busy=False, prewarming=False)
             for step in span.steps:
-                board.set(step, State.DONE)
+                queues.set(step, State.DONE)
 
 
 def _begin(start: Start, residents: dict[str, Resident], cluster: Cluster, costs: Mapping[str, float], now: float):
@@ -96,7 +96,7 @@ def _begin(start: Start, residents: dict[str, Resident], cluster: Cluster, costs
     opening = 0.0
     if start.actor not in residents:
         opening = cluster.opening.get(start.model, 0.0)
-    elif start.takes:
+    elif start.reload:
         opening = RELOAD * cluster.opening.get(start.model, 0.0)
     before = residents.get(start.actor)
     placement = before.placement if before else start.placement
@@ -105,11 +105,11 @@ def _begin(start: Start, residents: dict[str, Resident], cluster: Cluster, costs
         model=start.model,
         role=start.role,
         busy=True,
-        ahead=not start.steps,
+        prewarming=not start.steps,
         placement=placement,
     )
     end = now + opening + sum(costs.get(step, 0.0) for step in start.steps)
-    return Span(start.actor, Lane(start.model, start.role), now, now + opening, end, start.steps, placement)
+    return Span(start.actor, ActorKind(start.model, start.role), now, now + opening, end, start.steps, placement)
 
 
 def lower_bound(
@@ -118,24 +118,28 @@ def lower_bound(
     """Seconds below which no schedule can come, the largest of three: the longest path, with an opening before it; all
     the work, with one opening a model (a series of checkpoints), spread evenly over all devices; two of the steps for
     which there are too few devices, one after the other (see `_in_turn`)."""
-    board = Board(steps, costs, states)
-    earliest = _earliest(board, cluster)
+    queues = ReadyQueues(steps, costs, states)
+    earliest = _earliest(queues, cluster)
     left = [step for step in steps.values() if step.id in earliest and step.role is not Role.DRIVER]
-    path = max((earliest[one.id] + board.urgency[one.id] for one in left), default=0.0)
-    seats = {cluster.seat(lane): lane for lane in map(board.lane, (one.id for one in left))}
-    work = sum(cluster.size(board.lane(one.id)) * costs.get(one.id, 0.0) for one in left)
-    work += sum(cluster.size(lane) * cluster.opening.get(lane.model, 0.0) for lane in seats.values())
+    path = max((earliest[one.id] + queues.urgency[one.id] for one in left), default=0.0)
+    actor_groups = {
+        cluster.actor_group(actor_kind): actor_kind for actor_kind in map(queues.actor_kind, (one.id for one in left))
+    }
+    work = sum(cluster.size(queues.actor_kind(one.id)) * costs.get(one.id, 0.0) for one in left)
+    work += sum(
+        cluster.size(actor_kind) * cluster.opening.get(actor_kind.model, 0.0) for actor_kind in actor_groups.values()
+    )
     even = work / cluster.num_devices if cluster.num_devices else 0.0
-    sizes = {one.id: cluster.size(board.lane(one.id)) for one in left}
+    sizes = {one.id: cluster.size(queues.actor_kind(one.id)) for one in left}
     return max(path, even, _in_turn(sizes, costs, earliest, cluster.num_devices))
 
 
-def _earliest(board: Board, cluster: Cluster) -> dict[str, float]:
+def _earliest(queues: ReadyQueues, cluster: Cluster) -> dict[str, float]:
     """{pending step: seconds before which it cannot begin}: an actor's opening, and what comes before the step."""
     found: dict[str, float] = {}
-    for step in board.steps.values():
-        if board.states[step.id] is State.PENDING:
-            before = (found[one] + board.costs.get(one, 0.0) for one in step.inputs.values() if one in found)
+    for step in queues.steps.values():
+        if queues.states[step.id] is State.PENDING:
+            before = (found[one] + queues.costs.get(one, 0.0) for one in step.inputs.values() if one in found)
             found[step.id] = max(before, default=0.0)
             if step.role is not Role.DRIVER:
                 found[step.id] = max(found[step.id], cluster.opening.get(step.model, 0.0))

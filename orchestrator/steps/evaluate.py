@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actors.harness import TaskBenchmark
 from actors.messages import (
     Continuations,
     Documents,
@@ -24,16 +23,17 @@ from actors.messages import (
     TextRequest,
     Windows,
 )
-from orchestrator.placement import Demand
-from orchestrator.plan import PAIR_BLOCK_WINDOWS
-from orchestrator.resolve import Benchmark, ResolvedModel
-from orchestrator.steps import Step
-from studies import selection
+from orchestrator.planning.plan import PAIR_BLOCK_WINDOWS
+from orchestrator.planning.resolve import Benchmark, ResolvedModel
+from orchestrator.scheduling.placement import Demand
+from orchestrator.steps.step import Step
 from studies.benchmarks.choices import ChoiceBenchmark
+from studies.benchmarks.corpora import Corpus
+from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark
-from studies.corpora import Corpus
-from studies.selection import NeuronSet
+from studies.neurons import selection
+from studies.neurons.selection import NeuronSet
 
 EXAMPLE_PAIRS, EXAMPLE_CANDIDATES, EXAMPLE_CONTEXT, EXAMPLE_BINS = 10, 3000, 24, 120
 """Of an examples step, whose version they belong to: token pairs a neuron, tokens to find them in, tokens of text in

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from actors.messages import EngineFacts, Examples, Matched, Profiled, Scored, Weights
-from orchestrator.plan import BASELINE
-from orchestrator.requests import magnitude_shortfall
-from orchestrator.resolve import Benchmark
-from orchestrator.spool import NOTHING
-from orchestrator.steps import Step
-from studies.selection import NeuronSet
+from orchestrator.planning.plan import BASELINE
+from orchestrator.planning.resolve import Benchmark
+from orchestrator.record.outbox import NOTHING
+from orchestrator.steps.evaluate import magnitude_shortfall
+from orchestrator.steps.step import Step
+from studies.neurons.selection import NeuronSet
 
 NEURON_SET = "neuron_set.parquet"
 NEURONS = "neurons.parquet"
@@ -23,7 +23,7 @@ WEIGHTS = "weights.parquet"
 DENSITIES, TOKEN_PAIRS = "entangled_densities.parquet", "token_pairs.parquet"
 
 
-class Answer(NamedTuple):
+class StepResult(NamedTuple):
     """Of one step, as `Record.commit` takes them."""
 
     metrics: Mapping[str, float]
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     series: Mapping[str, Mapping[int, float]] = NOTHING
 
 
-def of_profile(result: Profiled, corpus: str) -> Answer:
+def of_profile(result: Profiled, corpus: str) -> StepResult:
     """corpus: its label."""
     frame = pd.DataFrame(result.columns)
     if not result.num_pairs:
@@ -55,25 +55,25 @@ def of_profile(result: Profiled, corpus: str) -> Answer:
         "pairs": result.num_pairs,
         "pairs_dropped": result.num_pairs_dropped,
     }
-    return Answer(metrics, {NEURONS: frame}, {"profile.json": facts})
+    return StepResult(metrics, {NEURONS: frame}, {"profile.json": facts})
 
 
-def of_examples(result: Examples) -> Answer:
+def of_examples(result: Examples) -> StepResult:
     frames = {DENSITIES: pd.DataFrame(result.densities), TOKEN_PAIRS: pd.DataFrame(result.pairs)}
-    return Answer({}, frames, {"examples.json": {"tokens": result.num_tokens, "seconds": result.seconds}})
+    return StepResult({}, frames, {"examples.json": {"tokens": result.num_tokens, "seconds": result.seconds}})
 
 
-def of_weights(result: Weights, before: str) -> Answer:
+def of_weights(result: Weights, before: str) -> StepResult:
     """before: label of the earlier checkpoint. All metrics are 0 where the weights are the same."""
     table = pd.DataFrame(result.columns)
     means = table.drop(columns=["layer", "neuron"]).mean().dropna()
     metrics = {f"cosine_dissimilarity/{name}": float(mean) for name, mean in means.items()}
-    return Answer(metrics, {WEIGHTS: table}, {"weights.json": {"before": before, "seconds": result.seconds}})
+    return StepResult(metrics, {WEIGHTS: table}, {"weights.json": {"before": before, "seconds": result.seconds}})
 
 
-def of_selection(neurons: NeuronSet) -> Answer:
+def of_selection(neurons: NeuronSet) -> StepResult:
     facts = {"neuron_set": neurons.digest, "num_neurons": neurons.count}
-    return Answer({}, {NEURON_SET: neurons.to_frame()}, {"selection.json": facts})
+    return StepResult({}, {NEURON_SET: neurons.to_frame()}, {"selection.json": facts})
 
 
 def of_evaluation(
@@ -83,7 +83,7 @@ def of_evaluation(
     facts: EngineFacts,
     neurons: NeuronSet,
     table: pd.DataFrame | None,
-) -> Answer:
+) -> StepResult:
     """table: the neuron table, where the condition's clamps take values from it."""
     asked = {"margins": result.margins, "tokens": result.tokens}
     told = {name: value for name, value in asked.items() if value is not None}
@@ -114,7 +114,7 @@ def of_evaluation(
         "ideal_layer_passes": result.ideal_layer_passes,
     }
     folder = "noise_floor" if noise else "items"
-    return Answer(
+    return StepResult(
         metrics,
         {f"{folder}/{benchmark.name}.parquet": items},
         {f"receipts/{step.name}.json": receipt},
@@ -126,7 +126,7 @@ def is_noise_floor(step: Step) -> bool:
     return step.name.startswith("noise_floor.")
 
 
-def of_match(result: Matched) -> Answer:
+def of_match(result: Matched) -> StepResult:
     neurons = NeuronSet.of(result.neurons)
     curve = pd.DataFrame(result.curve, columns=["fraction", "perplexity"])
     metrics = {"matching/evaluations": float(len(curve))}
@@ -145,7 +145,7 @@ def of_match(result: Matched) -> Answer:
     series = {
         f"matching/search_{name}": dict(enumerate(curve[name].tolist(), 1)) for name in ("fraction", "perplexity")
     }
-    return Answer(metrics, frames, {"match.json": facts}, series=series)
+    return StepResult(metrics, frames, {"match.json": facts}, series=series)
 
 
 def comparability_key(facts: EngineFacts, result: Scored) -> str:

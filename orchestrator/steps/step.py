@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from orchestrator.identity import identify
+from orchestrator.steps.identity import identify
 
 
 class Role(StrEnum):

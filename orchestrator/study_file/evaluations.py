@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrator.spec_fields import NAME, Count, Flag, Strict, Text, Window
-from orchestrator.study_yaml import shown
+from orchestrator.study_file.fields import NAME, Count, Flag, Strict, Text, Window
+from orchestrator.study_file.located import quote
 from studies.errors import did_you_mean
 
 
@@ -130,15 +130,15 @@ def _evaluation(entry: Any) -> Any:
     if not isinstance(entry, dict) or len(entry) != 1:
         raise ValueError(
             "write one evaluation a line, as a word, or a word and its {options}; "
-            f"found {shown(entry)}; words: {', '.join(EVALUATIONS)}"
+            f"found {quote(entry)}; words: {', '.join(EVALUATIONS)}"
         )
     ((kind, options),) = entry.items()
     if kind not in EVALUATIONS:
-        raise ValueError(f"{shown(kind)} is no evaluation{did_you_mean(str(kind), EVALUATIONS)}")
+        raise ValueError(f"{quote(kind)} is no evaluation{did_you_mean(str(kind), EVALUATIONS)}")
     if isinstance(options, str) and "path" in EVALUATIONS[kind].model_fields:
         options = {"path": options}
     if options is not None and not isinstance(options, dict):
-        raise ValueError(f"the options of {kind} must be a mapping; found {shown(options)}")
+        raise ValueError(f"the options of {kind} must be a mapping; found {quote(options)}")
     if "kind" in (options or {}):
         raise ValueError(f"{kind} has no option 'kind'")
     return {"kind": kind, **(options or {})}

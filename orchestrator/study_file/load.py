@@ -11,15 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.evaluation_spec import (
+from orchestrator.study_file.evaluations import (
     EVALUATIONS,
     LmEvalSpec,
     PerplexitySpec,
     SurprisalSpec,
     benchmark_name,
 )
-from orchestrator.model_spec import CheckpointsSpec, ModelSpec
-from orchestrator.spec import (
+from orchestrator.study_file.located import Located, quote
+from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
+from orchestrator.study_file.spec import (
     PRESETS,
     ClampSpec,
     ConditionSpec,
@@ -29,10 +30,9 @@ from orchestrator.spec import (
     ProfileSpec,
     StudySpec,
 )
-from orchestrator.study_yaml import Located, shown
-from studies.claims import CLAIM_SETS
+from studies.claims.paper import CLAIM_SETS
+from studies.claims.training import SERIES_CLAIM_SETS
 from studies.errors import StudyError, did_you_mean
-from studies.training_claims import SERIES_CLAIM_SETS
 
 MAX_CHARACTERS = 2**21
 """Of a study file; the longest that `study_yaml.MAX_NODES` allows is shorter."""
@@ -115,15 +115,15 @@ def _problem(first: dict, here: list[dict]) -> str:
             return f"the key {first['loc'][-1]!r} is missing"
         case "literal_error":
             allowed = re.findall(r"'([^']+)'", first["ctx"]["expected"])
-            return f"{shown(found)} is not allowed{did_you_mean(found if isinstance(found, str) else '', allowed)}"
+            return f"{quote(found)} is not allowed{did_you_mean(found if isinstance(found, str) else '', allowed)}"
         case "value_error":
             return first["msg"].removeprefix("Value error, ")
         case "string_pattern_mismatch":
             begins = "begin with surprisal, then " if "surprisal" in first["ctx"]["pattern"] else ""
-            return f"{begins}use letters, digits, dots, dashes and underscores, at most 100; found {shown(found)}"
+            return f"{begins}use letters, digits, dots, dashes and underscores, at most 100; found {quote(found)}"
         case "too_short" | "string_too_short":
             least = first["ctx"]["min_length"]
-            return "must not be empty" if least == 1 else f"needs at least {least}; found {shown(found)}"
+            return "must not be empty" if least == 1 else f"needs at least {least}; found {quote(found)}"
     words = []
     for one in here:
         kind = one["type"]
@@ -132,7 +132,7 @@ def _problem(first: dict, here: list[dict]) -> str:
             name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in one.get("ctx", {}).items()
         }
         words.append(word.format(**bounds) if word else one["msg"])
-    return f"must be {' or '.join(dict.fromkeys(words))}; found {shown(found)}{_hint(words, found)}"
+    return f"must be {' or '.join(dict.fromkeys(words))}; found {quote(found)}{_hint(words, found)}"
 
 
 def _hint(words: list[str], found: Any) -> str:
@@ -214,7 +214,7 @@ def _check_references(spec: StudySpec, located: Located) -> None:
             if other == name:
                 raise located.error(where, "a condition cannot refer to itself")
             if other not in spec.conditions:
-                raise located.error(where, f"there is no condition {shown(other)}{did_you_mean(other, usable)}")
+                raise located.error(where, f"there is no condition {quote(other)}{did_you_mean(other, usable)}")
             kind = "matched" if spec.conditions[other].match else "random"
             raise located.error(where, f"{other!r} is a {kind} control itself{did_you_mean('', usable)}")
         if condition.match and spec.conditions[condition.match.perplexity_of].doses:
@@ -224,7 +224,7 @@ def _check_references(spec: StudySpec, located: Located) -> None:
         for i, evaluation in enumerate(condition.evaluate or ()):
             if evaluation not in names:
                 where, allowed = (*path, "evaluate", i), did_you_mean(evaluation, names)
-                raise located.error(where, f"{shown(evaluation)} does not stand under evaluate{allowed}")
+                raise located.error(where, f"{quote(evaluation)} does not stand under evaluate{allowed}")
         treated = spec.conditions[condition.match.perplexity_of] if condition.match else None
         if treated and treated.evaluate and "perplexity" not in treated.evaluate:
             raise located.error((*path, "match"), f"{condition.match.perplexity_of} is not scored on perplexity")
@@ -232,15 +232,15 @@ def _check_references(spec: StudySpec, located: Located) -> None:
             raise located.error((*path, "score"), "add mapping_difficulty to profile: scores")
     for i, name in enumerate(names):
         if isinstance(spec.evaluate[i], LmEvalSpec) and name in _TAKEN_NAMES - {"lm_eval"}:
-            raise located.error(("evaluate", i, "lm_eval", "name"), f"{shown(name)} is taken; give it another name")
+            raise located.error(("evaluate", i, "lm_eval", "name"), f"{quote(name)} is taken; give it another name")
         if name.startswith("surprisal") and not isinstance(spec.evaluate[i], SurprisalSpec):
             raise located.error(
-                ("evaluate", i), f"{shown(name)}: names that begin with surprisal are of surprisal alone"
+                ("evaluate", i), f"{quote(name)}: names that begin with surprisal are of surprisal alone"
             )
         if hasattr(spec.evaluate[i], "path") and (name in _TAKEN_NAMES or not _NAME.fullmatch(name)):
             raise located.error(
                 ("evaluate", i),
-                f"the file's name without its ending names the metrics; {shown(name)} cannot: use letters, digits, "
+                f"the file's name without its ending names the metrics; {quote(name)} cannot: use letters, digits, "
                 "spaces, dots, dashes and underscores, and none of " + ", ".join(sorted(_TAKEN_NAMES)),
             )
         if name in names[:i]:
@@ -254,7 +254,7 @@ def _check_references(spec: StudySpec, located: Located) -> None:
         if not _LABEL.fullmatch(label) or ".." in label.split("/"):
             raise located.error(
                 places[i],
-                f"cannot be shown as {shown(label)}; give it a label of letters, digits, spaces, dots, dashes and "
+                f"cannot be shown as {quote(label)}; give it a label of letters, digits, spaces, dots, dashes and "
                 "underscores, at most 100, and no '..'",
             )
         if label in labels[:i]:
@@ -266,7 +266,7 @@ def _check_references(spec: StudySpec, located: Located) -> None:
     claim_sets = [*CLAIM_SETS, *SERIES_CLAIM_SETS]
     if spec.claims is not None and spec.claims not in claim_sets:
         raise located.error(
-            ("claims",), f"there is no claim set {shown(spec.claims)}{did_you_mean(spec.claims, claim_sets)}"
+            ("claims",), f"there is no claim set {quote(spec.claims)}{did_you_mean(spec.claims, claim_sets)}"
         )
     if spec.claims in SERIES_CLAIM_SETS and not spec.checkpoints:
         raise located.error(("claims",), f"{spec.claims} needs checkpoints: a training at several points")

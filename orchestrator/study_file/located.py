@@ -44,7 +44,7 @@ class Located:
         if self.data is None:
             raise StudyError(f"{name}: the file is empty; a study needs at least study, models, conditions, evaluate")
         if not isinstance(self.data, dict):
-            raise StudyError(f"{name}:1: a study file is a mapping of keys to values; found {shown(self.data)}")
+            raise StudyError(f"{name}:1: a study file is a mapping of keys to values; found {quote(self.data)}")
 
     def line(self, path: Path) -> int:
         """The line of the node at `path`, or of its nearest parent that is in the file."""
@@ -67,10 +67,10 @@ class Located:
         if isinstance(node, yaml.ScalarNode):
             value = self._scalar(node)
             if not _fits_on_a_line(value):
-                raise self._refused(node, f"{shown(value)} is not one printable line of at most {MAX_TEXT} characters")
+                raise self._refused(node, f"{quote(value)} is not one printable line of at most {MAX_TEXT} characters")
             return value
         if node.tag not in _TAGS:
-            raise self._refused(node, f"the tag {shown(node.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed")
+            raise self._refused(node, f"the tag {quote(node.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed")
         above = above | {id(node)}
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(child, (*path, i), above) for i, child in enumerate(node.value)]
@@ -94,7 +94,7 @@ class Located:
             value = SafeConstructor().construct_object(node)
             str(value).encode()  # a whole number of thousands of digits or half a surrogate pair cannot be shown
         except (yaml.YAMLError, ValueError, OverflowError, LookupError):
-            raise self._refused(node, f"{shown(node.value)} cannot be read; quote it if it is text") from None
+            raise self._refused(node, f"{quote(node.value)} cannot be read; quote it if it is text") from None
         return value
 
     def _refused(self, node: yaml.Node, problem: str) -> StudyError:
@@ -106,7 +106,7 @@ def _fits_on_a_line(value: Any) -> bool:
     return (text := str(value)).isprintable() and len(text) <= MAX_TEXT
 
 
-def shown(value: Any) -> str:
+def quote(value: Any) -> str:
     """A value as a message shows it: short, on one line, in YAML's words."""
     match value:
         case None:

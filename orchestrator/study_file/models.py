@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrator.spec_fields import Count, Flag, Number, Strict, Text
-from orchestrator.study_yaml import shown
+from orchestrator.study_file.fields import Count, Flag, Number, Strict, Text
+from orchestrator.study_file.located import quote
 from studies.errors import did_you_mean
 
 OUR_ENGINE_OPTIONS = {
@@ -122,7 +122,7 @@ def _revision(value: Any) -> Any:
     if isinstance(value, str):
         numbers = re.findall(r"step[-_]?(\d+)", value) or re.findall(r"(\d+)$", value)
         if not numbers:
-            raise ValueError(f"{shown(value)} does not say its training step; write {{{shown(value)}: <step>}}")
+            raise ValueError(f"{quote(value)} does not say its training step; write {{{quote(value)}: <step>}}")
         value = {value: int(numbers[0])}
     if isinstance(value, dict) and len(value) == 1:
         ((name, step),) = value.items()
@@ -130,7 +130,7 @@ def _revision(value: Any) -> Any:
             return Revision(name, step)
     if isinstance(value, Revision):
         return value
-    raise ValueError(f"a revision is a word, or {{word: training step below 2**53}}; found {shown(written)}")
+    raise ValueError(f"a revision is a word, or {{word: training step below 2**53}}; found {quote(written)}")
 
 
 class CheckpointsSpec(_Loading):
@@ -149,7 +149,7 @@ class CheckpointsSpec(_Loading):
         if steps != sorted(set(steps)):
             raise ValueError(f"revisions stand in the order of training, each step once; found steps {steps}")
         if self.cohort is not None and self.cohort not in names:
-            raise ValueError(f"cohort: {shown(self.cohort)} is none of the revisions{did_you_mean(self.cohort, names)}")
+            raise ValueError(f"cohort: {quote(self.cohort)} is none of the revisions{did_you_mean(self.cohort, names)}")
         return self
 
     @property

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from orchestrator.evaluation_spec import Evaluation
-from orchestrator.model_spec import CheckpointsSpec, ModelSpec
-from orchestrator.spec_fields import NAME, Count, Flag, Fraction, Index, Number, Seed, Strict, Text, Window
-from orchestrator.study_yaml import shown
+from orchestrator.study_file.evaluations import Evaluation
+from orchestrator.study_file.fields import NAME, Count, Flag, Fraction, Index, Number, Seed, Strict, Text, Window
+from orchestrator.study_file.located import quote
+from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.errors import did_you_mean
 
 Score = Literal[
@@ -108,7 +108,7 @@ class ClampSpec(Strict):
         if not isinstance(value, str) or value not in CLAMPS:
             allowed = [*CLAMPS, *CONTROLS, "{floor: number, ceiling: number}"]
             raise ValueError(
-                f"{shown(value)} is no clamp{did_you_mean(value if isinstance(value, str) else '', allowed)}"
+                f"{quote(value)} is no clamp{did_you_mean(value if isinstance(value, str) else '', allowed)}"
             )
         return CLAMPS[value]
 

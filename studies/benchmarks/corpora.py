@@ -96,7 +96,7 @@ def _read(path: Path) -> str:
 
 def _wikitext_rows(split: str, root: Path | None) -> tuple[list[str], str]:
     if root is None:
-        from studies.hub import load_rows
+        from studies.benchmarks.hub import load_rows
 
         return [row["text"] for row in load_rows(*HUB_WIKITEXT, split=split)], "/".join(HUB_WIKITEXT)
     folder = root / "wikitext2"

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.sampling import evenly
 from studies.errors import StudyError, did_you_mean
-from studies.sampling import evenly
 
 METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
 """{the harness's name of a metric: ours}; every other metric keeps its name."""

@@ -98,7 +98,7 @@ class PairBenchmark:
 def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairBenchmark:
     """BLiMP: 67 paradigms, from the hub or `<root>/blimp/*.jsonl`; the first `per_paradigm` pairs of each."""
     if root is None:
-        from studies.hub import config_names, load_rows
+        from studies.benchmarks.hub import config_names, load_rows
 
         paradigms = {
             name: list(enumerate(load_rows(HUB_BLIMP, name, split="train"), start=1))

@@ -15,8 +15,8 @@ from typing import Any
 
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.minimal_pairs import read_jsonl
+from studies.benchmarks.sampling import evenly
 from studies.errors import StudyError
-from studies.sampling import evenly
 
 
 def _plain(row: dict[str, Any], index: int) -> Item:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from studies.corpora import Corpus
+from studies.benchmarks.corpora import Corpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

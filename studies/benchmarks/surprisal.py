@@ -1,6 +1,6 @@
 """Token surprisal of annotated documents: what to score, and a row a token from log-probabilities.
 
-Every token of every document is scored once. Owns where the documents and their words come from; `studies.surprisal`
+Every token of every document is scored once. Owns where the documents and their words come from; `studies.statistics.excess_surprisal`
 has what is made of the two. The word table is not part of what a model is asked: another tagger recomputes nothing.
 """
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from studies import annotation
-from studies.annotation import Annotated, Tagger
-from studies.corpora import load_documents
+from studies.benchmarks import annotation
+from studies.benchmarks.annotation import Annotated, Tagger
+from studies.benchmarks.corpora import load_documents
+from studies.benchmarks.sampling import evenly
 from studies.errors import StudyError
-from studies.sampling import evenly
 
 GOLD = "gold"
 UD_EWT = "ud_ewt"

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from studies.comparisons import interaction
-from studies.dissociation import (
+from studies.statistics.comparisons import interaction
+from studies.statistics.excess_surprisal import MIN_DOCUMENTS, Contrast
+from studies.statistics.intervals import (
     Interval,
     McNemar,
     accuracy_difference,
@@ -31,8 +32,7 @@ from studies.dissociation import (
     mcnemar,
     pool,
 )
-from studies.structure import NegativeShare
-from studies.surprisal import MIN_DOCUMENTS, Contrast
+from studies.statistics.neuron_table import NegativeShare
 
 MIN_WINDOWS = 6
 """Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 with more."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from studies import dynamics
-from studies.claims import Claim, Frames, Status, Verdict, rule, shown, verdict
-from studies.selection import NeuronSet, rows_of
+from studies.claims.paper import Claim, Frames, Status, Verdict, rule, shown, verdict
+from studies.neurons.selection import NeuronSet, rows_of
+from studies.statistics import training as dynamics
 
 WD, ROW = "wasserstein_distance", "pre_activation"
 NO_COHORT = "no condition that applies to the model selects top neurons"

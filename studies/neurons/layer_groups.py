@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.dissociation import Interval, accuracy_difference, log_perplexity_difference, surprisal_difference
 from studies.errors import StudyError
+from studies.statistics.intervals import Interval, accuracy_difference, log_perplexity_difference, surprisal_difference
 
 ALL = "all"
 """The phenomenon that is all items together."""

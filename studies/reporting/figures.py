@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from scipy.stats import norm
 
-from studies.layers import ALL
-from studies.report import is_perplexity, is_surprisal
-from studies.surprisal import CONTENT, SCAFFOLDING
+from studies.neurons.layer_groups import ALL
+from studies.reporting.text import is_perplexity, is_surprisal
+from studies.statistics.excess_surprisal import CONTENT, SCAFFOLDING
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 OTHERS = ("#2f855a", "#6b46c1", "#b83280", "#975a16")
@@ -190,7 +190,7 @@ def _one_line(text: str) -> str:
 def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> bytes:
     """Groups of layers across, phenomena down: the increase over the baseline; a dot where its interval excludes 0.
 
-    effects: as `studies.layers.effects`.
+    effects: as `studies.neurons.layer_groups.effects`.
     """
     table = effects.pivot(index="phenomenon", columns="group", values="estimate")
     order = [ALL, *table.index.drop(ALL)]

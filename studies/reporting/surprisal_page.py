@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from studies.sampling import evenly
+from studies.benchmarks.sampling import evenly
 
 SENTENCES = 15
 """In each of the two lists."""

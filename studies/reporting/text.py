@@ -9,11 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from studies.claims import Verdict
-from studies.dissociation import Interval, NoiseFloor, accuracy_interval, perplexity_interval, surprisal_interval
-from studies.layers import Trend
-from studies.structure import Structure
-from studies.surprisal import Contrast
+from studies.claims.paper import Verdict
+from studies.neurons.layer_groups import Trend
+from studies.statistics.excess_surprisal import Contrast
+from studies.statistics.intervals import (
+    Interval,
+    NoiseFloor,
+    accuracy_interval,
+    perplexity_interval,
+    surprisal_interval,
+)
+from studies.statistics.neuron_table import Structure
 
 Cell = dict[str, float | None]
 

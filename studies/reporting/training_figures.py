@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from studies.dynamics import ALL_NEURONS
-from studies.figures import BLUE, GREY, ORANGE, OTHERS, increase_label, panels, png
+from studies.reporting.figures import BLUE, GREY, ORANGE, OTHERS, increase_label, panels, png
+from studies.statistics.training import ALL_NEURONS
 
 TITLES = {
     "wasserstein_distance": "Wasserstein distance",

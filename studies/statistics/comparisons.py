@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from studies.dissociation import (
+from studies.neurons.layer_groups import ALL
+from studies.statistics.intervals import (
     accuracy_difference,
     holm,
     log_perplexity_difference,
@@ -20,7 +21,6 @@ from studies.dissociation import (
     pool,
     surprisal_difference,
 )
-from studies.layers import ALL
 
 COLUMNS = (
     "condition",

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.dissociation import Interval
-from studies.layers import increase
+from studies.neurons.layer_groups import increase
+from studies.statistics.intervals import Interval
 
 RESAMPLES = 2000
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.dissociation import Interval, same_items
+from studies.statistics.intervals import Interval, same_items
 
 NO_WORD = "X"
 """The part of speech of what no word covers."""

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.dissociation import Interval, bootstrap_interval
-from studies.selection import NeuronSet
+from studies.neurons.selection import NeuronSet
+from studies.statistics.intervals import Interval, bootstrap_interval
 
 TOP_SHARE = 0.01
 """The most entangled neurons of each layer, as in the paper's figures."""

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.dissociation import Interval, bootstrap_interval, changes
-from studies.layers import Trend, increase, trend
-from studies.selection import NeuronSet, rows_of
+from studies.neurons.layer_groups import Trend, increase, trend
+from studies.neurons.selection import NeuronSet, rows_of
+from studies.statistics.intervals import Interval, bootstrap_interval, changes
 
 ALL_NEURONS = "all"
 SCORES = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from studies.layers import layer_groups
+from studies.neurons.layer_groups import layer_groups
 from tests.sources import source_of
 
 PADDED_BATCH = 128
@@ -74,7 +74,8 @@ def conditions(num_layers: int, d_mlp: int) -> dict:
 
 def start_engine(model: str, threads: int, dtype: str = "float32", route: str = "auto") -> None:
     """The engine, with timers around planning, forward and head."""
-    from actors import ablation, vllm_worker
+    from actors.ablation import actor as ablation
+    from actors.ablation import vllm_worker
 
     spent = _STATE["spent"] = dict.fromkeys(("planning", "forward", "head"), 0.0)
     for owner, name, label in (
@@ -148,11 +149,11 @@ def switch_milliseconds() -> dict[str, float]:
 def through_ray(name: str, texts: tuple[str, ...], model: str, threads: int) -> dict[str, float]:
     """Seconds of one request as the driver sees it, through Ray and the pool, and as the actor counts them."""
     from actors.messages import Intervention, Scored
-    from orchestrator.placement import Bundle
-    from orchestrator.pool import Finished, Pool
-    from orchestrator.ray_session import ray_session
-    from orchestrator.scheduler import Start
-    from orchestrator.steps import Role
+    from orchestrator.execution.pool import Finished, Pool
+    from orchestrator.execution.ray_session import ray_session
+    from orchestrator.scheduling.placement import Bundle
+    from orchestrator.scheduling.policy import Start
+    from orchestrator.steps.step import Role
 
     with ray_session(None, num_cpus=threads, configure_logging=False):
         with Pool({"model": source_of(Path(model), threads=threads)}) as pool:
@@ -172,8 +173,8 @@ def through_ray(name: str, texts: tuple[str, ...], model: str, threads: int) -> 
 
 def plan_everything(texts: tuple[str, ...], model: str) -> dict[str, float]:
     """Tokenising and planning a whole benchmark."""
+    from actors.ablation.token_tree import plan_packs
     from actors.messages import Sentences
-    from actors.token_tree import plan_packs
     from actors.tokens import load_tokenizer, tokenise
 
     source = source_of(Path(model))

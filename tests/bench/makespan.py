@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.estimates import cluster_of, costs
-from orchestrator.placement import Demand, Node
-from orchestrator.simulate import in_the_better_order, simulate
+from orchestrator.scheduling.estimates import cluster_of, costs
+from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.scheduling.simulation import in_the_better_order, simulate
 from tests.conftest import ROOT
 from tests.world import cluster, step
 from tests.zoo import catalog_plan

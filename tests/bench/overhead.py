@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from orchestrator.record import Record
-from orchestrator.runner import NEURON_SET, NEURONS, Runner
-from orchestrator.steps import Step
+from orchestrator.execution.runner import NEURON_SET, NEURONS, Runner
+from orchestrator.record.record import Record
+from orchestrator.steps.step import Step
 from orchestrator.study import Study
-from studies.selection import NeuronSet
+from studies.neurons.selection import NeuronSet
 
 NUM_MODELS = 20
 ITEMS = 400

@@ -52,7 +52,7 @@ def timed(folders: list[Path], texts: tuple[str, ...]) -> tuple[float, list[np.n
 
 def score_all(folders: list[Path], texts: tuple[str, ...]) -> list[np.ndarray]:
     """In the engine's process: the sentences' log-probabilities under every checkpoint."""
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
     from actors.messages import Intervention, Scored
 
     threads = len(os.sched_getaffinity(0))

@@ -32,7 +32,7 @@ def sketch(num_tokens: int, num_neurons: int, threads: int, sample: np.ndarray) 
     """Stream the activations through a sketch; `sample` neurons' values are kept for `compare`."""
     import torch
 
-    from actors.sketches import PreActivationSketch, RangeCalibration
+    from actors.scoring.sketches import PreActivationSketch, RangeCalibration
 
     torch.set_num_threads(threads)
     calibration, stored, seconds, streaming = RangeCalibration(num_neurons, "cpu"), [], 0.0, None

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from actors.clamps import Act, ClampSet, LayerClamp
-from actors.difficulty import MappingDifficultySketch
-from actors.sketches import PreActivationSketch, RangeCalibration
-from actors.token_tree import plan_packs
-from actors.tree_attention import Tree, attend, flex_refusal
+from actors.ablation.clamps import Act, ClampSet, LayerClamp
+from actors.ablation.token_tree import plan_packs
+from actors.ablation.tree_attention import Tree, attend, flex_refusal
+from actors.scoring.mapping_difficulty import MappingDifficultySketch
+from actors.scoring.sketches import PreActivationSketch, RangeCalibration
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from orchestrator.frames import load_study
+from orchestrator.record.frames import load_study
 
 
 def phrases() -> Callable[[int], str]:

@@ -13,9 +13,9 @@ from threading import Timer
 import psutil
 import pytest
 
-from orchestrator import pool
-from orchestrator.board import State
-from orchestrator.steps import Role
+from orchestrator.execution import pool
+from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import Role
 from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up

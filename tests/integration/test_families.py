@@ -77,7 +77,7 @@ def intervention(name: str, num_layers: int, d_mlp: int) -> dict:
 
 def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) -> dict:
     """In the engine's process: sums of every intervention, the receipts, and the facts."""
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
     interventions = {name: Intervention(**intervention(name, source.num_layers, source.d_mlp)) for name in names}
@@ -101,7 +101,7 @@ def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) 
 
 def sweep_and_alone(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, list[int]]:
     """In the engine's process: layer-wise conditions in one request, each alone, and (layer passes, ideal, whole)."""
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
     neurons = some_neurons(source.num_layers, source.d_mlp)
@@ -172,8 +172,8 @@ def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(fami
 
 def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, dict, int, int]:
     """In the engine's process: a sweep that tells its parts, and the same taken up from some of them."""
-    from actors import ablation
-    from orchestrator.requests import join_parts
+    from actors.ablation import actor as ablation
+    from orchestrator.steps.evaluate import join_parts
 
     ablation.PART_SECONDS = 0.0
     actor = ablation.AblationActor(source)
@@ -211,8 +211,8 @@ def test_a_sweep_goes_on_from_its_parts_to_the_same_numbers(tmp_path, engines):
 
 def unhooked(source: ModelSource, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Flat log-probabilities of the engine as vLLM made it, then with our hooks and the empty set."""
-    from actors.ablation import AblationActor
-    from actors.token_tree import plan_packs
+    from actors.ablation.actor import AblationActor
+    from actors.ablation.token_tree import plan_packs
     from actors.tokens import tokenise
 
     class Watched(AblationActor):
@@ -273,7 +273,7 @@ def profile_request(**changes) -> ProfileRequest:
 
 @pytest.mark.parametrize("family", sorted(SITES))
 def test_scores_equal_raw_pre_activations(family, tmp_path):
-    from actors.score import ScoreActor
+    from actors.scoring.actor import ScoreActor
 
     folder = oracles.make_model(tmp_path / family, family)
     request = profile_request()
@@ -296,7 +296,7 @@ def test_scores_equal_raw_pre_activations(family, tmp_path):
 
 
 def test_batches_and_shards_do_not_change_the_scores(tmp_path):
-    from actors.score import ScoreActor
+    from actors.scoring.actor import ScoreActor
 
     source = source_of(oracles.make_model(tmp_path / "llama", "llama"))
     actor, *others = (ScoreActor(source) for _ in range(9))

@@ -12,12 +12,12 @@ import scipy.stats
 import torch
 from transformers import AutoTokenizer
 
-from actors.ablation import perplexity
+from actors.ablation.actor import perplexity
 from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored, Sentences, Windows
-from actors.score import ScoreActor
-from actors.sketches import RANGE_STDS
+from actors.scoring.actor import ScoreActor
+from actors.scoring.sketches import RANGE_STDS
+from studies.benchmarks.corpora import load_corpus
 from studies.benchmarks.minimal_pairs import blimp
-from studies.corpora import load_corpus
 from tests import oracles
 from tests.sources import source_of
 
@@ -86,7 +86,7 @@ def top_neurons(profiled) -> dict[int, tuple[int, ...]]:
 
 
 def in_engine(source, text, sentences, top) -> dict[str, Scored]:
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
     baseline, clamped = Intervention(), Intervention(neurons=top, floor=0.0)

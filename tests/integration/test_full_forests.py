@@ -8,8 +8,8 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
+from actors.ablation.token_tree import plan_packs
 from actors.messages import Sentences
-from actors.token_tree import plan_packs
 from actors.tokens import load_tokenizer, tokenise
 from studies.benchmarks import minimal_pairs
 from tests.sources import source_of

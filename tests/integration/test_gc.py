@@ -14,11 +14,11 @@ from mlflow.entities import ViewType
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.garbage import Yard, parse_age
-from orchestrator.record import Record
-from orchestrator.resolve import DigestCache
-from orchestrator.spool import Committed, RunKey
-from orchestrator.store import Store
+from orchestrator.garbage import GarbageCollector, parse_age
+from orchestrator.planning.resolve import DigestCache
+from orchestrator.record.mlflow_store import Store
+from orchestrator.record.outbox import Committed, RunKey
+from orchestrator.record.record import Record
 from studies.errors import StudyError
 
 ITEMS = pandas.DataFrame({"pair": [0, 1], "correct": [1.0, 0.5]})
@@ -221,9 +221,9 @@ def test_the_command_exits_with_2_and_one_line(tmp_path: Path, capsys: Any, monk
         monkeypatch.setattr("sys.argv", ["halfwave", "gc", "--workdir", str(tmp_path), *options])
         with pytest.raises(SystemExit) as caught:
             entry()
-        told = capsys.readouterr()
-        assert caught.value.code == 2 and told.out == ""
-        assert told.err.startswith(problem) and told.err.count("\n") == 1
+        summary_lines = capsys.readouterr()
+        assert caught.value.code == 2 and summary_lines.out == ""
+        assert summary_lines.err.startswith(problem) and summary_lines.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -285,22 +285,22 @@ def test_a_digest_cache_that_is_none_is_read_as_empty(tmp_path: Path, content: s
 
 def test_a_run_restored_meanwhile_is_left_alone(workdir: Path) -> None:
     _, old = study_with_history(workdir)
-    yard = Yard(uri(workdir), workdir)
-    found = yard.survey()
+    collector = GarbageCollector(uri(workdir), workdir)
+    found = collector.survey()
     driver = opened(workdir)
     assert driver.adopt(key("w", "aa"), old[0]) == old[0]
     driver.close("FINISHED")
-    yard.collect(found)
+    collector.collect(found)
     assert driver.verify(old[0]) and old[0].run_id in run_ids(workdir)
 
 
 def test_a_kill_between_artifacts_and_run_is_mended(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, old = study_with_history(workdir)
-    yard = Yard(uri(workdir), workdir)
-    found = yard.survey()
+    collector = GarbageCollector(uri(workdir), workdir)
+    found = collector.survey()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(type(yard._store._backend), "_hard_delete_run", interrupted)
-        yard.collect(found)
+        patch.setattr(type(collector._store._backend), "_hard_delete_run", interrupted)
+        collector.collect(found)
     record = Record(uri(workdir), spool=workdir / "spool")
     assert not record.verify(record.known([old[0].step_id])[old[0].step_id])  # known, and computed again
     assert run(workdir, "--delete").exit_code == 0 and old[0].run_id not in run_ids(workdir)

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import yaml
 
-from actors.harness import TaskBenchmark, task_benchmark
 from actors.messages import Continuations, EvaluateRequest, Intervention, ModelSource, Scored
+from studies.benchmarks.lm_eval import TaskBenchmark, task_benchmark
 from studies.benchmarks.multiple_choice import TASKS, multiple_choice
 from studies.errors import StudyError
 from tests import oracles
@@ -83,7 +83,7 @@ def by_the_harness(model: str, root: Path) -> dict[str, list[list[float]]]:
 
 def by_halfwave(source: ModelSource, benchmarks: dict) -> dict[str, np.ndarray]:
     """{task: log-probability of every choice, item after item}, in the engine's process."""
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor, sums = AblationActor(source), {}
     for name, benchmark in benchmarks.items():
@@ -332,7 +332,7 @@ def test_a_definition_that_is_trusted_runs_its_code(harness, cache, tmp_path):
 def test_the_harness_own_code_needs_no_trust(harness, cache, tmp_path):
     from lm_eval.tasks import _yaml_loader
 
-    from actors.harness import _undisturbed
+    from studies.benchmarks.lm_eval import _undisturbed
 
     own = Path(harness.__file__).parent / "tasks" / "hellaswag"
     before = vars(_yaml_loader)["_import_func_in_yml"]
@@ -358,7 +358,7 @@ def test_a_missing_extra_is_one_line(monkeypatch):
 
 def scored(source: ModelSource, contexts: tuple, continuations: tuple, route: str) -> dict:
     """In the engine's process: the numbers of all requests."""
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor = AblationActor(dataclasses.replace(source, route=route))
     texts = Continuations(contexts=contexts, continuations=continuations, margins=True)

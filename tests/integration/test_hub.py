@@ -46,7 +46,7 @@ def environment(hub, tmp_path):
 def test_two_actors_of_a_node_fetch_the_weights_once(hub, environment, tmp_path):
     source = asdict(source_of(tmp_path / "llama")) | {"path": "org/tiny", "revision": COMMIT}
     code = (
-        "import json, sys; from actors.messages import ModelSource; from actors.plain import load_model; "
+        "import json, sys; from actors.messages import ModelSource; from actors.hf_model import load_model; "
         "print(load_model(ModelSource(**json.loads(sys.argv[1]))).num_parameters())"
     )
     both = [

@@ -9,10 +9,10 @@ import pytest
 import ray
 from ray._private import services
 
-from actors.ablation import _stay_on_this_machine
-from orchestrator import ray_session as ray_session_module
-from orchestrator.ray_session import ray_session
-from orchestrator.store import Store
+from actors.ablation.actor import _stay_on_this_machine
+from orchestrator.execution import ray_session as ray_session_module
+from orchestrator.execution.ray_session import ray_session
+from orchestrator.record.mlflow_store import Store
 from studies.errors import StudyError
 
 

@@ -23,12 +23,12 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from orchestrator import record as record_module
-from orchestrator import store as store_module
-from orchestrator.frames import load_study
-from orchestrator.record import Record
-from orchestrator.spool import RunKey, Spool
-from orchestrator.store import RecordError, Unreachable
+from orchestrator.record import mlflow_store as store_module
+from orchestrator.record import record as record_module
+from orchestrator.record.frames import load_study
+from orchestrator.record.mlflow_store import RecordError, Unreachable
+from orchestrator.record.outbox import RunKey, Spool
+from orchestrator.record.record import Record
 from tests.mlflow_server import Server
 
 WRITES = ("create_run", "log_batch", "log_artifact", "set_tag", "update_run", "set_terminated", "delete_run")
@@ -138,7 +138,7 @@ def kill_at_step_tag(monkeypatch: pytest.MonkeyPatch, record: Record, error: Bas
 
 def test_importing_the_record_imports_nothing_heavy() -> None:
     heavy = {"mlflow", "pandas", "numpy", "ray", "torch", "pydantic", "sqlalchemy"}
-    code = f"import sys, orchestrator.frames, orchestrator.record; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, orchestrator.record.frames, orchestrator.record.record; print(sorted({heavy!r} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
@@ -402,7 +402,7 @@ def test_killed_while_spooling_nothing_is_half_there(place: Place, study: str, m
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("orchestrator.spool.os.rename", rename)
+        patch.setattr("orchestrator.record.outbox.os.rename", rename)
         commit(record, condition(), "torn")
     (left,) = record._spool.folder.iterdir()
     assert known(record, study, "torn") == {} and left.name.startswith(".writing-")
@@ -424,7 +424,7 @@ def test_an_outage_costs_nothing(
     place: Place, study: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     record = place.record(study)
-    caplog.set_level(logging.INFO, logger="orchestrator.record")
+    caplog.set_level(logging.INFO, logger="orchestrator.record.record")
     with monkeypatch.context() as patch:
         calls = fail_with(patch, record, error)
         steps = [commit(record, condition(), f"{i}", f"step{i}", metrics={f"m{i}": i}) for i in range(3)]
@@ -474,7 +474,7 @@ def test_an_outage_of_the_artifact_store_alone_is_one_outage(
             record.live(condition(), {"rate": 1.0}, i)  # this part of MLflow answers
             record._retry_at = 0.0
             assert commit(record, condition(), f"{i}", f"step{i}").run_id == ""
-    assert [entry.levelname for entry in caplog.records if entry.name == "orchestrator.record"] == ["WARNING"]
+    assert [entry.levelname for entry in caplog.records if entry.name == "orchestrator.record.record"] == ["WARNING"]
     assert record.flush() == 0 and len(known(place.record(None), study, "0", "1", "2")) == 3
 
 

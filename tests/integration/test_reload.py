@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from actors.checkpoints import Reload
+from actors.ablation.reload import Reload
 from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored, Sentences, Windows
 from actors.sites import SITES
 from studies.errors import InterventionError, StudyError
@@ -49,7 +49,7 @@ def two_seeds(folder, family: str, **fields) -> list[ModelSource]:
 @contextmanager
 def watched():
     """([labels of started engines], [warnings]) of this process."""
-    from actors import ablation
+    from actors.ablation import actor as ablation
 
     started, warnings, start = [], [], ablation._start_engine
     handler = logging.Handler()
@@ -78,7 +78,7 @@ def answers(actor, texts: tuple[str, ...]) -> dict:
 
 
 def fresh(source: ModelSource, texts: tuple[str, ...]) -> dict:
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
     found = answers(actor, texts)
@@ -88,7 +88,7 @@ def fresh(source: ModelSource, texts: tuple[str, ...]) -> dict:
 
 def there_and_back(first: ModelSource, second: ModelSource, texts: tuple[str, ...]) -> tuple:
     """In the engine's process: fresh engines' answers, a reloaded engine's, its starts and warnings, and the fact."""
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     expected = [fresh(second, texts)]
     with watched() as (started, warnings):
@@ -193,7 +193,7 @@ def hindered(first: ModelSource, second: ModelSource, texts: tuple[str, ...], hi
     from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
     from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     expected = [fresh(second, texts)]
     pack, read = UnquantizedEmbeddingMethod.process_weights_after_loading, DefaultModelLoader.get_all_weights
@@ -264,7 +264,7 @@ def test_a_fresh_engine_answers_where_checkpoints_differ_in_more_than_numbers(ch
     ],
 )
 def test_another_architecture_is_refused(other, named, tmp_path):
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor = AblationActor.__new__(AblationActor)
     actor._model, _ = two_seeds(tmp_path, "llama")
@@ -285,7 +285,7 @@ def test_later_reloads_are_held_against_the_last():
 
 
 def test_a_score_actor_scores_the_checkpoint_that_it_reloaded(tmp_path):
-    from actors.score import ScoreActor
+    from actors.scoring.actor import ScoreActor
 
     first, second = two_seeds(tmp_path, "llama")
     request = profile_request(texts=Windows(text=" ".join(forest()), window=64, stride=64), num_bins=64)

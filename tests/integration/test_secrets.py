@@ -11,13 +11,13 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import cli
-from orchestrator.board import State
-from orchestrator.record import Record
-from orchestrator.spool import RunKey
-from orchestrator.store import Store
+from orchestrator.record.mlflow_store import Store
+from orchestrator.record.outbox import RunKey
+from orchestrator.record.record import Record
+from orchestrator.scheduling.ready_queues import State
 from orchestrator.study import Study
 from tests.integration.made_up import command
-from tests.unit.test_resolve import make_folder
+from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 PLANTED = {
     "HF_TOKEN": "hf_aBcDeFgHiJkLmNoPqRsT",

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator import pool
-from orchestrator.board import State
-from orchestrator.frames import load_study
-from orchestrator.steps import Role
+from orchestrator.execution import pool
+from orchestrator.record.frames import load_study
+from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import Role
 from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up

@@ -11,9 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from transformers import AutoTokenizer
 
-from orchestrator.board import State
+from orchestrator.scheduling.ready_queues import State
 from orchestrator.study import Study
-from studies.annotation import read_conllu
+from studies.benchmarks.annotation import read_conllu
 from tests import oracles
 from tests.integration import made_up
 from tests.integration.made_up import run, write_study

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from actors.checkpoints import differing_config, plain_log_probabilities
+from actors.ablation.reload import differing_config, plain_log_probabilities
+from actors.hf_model import load_model
 from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored, Sentences
-from actors.plain import load_model
-from actors.score import ScoreActor
+from actors.scoring.actor import ScoreActor
 from actors.tokens import load_tokenizer
 from studies.errors import StudyError
 from tests import oracles
@@ -147,7 +147,7 @@ def test_a_malicious_pickle_runs_nothing(folder, marker):
 
 def by_an_engine(source: ModelSource) -> tuple[list[float], list[str]]:
     """(log-probability of every text, ports that others can reach while the engine stands)."""
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
     try:
@@ -159,7 +159,7 @@ def by_an_engine(source: ModelSource) -> tuple[list[float], list[str]]:
 
 
 def refusal_of_an_engine(source: ModelSource) -> str:
-    from actors.ablation import AblationActor
+    from actors.ablation.actor import AblationActor
 
     with pytest.raises(Exception) as caught:  # vLLM's loaders each have errors of their own
         AblationActor(source)

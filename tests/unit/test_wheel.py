@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGES = ("orchestrator", "actors", "studies")
-IMPORTED = ("orchestrator", "orchestrator.cli", "actors.messages", "studies", "studies.corpora")
+IMPORTED = ("orchestrator", "orchestrator.cli", "actors.messages", "studies", "studies.benchmarks.corpora")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
@@ -69,7 +69,7 @@ def test_the_installed_packages_work_from_where_they_were_installed(installed: P
 import importlib
 for name in {IMPORTED}:
     print(importlib.import_module(name).__file__)
-from studies.corpora import load_corpus
+from studies.benchmarks.corpora import load_corpus
 assert load_corpus("embedded", split="train", joiner=" ").text
 """
     printed = run(sys.executable, "-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)})

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from actors.messages import Progress
-from orchestrator.board import State
-from orchestrator.forecast import Fit, Forecast
-from orchestrator.progress import Display, show_plan
+from orchestrator.scheduling.forecast import Fit, Forecast
+from orchestrator.scheduling.ready_queues import State
 from orchestrator.study import PlannedStep
+from orchestrator.terminal import Display, show_plan
 
 STEPS = [SimpleNamespace(id=f"{i:08d}", name=f"evaluate.{i % 2}", title=f"evaluate.{i % 2} m{i}") for i in range(6)]
 

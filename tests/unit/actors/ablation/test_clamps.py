@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from actors.clamps import OWN_VALUES, Act, ClampSet, LayerClamp
+from actors.ablation.clamps import OWN_VALUES, Act, ClampSet, LayerClamp
 
 WIDTH, TOKENS = 6, 5
 INF = math.inf

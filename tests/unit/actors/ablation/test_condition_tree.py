@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.condition_tree import ideal_layer_passes, layer_passes, plan_passes
+from actors.ablation.condition_tree import ideal_layer_passes, layer_passes, plan_passes
 
 DEPTH = 6
 conditions = st.lists(st.lists(st.sampled_from("-ab"), min_size=DEPTH, max_size=DEPTH), min_size=1, max_size=14)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AttentionInterface, MistralConfig, MistralForCausalLM
 
-from actors import logits_pass, tree_attention
-from actors.clamps import Act, ClampSet, LayerClamp
-from actors.condition_tree import Pass, layer_passes, plan_passes
-from actors.logits_pass import LayerWalk, score_pack, sweep_pack
-from actors.token_tree import Pack, plan_packs
-from actors.tree_attention import Tree, attend
+from actors.ablation import logits_pass, tree_attention
+from actors.ablation.clamps import Act, ClampSet, LayerClamp
+from actors.ablation.condition_tree import Pass, layer_passes, plan_passes
+from actors.ablation.logits_pass import LayerWalk, score_pack, sweep_pack
+from actors.ablation.token_tree import Pack, plan_packs
+from actors.ablation.tree_attention import Tree, attend
 
 VOCABULARY, WINDOW = 23, 4
 BLOCKS = [1, 3, 8, 1000]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.token_tree import PACK_MULTIPLE, plan_packs
+from actors.ablation.token_tree import PACK_MULTIPLE, plan_packs
 
 token_lists = st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=9), min_size=1, max_size=25)
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from actors.difficulty import MappingDifficultySketch
-from actors.sketches import PreActivationSketch, RangeCalibration, Ranges
+from actors.scoring.mapping_difficulty import MappingDifficultySketch
+from actors.scoring.sketches import PreActivationSketch, RangeCalibration, Ranges
 
 NUM_TOKENS = 16384
 NUM_BINS = 1024

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.entangled import split_pairs
+from actors.scoring.split_pairs import split_pairs
 
 
 def tokens(count: int = 40, seed: int = 0):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from actors.scoring.weight_change import cosine_dissimilarity
 from actors.sites import SITES
-from actors.weights import cosine_dissimilarity
 from tests import oracles
 
 DOWN = {"gpt_neox": "mlp.dense_4h_to_h", "llama": "mlp.down_proj", "gpt2": "mlp.c_proj", "opt": "fc2"}

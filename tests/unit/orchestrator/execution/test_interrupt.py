@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from orchestrator.interrupt import Interrupt
+from orchestrator.execution.interrupt import Interrupt
 
 
 def test_the_first_drains_the_second_waits_for_a_safe_point_and_the_third_does_not():

@@ -1,8 +1,8 @@
 """Packs that did not fit: smaller ones for every condition of the benchmark, found again by a later run."""
 
-from orchestrator.pack_sizes import PackSizes
-from orchestrator.spool import Committed
-from tests.unit.test_plan import plan
+from orchestrator.execution.pack_sizes import PackSizes
+from orchestrator.record.outbox import Committed
+from tests.unit.orchestrator.planning.test_plan import plan
 
 
 def committed(step, tags):

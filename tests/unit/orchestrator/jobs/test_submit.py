@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import submit as module
-from orchestrator.submit import Job, job_environment, run_command, submit
-from orchestrator.upload import Upload
+from orchestrator.jobs import submit as module
+from orchestrator.jobs.submit import Job, job_environment, run_command, submit
+from orchestrator.jobs.upload import Upload
 from studies.errors import StudyError
 
 STUDY = """\

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
 
-from orchestrator import upload as module
-from orchestrator.upload import MAX_BYTES, upload
+from orchestrator.jobs import upload as module
+from orchestrator.jobs.upload import MAX_BYTES, upload
 from studies.errors import StudyError
 
 

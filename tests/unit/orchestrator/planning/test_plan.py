@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from actors.sites import Architecture
-from orchestrator.model_spec import ModelSpec
-from orchestrator.plan import (
+from orchestrator.planning.plan import (
     BASELINE,
     NOISE_FLOOR,
     NOISE_PACK_NODES,
@@ -15,14 +14,15 @@ from orchestrator.plan import (
     Plan,
     build_plan,
 )
-from orchestrator.resolve import Checkpoint, ResolvedModel, ResolvedStudy
-from orchestrator.steps import KINDS, Role
-from orchestrator.study_file import parse_spec
+from orchestrator.planning.resolve import Checkpoint, ResolvedModel, ResolvedStudy
+from orchestrator.steps.step import KINDS, Role
+from orchestrator.study_file.load import parse_spec
+from orchestrator.study_file.models import ModelSpec
 from studies.benchmarks.choices import ChoiceBenchmark, Item
+from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
-from studies.corpora import Corpus
-from studies.selection import NeuronSet
+from studies.neurons.selection import NeuronSet
 
 STUDY = """\
 study: by-hand

@@ -10,10 +10,10 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
 
-from orchestrator.placement import Demand
-from orchestrator.requests import model_source
-from orchestrator.resolve import resolve
-from orchestrator.study_file import parse_spec
+from orchestrator.planning.resolve import resolve
+from orchestrator.scheduling.placement import Demand
+from orchestrator.steps.evaluate import model_source
+from orchestrator.study_file.load import parse_spec
 from studies.errors import StudyError
 from tests.hub import COMMIT
 
@@ -177,7 +177,7 @@ def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
     def refuse(cache, files):
         raise PermissionError(13, "Permission denied", "config.json")
 
-    monkeypatch.setattr("orchestrator.resolve.DigestCache.digest", refuse)
+    monkeypatch.setattr("orchestrator.planning.resolve.DigestCache.digest", refuse)
     assert "models.0: config.json cannot be read: Permission denied" in refusal(tmp_path, "./a")
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import lease as module
-from orchestrator.lease import LAPSE_SECONDS, TAG, Claim, Lease
-from orchestrator.store import RecordError, Unreachable
+from orchestrator.record import lease as module
+from orchestrator.record.lease import LAPSE_SECONDS, TAG, Claim, Lease
+from orchestrator.record.mlflow_store import RecordError, Unreachable
 
 
 class OneTag:

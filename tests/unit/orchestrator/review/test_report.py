@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.board import State
-from orchestrator.review import _file_name, record_mean_accuracies
-from orchestrator.runner import Outcome
-from orchestrator.spool import RunKey, encode
-from studies import figures
+from orchestrator.execution.runner import Outcome
+from orchestrator.record.outbox import RunKey, encode
+from orchestrator.review.report import _file_name, record_mean_accuracies
+from orchestrator.scheduling.ready_queues import State
 from studies.benchmarks.choices import ChoiceBenchmark
+from studies.reporting import figures
 
 
 @pytest.mark.parametrize(

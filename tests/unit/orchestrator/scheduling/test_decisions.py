@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.board import Board, Skip, State
-from orchestrator.placement import Bundle, Demand, Node
-from orchestrator.scheduler import Evict, Fail, Lack, Resident, Start, Stop, decide
-from orchestrator.steps import Role
+from orchestrator.scheduling.placement import Bundle, Demand, Node
+from orchestrator.scheduling.policy import Evict, Fail, NoRoom, Resident, Start, Stop, decide
+from orchestrator.scheduling.ready_queues import ReadyQueues, Skip, State
+from orchestrator.steps.step import Role
 from tests.world import ONE, OPENING, World, all_goes_well, cluster, step
 
 HERE = (Bundle("n", 1.0),)
@@ -17,14 +17,14 @@ def decided(steps, *, states=(), deaths=(), residents=(), demands=None, cpus=4.0
     """The decisions of one turn on one node; deaths: {step: how often its actor died}."""
     models = {one.model for one in steps} | {one.model for one in residents}
     where = cluster([Node("n", cpus)], demands or dict.fromkeys(models, ONE), series)
-    board = Board({one.id: one for one in steps}, dict.fromkeys([one.id for one in steps], 1.0) | dict(costs))
+    queues = ReadyQueues({one.id: one for one in steps}, dict.fromkeys([one.id for one in steps], 1.0) | dict(costs))
     for name, state in dict(states).items():
-        board.set(name, state)
+        queues.set(name, state)
     for name, count in dict(deaths).items():
         for _ in range(count):
-            board.set(name, State.RUNNING)
-            board.lose(name)
-    return decide(board, {one.actor: one for one in residents}, where, draining=draining)
+            queues.set(name, State.RUNNING)
+            queues.lose(name)
+    return decide(queues, {one.actor: one for one in residents}, where, draining=draining)
 
 
 def resident(model, role=Role.ABLATION, *, busy=False, number=0):
@@ -77,9 +77,9 @@ def test_the_critical_path_goes_first():
     steps = [step("short", group="s"), step("long", group="l"), step("end", inputs=["long"])]
     costs = {"short": 5, "long": 1, "end": 9}
     assert decided(steps, costs=costs) == [opened("a", "long")]
-    board = Board({one.id: one for one in steps}, costs, {"end": State.CACHED})
+    queues = ReadyQueues({one.id: one for one in steps}, costs, {"end": State.CACHED})
     where = cluster([Node("n", 4.0)], {"a": ONE})
-    assert decide(board, {}, where) == [opened("a", "short")]
+    assert decide(queues, {}, where) == [opened("a", "short")]
 
 
 def test_models_run_side_by_side_where_there_is_room():
@@ -122,9 +122,9 @@ def test_an_idle_actor_makes_room_for_a_model_that_waits():
 def test_a_model_that_fits_nowhere_is_told_with_what_it_needs_while_the_others_finish():
     steps = [step("x", model="big"), step("y", model="small"), step("z", model="big", inputs=["x"])]
     world = World(steps, {}, cluster([Node("n", 4.0)], {"big": Demand(8.0, 1.0), "small": ONE})).run(all_goes_well)
-    assert world.board.states == {"x": State.FAILED, "y": State.DONE, "z": State.SKIPPED}
+    assert world.queues.states == {"x": State.FAILED, "y": State.DONE, "z": State.SKIPPED}
     assert world.reasons["x"] == "needs 1 GPUs, 8 CPUs"
-    assert isinstance(world.log[-3], Lack), "only when nothing else runs: a node may come back"
+    assert isinstance(world.log[-3], NoRoom), "only when nothing else runs: a node may come back"
 
 
 def test_nothing_left_is_stop():
@@ -183,19 +183,19 @@ def test_while_a_model_waits_for_a_node_only_those_on_it_take_more_of_it():
     costs = dict.fromkeys([one.id for one in steps], 50.0) | {"big": 100.0}
     world = World(steps, costs, cluster([Node("n", 3.0)], demands))
     world.residents["s ablation 0"], world.running["s ablation 0"] = resident("s", busy=True), ["s0"]
-    world.board.set("s0", State.RUNNING)
+    world.queues.set("s0", State.RUNNING)
     while world.turn():
         pass
     assert sorted(world.running) == [f"s ablation {i}" for i in range(3)]
     world.run(all_goes_well)
-    assert set(world.board.states.values()) == {State.DONE}
+    assert set(world.queues.states.values()) == {State.DONE}
     assert world.started.index("t0") > world.started.index("big")
 
 
 # -- ahead -----------------------------------------------------------------------------------------------------------
 
 
-def ahead(model, role=Role.ABLATION, number=0):
+def prewarming(model, role=Role.ABLATION, number=0):
     return Start(role, (), model, f"{model} {role} {number}", HERE)
 
 
@@ -204,7 +204,7 @@ SCORING = {"states": {"p": State.RUNNING}, "residents": [resident("a", Role.SCOR
 
 
 def test_an_actor_is_opened_ahead_of_what_comes_where_devices_are_free():
-    assert decided(PROFILED, **SCORING) == [ahead("a")]
+    assert decided(PROFILED, **SCORING) == [prewarming("a")]
     assert decided(PROFILED, **SCORING, cpus=1.0) == []
     assert decided(PROFILED, **SCORING, costs={"p": 4 * OPENING + 1}) == [], "it would be idle for long"
     other = step("y", model="b")
@@ -212,11 +212,11 @@ def test_an_actor_is_opened_ahead_of_what_comes_where_devices_are_free():
 
 
 def test_one_is_enough_for_one_step_that_comes():
-    residents = [*SCORING["residents"], replace(resident("a", busy=True), ahead=True)]
+    residents = [*SCORING["residents"], replace(resident("a", busy=True), prewarming=True)]
     assert decided(PROFILED, costs={"x": 90.0}, states=SCORING["states"], residents=residents) == []
     two = [*PROFILED, step("y", inputs=["s"])]
     found = decided(two, costs={"x": 90.0, "y": 90.0}, states=SCORING["states"], residents=residents)
-    assert found == [ahead("a", number=1)]
+    assert found == [prewarming("a", number=1)]
 
 
 def test_a_lane_is_not_opened_ahead_again_after_that_has_failed():
@@ -227,7 +227,7 @@ def test_a_lane_is_not_opened_ahead_again_after_that_has_failed():
         world.die(opening[0]) if opening else all_goes_well(world)
 
     world.run(event)
-    assert world.log.count(ahead("a")) == 1 and set(world.board.states.values()) == {State.DONE}
+    assert world.log.count(prewarming("a")) == 1 and set(world.queues.states.values()) == {State.DONE}
 
 
 def test_an_idle_actor_is_closed_when_the_others_are_enough_for_what_is_left():
@@ -251,7 +251,7 @@ def test_in_the_order_of_length_a_long_queue_gets_replicas_before_a_short_one_it
             pass
         first[longest_first] = sorted(world.running)
         world.run(all_goes_well)
-        assert set(world.board.states.values()) == {State.DONE}
+        assert set(world.queues.states.values()) == {State.DONE}
     assert first == {False: ["a ablation 0", "b ablation 0"], True: ["a ablation 0", "a ablation 1"]}
 
 
@@ -262,16 +262,16 @@ def long_first(residents, cpus, ready=40.0):
     """Two steps of 100 s that will be ready when `p` is done, beside one that is."""
     where = replace(cluster([Node("n", cpus)], {"a": ONE, "b": ONE}), longest_first=True)
     costs = {"p": 10.0, "x0": 100.0, "x1": 100.0, "y": ready}
-    board = Board({one.id: one for one in COMING}, costs, {})
-    board.set("p", State.RUNNING)
+    queues = ReadyQueues({one.id: one for one in COMING}, costs, {})
+    queues.set("p", State.RUNNING)
     here = [resident("a", Role.SCORE, busy=True), *residents]
-    return decide(board, {one.actor: one for one in here}, where)
+    return decide(queues, {one.actor: one for one in here}, where)
 
 
 def test_devices_are_held_for_long_steps_that_come():
     held = [resident("a", number=i) for i in range(2)]
-    assert long_first([], 3.0) == [ahead("a")]
-    assert long_first(held[:1], 3.0) == [ahead("a", number=1)]
+    assert long_first([], 3.0) == [prewarming("a")]
+    assert long_first(held[:1], 3.0) == [prewarming("a", number=1)]
     assert long_first(held, 4.0) == [opened("b", "y")], "one a step is enough"
     assert long_first(held, 3.0) == [], "what is ready does not drive them out"
     assert long_first([], 3.0, ready=1000.0) == [opened("b", "y")], "they are short beside all there is to do"
@@ -285,7 +285,7 @@ SERIES = {"a": "s", "b": "s", "c": "s"}
 def test_an_idle_actor_takes_another_checkpoint_and_a_free_device_the_next():
     steps = [step("x", model="b"), step("y", model="c")]
     taking = {"residents": [resident("a")], "series": SERIES, "costs": {"y": 2.0}}
-    taken = Start(Role.ABLATION, ("y",), "c", "a ablation 0", takes=True)
+    taken = Start(Role.ABLATION, ("y",), "c", "a ablation 0", reload=True)
     assert decided(steps, cpus=1.0, **taking) == [taken]
     where = cluster([Node("n", 2.0)], dict.fromkeys("abc", ONE), SERIES)
     world = World(steps, {"y": 2.0}, where)

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.board import Lane
-from orchestrator.estimates import Rates, cluster_of, costs, demands, flops, memory_need, tensor_parallel
-from orchestrator.model_spec import ModelSpec
-from orchestrator.placement import Demand, Node
-from orchestrator.resolve import Checkpoint
-from orchestrator.steps import Role
-from tests.unit.test_plan import model, plan, training
+from orchestrator.planning.resolve import Checkpoint
+from orchestrator.scheduling.estimates import Rates, cluster_of, costs, demands, flops, memory_need, tensor_parallel
+from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.scheduling.ready_queues import ActorKind
+from orchestrator.steps.step import Role
+from orchestrator.study_file.models import ModelSpec
+from tests.unit.orchestrator.planning.test_plan import model, plan, training
 
 GIB = 2**30
 
@@ -21,7 +21,7 @@ def large(label="a", *, parameters=8 * 10**9, **spec):
 
 def demanded(models, *nodes, role=Role.ABLATION):
     found = demands(models, nodes)
-    return [found[Lane(one.label, role)] for one in models]
+    return [found[ActorKind(one.label, role)] for one in models]
 
 
 @pytest.mark.parametrize(

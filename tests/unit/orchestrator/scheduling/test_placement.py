@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.placement import Bundle, Demand, Devices, Node
+from orchestrator.scheduling.placement import Bundle, Demand, Devices, Node
 
 
 def place(demand, *nodes, held=(), **options):

@@ -6,14 +6,16 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.board import BROKEN, MAX_ATTEMPTS, SINGLE_AFTER, Lane, State
-from orchestrator.placement import Devices, Node
-from orchestrator.steps import Role
+from orchestrator.scheduling.placement import Devices, Node
+from orchestrator.scheduling.ready_queues import BROKEN, MAX_ATTEMPTS, SINGLE_AFTER, ActorKind, State
+from orchestrator.steps.step import Role
 from tests.world import World, all_goes_well, worlds
 
 
 def runs_somewhere(one, where):
-    return one.role is Role.DRIVER or Devices(where.nodes).place(where.demands[Lane(one.model, one.role)]) is not None
+    return (
+        one.role is Role.DRIVER or Devices(where.nodes).place(where.demands[ActorKind(one.model, one.role)]) is not None
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -47,12 +49,12 @@ def test_every_step_ends_whatever_happens(world, seed, deaths, failures, removal
     cached = {one.id: State.CACHED for one in steps if generator.random() < 0.2}
     world = World(steps, costs, where, cached).run(event)
     for one in steps:
-        state, attempts = world.board.states[one.id], world.board.attempts.get(one.id, 0)
+        state, attempts = world.queues.states[one.id], world.queues.attempts.get(one.id, 0)
         assert attempts <= MAX_ATTEMPTS and world.started.count(one.id) <= MAX_ATTEMPTS
         assert (state is State.CACHED) == (one.id in cached)
         if state is State.FAILED and one.id not in failed:
-            worn = attempts == MAX_ATTEMPTS and "died 4 times" in world.reasons[one.id]
-            assert worn or not runs_somewhere(one, world.cluster)
+            retries_exhausted = attempts == MAX_ATTEMPTS and "died 4 times" in world.reasons[one.id]
+            assert retries_exhausted or not runs_somewhere(one, world.cluster)
         if one.id in failed:
             assert state is State.FAILED and world.started.count(one.id) == attempts + 1
     if not crashes:
@@ -64,7 +66,7 @@ def test_every_step_ends_whatever_happens(world, seed, deaths, failures, removal
 def test_without_trouble_all_that_can_run_is_done_once(drawn):
     steps, costs, where = drawn
     world = World(steps, costs, where).run(all_goes_well)
-    states = world.board.states
+    states = world.queues.states
     for one in steps:
         sources = [states[source] for source in one.inputs.values()]
         expected = State.DONE if runs_somewhere(one, where) else State.FAILED
@@ -87,9 +89,9 @@ def test_one_step_that_kills_its_actor_does_not_take_its_siblings_down(drawn, da
 
     where = replace(where, nodes=[Node("n", 9.0, 9, {"kind": "big"})])
     world = World(steps, costs, where).run(event)
-    assert world.board.states[culprit] is State.FAILED and world.board.attempts[culprit] == MAX_ATTEMPTS
+    assert world.queues.states[culprit] is State.FAILED and world.queues.attempts[culprit] == MAX_ATTEMPTS
     victims = {culprit}
     for one in steps:
         victims |= {one.id} if victims & set(one.inputs.values()) else set()
-    assert {name for name, state in world.board.states.items() if state in BROKEN} == victims
-    assert all(count <= SINGLE_AFTER for name, count in world.board.attempts.items() if name != culprit)
+    assert {name for name, state in world.queues.states.items() if state in BROKEN} == victims
+    assert all(count <= SINGLE_AFTER for name, count in world.queues.attempts.items() if name != culprit)

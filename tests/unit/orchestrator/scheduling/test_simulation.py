@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given, settings
 
-from orchestrator.board import State
-from orchestrator.estimates import cluster_of, costs
-from orchestrator.placement import Demand, Node
-from orchestrator.simulate import in_the_better_order, lower_bound, simulate
-from orchestrator.steps import Role
-from tests.unit.test_plan import model, plan
+from orchestrator.scheduling.estimates import cluster_of, costs
+from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.scheduling.ready_queues import State
+from orchestrator.scheduling.simulation import in_the_better_order, lower_bound, simulate
+from orchestrator.steps.step import Role
+from tests.unit.orchestrator.planning.test_plan import model, plan
 from tests.world import ONE, cluster, step, worlds
 
 
@@ -31,7 +31,7 @@ def test_models_lie_side_by_side_and_the_bound_counts_the_devices():
     where = cluster([Node("n", 2)], dict.fromkeys("abc", ONE))
     found = run(steps, {"x": 30, "y": 20, "z": 10}, where)
     assert found.makespan == 50 and found.bound == 45
-    spans = [(span.lane.model, span.start, span.end) for span in found.spans]
+    spans = [(span.actor_kind.model, span.start, span.end) for span in found.spans]
     assert spans == [("a", 0, 40), ("b", 0, 30), ("c", 30, 50)]
     assert found.device_seconds(where, "b") == 30
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from actors.messages import Part
-from orchestrator.requests import intervention, join_parts, magnitude_shortfall
-from studies.selection import NeuronSet
+from orchestrator.steps.evaluate import intervention, join_parts, magnitude_shortfall
+from studies.neurons.selection import NeuronSet
 
 TABLE = pd.DataFrame(
     {

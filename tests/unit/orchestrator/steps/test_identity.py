@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.identity import ID_DIGITS, canonical, difference, identify
+from orchestrator.steps.identity import ID_DIGITS, canonical, difference, identify
 from tests.conftest import ROOT
 
 plain = st.recursive(
@@ -112,7 +112,7 @@ def test_an_id_is_the_sha256_of_the_encoding():
 
 
 def test_ids_do_not_depend_on_the_process():
-    program = "from orchestrator.identity import identify; print(identify({'b': {'x': 1, 'a': 2}, 'a': ['s']}))"
+    program = "from orchestrator.steps.identity import identify; print(identify({'b': {'x': 1, 'a': 2}, 'a': ['s']}))"
     found = {
         subprocess.run(
             [sys.executable, "-c", program],

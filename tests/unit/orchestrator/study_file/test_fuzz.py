@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import resolve as resolve_module
-from orchestrator.plan import Plan, build_plan
-from orchestrator.resolve import resolve
-from orchestrator.study_file import load_spec
+from orchestrator.planning import resolve as resolve_module
+from orchestrator.planning.plan import Plan, build_plan
+from orchestrator.planning.resolve import resolve
+from orchestrator.study_file.load import load_spec
 from studies.errors import StudyError
 from tests.conftest import ROOT
 

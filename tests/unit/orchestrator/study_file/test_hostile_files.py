@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.spool import Entry, RunKey, Spool, check_key, encode
+from orchestrator.record.outbox import Entry, RunKey, Spool, check_key, encode
 from orchestrator.study import Study
-from orchestrator.study_file import MAX_CHARACTERS, load_spec, parse_spec
+from orchestrator.study_file.load import MAX_CHARACTERS, load_spec, parse_spec
 from studies.errors import StudyError
-from tests.unit.test_resolve import make_folder
+from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 STUDY = """\
 study: s
@@ -72,7 +72,7 @@ def test_a_hostile_name_is_refused_or_stays_in_the_working_folder(tmp_path, bloc
 
 def write(work: Path, study: str, model: str, condition: str, entry) -> None:
     """What a run writes under these names: an entry of the spool, then the artifacts by its paths."""
-    from orchestrator.evaluation_spec import benchmark_name
+    from orchestrator.study_file.evaluations import benchmark_name
 
     key = check_key(RunKey(kind="condition", model=model, name=f"{condition} · {model}", condition=condition))
     payload = encode(frames={}, documents={f"receipts/evaluate.{benchmark_name(entry)}.json": {}}, files={})

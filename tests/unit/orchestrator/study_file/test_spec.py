@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import study_yaml
-from orchestrator.evaluation_spec import EVALUATIONS, benchmark_name
-from orchestrator.spec import StudySpec
-from orchestrator.study_file import load_spec, parse_spec
+from orchestrator.study_file import located as study_yaml
+from orchestrator.study_file.evaluations import EVALUATIONS, benchmark_name
+from orchestrator.study_file.load import load_spec, parse_spec
+from orchestrator.study_file.spec import StudySpec
 from studies.errors import StudyError
 from tests.conftest import ROOT
 

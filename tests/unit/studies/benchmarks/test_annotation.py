@@ -2,8 +2,8 @@
 
 import pytest
 
-from studies import annotation
-from studies.annotation import read_conllu
+from studies.benchmarks import annotation
+from studies.benchmarks.annotation import read_conllu
 from studies.benchmarks.surprisal import surprisal
 from studies.errors import StudyError
 

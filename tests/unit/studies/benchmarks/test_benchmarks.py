@@ -14,10 +14,10 @@ import pytest
 
 from studies.benchmarks import choices, minimal_pairs
 from studies.benchmarks.choices import ChoiceBenchmark, Item, embedded_knowledge, user_choices
+from studies.benchmarks.corpora import Corpus, hub_rows, load_corpus
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark, blimp, embedded_pairs, read_jsonl, tse, user_pairs
 from studies.benchmarks.multiple_choice import multiple_choice
 from studies.benchmarks.perplexity import PerplexityBenchmark
-from studies.corpora import Corpus, hub_rows, load_corpus
 from studies.errors import StudyError
 
 

@@ -7,10 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.claims import CLAIM_SETS, MIN_DECISIONS, MIN_WINDOWS, Evidence, Scaffolding, Status, double_dissociation
-from studies.dissociation import Interval, mcnemar, pool
-from studies.structure import NegativeShare
-from studies.surprisal import Contrast
+from studies.claims.paper import (
+    CLAIM_SETS,
+    MIN_DECISIONS,
+    MIN_WINDOWS,
+    Evidence,
+    Scaffolding,
+    Status,
+    double_dissociation,
+)
+from studies.statistics.excess_surprisal import Contrast
+from studies.statistics.intervals import Interval, mcnemar, pool
+from studies.statistics.neuron_table import NegativeShare
 
 NAMES = [
     "perplexity_cost",

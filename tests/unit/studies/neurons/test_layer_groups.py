@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies import figures
 from studies.errors import StudyError
-from studies.layers import ALL, EFFECT_COLUMNS, effects, layer_groups, layer_ranges, trend
+from studies.neurons.layer_groups import ALL, EFFECT_COLUMNS, effects, layer_groups, layer_ranges, trend
+from studies.reporting import figures
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from studies.matching import match_perplexity
+from studies.neurons.matching import match_perplexity
 
 
 def drive(curve, **bounds):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studies import selection
 from studies.errors import StudyError
-from studies.selection import EMPTY, NeuronSet
+from studies.neurons import selection
+from studies.neurons.selection import EMPTY, NeuronSet
 
 WIDTHS = (40, 40, 25)
 

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from studies.comparisons import COLUMNS, compare, interaction, seed_summary
-from studies.layers import ALL
+from studies.neurons.layer_groups import ALL
+from studies.statistics.comparisons import COLUMNS, compare, interaction, seed_summary
 
 
 def pairs(correct: np.ndarray, uids: int = 6, phenomena: int = 3) -> pd.DataFrame:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.dissociation import Interval
-from studies.doses import doubling_fraction, responses
-from studies.report import doubling_lines, doubling_record
+from studies.reporting.text import doubling_lines, doubling_record
+from studies.statistics.doses import doubling_fraction, responses
+from studies.statistics.intervals import Interval
 
 
 def windows(nll) -> pd.DataFrame:

@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 from actors.messages import Documents
 from actors.tokens import character_spans, tokenise
-from studies.annotation import WORD_COLUMNS, read_conllu
+from studies.benchmarks.annotation import WORD_COLUMNS, read_conllu
 from studies.errors import StudyError
-from studies.figures import excess_bars
-from studies.surprisal import Excess, annotate, words_of_tokens
-from studies.surprisal_page import examples_page
+from studies.reporting.figures import excess_bars
+from studies.reporting.surprisal_page import examples_page
+from studies.statistics.excess_surprisal import Excess, annotate, words_of_tokens
 
 LLAMA_3_SPLIT = "|".join(
     [

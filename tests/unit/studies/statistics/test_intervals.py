@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.dissociation import (
+from studies.statistics.intervals import (
     accuracy_difference,
     accuracy_interval,
     by_group,
@@ -108,7 +108,7 @@ def test_same_seed_same_interval_other_seed_another():
 def test_chunks_do_not_change_the_numbers(monkeypatch):
     items = windows(np.random.default_rng(0).normal(3, 0.2, 50))
     whole = perplexity_interval(items)
-    monkeypatch.setattr("studies.dissociation._CHUNK", 700)
+    monkeypatch.setattr("studies.statistics.intervals._CHUNK", 700)
     assert perplexity_interval(items) == whole
 
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from studies.report import phenomenon_lines, structure_lines, structure_record
-from studies.selection import EMPTY, NeuronSet
-from studies.structure import negative_share, overlaps, score_correlation, structure
+from studies.neurons.selection import EMPTY, NeuronSet
+from studies.reporting.text import phenomenon_lines, structure_lines, structure_record
+from studies.statistics.neuron_table import negative_share, overlaps, score_correlation, structure
 
 
 def table(width: int = 200, layers: int = 2) -> pd.DataFrame:

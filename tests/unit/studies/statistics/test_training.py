@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies import dynamics, training_figures
-from studies.claims import Status
-from studies.report import series_lines
-from studies.selection import NeuronSet
-from studies.training_claims import TrainingEvidence, training_dynamics, wd_correlation
+from studies.claims.paper import Status
+from studies.claims.training import TrainingEvidence, training_dynamics, wd_correlation
+from studies.neurons.selection import NeuronSet
+from studies.reporting import training_figures
+from studies.reporting.text import series_lines
+from studies.statistics import training as dynamics
 
 STEPS = (0, 10, 100, 1000, 5000, 10000)
 WIDTH = 200

@@ -1,0 +1,1 @@
+"""The ablation actor: log-probabilities under clamps, from one vLLM engine."""

@@ -1,0 +1,1 @@
+"""The score actor: statistics of pre-activations, with Transformers and forward hooks."""

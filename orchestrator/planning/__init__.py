@@ -1,0 +1,1 @@
+"""Names -> facts -> the DAG of steps, with their ids and runs."""

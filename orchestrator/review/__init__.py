@@ -1,0 +1,1 @@
+"""Finished steps -> the report: tables, figures and verdicts."""

@@ -1,0 +1,1 @@
+"""What runs where next. Pure: no clock, no Ray, no I/O."""

@@ -1,0 +1,1 @@
+"""Steps: one file a kind, with its parameters, what an actor is asked and what its answer becomes."""

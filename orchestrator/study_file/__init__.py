@@ -1,0 +1,1 @@
+"""The study file: YAML text -> StudySpec. Looks nothing up."""

@@ -1,0 +1,1 @@
+"""Which neurons: selection, layer groups, the perplexity-matched control."""

@@ -1,0 +1,1 @@
+"""Results -> text, figures and pages."""

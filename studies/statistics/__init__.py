@@ -1,0 +1,1 @@
+"""Item tables -> estimates with intervals. Pure functions of data frames."""

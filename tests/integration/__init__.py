@@ -1,0 +1,1 @@
+"""Tests with Ray, vLLM and MLflow on this machine."""
