@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.hf_model import trusted_alone
-from actors.messages import Continuations, Documents, ModelSource, Sentences, TextRequest, Windows
+from actors.messages import ModelSource
+from studies.benchmarks.texts import Continuations, Documents, Sentences, TextRequest, Windows
 from studies.errors import StudyError
 
 

@@ -27,7 +27,6 @@ from actors.ablation.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.hf_model import trusted_alone
 from actors.messages import (
     DTYPE_BYTES,
-    Continuations,
     EngineDied,
     EngineFacts,
     EvaluateRequest,
@@ -42,10 +41,10 @@ from actors.messages import (
     Route,
     Scored,
     StepFailed,
-    TextRequest,
 )
 from actors.sites import SITES
 from actors.tokens import TokenSpans, load_tokenizer, tokenise
+from studies.benchmarks.texts import Continuations, TextRequest
 from studies.errors import InterventionError, StudyError
 from studies.neurons.matching import match_perplexity
 
@@ -511,7 +510,7 @@ def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
 
 def tokenise_probe(tokenizer, context: int) -> list[np.ndarray]:
     """The probe texts as token sequences."""
-    from actors.messages import Sentences
+    from studies.benchmarks.texts import Sentences
 
     return tokenise(Sentences(texts=PROBE_TEXTS), tokenizer, context).ids
 

@@ -10,19 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actors.messages import (
-    Continuations,
-    Documents,
-    ExamplesRequest,
-    Intervention,
-    MatchRequest,
-    ModelSource,
-    Part,
-    ProfileRequest,
-    Sentences,
-    TextRequest,
-    Windows,
-)
+from actors.messages import ExamplesRequest, Intervention, MatchRequest, ModelSource, Part, ProfileRequest
 from orchestrator.planning.plan import PAIR_BLOCK_WINDOWS
 from orchestrator.planning.resolve import Benchmark, ResolvedModel
 from orchestrator.scheduling.placement import Demand
@@ -32,6 +20,7 @@ from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark
+from studies.benchmarks.texts import Continuations, Documents, Sentences, TextRequest, Windows
 from studies.neurons import selection
 from studies.neurons.selection import NeuronSet
 

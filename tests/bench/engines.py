@@ -126,7 +126,8 @@ def score_engine(name: str, texts: tuple[str, ...], sweep: bool = False) -> dict
 
 
 def evaluation(name: str, texts: tuple[str, ...], interventions: dict):
-    from actors.messages import EvaluateRequest, Sentences
+    from actors.messages import EvaluateRequest
+    from studies.benchmarks.texts import Sentences
 
     return EvaluateRequest(benchmark=name, texts=Sentences(texts=texts), interventions=interventions)
 
@@ -174,8 +175,8 @@ def through_ray(name: str, texts: tuple[str, ...], model: str, threads: int) -> 
 def plan_everything(texts: tuple[str, ...], model: str) -> dict[str, float]:
     """Tokenising and planning a whole benchmark."""
     from actors.ablation.token_tree import plan_packs
-    from actors.messages import Sentences
     from actors.tokens import load_tokenizer, tokenise
+    from studies.benchmarks.texts import Sentences
 
     source = source_of(Path(model))
     tokenizer, before = load_tokenizer(source), peak_gibibytes()

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Part, ProfileRequest, Scored, Sentences, Windows
+from actors.messages import EvaluateRequest, Intervention, ModelSource, Part, ProfileRequest, Scored
 from actors.sites import SITES, architecture
+from studies.benchmarks.texts import Sentences, Windows
 from tests import oracles
 from tests.processes import one_process
 from tests.sources import source_of

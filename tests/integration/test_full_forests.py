@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from actors.ablation.token_tree import plan_packs
-from actors.messages import Sentences
 from actors.tokens import load_tokenizer, tokenise
 from studies.benchmarks import minimal_pairs
+from studies.benchmarks.texts import Sentences
 from tests.sources import source_of
 
 MAX_NODES = 512

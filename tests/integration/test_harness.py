@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import yaml
 
-from actors.messages import Continuations, EvaluateRequest, Intervention, ModelSource, Scored
+from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
 from studies.benchmarks.lm_eval import TaskBenchmark, task_benchmark
 from studies.benchmarks.multiple_choice import TASKS, multiple_choice
+from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError
 from tests import oracles
 from tests.sources import source_of

@@ -14,8 +14,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from actors.ablation.reload import Reload
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored, Sentences, Windows
+from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
 from actors.sites import SITES
+from studies.benchmarks.texts import Sentences, Windows
 from studies.errors import InterventionError, StudyError
 from tests import oracles
 from tests.conftest import ROOT

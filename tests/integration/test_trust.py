@@ -13,9 +13,10 @@ import torch
 
 from actors.ablation.reload import differing_config, plain_log_probabilities
 from actors.hf_model import load_model
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored, Sentences
+from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
 from actors.scoring.actor import ScoreActor
 from actors.tokens import load_tokenizer
+from studies.benchmarks.texts import Sentences
 from studies.errors import StudyError
 from tests import oracles
 from tests.integration.test_local_only import reachable

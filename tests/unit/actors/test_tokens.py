@@ -3,8 +3,8 @@
 import pytest
 from transformers import AutoTokenizer
 
-from actors.messages import Continuations
 from actors.tokens import tokenise
+from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError
 from tests import oracles
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from actors.messages import Documents
 from actors.tokens import character_spans, tokenise
 from studies.benchmarks.annotation import WORD_COLUMNS, read_conllu
+from studies.benchmarks.texts import Documents
 from studies.errors import StudyError
 from studies.reporting.figures import excess_bars
 from studies.reporting.surprisal_page import examples_page
