@@ -7,6 +7,7 @@ Actors stream events: any number of `Progress`, then results; a generator that e
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -347,3 +348,22 @@ class Examples:
     """layer, neuron, rank, context_i, token_i, y_i, the same of j, input_distance, output_distance, ratio."""
     num_tokens: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The actor has loaded its model; `facts` are the engine's, None for a score actor."""
+
+    facts: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorLost:
+    """The actor died or fell silent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The request's stream has ended in order."""

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.planning.digest_cache import DigestCache
+from orchestrator.record.keys import Committed
 from orchestrator.record.lease import is_held
 from orchestrator.record.mlflow_store import SUPERSEDED, RecordError, Store, Unreachable, locate
-from orchestrator.record.outbox import Committed, Spool, size_of
+from orchestrator.record.outbox import Spool, size_of
 from studies.errors import StudyError, did_you_mean
 
 

@@ -26,16 +26,16 @@ from actors.messages import ModelSource
 from orchestrator.execution.interrupt import Interrupt
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.resolve import resolve
-from orchestrator.record.outbox import Committed
+from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
 from orchestrator.redaction import redacted
 from orchestrator.scheduling.estimates import RATES, cluster_of, costs, flops, tensor_parallel
 from orchestrator.scheduling.forecast import Forecast, forecast, nodes_of
 from orchestrator.scheduling.placement import Node
-from orchestrator.scheduling.ready_queues import BROKEN, ActorKind, State
+from orchestrator.scheduling.ready_queues import ActorKind
 from orchestrator.scheduling.simulation import in_the_better_order
 from orchestrator.steps.identity import difference
-from orchestrator.steps.step import Role, Step
+from orchestrator.steps.step import BROKEN, Role, State, Step
 from orchestrator.study_file.load import load_spec
 from orchestrator.study_file.located import Located, quote
 from orchestrator.study_file.spec import StudySpec
@@ -213,7 +213,7 @@ class Study:
     def _compute(self, runner, address: str | None, silence_seconds: float, patience_seconds: float) -> None:
         from orchestrator.execution.pool import Pool
         from orchestrator.execution.ray_session import ray_session
-        from orchestrator.steps.evaluate import model_source
+        from orchestrator.execution.sources import model_source
 
         with ray_session(address):
             sources: dict[str, ModelSource] = {}

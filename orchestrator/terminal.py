@@ -17,8 +17,7 @@ from rich.text import Text
 
 from actors.messages import Progress
 from orchestrator.scheduling.forecast import Forecast
-from orchestrator.scheduling.ready_queues import State
-from orchestrator.steps.step import Step
+from orchestrator.steps.step import State, Step
 from orchestrator.study import PlannedStep, Result
 from studies.reporting.text import finding_lines, scorecard, series_lines, text_of
 

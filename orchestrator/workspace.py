@@ -1,5 +1,6 @@
 """The project of a study file: the folder it belongs to, wherever a verb is typed."""
 
+import os
 from pathlib import Path
 
 FOLDER = ".halfwave"
@@ -16,3 +17,9 @@ def default_workdir(study_file: Path) -> Path:
         if any((candidate / name).exists() for name in (FOLDER, ".git", "pyproject.toml")):
             return candidate / FOLDER
     return folder / FOLDER
+
+
+def expand(path: str, folder: Path) -> Path:
+    """A path of the study file in `folder`, with `~` expanded. A home that does not exist stays as typed, and is then
+    not found."""
+    return folder / os.path.expanduser(path)

@@ -7,18 +7,8 @@ from hypothesis import strategies as st
 
 from orchestrator.scheduling.placement import Demand, Devices, Node
 from orchestrator.scheduling.policy import Cluster, Evict, Fail, NoRoom, Resident, Start, Stop, decide
-from orchestrator.scheduling.ready_queues import (
-    BROKEN,
-    FINISHED,
-    MAX_ATTEMPTS,
-    SINGLE_AFTER,
-    TERMINAL,
-    ActorKind,
-    ReadyQueues,
-    Skip,
-    State,
-)
-from orchestrator.steps.step import Role, Step
+from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS, SINGLE_AFTER, ActorKind, ReadyQueues, Skip
+from orchestrator.steps.step import BROKEN, FINISHED, TERMINAL, Role, State, Step
 
 ONE = Demand(1.0, 0.0)
 OPENING = 10.0

@@ -8,14 +8,13 @@ import importlib
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from actors.messages import EngineDied, ModelSource, RequestFailed
+from actors.messages import ActorLost, EngineDied, ModelSource, Opened, RequestFailed
 from orchestrator.redaction import redact_logs
 
 GONE = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
@@ -91,20 +90,6 @@ def _messages(stream: Any) -> Iterator[Any]:
                 pass
             case message:
                 yield message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """The actor has loaded its model; `facts` are the engine's, None for a score actor."""
-
-    facts: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorLost:
-    """The actor died or fell silent."""
-
-    reason: str
 
 
 def one_line(error: Any) -> str:

@@ -4,7 +4,7 @@ Owns the sizes by model and step name, and the tag by which a later run of the s
 compared in pairs only on identical packs, so a size that was changed for one holds for all.
 """
 
-from orchestrator.record.outbox import Committed
+from orchestrator.record.keys import Committed
 from orchestrator.steps.step import Step
 
 LEAST = 32

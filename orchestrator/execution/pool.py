@@ -20,8 +20,8 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from actors.messages import ModelSource, OutOfMemory, RequestFailed
-from orchestrator.execution.host import ActorLost, Host, one_line
+from actors.messages import ActorLost, Finished, ModelSource, OutOfMemory, RequestFailed
+from orchestrator.execution.host import Host, one_line
 from orchestrator.scheduling.placement import Demand, Devices, Node, Placement
 from orchestrator.scheduling.policy import Resident, Start
 from orchestrator.steps.step import Role
@@ -42,11 +42,6 @@ GPU_GIB = {
     "H200": 140, "B200": 178, "GB200": 184, "B300": 268, "GB300": 277,
 }  # fmt: skip
 """{Ray's word for an accelerator: its memory}; of an A100, which comes in two sizes, the smaller."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """The request's stream has ended in order."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,18 +7,21 @@ Everything that arrives is committed before the loop goes on, so a crash of the 
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from actors.messages import (
+    ActorLost,
     EngineFacts,
     EvaluateRequest,
     Examples,
+    Finished,
     Intervention,
     Matched,
     MatchRequest,
     ModelSource,
+    Opened,
     OutOfMemory,
     Part,
     Profiled,
@@ -29,37 +32,26 @@ from actors.messages import (
     Weights,
     WeightsRequest,
 )
-from orchestrator.execution.host import ActorLost, Opened
+from orchestrator.execution.in_flight import join_parts
 from orchestrator.execution.pack_sizes import PackSizes
-from orchestrator.execution.pool import Finished, Pool
-from orchestrator.planning.plan import BASELINE, Plan
+from orchestrator.execution.pool import Pool
+from orchestrator.planning.conditions import BASELINE
+from orchestrator.planning.outcome import Outcome
+from orchestrator.planning.plan import Plan
+from orchestrator.record.keys import Committed
 from orchestrator.record.mlflow_store import Unreachable
-from orchestrator.record.outbox import Committed
 from orchestrator.record.record import Record
 from orchestrator.scheduling.policy import Cluster, Decision, Evict, Fail, NoRoom, Start, Stop, decide
-from orchestrator.scheduling.ready_queues import BROKEN, TERMINAL, ActorKind, ReadyQueues, Skip, State
-from orchestrator.steps.evaluate import (
-    examples_request,
-    intervention,
-    join_parts,
-    match_request,
-    profile_request,
-    text_request,
-)
-from orchestrator.steps.result import (
-    NEURON_SET,
-    NEURONS,
-    StepResult,
-    is_noise_floor,
-    of_evaluation,
-    of_examples,
-    of_match,
-    of_profile,
-    of_selection,
-    of_weights,
-    plain,
-)
-from orchestrator.steps.step import Role, Step
+from orchestrator.scheduling.ready_queues import ActorKind, ReadyQueues, Skip
+from orchestrator.steps.artifacts import NEURON_SET, NEURONS
+from orchestrator.steps.evaluate import intervention, is_noise_floor, of_evaluation, text_request
+from orchestrator.steps.examples import examples_request, of_examples
+from orchestrator.steps.match import match_request, of_match
+from orchestrator.steps.profile import of_profile, profile_request
+from orchestrator.steps.result import StepResult, plain
+from orchestrator.steps.select import of_selection
+from orchestrator.steps.step import BROKEN, TERMINAL, Role, State, Step
+from orchestrator.steps.weights import of_weights
 from studies.errors import StudyError
 from studies.neurons import selection
 from studies.neurons.selection import NeuronSet
@@ -67,15 +59,6 @@ from studies.neurons.selection import NeuronSet
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.25
-
-
-class Outcome(NamedTuple):
-    """How a study ended."""
-
-    states: Mapping[str, State]
-    reasons: Mapping[str, str]
-    """{step id: why it failed, was skipped or was recomputed}."""
-    committed: Mapping[str, Committed]
 
 
 Listener = Callable[[Step, State, str], None]

@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from orchestrator.planning.resolve import Benchmark, ResolvedModel, ResolvedStudy, layer_variants
-from orchestrator.record.outbox import Committed, RunKey
+from orchestrator.planning.conditions import BASELINE, NOISE_FLOOR, Condition, _layers, _not_applicable, layer_variants
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.resolve import ResolvedStudy
+from orchestrator.planning.run_keys import _run_key
+from orchestrator.record.keys import Committed, RunKey
 from orchestrator.steps.identity import identify
 from orchestrator.steps.step import KINDS, Step
 from orchestrator.study_file.spec import ConditionSpec
@@ -19,12 +22,10 @@ from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
+from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark
-from studies.neurons.layer_groups import Group, layer_ranges
+from studies.neurons.layer_groups import layer_ranges
 
-BASELINE = "baseline"
-NOISE_FLOOR = "noise floor"
-NOT_APPLICABLE = "not applicable (ReLU): what it does to the negative half, ReLU does already"
 PAIR_BLOCK_WINDOWS = 16
 EXAMPLE_TOKENS = 16_384
 """Tokens of the scoring text that an examples step looks at, at most."""
@@ -40,36 +41,6 @@ _HARMLESS_ENGINE_OPTIONS = {
     "max_num_seqs",
 }
 """Engine options that do not change a number; any other enters the identity."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """One condition of one model, seeds and layer groups expanded."""
-
-    name: str
-    base: str
-    """Name in the study file; `baseline` for the empty set."""
-    spec: ConditionSpec | None
-    seed: int | None = None
-    group: Group | None = None
-    """Its layers, where the study file spreads it over a layer schedule."""
-    dose: float | None = None
-    """Its fraction, where the study file gives several."""
-    reference: str = ""
-    """Name of the condition that it is a control of."""
-    neurons: str | None = None
-    """Id of the step that makes the neuron set (select or match); None for the baseline."""
-    not_applicable: str = ""
-
-    @property
-    def is_whole(self) -> bool:
-        """Neither the baseline nor one of a schedule's layer groups or doses."""
-        return self.spec is not None and self.group is None and self.dose is None
-
-    @property
-    def curve(self) -> str:
-        """The condition with its seed, without its place among layer groups or doses."""
-        return self.base if self.seed is None else f"{self.base}/seed={self.seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,39 +353,6 @@ def _work(benchmark: Benchmark) -> float:
         case ChoiceBenchmark() | TaskBenchmark():
             texts = sum(map(len, benchmark.contexts)) + sum(map(len, benchmark.continuations))
             return texts / CHARACTERS_PER_TOKEN
-
-
-def _not_applicable(model: ResolvedModel, conditions: Mapping[str, ConditionSpec], condition: ConditionSpec) -> str:
-    """Why a condition says nothing about this model; empty where it does."""
-    if not model.architecture.is_relu:
-        return ""
-    if condition.clamp.is_relu_identity:
-        return NOT_APPLICABLE
-    reference = condition.reference
-    if reference and conditions[reference].clamp.is_relu_identity:
-        return f"not applicable (ReLU): it refers to {reference}, which is not applicable"
-    return ""
-
-
-def _layers(condition: Condition, source: ConditionSpec | None) -> tuple[int, ...] | None:
-    """The layers that a condition is confined to, by its group or the list in `source`; None = all."""
-    return condition.group.layers if condition.group else source and source.layer_list
-
-
-def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:
-    facts = {"model": model.label, "revision": model.revision or "local", "dtype": model.spec.dtype}
-    tags = {"model.note": model.note} if model.note else {}
-    if model.checkpoint is not None:  # no param: those are written once, and a step may be corrected
-        tags["training_step"] = str(model.checkpoint.step)
-    return RunKey(
-        kind=kind,
-        model=model.label,
-        name=f"{condition or 'neuron profile'} · {model.label}",
-        condition=condition,
-        identity=identity,
-        params={**facts, **params},
-        tags=tags,
-    )
 
 
 def _clamp(condition: ConditionSpec) -> dict[str, Any]:

@@ -7,8 +7,9 @@ RecordError says what is missing or damaged.
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.record.encoding import decode_frame
+from orchestrator.record.keys import Committed
 from orchestrator.record.mlflow_store import CONDITION, KIND, MODEL, SUPERSEDED, RecordError, Store, locate
-from orchestrator.record.outbox import Committed, decode_frame
 from studies.errors import did_you_mean
 
 if TYPE_CHECKING:

@@ -21,7 +21,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from orchestrator.record.outbox import INDEX_FOLDER, MAX_TAG, Committed, Entry, digest, size_of
+from orchestrator.record.encoding import digest
+from orchestrator.record.keys import Committed
+from orchestrator.record.limits import INDEX_FOLDER, MAX_TAG
+from orchestrator.record.outbox import Entry, size_of
 from orchestrator.redaction import redacted, remember
 from studies.errors import StudyError
 

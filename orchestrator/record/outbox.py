@@ -6,78 +6,23 @@ Knows nothing of MLflow's client. Invariant: an entry is absent or complete; it 
 into place, and the sha256 of each of its files stands in its manifest.
 """
 
-import hashlib
-import io
 import json
-import math
-import numbers
 import os
-import posixpath
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from orchestrator.record.encoding import digest
+from orchestrator.record.keys import Committed, RunKey
+
 if TYPE_CHECKING:  # pandas takes half a second to import, and only reading and writing frames needs it
-    import pandas
+    pass
 
-MAX_NAME = 250
-"""Characters in a metric, param or tag name; mlflow/utils/validation.py, MAX_ENTITY_KEY_LENGTH."""
-MAX_PARAM = 6000
-"""Characters in a param; MLflow cuts longer ones with only a warning (MAX_PARAM_VAL_LENGTH), so we refuse them."""
-MAX_TAG = 8000
-"""Characters in a tag, cut likewise (MAX_TAG_VAL_LENGTH)."""
-INDEX_FOLDER = "steps"
-"""Where the record keeps what does not fit in a step's tag; no step may write artifacts there."""
-PROGRESS = "progress/"
-"""Prefix of live metrics. MLflow shows the value at a metric's largest step, so a live value could hide a result."""
 
-RUN_KINDS = ("profile", "condition", "schedule", "study")
-
-NOTHING: Mapping = MappingProxyType({})
-
-_NAME = re.compile(r"[/\w.\- :]+")
-_PATH = re.compile(r"[/\w.\- ]+")  # MLflow percent-decodes artifact paths and refuses '#'
 _FILE_NAME = re.compile(r"[\w\-]+")
-_RESERVED_TAGS = ("step.", "halfwave.", "invocation.", "superseded_by", "adopted_from")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunKey:
-    """Which MLflow run a result belongs to."""
-
-    kind: str
-    """`profile` (one run a model), `condition` and `schedule` (one a model and condition) or `study` (the parent)."""
-    model: str = ""
-    """Label of the model."""
-    name: str
-    """What the run is called in MLflow, such as "SmolLM2-135M-Instruct · wasserstein"."""
-    condition: str = ""
-    """Name of the condition; empty for a profile."""
-    identity: str = ""
-    """Hash of the definition (hex). Another identity in the same place is a new run that supersedes the old one."""
-    params: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
-    """A finished step and where its results lie."""
-
-    step_id: str
-    step_name: str
-    experiment: str
-    """Name of the MLflow experiment, which is the name of a study."""
-    run_id: str
-    """Empty while the step has not reached MLflow and lies in the spool."""
-    artifacts: Mapping[str, str]
-    """Path to sha256 (hex)."""
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """The tags this step put on its run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,95 +56,9 @@ class Entry:
         )  # fmt: skip
 
 
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def size_of(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def check_name(what: str, name: str, pattern: re.Pattern[str] = _NAME) -> None:
-    """Raise ValueError for a name that MLflow would refuse (mlflow/utils/validation.py, `_validate_metric_name`)."""
-    if not isinstance(name, str) or not pattern.fullmatch(name):
-        raise ValueError(f"{what} {name!r}: allowed are letters, digits, '_', '-', '.', ' ' and '/'")
-    if posixpath.normpath(name) != name or name == "." or name.startswith(("..", "/")):
-        raise ValueError(f"{what} {name!r} does not stay itself as a path; it would be {posixpath.normpath(name)!r}")
-    if len(name) > MAX_NAME:
-        raise ValueError(f"{what} {name[:40]!r}... has {len(name)} characters; MLflow takes {MAX_NAME}")
-
-
-def check_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics as floats. ValueError for names and values that MLflow would refuse, drop or change."""
-    for name, value in metrics.items():
-        check_name("metric", name)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise ValueError(f"metric {name!r} is {value!r}, not a number")
-        if not math.isfinite(value):  # the SQL store would record inf as 1.8e308 and NaN as 0
-            raise ValueError(f"metric {name!r} is {value}; a number that is not finite is never recorded")
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def check_texts(what: str, texts: Mapping[str, str], limit: int) -> dict[str, str]:
-    """Params or tags as a plain dict. ValueError for what MLflow would refuse or cut."""
-    for name, value in texts.items():
-        check_name(what, name)
-        if not isinstance(value, str):
-            raise ValueError(f"{what} {name!r} is {value!r}, not a string")
-        if len(value) > limit:
-            raise ValueError(f"{what} {name!r} has {len(value)} characters; MLflow would cut it to {limit}")
-        if what == "tag" and name.startswith(_RESERVED_TAGS):
-            raise ValueError(f"tag {name!r} is one that the record sets itself")
-    return dict(texts)
-
-
-def check_key(key: RunKey) -> RunKey:
-    """The key with plain dicts, ready for a manifest."""
-    if key.kind not in RUN_KINDS:
-        raise ValueError(f"run kind {key.kind!r}: allowed are {', '.join(RUN_KINDS)}")
-    if not 0 < len(key.name) <= MAX_NAME:
-        raise ValueError(f"run name {key.name[:40]!r}: MLflow takes 1 to {MAX_NAME} characters")
-    return replace(key, params=check_texts("param", key.params, MAX_PARAM), tags=check_texts("tag", key.tags, MAX_TAG))
-
-
-def encode(
-    *, frames: Mapping[str, "pandas.DataFrame"], documents: Mapping[str, dict | list | str], files: Mapping[str, bytes]
-) -> dict[str, bytes]:
-    """Artifact path to bytes: frames as parquet (the index is not kept), documents as JSON or text by suffix."""
-    for path in [*frames, *documents, *files]:
-        check_name("artifact path", path, _PATH)
-        if path.startswith(INDEX_FOLDER + "/"):
-            raise ValueError(f"artifact path {path!r}: the folder {INDEX_FOLDER}/ belongs to the record")
-    if len({*frames, *documents, *files}) < len(frames) + len(documents) + len(files):
-        raise ValueError(f"an artifact path is given twice: {sorted([*frames, *documents, *files])}")
-    payload = {path: _parquet(path, frame) for path, frame in frames.items()}
-    payload |= {path: _text(path, document).encode() for path, document in documents.items()}
-    return payload | {path: bytes(content) for path, content in files.items()}
-
-
-def _parquet(path: str, frame: "pandas.DataFrame") -> bytes:
-    if not path.endswith(".parquet"):
-        raise ValueError(f"artifact path {path!r}: a frame is written as .parquet")
-    return frame.to_parquet(index=False, engine="pyarrow")
-
-
-def _text(path: str, document: dict | list | str) -> str:
-    if path.endswith(".json"):
-        return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
-    if not isinstance(document, str):
-        raise ValueError(f"artifact path {path!r}: a {type(document).__name__} is written as .json")
-    return document
-
-
-def decode_frame(content: bytes) -> "pandas.DataFrame":
-    import pandas
-
-    return pandas.read_parquet(io.BytesIO(content), engine="pyarrow")
-
-
-def decode_document(path: str, content: bytes) -> dict | list | str:
-    return json.loads(content) if path.endswith(".json") else content.decode()
 
 
 class Spool:

@@ -20,7 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.record.encoding import decode_document, decode_frame, digest, encode
+from orchestrator.record.keys import NOTHING, Committed, RunKey
 from orchestrator.record.lease import Lease
+from orchestrator.record.limits import MAX_TAG, PROGRESS, check_key, check_metrics, check_name, check_texts
 from orchestrator.record.mlflow_store import (
     ADOPTED,
     CONDITION,
@@ -33,23 +36,7 @@ from orchestrator.record.mlflow_store import (
     Unreachable,
     locate,
 )
-from orchestrator.record.outbox import (
-    MAX_TAG,
-    NOTHING,
-    PROGRESS,
-    Committed,
-    Entry,
-    RunKey,
-    Spool,
-    check_key,
-    check_metrics,
-    check_name,
-    check_texts,
-    decode_document,
-    decode_frame,
-    digest,
-    encode,
-)
+from orchestrator.record.outbox import Entry, Spool
 from orchestrator.record.runs import Run, Runs, new_params, place_of
 from orchestrator.redaction import redacted
 

@@ -9,8 +9,8 @@ Invariant: after `use(key)` the key's run is the only current one in its place.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.record.keys import RunKey
 from orchestrator.record.mlflow_store import CONDITION, IDENTITY, KIND, MODEL, PARENT, SUPERSEDED, RecordError, Store
-from orchestrator.record.outbox import RunKey
 
 
 @dataclass(slots=True, kw_only=True)

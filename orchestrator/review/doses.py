@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.planning.plan import BASELINE, Condition, Plan
-from orchestrator.planning.resolve import ResolvedModel
-from orchestrator.record.outbox import Committed, RunKey
+from orchestrator.planning.conditions import BASELINE, Condition
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.plan import Plan
+from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.layers import Items
 from orchestrator.steps.identity import identify

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.planning.plan import BASELINE, Condition
-from orchestrator.planning.resolve import ResolvedModel
-from orchestrator.record.outbox import RunKey
+from orchestrator.planning.conditions import BASELINE, Condition
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.record.keys import RunKey
 from orchestrator.review.evidence import Findings, is_syntactic, treated_condition
 from orchestrator.steps.identity import identify
 from orchestrator.steps.step import review_id

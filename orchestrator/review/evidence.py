@@ -9,17 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.execution.runner import Outcome
-from orchestrator.planning.plan import BASELINE, NOISE_FLOOR, Condition, Plan
-from orchestrator.planning.resolve import Benchmark, ResolvedModel
-from orchestrator.record.outbox import Committed
+from orchestrator.planning.conditions import BASELINE, NOISE_FLOOR, Condition
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.outcome import Outcome
+from orchestrator.planning.plan import Plan
+from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
-from orchestrator.scheduling.ready_queues import BROKEN, FINISHED
-from orchestrator.steps.result import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS
+from orchestrator.steps.artifacts import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS
+from orchestrator.steps.step import BROKEN, FINISHED
 from orchestrator.study_file.spec import ClampSpec, ConditionSpec
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark
 from studies.claims.paper import Evidence, Scaffolding
 from studies.errors import StudyError

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from orchestrator.execution.runner import Outcome
-from orchestrator.planning.plan import BASELINE, NOISE_FLOOR, Condition, Plan
-from orchestrator.planning.resolve import ResolvedModel
-from orchestrator.record.outbox import RunKey
+from orchestrator.planning.conditions import BASELINE, NOISE_FLOOR, Condition
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.outcome import Outcome
+from orchestrator.planning.plan import Plan
+from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.doses import record_doses
 from orchestrator.review.dynamics import record_dynamics
 from orchestrator.review.evidence import Findings, broken_runs, claims_evidence
 from orchestrator.review.layers import record_schedules
 from orchestrator.review.surprisal import record_excess
-from orchestrator.scheduling.ready_queues import BROKEN, FINISHED
-from orchestrator.steps.step import review_id
+from orchestrator.steps.step import BROKEN, FINISHED, review_id
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.surprisal import SurprisalBenchmark

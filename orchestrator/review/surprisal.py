@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.planning.plan import BASELINE, Condition
-from orchestrator.planning.resolve import ResolvedModel
-from orchestrator.record.outbox import Committed
+from orchestrator.planning.conditions import BASELINE, Condition
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.record.keys import Committed
 from orchestrator.review.evidence import Findings, broken_runs
 from orchestrator.steps.step import review_id
 from studies.benchmarks.surprisal import SurprisalBenchmark

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from actors.messages import DTYPE_BYTES
+from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.resolve import ResolvedModel
 from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.policy import Cluster
 from orchestrator.scheduling.ready_queues import ActorKind

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from orchestrator.planning.plan import Plan
 from orchestrator.scheduling.estimates import Rates, cluster_of, costs, memory_need, tensor_parallel
 from orchestrator.scheduling.placement import Node
-from orchestrator.scheduling.ready_queues import ActorKind, State
+from orchestrator.scheduling.ready_queues import ActorKind
 from orchestrator.scheduling.simulation import in_the_better_order
-from orchestrator.steps.step import Role
+from orchestrator.steps.step import Role, State
 from studies.errors import StudyError
 
 GPU_GIB = 80

@@ -9,31 +9,16 @@ import heapq
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
-from enum import StrEnum
 from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
 
-from orchestrator.steps.step import Role, Step
+from orchestrator.steps.step import BROKEN, FINISHED, TERMINAL, Role, State, Step
 
 MAX_ATTEMPTS = 4
 """A step whose actor died this often has failed."""
 SINGLE_AFTER = 2
 """After this many crashes a step runs alone, until the culprit is found."""
-
-
-class State(StrEnum):
-    PENDING = "pending"
-    RUNNING = "running"
-    CACHED = "cached"
-    DONE = "done"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-FINISHED = {State.CACHED, State.DONE}
-BROKEN = {State.FAILED, State.SKIPPED}
-TERMINAL = FINISHED | BROKEN
 
 
 class ActorKind(NamedTuple):

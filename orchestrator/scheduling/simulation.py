@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from orchestrator.scheduling.placement import ROUNDING, Placement
 from orchestrator.scheduling.policy import Cluster, Evict, Fail, NoRoom, Resident, Skip, Start, Stop, decide
-from orchestrator.scheduling.ready_queues import ActorKind, ReadyQueues, State
-from orchestrator.steps.step import Role, Step
+from orchestrator.scheduling.ready_queues import ActorKind, ReadyQueues
+from orchestrator.steps.step import Role, State, Step
 
 RELOAD = 0.2
 """Exchanging a checkpoint's weights, as a share of opening an actor (measured: a seventh of an actor's whole time)."""

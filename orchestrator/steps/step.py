@@ -74,3 +74,21 @@ class Step:
     def title(self) -> str:
         """`evaluate.blimp smollm2-135m wasserstein`."""
         return " ".join(part for part in (self.name, self.model, self.condition) if part)
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    CACHED = "cached"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+FINISHED = {State.CACHED, State.DONE}
+
+
+BROKEN = {State.FAILED, State.SKIPPED}
+
+
+TERMINAL = FINISHED | BROKEN

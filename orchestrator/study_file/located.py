@@ -4,7 +4,8 @@ Owns safe loading (no tags, no duplicate keys, no expansion bombs) and the map f
 ("conditions", "random", "seeds") to its line, so that every error can name the place.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -12,6 +13,9 @@ from yaml.constructor import SafeConstructor
 from studies.errors import StudyError
 
 Path = tuple[str | int, ...]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_NODES = 100_000
 """Values in one file, aliases expanded; a few lines of nested aliases would otherwise fill the memory."""
@@ -56,6 +60,15 @@ class Located:
         """`file:line: path.to.key: problem`."""
         where = ".".join(map(str, path))
         return StudyError(f"{self.name}:{self.line(path)}: {where}{': ' if where else ''}{problem}")
+
+    def attribute(self, path: Path, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """Call a function whose errors are the fault of the node at `path`: a StudyError or OSError then names it."""
+        try:
+            return function(*arguments, **options)
+        except StudyError as error:
+            raise self.error(path, str(error)) from None
+        except OSError as error:  # what is there and may not be read
+            raise self.error(path, f"{error.filename} cannot be read: {error.strerror}") from None
 
     def _plain(self, node: yaml.Node, path: Path, above: set[int]) -> Any:
         self._lines[path] = node.start_mark.line + 1

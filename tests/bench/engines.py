@@ -149,8 +149,8 @@ def switch_milliseconds() -> dict[str, float]:
 
 def through_ray(name: str, texts: tuple[str, ...], model: str, threads: int) -> dict[str, float]:
     """Seconds of one request as the driver sees it, through Ray and the pool, and as the actor counts them."""
-    from actors.messages import Intervention, Scored
-    from orchestrator.execution.pool import Finished, Pool
+    from actors.messages import Finished, Intervention, Scored
+    from orchestrator.execution.pool import Pool
     from orchestrator.execution.ray_session import ray_session
     from orchestrator.scheduling.placement import Bundle
     from orchestrator.scheduling.policy import Start

@@ -11,7 +11,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator import study
-from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import State
 from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up

@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from orchestrator.execution import pool
-from orchestrator.scheduling.ready_queues import State
-from orchestrator.steps.step import Role
+from orchestrator.steps.step import Role, State
 from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up

@@ -174,7 +174,7 @@ def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(fami
 def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, dict, int, int]:
     """In the engine's process: a sweep that tells its parts, and the same taken up from some of them."""
     from actors.ablation import actor as ablation
-    from orchestrator.steps.evaluate import join_parts
+    from orchestrator.execution.in_flight import join_parts
 
     ablation.PART_SECONDS = 0.0
     actor = ablation.AblationActor(source)

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.garbage import GarbageCollector, parse_age
 from orchestrator.planning.resolve import DigestCache
+from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.mlflow_store import Store
-from orchestrator.record.outbox import Committed, RunKey
 from orchestrator.record.record import Record
 from studies.errors import StudyError
 

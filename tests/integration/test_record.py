@@ -26,8 +26,9 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from orchestrator.record import mlflow_store as store_module
 from orchestrator.record import record as record_module
 from orchestrator.record.frames import load_study
+from orchestrator.record.keys import RunKey
 from orchestrator.record.mlflow_store import RecordError, Unreachable
-from orchestrator.record.outbox import RunKey, Spool
+from orchestrator.record.outbox import Spool
 from orchestrator.record.record import Record
 from tests.mlflow_server import Server
 

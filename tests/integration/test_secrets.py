@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import cli
+from orchestrator.record.keys import RunKey
 from orchestrator.record.mlflow_store import Store
-from orchestrator.record.outbox import RunKey
 from orchestrator.record.record import Record
-from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import State
 from orchestrator.study import Study
 from tests.integration.made_up import command
 from tests.unit.orchestrator.planning.test_resolve import make_folder

@@ -12,8 +12,7 @@ from mlflow import MlflowClient
 
 from orchestrator.execution import pool
 from orchestrator.record.frames import load_study
-from orchestrator.scheduling.ready_queues import State
-from orchestrator.steps.step import Role
+from orchestrator.steps.step import Role, State
 from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up

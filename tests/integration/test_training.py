@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from transformers import AutoTokenizer
 
-from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import State
 from orchestrator.study import Study
 from studies.benchmarks.annotation import read_conllu
 from tests import oracles

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from actors.messages import Progress
 from orchestrator.scheduling.forecast import Fit, Forecast
-from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import State
 from orchestrator.study import PlannedStep
 from orchestrator.terminal import Display, show_plan
 

@@ -1,7 +1,7 @@
 """Packs that did not fit: smaller ones for every condition of the benchmark, found again by a later run."""
 
 from orchestrator.execution.pack_sizes import PackSizes
-from orchestrator.record.outbox import Committed
+from orchestrator.record.keys import Committed
 from tests.unit.orchestrator.planning.test_plan import plan
 
 

@@ -10,9 +10,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
 
+from orchestrator.execution.sources import model_source
 from orchestrator.planning.resolve import resolve
 from orchestrator.scheduling.placement import Demand
-from orchestrator.steps.evaluate import model_source
 from orchestrator.study_file.load import parse_spec
 from studies.errors import StudyError
 from tests.hub import COMMIT

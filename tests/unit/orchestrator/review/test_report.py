@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.execution.runner import Outcome
-from orchestrator.record.outbox import RunKey, encode
+from orchestrator.planning.outcome import Outcome
+from orchestrator.record.encoding import encode
+from orchestrator.record.keys import RunKey
 from orchestrator.review.report import _file_name, record_mean_accuracies
-from orchestrator.scheduling.ready_queues import State
+from orchestrator.steps.step import State
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.reporting import figures
 

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.scheduling.placement import Bundle, Demand, Node
 from orchestrator.scheduling.policy import Evict, Fail, NoRoom, Resident, Start, Stop, decide
-from orchestrator.scheduling.ready_queues import ReadyQueues, Skip, State
-from orchestrator.steps.step import Role
+from orchestrator.scheduling.ready_queues import ReadyQueues, Skip
+from orchestrator.steps.step import Role, State
 from tests.world import ONE, OPENING, World, all_goes_well, cluster, step
 
 HERE = (Bundle("n", 1.0),)

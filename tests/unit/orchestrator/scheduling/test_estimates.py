@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.planning.resolve import Checkpoint
+from orchestrator.planning.models import Checkpoint
 from orchestrator.scheduling.estimates import Rates, cluster_of, costs, demands, flops, memory_need, tensor_parallel
 from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.ready_queues import ActorKind

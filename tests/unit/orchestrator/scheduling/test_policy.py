@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.scheduling.placement import Devices, Node
-from orchestrator.scheduling.ready_queues import BROKEN, MAX_ATTEMPTS, SINGLE_AFTER, ActorKind, State
-from orchestrator.steps.step import Role
+from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS, SINGLE_AFTER, ActorKind
+from orchestrator.steps.step import BROKEN, Role, State
 from tests.world import World, all_goes_well, worlds
 
 

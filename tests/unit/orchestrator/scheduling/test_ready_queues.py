@@ -6,8 +6,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.scheduling.ready_queues import BROKEN, FINISHED, MAX_ATTEMPTS, TERMINAL, ActorKind, ReadyQueues, State
-from orchestrator.steps.step import Role
+from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS, ActorKind, ReadyQueues
+from orchestrator.steps.step import BROKEN, FINISHED, TERMINAL, Role, State
 from tests.world import step
 
 

@@ -7,9 +7,8 @@ from hypothesis import assume, given, settings
 
 from orchestrator.scheduling.estimates import cluster_of, costs
 from orchestrator.scheduling.placement import Demand, Node
-from orchestrator.scheduling.ready_queues import State
 from orchestrator.scheduling.simulation import in_the_better_order, lower_bound, simulate
-from orchestrator.steps.step import Role
+from orchestrator.steps.step import Role, State
 from tests.unit.orchestrator.planning.test_plan import model, plan
 from tests.world import ONE, cluster, step, worlds
 

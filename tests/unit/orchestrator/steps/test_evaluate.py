@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from actors.messages import Part
-from orchestrator.steps.evaluate import intervention, join_parts, magnitude_shortfall
+from orchestrator.execution.in_flight import join_parts
+from orchestrator.steps.evaluate import intervention, magnitude_shortfall
 from studies.neurons.selection import NeuronSet
 
 TABLE = pd.DataFrame(

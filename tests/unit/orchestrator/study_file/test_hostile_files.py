@@ -7,7 +7,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.record.outbox import Entry, RunKey, Spool, check_key, encode
+from orchestrator.record.encoding import encode
+from orchestrator.record.keys import RunKey
+from orchestrator.record.limits import check_key
+from orchestrator.record.outbox import Entry, Spool
 from orchestrator.study import Study
 from orchestrator.study_file.load import MAX_CHARACTERS, load_spec, parse_spec
 from studies.errors import StudyError

@@ -1,0 +1,28 @@
+"""What each actor loads: a resolved model with the resources of its actor."""
+
+from actors.messages import ModelSource
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.scheduling.placement import Demand
+
+
+def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSource:
+    """What an actor with these resources loads: exactly what was resolved; ranks: its engine is cut over so many."""
+    spec = model.spec
+    return ModelSource(
+        label=model.label,
+        path=model.path,
+        revision=model.revision,
+        family=model.architecture.family,
+        num_layers=model.architecture.num_layers,
+        d_mlp=model.architecture.d_mlp,
+        d_model=model.architecture.d_model,
+        context=model.architecture.context,
+        dtype=spec.dtype,
+        tensor_parallel=ranks,
+        threads=None if demand.gpus else int(demand.cpus),
+        gpu_share=min(demand.gpus or 1.0, 1.0),
+        trust_remote_code=spec.trust_remote_code,
+        pickled=model.pickled,
+        route=spec.route,
+        engine=spec.engine,
+    )
