@@ -35,7 +35,6 @@ from actors.messages import (
 from orchestrator.execution.in_flight import join_parts
 from orchestrator.execution.pack_sizes import PackSizes
 from orchestrator.execution.pool import Pool
-from orchestrator.planning.conditions import BASELINE
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
@@ -50,7 +49,7 @@ from orchestrator.steps.match import match_request, of_match
 from orchestrator.steps.profile import of_profile, profile_request
 from orchestrator.steps.result import StepResult, plain
 from orchestrator.steps.select import of_selection
-from orchestrator.steps.step import BROKEN, TERMINAL, Role, State, Step
+from orchestrator.steps.step import BASELINE, BROKEN, TERMINAL, Role, State, Step
 from orchestrator.steps.weights import of_weights
 from studies.errors import StudyError
 from studies.neurons import selection

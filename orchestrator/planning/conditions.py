@@ -17,9 +17,6 @@ def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[Group | N
     return (None,)
 
 
-BASELINE = "baseline"
-
-
 NOISE_FLOOR = "noise floor"
 
 

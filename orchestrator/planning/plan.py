@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from orchestrator.planning.conditions import BASELINE, NOISE_FLOOR, Condition, _layers, _not_applicable, layer_variants
+from orchestrator.planning.conditions import NOISE_FLOOR, Condition, _layers, _not_applicable, layer_variants
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.resolve import ResolvedStudy
 from orchestrator.planning.run_keys import _run_key
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.steps.identity import identify
-from orchestrator.steps.step import KINDS, Step
+from orchestrator.steps.step import BASELINE, KINDS, Step
 from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.lm_eval import TaskBenchmark

@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.planning.conditions import BASELINE, Condition
+from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.layers import Items
 from orchestrator.steps.identity import identify
-from orchestrator.steps.step import review_id
+from orchestrator.steps.step import BASELINE, review_id
 from studies.reporting import figures
 from studies.reporting.text import doubling_record, is_perplexity
 from studies.statistics.doses import doubling_fraction, responses

@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.planning.conditions import BASELINE, Condition
+from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.record.keys import RunKey
-from orchestrator.review.evidence import Findings, is_syntactic, treated_condition
+from orchestrator.review.evidence import is_syntactic, treated_condition
+from orchestrator.review.findings import Findings
 from orchestrator.steps.identity import identify
-from orchestrator.steps.step import review_id
+from orchestrator.steps.step import BASELINE, review_id
 from studies.claims.training import SERIES_CLAIM_SETS, TrainingEvidence, wd_and_accuracy, wd_correlation
 from studies.neurons.layer_groups import increase
 from studies.neurons.selection import NeuronSet

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from orchestrator.planning.conditions import BASELINE, Condition
+from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.record import Record
 from orchestrator.steps.identity import identify
-from orchestrator.steps.step import review_id
+from orchestrator.steps.step import BASELINE, review_id
 from studies.neurons.layer_groups import ALL, effects, trend
 from studies.reporting import figures
 from studies.reporting.text import trend_record

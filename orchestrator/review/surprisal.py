@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.planning.conditions import BASELINE, Condition
+from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.record.keys import Committed
-from orchestrator.review.evidence import Findings, broken_runs
-from orchestrator.steps.step import review_id
+from orchestrator.review.findings import Findings, broken_runs
+from orchestrator.steps.step import BASELINE, review_id
 from studies.benchmarks.surprisal import SurprisalBenchmark
 from studies.reporting import figures
 from studies.reporting.surprisal_page import examples_page

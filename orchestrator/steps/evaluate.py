@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 
 from actors.messages import EngineFacts, Intervention, Scored
-from orchestrator.planning.conditions import BASELINE
 from orchestrator.steps.result import StepResult, plain
-from orchestrator.steps.step import Step
+from orchestrator.steps.step import BASELINE, Step
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.lm_eval import TaskBenchmark
 from studies.benchmarks.minimal_pairs import PairBenchmark

@@ -92,3 +92,6 @@ BROKEN = {State.FAILED, State.SKIPPED}
 
 
 TERMINAL = FINISHED | BROKEN
+
+
+BASELINE = "baseline"

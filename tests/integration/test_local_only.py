@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray._private import services
 
-from actors.ablation.actor import _stay_on_this_machine
+from actors.ablation.engine import _stay_on_this_machine
 from orchestrator.execution import ray_session as ray_session_module
 from orchestrator.execution.ray_session import ray_session
 from orchestrator.record.mlflow_store import Store

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from actors.sites import Architecture
-from orchestrator.planning.conditions import BASELINE, NOISE_FLOOR, NOT_APPLICABLE
+from orchestrator.planning.conditions import NOISE_FLOOR, NOT_APPLICABLE
 from orchestrator.planning.models import Checkpoint, ResolvedModel
 from orchestrator.planning.plan import NOISE_PACK_NODES, Plan, build_plan
 from orchestrator.planning.resolve import ResolvedStudy
-from orchestrator.steps.step import KINDS, Role
+from orchestrator.steps.step import BASELINE, KINDS, Role
 from orchestrator.study_file.load import parse_spec
 from orchestrator.study_file.models import ModelSpec
 from studies.benchmarks.choices import ChoiceBenchmark, Item

@@ -7,7 +7,8 @@ import pytest
 from orchestrator.planning.outcome import Outcome
 from orchestrator.record.encoding import encode
 from orchestrator.record.keys import RunKey
-from orchestrator.review.report import _file_name, record_mean_accuracies
+from orchestrator.review.mean_accuracy import record_mean_accuracies
+from orchestrator.review.model_report import _file_name
 from orchestrator.steps.step import State
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.reporting import figures
