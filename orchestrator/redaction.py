@@ -1,9 +1,10 @@
-"""What is secret in this process, and texts without it.
+"""Which values of this process are secret, and texts without them.
 
-Owns which values are secret: those of the environment whose names say so (HF_TOKEN, MLFLOW_TRACKING_PASSWORD, AWS_*
-keys, ...), passwords of URIs there and in tracking URIs, and what only ever is one wherever it stands: the user part of
-a URI, signatures and tokens in its query, authorization headers, the hub's tokens. Whatever is logged, recorded or
-printed as an error passes through `redacted`. Values of fewer than six characters are no secrets: they are words too.
+Secret are: the values of environment variables whose names say so (HF_TOKEN, MLFLOW_TRACKING_PASSWORD, AWS_* keys,
+...); the passwords of URIs in the environment and of tracking URIs; and, wherever it stands, the user part of a URI, a
+signature or token in its query, an authorization header and a token of the hub. Everything that is logged, recorded or
+printed as an error passes through `redacted`. A value of fewer than six characters is no secret, because it may be a
+word too.
 """
 
 import json
@@ -11,17 +12,18 @@ import logging
 import os
 import re
 import traceback
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar, overload
 from urllib.parse import quote, unquote
 
 STARS = "***"
 
-_NAMES = re.compile(
+_SECRET_NAME = re.compile(
     r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY(_ID)?|SECRET_KEY|PRIVATE_KEY|CONNECTION_STRING)$",
     re.I,
 )
 """Names of environment variables that hold a secret."""
-_SHORTEST = 6
+_MIN_CHARACTERS = 6
 
 _PASSWORD = re.compile(r"(?<=://)([^\s/?#@:]*):([^\s/?#]+)@")
 _PATTERNS = (
@@ -42,29 +44,37 @@ _PATTERNS = (
     ),
     (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), STARS),
 )
+"""What is secret wherever it stands, and its replacement."""
 
 _remembered: set[str] = set()
 """URIs whose passwords came from a study file or the command line."""
 
+V = TypeVar("V")
+
 
 def remember(uri: str) -> None:
-    """From now on the URI's password is a secret wherever it stands."""
+    """Treat the URI's password as a secret from now on, wherever it stands."""
     _remembered.add(uri)
 
 
-def redacted(value: Any) -> Any:
-    """A text, or plain JSON data with its texts, without secrets. Keys of mappings stay as they are."""
+@overload
+def redacted(value: str) -> str: ...
+@overload
+def redacted(value: Mapping[str, V]) -> dict[str, V]: ...
+def redacted(value: object) -> object:
+    """A text, or plain JSON data with its texts, without secrets. Keys of mappings stay as they are; tuples become
+    lists."""
     return _redacted(value, _secrets())
 
 
-def _redacted(value: Any, secrets: list[str]) -> Any:
+def _redacted(value: object, secrets: list[str]) -> object:
     match value:
         case str():
             for secret in secrets:
                 value = value.replace(secret, STARS)
             for pattern, replacement in _PATTERNS:
                 value = pattern.sub(replacement, value)
-        case dict():
+        case Mapping():
             return {key: _redacted(item, secrets) for key, item in value.items()}
         case list() | tuple():
             return [_redacted(item, secrets) for item in value]
@@ -72,26 +82,27 @@ def _redacted(value: Any, secrets: list[str]) -> Any:
 
 
 def _secrets() -> list[str]:
-    """As they may stand in a text, the longest first."""
-    named = {value for name, value in os.environ.items() if _NAMES.search(name)}
-    inside = {match[2] for uri in (*os.environ.values(), *_remembered) for match in _PASSWORD.finditer(uri)}
-    plain = {one for secret in named | inside for one in (secret, unquote(secret)) if len(secret) >= _SHORTEST}
-    written = {text for one in plain for text in (one, quote(one, safe=""), json.dumps(one)[1:-1])}
-    return sorted(written, key=len, reverse=True)
+    """The secrets in every form in which they may stand in a text, the longest first."""
+    named = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+    passwords = {match[2] for uri in (*os.environ.values(), *_remembered) for match in _PASSWORD.finditer(uri)}
+    decoded = {form for secret in named | passwords for form in (secret, unquote(secret))}
+    secrets = {secret for secret in decoded if len(secret) >= _MIN_CHARACTERS}
+    forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])}
+    return sorted(forms, key=len, reverse=True)
 
 
 def redact_logs() -> None:
-    """From now on nothing that this process logs, by whatever logger and handler, tells a secret."""
-    make = logging.getLogRecordFactory()
+    """From now on no log message of this process holds a secret, whatever its logger and handler."""
+    make_record = logging.getLogRecordFactory()
 
-    def without_secrets(*arguments: Any, **named: Any) -> logging.LogRecord:
-        record = make(*arguments, **named)
+    def without_secrets(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        entry = make_record(*args, **kwargs)
         try:
-            record.msg, record.args = redacted(record.getMessage()), ()
+            entry.msg, entry.args = redacted(entry.getMessage()), ()
         except Exception:  # a message that does not fit its arguments; logging itself will say so
-            record.msg, record.args = redacted(f"{record.msg} {record.args}"), ()
-        if record.exc_info and record.exc_info[0] is not None:
-            record.exc_text = redacted("".join(traceback.format_exception(*record.exc_info)).rstrip())
-        return record
+            entry.msg, entry.args = redacted(f"{entry.msg} {entry.args}"), ()
+        if entry.exc_info and entry.exc_info[0] is not None:
+            entry.exc_text = redacted("".join(traceback.format_exception(*entry.exc_info)).rstrip())
+        return entry
 
     logging.setLogRecordFactory(without_secrets)

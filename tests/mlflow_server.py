@@ -9,20 +9,23 @@ import time
 import urllib.request
 from pathlib import Path
 
+START_SECONDS = 180.0
+"""It takes 5 seconds, and on a busy machine a minute."""
+
 
 class Server:
-    """On a free port of this machine, over a SQLite store and a folder of artifacts in `folder`."""
+    """A server on a free port of this machine, over a SQLite store and a folder of artifacts in `folder`."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
         self._folder = folder
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.uri, self.store = f"http://127.0.0.1:{self._port}", f"sqlite:///{folder}/mlflow.db"
 
     def start(self) -> None:
-        """Raises TimeoutError, with the end of the server's log, where it does not answer."""
+        """Start and wait for an answer. Raises TimeoutError, with the end of the server's log, if there is none."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--workers", "1", "--backend-store-uri", self.store]
         command += ["--artifacts-destination", str(self._folder / "blobs")]
@@ -31,7 +34,8 @@ class Server:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self._folder, start_new_session=True, env=environment
             )
-        for _ in range(300):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 break
             try:
@@ -43,7 +47,7 @@ class Server:
         raise TimeoutError((self._folder / "server.log").read_text()[-500:])
 
     def stop(self) -> None:
-        """At once; its workers go with it, as it has a session of its own."""
+        """Kill the server at once, with its workers: it has a session of its own."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

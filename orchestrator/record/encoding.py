@@ -1,34 +1,48 @@
-"""Tables and documents <-> the bytes of artifacts, and their digests."""
+"""The bytes of artifacts: tables as parquet, documents as JSON or text, and their sha256.
+
+Raises ValueError for a path that MLflow would alter and for a value that JSON cannot hold. Refuses to know where the
+bytes go.
+"""
 
 import hashlib
 import io
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from orchestrator.record.limits import _PATH, INDEX_FOLDER, check_name
+from orchestrator.record.limits import check_path
 
 if TYPE_CHECKING:  # pandas takes half a second to import, and only reading and writing frames needs it
     import pandas
 
+Document: TypeAlias = Mapping[str, object] | Sequence[object] | str
+"""JSON data (dicts, lists and their leaves), or a text."""
+
 
 def digest(content: bytes) -> str:
+    """sha256, in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
 def encode(
-    *, frames: Mapping[str, "pandas.DataFrame"], documents: Mapping[str, dict | list | str], files: Mapping[str, bytes]
+    *, frames: Mapping[str, "pandas.DataFrame"], documents: Mapping[str, Document], files: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """Artifact path to bytes: frames as parquet (the index is not kept), documents as JSON or text by suffix."""
-    for path in [*frames, *documents, *files]:
-        check_name("artifact path", path, _PATH)
-        if path.startswith(INDEX_FOLDER + "/"):
-            raise ValueError(f"artifact path {path!r}: the folder {INDEX_FOLDER}/ belongs to the record")
-    if len({*frames, *documents, *files}) < len(frames) + len(documents) + len(files):
-        raise ValueError(f"an artifact path is given twice: {sorted([*frames, *documents, *files])}")
+    """{artifact path: bytes}: frames as parquet (the index is not kept), documents as JSON or text by suffix.
+
+    Raises ValueError for a bad or repeated path and for content that does not fit its suffix."""
+    paths = [*frames, *documents, *files]
+    for path in paths:
+        check_path(path)
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"an artifact path is given twice: {sorted(paths)}")
     payload = {path: _parquet(path, frame) for path, frame in frames.items()}
     payload |= {path: _text(path, document).encode() for path, document in documents.items()}
     return payload | {path: bytes(content) for path, content in files.items()}
+
+
+def encode_json(document: Document) -> str:
+    """JSON as people read it: one key a line, characters as they are. ValueError for NaN and infinities."""
+    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
 
 
 def _parquet(path: str, frame: "pandas.DataFrame") -> bytes:
@@ -37,19 +51,21 @@ def _parquet(path: str, frame: "pandas.DataFrame") -> bytes:
     return frame.to_parquet(index=False, engine="pyarrow")
 
 
-def _text(path: str, document: dict | list | str) -> str:
+def _text(path: str, document: Document) -> str:
     if path.endswith(".json"):
-        return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+        return encode_json(document)
     if not isinstance(document, str):
         raise ValueError(f"artifact path {path!r}: a {type(document).__name__} is written as .json")
     return document
 
 
 def decode_frame(content: bytes) -> "pandas.DataFrame":
+    """The table that `encode` wrote as parquet."""
     import pandas
 
     return pandas.read_parquet(io.BytesIO(content), engine="pyarrow")
 
 
-def decode_document(path: str, content: bytes) -> dict | list | str:
+def decode_document(path: str, content: bytes) -> Any:
+    """The document that `encode` wrote: decoded JSON, or a text, by suffix."""
     return json.loads(content) if path.endswith(".json") else content.decode()

@@ -1,15 +1,18 @@
 """The results of a recorded study as tidy tables, for notebooks: `load_study`.
 
-Reads what is committed on the current runs of a study: a superseded run, a live value or a half-written step never
-shows. Writes nothing, makes no store, and needs neither the spool nor the study file. Artifacts are verified when read;
+Reads what is committed on the current runs of a study, so a superseded run or a half-written step never shows. Writes
+nothing, creates no store, and needs neither the outbox nor the study file. Artifacts are verified when read;
 RecordError says what is missing or damaged.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.record.commits import committed_steps
 from orchestrator.record.encoding import decode_frame
 from orchestrator.record.keys import Committed
-from orchestrator.record.mlflow_store import CONDITION, KIND, MODEL, SUPERSEDED, RecordError, Store, locate
+from orchestrator.record.mlflow_store import RecordError, Store, locate
+from orchestrator.record.tags import CONDITION, KIND, MODEL, SUPERSEDED
 from studies.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -19,24 +22,31 @@ RUN_COLUMNS = ("run_id", "name", "status", "model", "condition")
 NUMERIC_PARAMS = ("fraction", "seed")
 
 
+class RecordedRun(NamedTuple):
+    """A current run and the steps committed on it."""
+
+    kind: str
+    about: dict[str, str]
+    """The columns RUN_COLUMNS; the condition of a profile is empty."""
+    params: dict[str, str]
+    steps: list[Committed]
+
+
 class StudyFrames:
     """The results of a study as tidy tables. Made by `load_study`."""
 
     conditions: "pandas.DataFrame"
     """One row per current condition run: run_id, name, status, model, condition, then params and committed metrics."""
 
-    def __init__(self, store: Store, study: str, runs: list[Any]) -> None:
+    def __init__(self, store: Store, runs: list[RecordedRun]) -> None:
         import pandas
 
-        self._store = store
-        self._steps = [(run, list(store.steps(run.info.run_id, run.data.tags, study))) for run in runs]
-        rows = []
-        for run, steps in self._of_kind("condition"):
-            tags = run.data.tags
-            about = run.info.run_id, run.info.run_name, run.info.status, tags[MODEL], tags[CONDITION]
-            row = dict(zip(RUN_COLUMNS, about, strict=True))
-            row |= {name: value for name, value in run.data.params.items() if name not in row}
-            rows.append(row | {name: value for step in steps for name, value in step.metrics.items()})
+        self._store, self._runs = store, runs
+        rows: list[dict[str, str | float]] = []
+        for run in self._of_kind("condition"):
+            params = {name: value for name, value in run.params.items() if name not in RUN_COLUMNS}
+            metrics = {name: value for step in run.steps for name, value in step.metrics.items()}
+            rows.append({**run.about, **params, **metrics})
         self.conditions = pandas.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS])
         for name in self.conditions.columns.intersection(NUMERIC_PARAMS):
             numeric = pandas.to_numeric(self.conditions[name], errors="coerce")
@@ -44,33 +54,35 @@ class StudyFrames:
                 self.conditions[name] = numeric
 
     def items(self, benchmark: str) -> "pandas.DataFrame":
-        """The items of a benchmark in all conditions, below columns `model` and `condition`."""
-        return self._table(f"items/{benchmark}.parquet", self._of_kind("condition"), ("model", "condition"))
+        """The items of a benchmark in all conditions, after the columns `model` and `condition`."""
+        return self._table(f"items/{benchmark}.parquet", self._of_kind("condition"), ["model", "condition"])
 
     def neurons(self, model: str) -> "pandas.DataFrame":
-        """The neuron table of a model."""
-        profiles = [(run, steps) for run, steps in self._of_kind("profile") if run.data.tags[MODEL] == model]
-        if not profiles:
-            has = sorted({run.data.tags[MODEL] for run, _ in self._of_kind("profile")})
-            raise RecordError(f"no profile of model {model!r}{did_you_mean(model, has)}")
-        return self._table("neurons.parquet", profiles, ("model",))
+        """The neuron table of a model, after the column `model`."""
+        profiles = self._of_kind("profile")
+        chosen = [run for run in profiles if run.about["model"] == model]
+        if not chosen:
+            hint = did_you_mean(model, {run.about["model"] for run in profiles})
+            raise RecordError(f"no profile of model {model!r}{hint}")
+        return self._table("neurons.parquet", chosen, ["model"])
 
-    def _of_kind(self, kind: str) -> list[tuple[Any, list[Committed]]]:
-        return [(run, steps) for run, steps in self._steps if run.data.tags[KIND] == kind]
+    def _of_kind(self, kind: str) -> list[RecordedRun]:
+        return [run for run in self._runs if run.kind == kind]
 
-    def _table(self, path: str, runs: list[tuple[Any, list[Committed]]], labels: tuple[str, ...]) -> "pandas.DataFrame":
+    def _table(self, path: str, runs: Iterable[RecordedRun], labels: list[str]) -> "pandas.DataFrame":
         import pandas
 
-        tables = []
-        for run, steps in runs:
-            for step in steps:
+        tables: list[pandas.DataFrame] = []
+        paths: set[str] = set()
+        for run in runs:
+            for step in run.steps:
+                paths.update(step.artifacts)
                 if path in step.artifacts:
                     table = decode_frame(self._store.read(step.run_id, path, step.artifacts[path]))
-                    front = {label: run.data.tags[f"halfwave.{label}"] for label in labels}
-                    tables.append(table.assign(**front)[[*labels, *(c for c in table.columns if c not in labels)]])
+                    columns = [*labels, *(name for name in table.columns if name not in labels)]
+                    tables.append(table.assign(**{label: run.about[label] for label in labels})[columns])
         if not tables:
-            has = sorted({p for _, steps in runs for step in steps for p in step.artifacts})
-            raise RecordError(f"no run of this study recorded {path}{did_you_mean(path, has)}")
+            raise RecordError(f"no run of this study recorded {path}{did_you_mean(path, paths)}")
         return pandas.concat(tables, ignore_index=True)
 
 
@@ -82,12 +94,24 @@ def load_study(tracking_uri: str, study: str) -> StudyFrames:
     >>> frames.items("blimp").groupby(["model", "condition", "uid"]).correct.mean()
     >>> frames.neurons("SmolLM2-135M-Instruct").nlargest(10, "wasserstein_distance")
     """
-    database = locate(tracking_uri)[1]
+    database = locate(tracking_uri).database
     if database is not None and not database.exists():  # MLflow would make an empty one
         raise RecordError(f"no MLflow store at {database}")
     store = Store(tracking_uri)
-    if (found := store.experiment(study)) is None:
-        hint = did_you_mean(study, sorted(store.experiments().values()))
-        raise RecordError(f"MLflow at {store.place} has no study {study!r}{hint}")
-    runs = [run for run in store.runs([found.experiment_id]) if SUPERSEDED not in run.data.tags]
-    return StudyFrames(store, study, runs)
+    experiment = store.experiment(study)
+    if experiment is None:
+        hint = did_you_mean(study, store.experiments().values())
+        raise RecordError(f"MLflow at {store.safe_uri} has no study {study!r}{hint}")
+    return StudyFrames(store, _current_runs(store, study, experiment.experiment_id))
+
+
+def _current_runs(store: Store, study: str, experiment_id: str) -> list[RecordedRun]:
+    runs = []
+    for run in store.runs([experiment_id]):
+        info, tags = run.info, run.data.tags
+        if SUPERSEDED in tags:
+            continue
+        about = info.run_id, info.run_name, info.status, tags.get(MODEL, ""), tags.get(CONDITION, "")
+        steps = list(committed_steps(store, info.run_id, tags, study))
+        runs.append(RecordedRun(tags[KIND], dict(zip(RUN_COLUMNS, about, strict=True)), dict(run.data.params), steps))
+    return runs

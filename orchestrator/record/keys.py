@@ -1,10 +1,23 @@
-"""The words of the record: which run a result belongs to, and where a finished step lies."""
+"""Which run a result belongs to (`RunKey`), and where a finished step lies (`Committed`).
+
+Plain values, shared by everything that writes or reads the record. Refuses to know how MLflow stores them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple, Never
 
-NOTHING: Mapping = MappingProxyType({})
+NOTHING: Mapping[str, Never] = MappingProxyType({})
+"""The empty mapping, as a default argument."""
+
+
+class Slot(NamedTuple):
+    """What a study can have one current run of."""
+
+    kind: str
+    model: str
+    condition: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,15 +27,25 @@ class RunKey:
     kind: str
     """`profile` (one run a model), `condition` and `schedule` (one a model and condition) or `study` (the parent)."""
     model: str = ""
-    """Label of the model."""
+    """Label of the model; empty for the parent."""
     name: str
     """What the run is called in MLflow, such as "SmolLM2-135M-Instruct · wasserstein"."""
     condition: str = ""
-    """Name of the condition; empty for a profile."""
+    """Name of the condition; empty for a profile and the parent."""
     identity: str = ""
-    """Hash of the definition (hex). Another identity in the same place is a new run that supersedes the old one."""
+    """Hash of the definition (hex); empty for the parent. A run of another identity in the same slot supersedes the
+    old one."""
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(self.kind, self.model, self.condition)
+
+    @property
+    def slot_and_identity(self) -> tuple[Slot, str]:
+        """Equal for keys of the same run."""
+        return self.slot, self.identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +57,7 @@ class Committed:
     experiment: str
     """Name of the MLflow experiment, which is the name of a study."""
     run_id: str
-    """Empty while the step has not reached MLflow and lies in the spool."""
+    """Empty while the step has not reached MLflow and waits in the outbox."""
     artifacts: Mapping[str, str]
     """Path to sha256 (hex)."""
     metrics: Mapping[str, float]

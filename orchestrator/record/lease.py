@@ -1,15 +1,16 @@
-"""One driver a study: who runs it now, and when that claim has lapsed.
+"""The lease on a study: at most one driver runs it at a time, on whatever machine.
 
-A lease is a tag on the study's experiment, so drivers on all machines of a store see it. A driver on this machine is
-asked for by its process; of one elsewhere the lease lapses when it has not been renewed for a while. Two that claim at
-once both look again a moment later, and only the one whose claim stands goes on. Knows nothing of runs and steps.
+A lease is a tag on the study's experiment, so every driver of the store sees it. Whether a driver on this machine still
+runs is asked of its process; the lease of a driver elsewhere lapses when it has not been renewed for LAPSE_SECONDS. Two
+drivers that claim a study at once both look again a moment later, and only the one whose claim is in the tag goes on.
+Knows nothing of runs and steps.
 """
 
 import json
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -19,89 +20,115 @@ from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 TAG = "halfwave.lease"
 RENEW_SECONDS = 30.0
 LAPSE_SECONDS = 600.0
-"""A driver on another machine that is silent for so long is gone. A review of minutes keeps one silent."""
+"""Silence after which a driver on another machine counts as gone. A review of minutes keeps a driver silent."""
 SETTLE_SECONDS = 0.3
-"""Between a claim and the look whether it stands."""
+"""Between a claim and the look whether it is still in the tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One driver's claim, as the tag holds it."""
+    """One driver's claim."""
 
     machine: str
-    """Its boot and its process namespace: where the process number means something."""
+    """Boot and process namespace, within which a process number means something."""
     host: str
     pid: int
-    born: float
-    """When the process started, seconds since 1970: numbers are used again."""
+    started: float
+    """When the process started, seconds since 1970: process numbers are used again."""
     renewed: float
     """Seconds since 1970."""
 
     @property
-    def driver(self) -> tuple[str, int, float]:
-        """A process, for good."""
-        return self.machine, self.pid, self.born
+    def process(self) -> tuple[str, int, float]:
+        """Identifies the driver's process for good."""
+        return self.machine, self.pid, self.started
 
-    def stands(self, now: float) -> bool:
-        """Whether its driver is still there, as far as one can tell."""
+    def is_alive(self, now: float) -> bool:
+        """Whether its driver still runs, as far as this machine can tell; `now` in seconds since 1970."""
         if self.machine != _machine():
             return now - self.renewed < LAPSE_SECONDS
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.born) < 1.0
+            return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
         except psutil.NoSuchProcess:
             return False
 
 
+def encode_claim(claim: Claim) -> str:
+    """The claim as the tag holds it."""
+    return json.dumps(
+        {
+            "machine": claim.machine,
+            "host": claim.host,
+            "pid": claim.pid,
+            "born": claim.started,
+            "renewed": claim.renewed,
+        }
+    )
+
+
+def decode_claim(text: str) -> Claim | None:
+    """The claim in a tag; None for anything else, such as the empty text that a released lease leaves."""
+    try:
+        content = json.loads(text)
+        return Claim(
+            machine=str(content["machine"]),
+            host=str(content["host"]),
+            pid=int(content["pid"]),
+            started=float(content["born"]),
+            renewed=float(content["renewed"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def is_held(store: Store, experiment: str) -> bool:
-    """Whether some driver, as far as one can tell, runs the experiment's study now."""
-    claim = _found(store, experiment)
-    return claim is not None and claim.stands(time.time())
+    """Whether a driver, as far as this machine can tell, runs the study of this experiment id now."""
+    claim = _read(store, experiment)
+    return claim is not None and claim.is_alive(time.time())
 
 
 class Lease:
-    """This driver's lease on one experiment, from `take` to `give_up`."""
+    """This driver's lease on one experiment, from `acquire` to `release`."""
 
-    def __init__(self, store: Store, experiment: str, study: str):
+    def __init__(self, store: Store, experiment: str, study: str) -> None:
         self._store, self._experiment, self._study = store, experiment, study
         self._renewed = 0.0
         self.lost = False
         """Whether another driver has taken the study over."""
 
-    def take(self) -> None:
-        """Raises RecordError, naming the driver that runs the study."""
-        self._refuse(self._found())
+    def acquire(self) -> None:
+        """Raises RecordError, naming the driver, if another one runs the study."""
+        self._refuse_other_driver()
         self._write()
         time.sleep(SETTLE_SECONDS)
-        self._refuse(self._found())
+        self._refuse_other_driver()
 
     def renew(self) -> None:
-        """Say that this driver is still there, now and then. RecordError where another one has taken the study over."""
+        """Renew the lease, at most every RENEW_SECONDS. RecordError if another driver has taken the study over."""
         if time.monotonic() - self._renewed < RENEW_SECONDS:
             return
         self._renewed = time.monotonic()
         try:
-            self._refuse(self._found())
+            self._refuse_other_driver()
             self._write()
         except Unreachable:
-            return  # the lease may lapse; whoever takes it then is seen at the next try
+            return  # the lease may lapse; the next renewal sees who took the study over
         except RecordError:
             self.lost = True
             raise
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Let the next driver start at once."""
         try:
-            if (claim := self._found()) is not None and claim.driver == _claim().driver:
-                self._store.ask("set_experiment_tag", self._experiment, TAG, "")
+            claim = _read(self._store, self._experiment)
+            if claim is not None and claim.process == own_claim().process:
+                self._store.call("set_experiment_tag", self._experiment, TAG, "")
         except Unreachable:
             return  # this process ends, or the lease lapses
 
-    def _found(self) -> Claim | None:
-        return _found(self._store, self._experiment)
-
-    def _refuse(self, claim: Claim | None) -> None:
-        now = time.time()
-        if claim is None or claim.driver == _claim().driver or not claim.stands(now):
+    def _refuse_other_driver(self) -> None:
+        claim, now = _read(self._store, self._experiment), time.time()
+        if claim is None or claim.process == own_claim().process or not claim.is_alive(now):
             return
         raise RecordError(
             f"study {self._study!r} is being run by process {claim.pid} on {claim.host} (last seen "
@@ -109,28 +136,30 @@ class Lease:
         )
 
     def _write(self) -> None:
-        self._store.ask("set_experiment_tag", self._experiment, TAG, json.dumps(asdict(_claim())))
+        self._store.call("set_experiment_tag", self._experiment, TAG, encode_claim(own_claim()))
         self._renewed = time.monotonic()
 
 
-def _found(store: Store, experiment: str) -> Claim | None:
-    try:
-        return Claim(**json.loads(store.ask("get_experiment", experiment).tags.get(TAG, "")))
-    except (ValueError, TypeError):
-        return None
-
-
-def _claim() -> Claim:
-    """This process's, now."""
+def own_claim() -> Claim:
+    """This process's claim, renewed now."""
     process = psutil.Process()
-    born = process.create_time()
-    return Claim(machine=_machine(), host=platform.node(), pid=process.pid, born=born, renewed=time.time())
+    return Claim(
+        machine=_machine(),
+        host=platform.node(),
+        pid=process.pid,
+        started=process.create_time(),
+        renewed=time.time(),
+    )
+
+
+def _read(store: Store, experiment: str) -> Claim | None:
+    return decode_claim(store.call("get_experiment", experiment).tags.get(TAG, ""))
 
 
 def _machine() -> str:
-    """Equal for processes that see each other by number."""
+    """Equal for processes that see each other's process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:  # no Linux: the host's name is the best there is
+    except OSError:  # not Linux: the host's name is the best there is
         return platform.node()

@@ -1,27 +1,32 @@
 """The runs of one study in MLflow: which there are, which are current, and what stands on each.
 
-One run per place (kind, model, condition) and identity. Owns what is known of each run, so that nothing is asked or
-written twice, and the whole lifecycle: made, reopened, superseded, restored, closed. Refuses to know of steps,
-artifacts and outages: a call that MLflow does not answer raises `Unreachable`, and may be made again as it is.
-Invariant: after `use(key)` the key's run is the only current one in its place.
+One run per slot (kind, model, condition) and identity. Owns a copy of each run's status, params and tags, so that
+nothing is asked or written twice, and the whole lifecycle: created, reopened, superseded, restored, closed. Refuses to
+know of steps, artifacts and outages: a call that MLflow does not answer raises `Unreachable`, and may be repeated as it
+is. Invariant: after `ensure(key)` the key's run is the only current one in its slot.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.record.keys import RunKey
-from orchestrator.record.mlflow_store import CONDITION, IDENTITY, KIND, MODEL, PARENT, SUPERSEDED, RecordError, Store
+from orchestrator.record.keys import RunKey, Slot
+from orchestrator.record.mlflow_store import RecordError, Store
+from orchestrator.record.tags import CONDITION, IDENTITY, KIND, MODEL, SUPERSEDED, run_tags
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What stands on a run of the study, so that nothing is asked or written twice."""
+    """A run and what stands on it."""
 
     run_id: str
     name: str
     status: str
     params: dict[str, str]
     tags: dict[str, str]
+
+    @property
+    def is_superseded(self) -> bool:
+        return SUPERSEDED in self.tags
 
 
 class Runs:
@@ -31,98 +36,104 @@ class Runs:
         self._store = store
         self.experiment = ""
         """Id of the experiment; empty before `load`."""
-        self._by_place: dict[tuple[str, str, str], dict[str, Run]] = {}
+        self._by_slot: dict[Slot, dict[str, Run]] = {}
+        """{slot: {identity: run}}"""
 
     @property
     def parent(self) -> Run:
-        """The study's own run. KeyError before it was used."""
-        return self._by_place["study", "", ""][""]
+        """The study's own run. KeyError before it was ensured."""
+        return self._by_slot[Slot("study", "", "")][""]
 
     def running(self) -> list[Run]:
         """The runs still open, the parent among them."""
-        return [run for place in self._by_place.values() for run in place.values() if run.status == "RUNNING"]
+        return [run for runs in self._by_slot.values() for run in runs.values() if run.status == "RUNNING"]
 
     def load(self, experiment: str) -> None:
-        """Learn the runs of a study's experiment; close orphans, and hide superseded runs that a kill or a restore left
+        """Read the runs of a study's experiment id.
+
+        Closes the runs that a killed driver left open, and hides superseded runs that a kill or a restore left
         visible."""
         self.experiment = experiment
-        self._by_place.clear()
-        for found in self._store.runs([experiment]):
-            tags, active = dict(found.data.tags), found.info.lifecycle_stage == "active"
+        self._by_slot.clear()
+        for stored in self._store.runs([experiment]):
+            tags, is_active = dict(stored.data.tags), stored.info.lifecycle_stage == "active"
             run = Run(
-                run_id=found.info.run_id, name=found.info.run_name, status=found.info.status,
-                params=dict(found.data.params), tags=tags,
-            )  # fmt: skip
-            if active and run.status == "RUNNING" and tags[KIND] != "study":
+                run_id=stored.info.run_id,
+                name=stored.info.run_name,
+                status=stored.info.status,
+                params=dict(stored.data.params),
+                tags=tags,
+            )
+            if is_active and run.status == "RUNNING" and tags[KIND] != "study":
                 self.terminate(run, "KILLED")
-            if active and SUPERSEDED in tags:
-                self._store.ask("delete_run", run.run_id)
-            place = self._by_place.setdefault((tags[KIND], tags.get(MODEL, ""), tags.get(CONDITION, "")), {})
-            twin = place.setdefault(tags.get(IDENTITY, ""), run)
-            if SUPERSEDED in twin.tags and SUPERSEDED not in tags:
-                place[tags[IDENTITY]] = run
+            if is_active and run.is_superseded:
+                self._store.call("delete_run", run.run_id)
+            slot = Slot(tags[KIND], tags.get(MODEL, ""), tags.get(CONDITION, ""))
+            runs, identity = self._by_slot.setdefault(slot, {}), tags.get(IDENTITY, "")
+            if identity not in runs or (runs[identity].is_superseded and not run.is_superseded):
+                runs[identity] = run
 
     def find(self, key: RunKey) -> Run | None:
         """The run of this key, superseded or not, if there is one."""
-        place, identity = place_of(key)
-        return self._by_place.get(place, {}).get(identity)
+        return self._by_slot.get(key.slot, {}).get(key.identity)
 
-    def use(self, key: RunKey, *, running: bool = True) -> Run:
-        """The run of this key: made, restored or reopened, carrying the key's params and tags, and the only current one
-        in its place."""
-        place, identity = place_of(key)
-        tags = dict(key.tags) | {"mlflow.source.name": "halfwave", "mlflow.source.type": "LOCAL", KIND: place[0]}
-        if key.kind != "study":
-            tags |= {MODEL: key.model, CONDITION: key.condition, IDENTITY: identity, PARENT: self.parent.run_id}
+    def ensure(self, key: RunKey, *, running: bool = True) -> Run:
+        """The run of this key, created or restored if need be, with the key's name, params and tags, and the only
+        current one in its slot. It is open (RUNNING) afterwards, unless `running` is false: then only a run that is
+        created now is open. RecordError if a param has another value on the run."""
+        tags = run_tags(key, "" if key.kind == "study" else self.parent.run_id)
         run = self.find(key)
         if run is None:
-            made = self._store.ask("create_run", self.experiment, run_name=key.name, tags=tags)
-            run = Run(run_id=made.info.run_id, name=key.name, status="RUNNING", params={}, tags=tags)
-            self._by_place.setdefault(place, {})[identity] = run
-        elif SUPERSEDED in run.tags:
-            self._store.ask("restore_run", run.run_id)
-            self._store.ask("delete_tag", run.run_id, SUPERSEDED)
+            run = self._create(key, tags)
+        elif run.is_superseded:
+            self._store.call("restore_run", run.run_id)
+            self._store.call("delete_tag", run.run_id, SUPERSEDED)
             del run.tags[SUPERSEDED]
-        self._params(run, new_params(run, key))
+        if params := new_params(run, key):
+            self._store.log_params(run.run_id, params)
+            run.params |= params
         self.tag(run, {name: value for name, value in tags.items() if run.tags.get(name) != value})
         if run.name != key.name:
-            self._store.ask("update_run", run.run_id, name=key.name)
+            self._store.call("update_run", run.run_id, name=key.name)
             run.name = key.name
-        for other in self._by_place[place].values():
-            if other is not run and SUPERSEDED not in other.tags:
-                if other.status == "RUNNING":  # a deleted run cannot be closed
-                    self.terminate(other, "KILLED")
-                self._store.ask("set_tag", other.run_id, SUPERSEDED, run.run_id)
-                self._store.ask("delete_run", other.run_id)
-                other.tags[SUPERSEDED] = run.run_id
+        for other in self._by_slot[key.slot].values():
+            if other is not run and not other.is_superseded:
+                self._supersede(other, run)
         if running and run.status != "RUNNING":
-            self._store.ask("update_run", run.run_id, status="RUNNING")
+            self._store.call("update_run", run.run_id, status="RUNNING")
             run.status = "RUNNING"
         return run
 
-    def _params(self, run: Run, params: Mapping[str, str]) -> None:
-        if params:
-            self._store.log_params(run.run_id, params)
-            run.params |= params
+    def _create(self, key: RunKey, tags: dict[str, str]) -> Run:
+        created = self._store.call("create_run", self.experiment, run_name=key.name, tags=tags)
+        run = Run(run_id=created.info.run_id, name=key.name, status="RUNNING", params={}, tags=tags)
+        self._by_slot.setdefault(key.slot, {})[key.identity] = run
+        return run
+
+    def _supersede(self, old: Run, new: Run) -> None:
+        if old.status == "RUNNING":  # a deleted run cannot be closed
+            self.terminate(old, "KILLED")
+        self._store.call("set_tag", old.run_id, SUPERSEDED, new.run_id)
+        self._store.call("delete_run", old.run_id)
+        old.tags[SUPERSEDED] = new.run_id
 
     def tag(self, run: Run, tags: Mapping[str, str]) -> None:
+        """Set tags on a run."""
         if tags:
             self._store.log_tags(run.run_id, tags)
             run.tags |= tags
 
     def terminate(self, run: Run, status: str) -> None:
+        """Close a run with a status, unless it has that status already."""
         if run.status != status:
-            self._store.ask("set_terminated", run.run_id, status)
+            self._store.call("set_terminated", run.run_id, status)
             run.status = status
 
 
-def place_of(key: RunKey) -> tuple[tuple[str, str, str], str]:
-    """Place (kind, model, condition) and identity; there is one study run, whatever its definition."""
-    return (("study", "", ""), "") if key.kind == "study" else ((key.kind, key.model, key.condition), key.identity)
-
-
 def new_params(run: Run, key: RunKey) -> dict[str, str]:
-    """The params that the run lacks. MLflow writes a param once; RecordError if the run has another value."""
+    """The params of the key that the run lacks.
+
+    MLflow writes a param once. RecordError if the run has another value."""
     for name, value in key.params.items():
         if run.params.get(name, value) != value:
             raise RecordError(

@@ -1,7 +1,8 @@
-"""What is secret, wherever and however it stands in a text; and what is not."""
+"""Secrets leave every text, in whatever form they stand in it; everything else stays."""
 
 import json
 import logging
+from types import MappingProxyType
 
 import pytest
 
@@ -20,14 +21,15 @@ PLANTED = {
 
 
 @pytest.fixture
-def planted(monkeypatch) -> list[str]:
+def planted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Puts secrets into the environment; returns them in the forms in which they may stand in a text."""
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(redaction, "_remembered", set())
     return [*(value for name, value in PLANTED.items() if name != "HTTPS_PROXY"), "proxy%2Fsecret", "proxy/secret"]
 
 
-def test_secrets_of_the_environment_in_every_form(planted):
+def test_secrets_of_the_environment_in_every_form(planted: list[str]) -> None:
     for secret in planted:
         for text in (secret, f"before {secret} after", json.dumps({"a": secret}), f"{secret}{secret}"):
             assert secret not in redacted(text) and json.dumps(secret)[1:-1] not in redacted(text)
@@ -49,11 +51,11 @@ def test_secrets_of_the_environment_in_every_form(planted):
         ("token hf_abcdefghijklmnopqrstuv.", "token ***."),
     ],
 )
-def test_what_is_a_secret_wherever_it_stands(planted, text, expected):
+def test_what_is_a_secret_wherever_it_stands(planted: list[str], text: str, expected: str) -> None:
     assert redacted(text) == expected
 
 
-def test_what_is_no_secret_stays(planted, monkeypatch):
+def test_what_is_no_secret_stays(planted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "tokens")
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "true")
     for text in (
@@ -68,18 +70,21 @@ def test_what_is_no_secret_stays(planted, monkeypatch):
         assert redacted(text) == text
 
 
-def test_data_keeps_its_shape_and_its_keys(planted):
+def test_data_keeps_its_shape_and_its_keys(planted: list[str]) -> None:
     data = {"HF_TOKEN": ["x", PLANTED["HF_TOKEN"], 1.5, None], "b": ({"c": "tracking-token-17"},)}
-    assert redacted(data) == {"HF_TOKEN": ["x", "***", 1.5, None], "b": [{"c": "***"}]}
+    expected = {"HF_TOKEN": ["x", "***", 1.5, None], "b": [{"c": "***"}]}
+    assert redacted(data) == expected and redacted(MappingProxyType(data)) == expected
 
 
-def test_a_password_of_a_study_file_is_known_from_then_on(planted):
+def test_a_remembered_password_is_a_secret_from_then_on(planted: list[str]) -> None:
     assert redacted("its password is of%20file") == "its password is of%20file"
     remember("https://ada:of%20file@host")
     assert redacted("its password is of%20file, that is of file") == "its password is ***, that is ***"
 
 
-def test_logs_of_every_logger_and_handler_tell_no_secret(planted, capsys):
+def test_logs_of_every_logger_and_handler_hold_no_secret(
+    planted: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     before = logging.getLogRecordFactory()
     handler, log = logging.StreamHandler(), logging.getLogger("a.library")
     log.addHandler(handler)
@@ -94,6 +99,6 @@ def test_logs_of_every_logger_and_handler_tell_no_secret(planted, capsys):
     finally:
         logging.setLogRecordFactory(before)
         log.removeHandler(handler)
-    told = capsys.readouterr().err
-    assert "*** and 7" in told and "ValueError: ***" in told and "does not fit" in told
-    assert not any(secret in told for secret in planted)
+    logged = capsys.readouterr().err
+    assert "*** and 7" in logged and "ValueError: ***" in logged and "does not fit" in logged
+    assert not any(secret in logged for secret in planted)

@@ -1,123 +1,157 @@
-"""One driver a study: refused while another one stands, taken over when it is gone, given up in order."""
+"""At most one driver a study: others are refused while it is alive, and take over when it is gone or has released."""
 
 import json
+import os
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
 from orchestrator.record import lease as module
-from orchestrator.record.lease import LAPSE_SECONDS, TAG, Claim, Lease
+from orchestrator.record.lease import (
+    LAPSE_SECONDS,
+    TAG,
+    Claim,
+    Lease,
+    decode_claim,
+    encode_claim,
+    is_held,
+    own_claim,
+)
 from orchestrator.record.mlflow_store import RecordError, Unreachable
+
+CLAIM = Claim(machine="boot 17", host="node7", pid=11, started=1.5, renewed=1_700_000_000.25)
+TEXT = '{"machine": "boot 17", "host": "node7", "pid": 11, "born": 1.5, "renewed": 1700000000.25}'
+"""As version 0.1.0 wrote it. It must not change: drivers of several versions share a store."""
 
 
 class OneTag:
-    """A store that holds the tags of one experiment; `meanwhile` is called before every answer."""
+    """Stands for the store: the tags of one experiment. `meanwhile` is called before every answer."""
 
-    def __init__(self):
-        self.tags, self.meanwhile = {}, lambda: None
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+        self.meanwhile: Callable[[], None] = lambda: None
 
-    def ask(self, name, experiment, *pair):
+    def call(self, name: str, experiment: str, *pair: str) -> Any:
         self.meanwhile()
         if name == "get_experiment":
             return SimpleNamespace(tags=dict(self.tags))
         assert name == "set_experiment_tag"
         self.tags.update([pair])
+        return None
 
-    def hold(self, claim):
-        self.tags[TAG] = json.dumps(asdict(claim))
+    def hold(self, claim: Claim) -> None:
+        self.tags[TAG] = encode_claim(claim)
 
 
 @pytest.fixture
-def store(monkeypatch):
+def store(monkeypatch: pytest.MonkeyPatch) -> OneTag:
     monkeypatch.setattr(module, "SETTLE_SECONDS", 0.0)
     return OneTag()
 
 
 @pytest.fixture
-def lease(store):
+def lease(store: OneTag) -> Lease:
     return Lease(store, "1", "tiny")
 
 
-def elsewhere(seconds_ago=0.0) -> Claim:
-    return Claim(machine="another", host="node7", pid=11, born=1.0, renewed=time.time() - seconds_ago)
+def elsewhere(seconds_ago: float = 0.0) -> Claim:
+    return Claim(machine="another", host="node7", pid=11, started=1.0, renewed=time.time() - seconds_ago)
 
 
-def here(pid, born) -> Claim:
-    return replace(module._claim(), pid=pid, born=born)
+def here(pid: int, started: float) -> Claim:
+    return replace(own_claim(), pid=pid, started=started)
 
 
-def test_it_is_taken_where_nobody_holds_it_and_given_up_for_the_next(store, lease):
-    lease.take()
-    assert Claim(**json.loads(store.tags[TAG])).driver == module._claim().driver
-    Lease(store, "1", "tiny").take()  # the same process, after an error in a notebook
-    lease.give_up()
-    assert store.tags[TAG] == ""
+def test_the_tag_is_written_as_ever() -> None:
+    assert encode_claim(CLAIM) == TEXT
 
 
-def test_a_driver_elsewhere_keeps_others_out_until_it_has_been_silent_for_long(store, lease):
+def test_an_earlier_tag_is_read() -> None:
+    assert decode_claim(TEXT) == CLAIM
+    assert decode_claim(json.dumps(json.loads(TEXT) | {"added_later": 1})) == CLAIM
+
+
+def test_a_free_study_is_leased_and_released_for_the_next_driver(store: OneTag, lease: Lease) -> None:
+    lease.acquire()
+    assert decode_claim(store.tags[TAG]).process == own_claim().process and is_held(store, "1")
+    Lease(store, "1", "tiny").acquire()  # the same process, after an error in a notebook
+    lease.release()
+    assert store.tags[TAG] == "" and not is_held(store, "1")
+
+
+def test_a_driver_elsewhere_keeps_others_out_until_its_lease_lapses(store: OneTag, lease: Lease) -> None:
     store.hold(elsewhere(seconds_ago=LAPSE_SECONDS - 60))
     with pytest.raises(RecordError, match=r"'tiny' is being run by process 11 on node7 \(last seen 5\d\d s ago\)"):
-        lease.take()
+        lease.acquire()
+    assert is_held(store, "1")
     store.hold(elsewhere(seconds_ago=LAPSE_SECONDS + 1))
-    lease.take()
+    assert not is_held(store, "1")
+    lease.acquire()
+    assert decode_claim(store.tags[TAG]).process == own_claim().process
 
 
-def test_a_driver_of_this_machine_is_gone_with_its_process(store, lease):
-    import os
-
-    import psutil
-
+def test_a_driver_of_this_machine_is_gone_with_its_process(store: OneTag, lease: Lease) -> None:
     parent = psutil.Process(os.getppid())
     store.hold(here(parent.pid, parent.create_time()))
     with pytest.raises(RecordError, match=f"process {parent.pid}"):
-        lease.take()
-    store.hold(here(parent.pid, parent.create_time() - 100))  # the number is used again
-    lease.take()
-    store.hold(here(2**22 + 1, 1.0))
-    lease.take()
+        lease.acquire()
+    for gone in (here(parent.pid, parent.create_time() - 100), here(2**22 + 1, 1.0)):  # its number is used again; none
+        store.hold(gone)
+        lease.acquire()
+        assert decode_claim(store.tags[TAG]).process == own_claim().process
 
 
-def test_of_two_that_claim_at_once_the_one_whose_claim_stands_goes_on(store, lease):
-    asked = []
+def test_of_two_drivers_that_claim_at_once_one_goes_on(store: OneTag, lease: Lease) -> None:
+    num_calls = 0
 
-    def other_claims_too():
-        asked.append(None)
-        if len(asked) == 3:  # after our look and our claim
+    def other_claims_too() -> None:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls == 3:  # after our first look and our claim
             store.hold(elsewhere())
 
     store.meanwhile = other_claims_too
     with pytest.raises(RecordError, match="node7"):
-        lease.take()
+        lease.acquire()
 
 
-def test_a_driver_that_was_taken_over_finds_out_and_gives_nothing_up(store, lease, monkeypatch):
-    lease.take()
+def test_a_driver_whose_lease_was_taken_over_finds_out_and_releases_nothing(
+    store: OneTag, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease.acquire()
     store.hold(elsewhere())
     lease.renew()  # too early to ask
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
     with pytest.raises(RecordError, match="node7"):
         lease.renew()
     assert lease.lost
-    lease.give_up()
-    assert json.loads(store.tags[TAG])["host"] == "node7"
+    lease.release()
+    assert decode_claim(store.tags[TAG]).host == "node7"
 
 
-def test_a_store_that_does_not_answer_costs_no_study(store, lease, monkeypatch):
-    lease.take()
+def test_a_store_that_does_not_answer_costs_no_lease(
+    store: OneTag, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease.acquire()
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
 
-    def silent():
+    def silent() -> None:
         raise Unreachable("no answer")
 
     store.meanwhile = silent
     lease.renew()
-    lease.give_up()
+    lease.release()
     assert not lease.lost
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"host": "a"}'])
-def test_a_tag_that_is_no_claim_holds_nobody_up(store, lease, text):
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "1", '{"host": "a"}', TEXT.replace("11", '"x"')])
+def test_a_tag_that_is_no_claim_keeps_nobody_out(store: OneTag, lease: Lease, text: str) -> None:
     store.tags[TAG] = text
-    lease.take()
+    assert decode_claim(text) is None and not is_held(store, "1")
+    lease.acquire()
+    assert decode_claim(store.tags[TAG]).process == own_claim().process

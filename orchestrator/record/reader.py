@@ -1,0 +1,108 @@
+"""The record as a memory: which steps are done, in any study of the store, and what they recorded.
+
+Reads MLflow and, before it, the outbox, so that a result can be used before it has reached MLflow. Artifacts are
+verified when read. Writes nothing. Raises `Unreachable` if the store does not answer.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.record.commits import committed_steps
+from orchestrator.record.encoding import decode_document, decode_frame
+from orchestrator.record.keys import NOTHING, Committed
+from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.outbox import Outbox
+from orchestrator.record.tags import CONDITION, MODEL, SUPERSEDED
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Reader:
+    """Finished steps and their artifacts."""
+
+    def __init__(self, store: Store, outbox: Outbox, sent: Mapping[str, str] = NOTHING) -> None:
+        """`sent`: {step id: run id} of the steps sent from the outbox so far, looked up again at every call."""
+        self._store, self._outbox, self._sent = store, outbox, sent
+        self._experiment = ""
+        """Id of the experiment whose own copies of a step are preferred."""
+
+    def known(self, step_ids: Collection[str]) -> dict[str, Committed]:
+        """{step id: step} for those of the steps that are done, in any study of the store or in the outbox.
+
+        One paged search, whatever the number of steps. Of several copies the one on this study's own run is preferred,
+        then that of any current run, then that of a superseded one. Does not look at artifacts: see `verify`."""
+        wanted = set(step_ids)
+        known: dict[str, Committed] = {}
+        ranks: dict[str, int] = {}
+        experiments = self._store.experiments()
+        for run in self._store.runs(list(experiments)) if experiments else ():
+            tags, number = run.data.tags, run.info.experiment_id
+            rank = 2 * (SUPERSEDED not in tags) + (number == self._experiment)
+            for step in committed_steps(self._store, run.info.run_id, tags, experiments[number], wanted):
+                if rank > ranks.get(step.step_id, -1):
+                    known[step.step_id], ranks[step.step_id] = step, rank
+        waiting = {entry.step_id: entry.committed() for entry in self._outbox.entries() if entry.step_id in wanted}
+        return known | waiting
+
+    def intact(self, step_ids: Collection[str]) -> dict[str, Committed]:
+        """{step id: step} for those of the steps that are done and whose artifacts are there."""
+        return {step_id: step for step_id, step in self.known(step_ids).items() if self.verify(step)}
+
+    def latest(self, study: str) -> dict[tuple[str, str, str], Committed]:
+        """{(model, condition, step name): step} on a study's current runs; empty if there is no such study."""
+        experiment = self._store.experiment(study)
+        if experiment is None:
+            return {}
+        return {
+            (run.data.tags.get(MODEL, ""), run.data.tags.get(CONDITION, ""), step.step_name): step
+            for run in self._store.runs([experiment.experiment_id])
+            if SUPERSEDED not in run.data.tags
+            for step in committed_steps(self._store, run.info.run_id, run.data.tags, study)
+        }
+
+    def verify(self, committed: Committed) -> bool:
+        """Whether the artifacts are there and intact. On a server only their names are looked up."""
+        for entry in self._outbox.holding(committed):
+            if all(self._outbox.read(entry, path) is not None for path in entry.digests):
+                return True
+        run_id = self._run_id(committed)
+        if not run_id:
+            return False
+        try:
+            if self._store.folder(run_id) is None:
+                return not self._store.missing(run_id, committed.artifacts)
+            for path, sha256 in committed.artifacts.items():
+                self._store.read(run_id, path, sha256)
+            return True
+        except Unreachable:
+            raise
+        except RecordError:
+            return False
+
+    def frame(self, committed: Committed, path: str) -> "pandas.DataFrame":
+        """A recorded table. RecordError if it is missing or changed."""
+        return decode_frame(self._read(committed, path))
+
+    def document(self, committed: Committed, path: str) -> Any:
+        """A recorded document: decoded JSON, or a text, by suffix. RecordError if it is missing or changed."""
+        return decode_document(path, self._read(committed, path))
+
+    def _read(self, committed: Committed, path: str) -> bytes:
+        if path not in committed.artifacts:
+            has = ", ".join(sorted(committed.artifacts)) or "none"
+            raise RecordError(f"step {committed.step_name} recorded no artifact {path!r}; it has: {has}")
+        for entry in self._outbox.holding(committed):
+            if (content := self._outbox.read(entry, path)) is not None:
+                return content
+        run_id = self._run_id(committed)
+        if not run_id:
+            raise RecordError(
+                f"artifact {path} of step {committed.step_name} is missing from the outbox {self._outbox.folder} or "
+                "changed there; put the file back, or delete the folder: its step will be recomputed"
+            )
+        return self._store.read(run_id, path, committed.artifacts[path])
+
+    def _run_id(self, committed: Committed) -> str:
+        """The run that a step stands on now; empty while it waits in the outbox."""
+        return committed.run_id or self._sent.get(committed.step_id, "")

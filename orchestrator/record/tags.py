@@ -1,0 +1,45 @@
+"""The tags that the record sets on MLflow's runs: their names, and the functions that write their values.
+
+Stores keep these names and values for years, so nothing here is derived from the name of a class or field. The tag that
+commits a step is written in `commits`, the lease in `lease`.
+"""
+
+from collections.abc import Mapping
+
+from orchestrator.record.keys import RunKey
+
+KIND, MODEL, CONDITION, IDENTITY = "halfwave.kind", "halfwave.model", "halfwave.condition", "halfwave.identity"
+"""Slot and identity of a run. A run without `KIND` is not ours."""
+STEP = "step."
+"""With the name of a step, the tag that commits it."""
+INVOCATION = "invocation."
+"""With its starting time, the tag of an invocation on the parent run; its value is a status."""
+ADOPTED = "adopted_from"
+"""The run whose results were last copied onto this one."""
+SUPERSEDED = "superseded_by"
+"""The run that took this one's slot over; only superseded runs have it."""
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
+
+RESERVED = (STEP, "halfwave.", INVOCATION, SUPERSEDED, ADOPTED)
+"""Prefixes of names that no step may use for its own tags."""
+
+ADOPTED_FROM_OUTBOX = "the spool"
+"""The value of `ADOPTED` where the results were copied before they had reached any run."""
+
+
+def run_tags(key: RunKey, parent_id: str = "") -> dict[str, str]:
+    """The tags of the run for `key`. `parent_id`: run id of the study's own run, for all but that run itself."""
+    tags = {**key.tags, "mlflow.source.name": "halfwave", "mlflow.source.type": "LOCAL", KIND: key.kind}
+    if key.kind == "study":
+        return tags
+    return {**tags, MODEL: key.model, CONDITION: key.condition, IDENTITY: key.identity, PARENT: parent_id}
+
+
+def environment_tags(environment: Mapping[str, object]) -> dict[str, str]:
+    """The environment's plain values as `environment.<name>`; commit and user also under MLflow's own names."""
+    plain = {name: str(value) for name, value in environment.items() if isinstance(value, str | int | float)}
+    tags = {f"environment.{name}": value for name, value in plain.items()}
+    for name, tag in (("git_commit", "mlflow.source.git.commit"), ("user", "mlflow.user")):
+        if name in plain:
+            tags[tag] = plain[name]
+    return tags

@@ -1,0 +1,131 @@
+"""A commit: what is refused, what is written, and that it is read back as it was."""
+
+import json
+from typing import Any
+
+import pandas
+import pytest
+from mlflow.entities import ViewType
+
+from orchestrator.record.mlflow_store import RecordError
+from tests.integration.record.recorded import ITEMS, StoreFolder, commit, condition, known
+
+
+def test_what_was_committed_is_read_back(store: StoreFolder, study: str) -> None:
+    record = store.record(study)
+    documents = {"selection.json": {"layer": [1, 2], "é": None}, "why.txt": "because\n"}
+    step = commit(
+        record,
+        condition(),
+        "full",
+        metrics={"perplexity": 0.1 + 0.2},
+        documents=documents,
+        files={"empty.bin": b""},
+        tags={"route": "tree"},
+        series={"blimp/accuracy": {30: 0.7, 4: 0.8}},
+    )
+    assert (step.experiment, step.step_name, step.metrics) == (study, "evaluate.blimp", {"perplexity": 0.1 + 0.2})
+    for reader in (store.record(None), record):
+        assert known(reader, study, "full", "other") == {"full": step}
+    for handle in (step, known(record, study, "full")["full"]):
+        pandas.testing.assert_frame_equal(record.frame(handle, "items/blimp.parquet"), ITEMS)
+        assert record.document(handle, "selection.json") == documents["selection.json"]
+        assert record.document(handle, "why.txt") == "because\n"
+        assert record.verify(handle)
+    (run,) = store.runs(study, "condition")
+    assert step.run_id == run.info.run_id and run.data.tags["route"] == "tree"
+    history = store.client.get_metric_history(run.info.run_id, "blimp/accuracy")
+    assert [(metric.step, metric.value) for metric in history] == [(4, 0.8), (30, 0.7)]
+    assert json.loads(run.data.tags["step.evaluate.blimp"])["digests"] == step.artifacts
+    with pytest.raises(RecordError, match=r"no artifact 'items/tse.parquet'; it has: .*items/blimp.parquet"):
+        record.frame(step, "items/tse.parquet")
+    assert record._outbox.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"metrics": {"perplexity": float("nan")}}, "perplexity.*nan"),
+        ({"metrics": {"perplexity": float("-inf")}}, "perplexity.*-inf"),
+        ({"metrics": {"perplexity": True}}, "not a number"),
+        ({"series": {"perplexity": {1: 2.0, 2: float("nan")}}}, "perplexity.*nan"),
+        ({"metrics": {"a" * 251: 1.0}}, "251 characters"),
+        ({"metrics": {"accuracy@1": 1.0}}, "accuracy@1"),
+        ({"metrics": {"a//b": 1.0}}, "a/b"),
+        ({"metrics": {"name\n": 1.0}}, "name"),
+        ({"metrics": {"fraction": 1.0}}, "name is that of a param"),
+        ({"tags": {"route": "x" * 8001}}, "cut it to 8000"),
+        ({"tags": {"step.other": "x"}}, "sets itself"),
+        ({"documents": {"../x.json": {}}}, r"\.\./x.json"),
+        ({"documents": {"a#b.json": {}}}, "a#b"),
+        ({"documents": {"steps/x.json": {}}}, "belongs to the record"),
+        ({"documents": {"x.json": {"a": float("nan")}}}, "JSON compliant"),
+        ({"documents": {"x.txt": {}}}, "written as .json"),
+        ({"documents": {"items/blimp.parquet": "x"}}, "given twice"),
+        ({"frames": {"items.csv": ITEMS}}, "written as .parquet"),
+    ],
+)
+def test_what_mlflow_would_refuse_or_alter_is_refused_before_anything_is_written(
+    store: StoreFolder, request: pytest.FixtureRequest, more: dict[str, Any], message: str
+) -> None:
+    record = store.record("refusals")
+    with pytest.raises(ValueError, match=message):
+        commit(record, condition(), "refused", **more)
+    for params in ({"layers": "1 " * 3001}, {"layers": 3}, {"lay@ers": "3"}):
+        with pytest.raises(ValueError, match="lay"):
+            commit(record, condition(**params), "refused")
+    assert list(record._outbox.folder.iterdir()) == []
+    assert store.runs("refusals", "condition", ViewType.ALL) == []
+
+
+def test_mlflow_itself_takes_what_we_let_through(store: StoreFolder, study: str) -> None:
+    record = store.record(study)
+    longest = {"tags": {"t" * 250: "v" * 8000}, "metrics": {"a.b/c-d e:f_" + "m" * 238: 5e-324, "é": 1.7e308}}
+    key = condition(layers="l" * 6000)
+    commit(record, key, "longest", **longest)
+    (run,) = store.runs(study, "condition")
+    assert run.data.metrics == longest["metrics"] and run.data.params == dict(key.params)
+    assert run.data.tags["t" * 250] == "v" * 8000
+    assert known(store.record(None), study, "longest")["longest"].metrics == longest["metrics"]
+
+
+def test_1500_metrics_of_one_commit_all_arrive(store: StoreFolder, study: str) -> None:
+    record = store.record(study)
+    metrics = {f"blimp/a_rather_long_name_of_a_phenomenon/{i:04d}": i / 7 for i in range(1500)}
+    step = commit(record, condition(), "many", metrics=metrics)
+    (run,) = store.runs(study, "condition")
+    assert run.data.metrics == metrics
+    assert len(run.data.tags["step.evaluate.blimp"]) < 200  # what does not fit in a tag went to an artifact
+    assert known(store.record(None), study, "many")["many"] == step and step.metrics == metrics
+
+    index = store.artifact(run, "steps/evaluate.blimp.json")
+    index.write_bytes(index.read_bytes().replace(b"0001", b"0002"))
+    assert known(store.record(None), study, "many") == {}  # the tag holds the index's own digest
+
+
+def test_params_are_written_once(store: StoreFolder, study: str) -> None:
+    record = store.record(study)
+    commit(record, condition(), "one")
+    commit(record, condition(seed="3"), "two", "evaluate.tse")  # the same again, and a new one
+    with pytest.raises(RecordError, match=r"'fraction'.*'0\.01' in MLflow and '0\.02' now"):
+        commit(record, condition(fraction="0.02"), "three", "evaluate.piqa")
+    assert known(record, study, "one", "two", "three").keys() == {"one", "two"}
+    again = store.record(study)
+    with pytest.raises(RecordError, match="'fraction'"):
+        commit(again, condition(fraction="0.02"), "three", "evaluate.piqa")
+    assert store.runs(study, "condition")[0].data.params["seed"] == "3"
+
+
+def test_changed_and_missing_artifacts_are_noticed(store: StoreFolder, study: str) -> None:
+    record = store.record(study)
+    step = commit(record, condition(), "precious")
+    (run,) = store.runs(study, "condition")
+    file = store.artifact(run, "items/blimp.parquet")
+    whole = file.read_bytes()
+    for broken, problem in ((whole[:-1] + b"x", "sha256 differs"), (b"", "sha256 differs"), (None, "is missing")):
+        file.unlink() if broken is None else file.write_bytes(broken)
+        assert not record.verify(step)
+        with pytest.raises(RecordError, match=f"items/blimp.parquet of run {run.info.run_id}.*{problem}.*recomputed"):
+            record.frame(step, "items/blimp.parquet")
+    redone = commit(record, condition(), "precious")
+    assert record.verify(redone) and record.frame(redone, "items/blimp.parquet").equals(ITEMS)

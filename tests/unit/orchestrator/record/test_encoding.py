@@ -1,0 +1,39 @@
+"""The bytes of artifacts."""
+
+import pandas
+import pytest
+
+from orchestrator.record.encoding import decode_document, decode_frame, digest, encode
+
+TABLE = pandas.DataFrame({"uid": ["a", "b"], "correct": [1.0, 0.5]}, index=[7, 8])
+
+
+def test_documents_are_written_as_ever() -> None:
+    payload = encode(frames={}, documents={"a.json": {"é": [1, None, 0.5]}, "b.md": "é\n"}, files={"c.png": b"\x89"})
+    assert payload == {
+        "a.json": '{\n "é": [\n  1,\n  null,\n  0.5\n ]\n}'.encode(),
+        "b.md": "é\n".encode(),
+        "c.png": b"\x89",
+    }
+
+
+def test_what_is_encoded_is_decoded() -> None:
+    payload = encode(frames={"t.parquet": TABLE}, documents={"a.json": {"é": [1]}, "b.md": "é\n"}, files={})
+    assert decode_frame(payload["t.parquet"]).equals(TABLE.reset_index(drop=True))
+    assert decode_document("a.json", payload["a.json"]) == {"é": [1]}
+    assert decode_document("b.md", payload["b.md"]) == "é\n"
+
+
+def test_a_digest_is_sha256() -> None:
+    assert digest(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("path", ["../a.json", "/a.json", "a#b.json", "a//b.json", ".", "", "steps/a.json"])
+def test_a_path_that_mlflow_would_alter_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="artifact path"):
+        encode(frames={}, documents={path: {}}, files={})
+
+
+def test_a_number_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        encode(frames={}, documents={"a.json": {"x": float("nan")}}, files={})

@@ -1,0 +1,148 @@
+"""The life of runs, and that nothing is asked or written twice, without MLflow."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.record.keys import RunKey
+from orchestrator.record.mlflow_store import RecordError
+from orchestrator.record.runs import Runs
+from tests.unit.orchestrator.record.examples import KEY, STUDY_KEY
+
+
+class FakeStore:
+    """Logs every call; `stored` are the runs that MLflow holds."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.stored: list[Any] = []
+
+    def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        self.calls.append((name, *args, *kwargs.values()))
+        return SimpleNamespace(info=SimpleNamespace(run_id=f"run{len(self.calls)}"))
+
+    def log_params(self, run_id: str, params: dict[str, str]) -> None:
+        self.calls.append(("params", run_id, dict(params)))
+
+    def log_tags(self, run_id: str, tags: dict[str, str]) -> None:
+        self.calls.append(("tags", run_id, dict(tags)))
+
+    def runs(self, experiments: list[str]) -> list[Any]:
+        return self.stored
+
+    def names(self) -> list[str]:
+        """The calls made since the last look, by name."""
+        calls, self.calls = self.calls, []
+        return [call[0] for call in calls]
+
+
+def stored(run_id: str, identity: str, *, status: str = "FINISHED", stage: str = "active", **tags: str) -> Any:
+    """A condition run as MLflow returns it."""
+    place = {"halfwave.kind": "condition", "halfwave.model": "tiny", "halfwave.condition": "wasserstein"}
+    info = SimpleNamespace(run_id=run_id, run_name=KEY.name, status=status, lifecycle_stage=stage)
+    return SimpleNamespace(
+        info=info, data=SimpleNamespace(params=dict(KEY.params), tags={**place, "halfwave.identity": identity, **tags})
+    )
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def runs(store: FakeStore) -> Runs:
+    runs = Runs(store)
+    runs.load("1")
+    runs.ensure(STUDY_KEY)
+    store.names()
+    return runs
+
+
+def test_a_run_is_created_once(store: FakeStore, runs: Runs) -> None:
+    run = runs.ensure(KEY)
+    assert store.calls == [
+        ("create_run", "1", "wasserstein · tiny", run.tags),
+        ("params", run.run_id, {"model": "tiny", "fraction": "0.01"}),
+    ]
+    assert run.tags["mlflow.parentRunId"] == runs.parent.run_id
+    store.names()
+    assert runs.ensure(KEY) is run and runs.find(KEY) is run and store.names() == []
+    assert runs.running() == [runs.parent, run]
+
+
+def test_a_closed_run_is_reopened_only_if_asked(store: FakeStore, runs: Runs) -> None:
+    run = runs.ensure(KEY)
+    runs.terminate(run, "FINISHED")
+    runs.terminate(run, "FINISHED")
+    assert store.names() == ["create_run", "params", "set_terminated"]
+    runs.ensure(KEY, running=False)
+    assert store.names() == [] and run.status == "FINISHED"
+    runs.ensure(KEY)
+    assert store.calls == [("update_run", run.run_id, "RUNNING")] and run.status == "RUNNING"
+
+
+def test_another_identity_supersedes_and_the_first_restores(store: FakeStore, runs: Runs) -> None:
+    old = runs.ensure(KEY)
+    new = runs.ensure(replace(KEY, identity="bb22"))
+    assert old.is_superseded and old.tags["superseded_by"] == new.run_id and old.status == "KILLED"
+    assert store.names() == ["create_run", "params", "create_run", "params", "set_terminated", "set_tag", "delete_run"]
+    assert runs.ensure(KEY, running=False) is old
+    assert not old.is_superseded and new.is_superseded
+    assert store.names() == ["restore_run", "delete_tag", "set_terminated", "set_tag", "delete_run"]
+    runs.ensure(replace(KEY, condition="random"))
+    assert not old.is_superseded  # another slot
+
+
+def test_new_params_tags_and_names_are_written_and_changed_params_refused(store: FakeStore, runs: Runs) -> None:
+    run = runs.ensure(KEY)
+    store.names()
+    params = {**KEY.params, "seed": "3"}
+    runs.ensure(replace(KEY, name="tiny · wasserstein", params=params, tags={"model.note": "è"}))
+    assert store.calls == [
+        ("params", run.run_id, {"seed": "3"}),
+        ("tags", run.run_id, {"model.note": "è"}),
+        ("update_run", run.run_id, "tiny · wasserstein"),
+    ]
+    with pytest.raises(RecordError, match=r"'seed'.*is '3' in MLflow and '4' now"):
+        runs.ensure(replace(KEY, params={**params, "seed": "4"}))
+
+
+def test_orphans_are_closed_and_superseded_runs_hidden_when_loaded(store: FakeStore) -> None:
+    store.stored = [
+        stored("orphan", "aa11", status="RUNNING"),
+        stored("visible", "bb22", superseded_by="orphan"),
+        stored("hidden", "cc33", stage="deleted", superseded_by="orphan"),
+    ]
+    runs = Runs(store)
+    runs.load("1")
+    assert store.calls == [("set_terminated", "orphan", "KILLED"), ("delete_run", "visible")]
+    assert [run_id_of(runs, identity) for identity in ("aa11", "bb22", "cc33", "dd44")] == [
+        "orphan",
+        "visible",
+        "hidden",
+        None,
+    ]
+
+
+def run_id_of(runs: Runs, identity: str) -> str | None:
+    run = runs.find(replace(KEY, identity=identity))
+    return None if run is None else run.run_id
+
+
+def test_of_two_runs_of_one_identity_the_current_one_counts(store: FakeStore) -> None:
+    store.stored = [
+        stored("old", "aa11", stage="deleted", superseded_by="new"),
+        stored("new", "aa11"),
+        stored("newer", "aa11"),
+    ]
+    runs = Runs(store)
+    runs.load("1")
+    assert run_id_of(runs, "aa11") == "new"
+
+
+def test_a_key_of_another_kind_is_another_slot(runs: Runs) -> None:
+    profile = RunKey(kind="profile", model="tiny", name="x", identity="aa11")
+    assert runs.ensure(profile) is not runs.ensure(KEY) and not runs.ensure(profile).is_superseded

@@ -1,0 +1,171 @@
+"""The sender: order, outages and refusals, without MLflow."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.record import sender as sender_module
+from orchestrator.record.encoding import digest
+from orchestrator.record.entry import Entry
+from orchestrator.record.keys import RunKey
+from orchestrator.record.mlflow_store import RecordError, Unreachable
+from orchestrator.record.outbox import Outbox
+from orchestrator.record.sender import Sender
+from tests.unit.orchestrator.record.examples import ENTRY, KEY
+
+PAYLOAD = {"items/blimp.parquet": b"items"}
+
+
+class FakeStore:
+    """Logs what reaches it; fails with `error` while that is set."""
+
+    safe_uri = "sqlite:///fake.db"
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Any, ...]] = []
+        self.error: Exception | None = None
+
+    def reach(self, *call: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        self.log.append(call)
+
+    def put(self, run_id: str, file: Path, path: str, sha256: str) -> None:
+        self.reach("artifact", run_id, path)
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, date_ms: int) -> None:
+        self.reach("metrics", run_id, dict(metrics), date_ms)
+
+    def log_series(self, run_id: str, name: str, pairs: list[tuple[int, float]], *, date_ms: int) -> None:
+        self.reach("series", run_id, name, pairs, date_ms)
+
+
+class FakeRuns:
+    """Every key has one run, named like its condition."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    def ensure(self, key: RunKey, *, running: bool = True) -> Any:
+        self._store.reach("ensure", key.condition)
+        return SimpleNamespace(run_id=f"run-{key.condition}")
+
+    def tag(self, run: Any, tags: Mapping[str, str]) -> None:
+        self._store.reach("tags", run.run_id, sorted(tags))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in seconds, in a list of one."""
+    now = [1000.0]
+    monkeypatch.setattr(sender_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def sender(store: FakeStore, tmp_path: Path) -> Sender:
+    return Sender(store, Outbox(tmp_path), FakeRuns(store))
+
+
+def entry(step_id: str, condition: str = "wasserstein") -> Entry:
+    digests = {path: digest(content) for path, content in PAYLOAD.items()}
+    return replace(ENTRY, step_id=step_id, key=replace(KEY, condition=condition), digests=digests)
+
+
+def test_the_tag_that_commits_a_step_is_sent_last(sender: Sender, store: FakeStore) -> None:
+    sender.add(entry("a"), PAYLOAD)
+    assert sender.is_waiting(entry("a")) and sender.num_unsent == 1
+    sender.send()
+    run, date_ms = "run-wasserstein", 1_700_000_000_123
+    assert store.log == [
+        ("ensure", "wasserstein"),
+        ("artifact", run, "items/blimp.parquet"),
+        ("metrics", run, {"blimp/accuracy": 0.8125, "n": 3.0}, date_ms),
+        ("series", run, "cost", [(4, 0.5), (30, 0.25)], date_ms),
+        ("tags", run, ["adopted_from", "route"]),
+        ("tags", run, ["step.evaluate.blimp"]),
+    ]
+    assert sender.sent == {"a": run} and sender.num_unsent == 0 and not sender.is_waiting(entry("a"))
+
+
+def test_changes_follow_the_entries_and_a_later_change_replaces_an_earlier(sender: Sender, store: FakeStore) -> None:
+    sender.change("note", lambda: store.reach("note", "old"))
+    sender.change("note", lambda: store.reach("note", "new"))
+    sender.add(entry("a"), PAYLOAD)
+    sender.send()
+    assert store.log[0] == ("ensure", "wasserstein") and store.log[-1] == ("note", "new")
+    assert ("note", "old") not in store.log and not sender.has_changes
+
+
+def test_an_entry_drops_the_change_of_its_runs_status(sender: Sender, store: FakeStore) -> None:
+    sender.change(entry("a").key.slot_and_identity, lambda: store.reach("finished"))
+    sender.add(entry("a"), PAYLOAD)
+    sender.send()
+    assert ("finished",) not in store.log
+
+
+def test_during_an_outage_pauses_double_and_nothing_is_lost(
+    sender: Sender, store: FakeStore, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="orchestrator.record.sender")
+    store.error = Unreachable("no answer")
+    attempts: list[float] = []
+    sender.change("count", lambda: (attempts.append(clock[0]), store.reach("count")))
+    for _ in range(400):
+        sender.send()
+        clock[0] += 0.5
+    pauses = [after - before for before, after in pairwise(attempts)]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    sender.send(force=True)
+    assert len(attempts) == len(pauses) + 2  # no pause holds back what is forced
+    store.error = None
+    sender.send(force=True)
+    assert store.log == [("count",)] and not sender.has_changes
+    assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_what_is_refused_is_set_aside_and_raised(sender: Sender, store: FakeStore) -> None:
+    outbox = sender._outbox
+    sender.add(entry("rotten"), PAYLOAD)
+    sender.add(entry("sound", "random"), PAYLOAD)
+    outbox.file(entry("rotten"), "items/blimp.parquet").write_bytes(b"rot")
+    with pytest.raises(RecordError, match=r"missing or changed since it was written; delete its folder.*\(kept in"):
+        sender.send()
+    assert sender.sent == {"sound": "run-random"} and sender.num_unsent == 1
+    sender.send()  # it blocks nothing, and is raised once
+    assert [waiting.step_id for waiting in outbox.entries()] == ["rotten"]
+
+
+def test_a_refused_change_is_raised_and_the_others_are_made(sender: Sender, store: FakeStore) -> None:
+    def refuse() -> None:
+        raise RecordError("no such run")
+
+    sender.change("first", refuse)
+    sender.change("second", lambda: store.reach("second"))
+    with pytest.raises(RecordError, match="no such run"):
+        sender.send()
+    assert store.log == [("second",)] and not sender.has_changes
+
+
+def test_a_waiting_step_is_found_by_its_run(sender: Sender) -> None:
+    sender.add(entry("a"), PAYLOAD)
+    assert sender.find(entry("a").key, "a") == entry("a")
+    assert sender.find(entry("a", "random").key, "a") is None and sender.find(entry("a").key, "b") is None
+
+
+def test_what_an_earlier_driver_left_is_queued(sender: Sender, store: FakeStore) -> None:
+    sender._outbox.write(entry("a"), PAYLOAD)
+    sender._outbox.write(replace(entry("b"), study="another"), PAYLOAD)
+    sender.load("dissociation")
+    sender.send()
+    assert sender.sent == {"a": "run-wasserstein"}
