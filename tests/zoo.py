@@ -1,12 +1,13 @@
-"""The catalog's studies on the hub's models without the hub: their sizes as published, real benchmarks, no weights."""
+"""Plans of the catalog's studies without the hub: published sizes of the models, real benchmarks, no weights."""
 
 from pathlib import Path
 
 import pytest
 
 from actors.sites import Architecture
-from orchestrator.planning import resolve
+from orchestrator.planning import models
 from orchestrator.planning.plan import Plan, build_plan
+from orchestrator.planning.resolve import resolve
 from orchestrator.study_file.load import load_spec
 from orchestrator.study_file.models import ModelSpec
 
@@ -27,30 +28,35 @@ SIZES = {
     "facebook/opt-6.7b": ("opt", 32, 4096, 16384, 6_658_473_984),
     "HuggingFaceTB/SmolLM2-135M": ("llama", 30, 576, 1536, 134_515_008),
 }
-"""{name: (family, layers, d_model, d_mlp, parameters)}."""
+"""{name on the hub: (family, layers, d_model, d_mlp, parameters)}."""
 
 
-def hub_model(entry: ModelSpec) -> resolve.ResolvedModel:
-    """In place of `resolve._hub_model`."""
-    family, num_layers, d_model, d_mlp, parameters = SIZES[entry.name]
-    activation = "relu" if family == "opt" else "silu"
-    facts = {"num_layers": num_layers, "d_mlp": d_mlp, "d_model": d_model, "activation": activation}
-    return resolve.ResolvedModel(
+def hub_model(entry: ModelSpec, name: str) -> models.ResolvedModel:
+    """In place of `models.hub_model`."""
+    family, num_layers, d_model, d_mlp, num_parameters = SIZES[name]
+    architecture = Architecture(
+        family=family,
+        num_layers=num_layers,
+        d_model=d_model,
+        d_mlp=d_mlp,
+        activation="relu" if family == "opt" else "silu",
+        context=2048,
+        vocabulary=50_000,
+    )
+    return models.ResolvedModel(
         spec=entry,
         label=entry.display,
-        path=entry.name,
+        path=name,
         revision="0" * 40,
-        digest=f"{entry.name}@{entry.revision}",
-        architecture=Architecture(family=family, context=2048, vocabulary=50_000, **facts),
-        num_parameters=parameters,
+        digest=f"{name}@{entry.revision}",
+        architecture=architecture,
+        num_parameters=num_parameters,
         note="",
     )
 
 
 def catalog_plan(path: Path, data_root: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """The plan of a study of the catalog that names models of the hub."""
-    monkeypatch.setattr(resolve, "_hub_model", hub_model)
+    """The plan of a study file that names models of the hub; scratch: a folder for the digest cache."""
+    monkeypatch.setattr(models, "hub_model", hub_model)
     spec, located = load_spec(path)
-    return build_plan(
-        resolve.resolve(spec, located, folder=path.parent, digests=scratch / "digests.json", data_root=data_root)
-    )
+    return build_plan(resolve(spec, located, folder=path.parent, digests=scratch / "digests.json", data_root=data_root))

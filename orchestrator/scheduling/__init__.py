@@ -1,1 +1,1 @@
-"""What runs where next. Pure: no clock, no Ray, no I/O."""
+"""What runs where next: states in, decisions out. Pure: no clock, no Ray, no I/O."""

@@ -1,7 +1,7 @@
-"""What models and steps will take: memory, devices, seconds. Estimates only: no number of a study depends on them.
+"""Estimated resources and durations: memory and devices of a model's actors, seconds of a step.
 
-Owns the rules by which a model gets its devices where the study file says nothing, and the rates that turn work into
-seconds. Pure: nodes come in as data.
+Owns the rules by which a model gets its devices where the study file does not say, and the rates that turn work into
+seconds. Pure: nodes come in as data. Invariant: no number in a study's results depends on an estimate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,45 +10,44 @@ from typing import NamedTuple
 from actors.messages import DTYPE_BYTES
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
+from orchestrator.scheduling.cluster import ActorKind, Cluster
 from orchestrator.scheduling.placement import Demand, Node
-from orchestrator.scheduling.policy import Cluster
-from orchestrator.scheduling.ready_queues import ActorKind
 from orchestrator.steps.step import Role
 
 USABLE = 0.9
-"""Share of a GPU's memory that an actor may count on."""
+"""Fraction of a GPU's memory that an actor may count on."""
 SHARES = (0.25, 0.5)
-"""Of one GPU, for small models where there are more models than GPUs."""
+"""Shares of one GPU that a small model may get where there are more models than GPUs."""
 
 
 class Rates(NamedTuple):
-    """What one device does. The defaults are cautious guesses, to be replaced by what was measured."""
+    """Throughput of one device. The defaults are cautious guesses, to be replaced by measurements."""
 
     gpu: Mapping[str, float] = {"float32": 20e12, "float16": 200e12, "bfloat16": 200e12}
     """Floating-point operations a second of one GPU, by dtype."""
     cpu: float = 60e9
-    """Of one core; SmolLM2 in float32 on two cores of an AMD EPYC: 133e9."""
+    """Floating-point operations a second of one core; SmolLM2 in float32 on two cores of an AMD EPYC: 133e9."""
     loading: float = 1e9
-    """Bytes of weights a second, from disk to an engine that answers."""
+    """Bytes of weights a second, from disk to an engine that can answer."""
     start: float = 30.0
-    """Seconds until an actor begins to load: a process, its imports, its engine."""
+    """Seconds until an actor begins to load: process, imports, engine."""
     step: float = 1.0
-    """Seconds of a step beside its work: clamps, receipts, the record."""
+    """Seconds of a step besides its work: clamps, receipts, the record."""
 
 
 RATES = Rates()
 
 
 def flops(model: ResolvedModel, work: float) -> float:
-    """Floating-point operations of `work` tokens: 2 a parameter and token (attention's quadratic part left out)."""
+    """Floating-point operations for `work` tokens: 2 a parameter and token, without attention's quadratic part."""
     return 2.0 * model.num_parameters * work
 
 
 def memory_need(model: ResolvedModel, *, on_gpu: bool) -> int:
-    """Bytes one actor of this model takes: weights, and working memory for activations, logits and the runtime.
+    """Bytes that one actor of this model needs: weights, plus working memory for activations, logits and the runtime.
 
     1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
-    A checkpoint's actor holds a second one on the host, to compare weights and to prove a reload.
+    A checkpoint's actor holds a second copy on the host, to compare weights and to prove a reload.
     """
     copies = 2.2 if model.checkpoint and not on_gpu else 1.2
     return int(copies * weight_bytes(model) + 1.5 * 2**30)
@@ -59,46 +58,46 @@ def weight_bytes(model: ResolvedModel) -> int:
 
 
 def cluster_of(plan: Plan, nodes: Sequence[Node], rates: Rates = RATES) -> Cluster:
-    """What the scheduler needs to know of a plan's models on these nodes."""
+    """What the scheduler must know of these nodes and of the plan's models."""
     models = plan.study.models
-    wanted = demands(models, nodes)
     return Cluster(
         nodes=nodes,
-        demands=wanted,
+        demands=demands(models, nodes),
         opening={model.label: rates.start + weight_bytes(model) / rates.loading for model in models},
         series={model.label: model.checkpoint.series for model in models if model.checkpoint},
     )
 
 
 def costs(plan: Plan, cluster: Cluster, rates: Rates = RATES) -> dict[str, float]:
-    """{step id: seconds on an actor of its model}."""
+    """{step id: seconds on an actor of its model}; steps of the driver have no entry."""
     models = {model.label: model for model in plan.study.models}
-    found = {}
+    seconds = {}
     for step in plan.steps.values():
         if step.role is Role.DRIVER:
             continue
         model, demand = models[step.model], cluster.demands[ActorKind(step.model, step.role)]
         rate = rates.gpu[model.spec.dtype] * demand.gpus if demand.gpus else rates.cpu * demand.cpus
         shards = demand.copies if step.kind == "profile" else 1
-        found[step.id] = rates.step + flops(model, step.work) / rate / shards
-    return found
+        seconds[step.id] = rates.step + flops(model, step.work) / rate / shards
+    return seconds
 
 
 def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[ActorKind, Demand]:
-    """The resources of every model's actors, as the study file says, else by rule.
+    """Resources of every model's actors, as the study file says, else by rule.
 
     On GPUs: `tensor_parallel` of them, by default the fewest that hold the model, and as many CPUs. Where there are
-    more models than GPUs, those that need no more share one. Without GPUs the CPUs are shared evenly, so that the
-    models run side by side; the checkpoints of a series have one share, in turn. Nodes that have neither are the head
-    of a cluster that has yet to grow: one of GPUs. Score actors load a model over the GPUs of one node at most, each
-    shard of the corpus a model of its own.
+    more models than GPUs, small ones share one. Without GPUs the CPUs are divided evenly, so that the models run side
+    by side; the checkpoints of a series take turns on one share. Nodes that have neither GPUs nor CPUs are taken for
+    the head of a cluster that will grow: one of GPUs. Score actors load a model over the GPUs of one node at most, and
+    each shard of the corpus loads a model of its own.
     """
     num_gpus = sum(node.gpus for node in nodes)
     on_gpus = num_gpus > 0 or not any(node.cpus >= 1 for node in nodes)
-    beside = len({model.checkpoint.series if model.checkpoint else model.label for model in models})
-    largest = max((node.cpus for node in nodes), default=0.0)
-    share = max(1, min(int(sum(node.cpus for node in nodes)) // max(1, beside), int(largest)))
-    found = {}
+    side_by_side = len({model.checkpoint.series if model.checkpoint else model.label for model in models})
+    share_a_gpu = side_by_side > num_gpus > 0
+    largest_node = max((node.cpus for node in nodes), default=0.0)
+    cpu_share = max(1, min(int(sum(node.cpus for node in nodes)) // max(1, side_by_side), int(largest_node)))
+    by_kind = {}
     for model in models:
         ranks, spec = tensor_parallel(model, nodes), model.spec
         labels = tuple(sorted(spec.labels.items()))
@@ -106,22 +105,26 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Acto
         gpus = spec.gpus
         if gpus is None:
             gpus = float(ranks) if on_gpus else 0.0
-            if gpus == 1 and beside > num_gpus > 0 and spec.tensor_parallel is None:
+            if gpus == 1 and share_a_gpu and spec.tensor_parallel is None:
                 gpus = _share_of_a_gpu(model, suited)
-        cpus = float(spec.cpus or (max(1, ranks) if gpus else max(share, ranks)))
-        one_node = max((node.gpus for node in suited), default=0)
-        for role in (Role.SCORE, Role.ABLATION):
-            spread = role is Role.SCORE and gpus > one_node > 0
-            shards = spec.shards if role is Role.SCORE else 1
-            each = max(1.0, cpus // shards) if not gpus and spec.cpus is None else cpus
-            found[ActorKind(model.label, role)] = Demand(each, float(one_node) if spread else gpus, labels, shards)
-    return found
+        cpus = float(spec.cpus or (max(1, ranks) if gpus else max(cpu_share, ranks)))
+        by_kind[ActorKind(model.label, Role.SCORE)] = _score_demand(model, Demand(cpus, gpus, labels), suited)
+        by_kind[ActorKind(model.label, Role.ABLATION)] = Demand(cpus, gpus, labels)
+    return by_kind
+
+
+def _score_demand(model: ResolvedModel, demand: Demand, suited: Sequence[Node]) -> Demand:
+    """Of a model's score actor, from the resources that its ablation actor gets."""
+    gpus_of_a_node, shards = max((node.gpus for node in suited), default=0), model.spec.shards
+    gpus = float(gpus_of_a_node) if demand.gpus > gpus_of_a_node > 0 else demand.gpus
+    cpus = max(1.0, demand.cpus // shards) if not demand.gpus and model.spec.cpus is None else demand.cpus
+    return demand._replace(cpus=cpus, gpus=gpus, copies=shards)
 
 
 def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node]) -> int:
-    """Into how many ranks an engine is cut: as the file says, else the least power of two whose parts fit a GPU.
+    """Number of ranks of a model's engine: as the file says, else the least power of two whose parts fit a GPU.
 
-    1 where no node says how much memory its GPUs have, or where no cut would do.
+    1 where no node says how much memory its GPUs have, or where no number of ranks would do.
     """
     if model.spec.tensor_parallel is not None:
         return model.spec.tensor_parallel

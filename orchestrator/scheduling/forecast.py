@@ -1,103 +1,139 @@
-"""What a study would take on a cluster that is described, not there: which models fit, what runs side by side, hours.
+"""What a study would take on a cluster that need not exist: which models fit, what runs side by side, and the hours.
 
-Owns the words for such a cluster (`4x8@80`) and the summary of a simulation, model by model. Pure.
+Owns the notation for such a cluster (`4x8@80`), the summary of a simulated run by model, and its JSON form. Pure: the
+nodes come in as data. Invariant: times follow from `estimates` and `simulation` alone, so a forecast repeats exactly.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
+from orchestrator.scheduling.cluster import ActorKind, Cluster
 from orchestrator.scheduling.estimates import Rates, cluster_of, costs, memory_need, tensor_parallel
 from orchestrator.scheduling.placement import Node
-from orchestrator.scheduling.ready_queues import ActorKind
-from orchestrator.scheduling.simulation import in_the_better_order
+from orchestrator.scheduling.simulation import Simulation, simulate_best_order
 from orchestrator.steps.step import Role, State
 from studies.errors import StudyError
 
 GPU_GIB = 80
-"""Memory of a GPU, where it is not said."""
+"""Memory of one GPU in GiB, unless the notation gives it."""
 
 
 class Fit(NamedTuple):
     """One model on the cluster."""
 
     model: str
-    takes: str
-    """What one of its actors takes."""
+    demand: str
+    """Resources of one of its ablation actors, in words."""
     need: int
-    """Bytes of each GPU, or of its node without one."""
+    """Bytes needed on each GPU, or on the node of an actor without a GPU."""
     available: int
-    """Bytes, of the roomiest; 0 = not known."""
+    """Bytes on the roomiest GPU or node; 0 = unknown."""
     lacking: str
-    """What no node has for it; '' where it can be placed."""
+    """Resources that no node has for it; '' if it can be placed."""
     actors: int
-    """At once, at most."""
+    """Most of its actors that work at the same time."""
     begins: float
     """Seconds after the start of the study."""
     ends: float
+    """Seconds after the start of the study."""
     device_hours: float
 
     @property
     def fits(self) -> bool:
         return not self.lacking and (self.need <= self.available or not self.available)
 
+    def as_json(self) -> dict[str, object]:
+        """The keys of `plan --json`, which do not follow the names of the fields."""
+        return {
+            "model": self.model,
+            "takes": self.demand,
+            "need": self.need,
+            "available": self.available,
+            "lacking": self.lacking,
+            "actors": self.actors,
+            "begins": self.begins,
+            "ends": self.ends,
+            "device_hours": self.device_hours,
+            "fits": self.fits,
+        }
+
 
 class Forecast(NamedTuple):
-    """A study on a cluster, by the rates of the estimates."""
+    """A study on a cluster, by estimated rates."""
 
     where: str
+    """The cluster, as the user wrote it or in words."""
     device: str
-    """GPU or CPU."""
+    """GPU or CPU: what `device_hours` counts."""
     models: tuple[Fit, ...]
     makespan: float
-    """Seconds."""
+    """Seconds from the first step to the last."""
     bound: float
-    """Seconds; no schedule takes less."""
+    """Seconds; no schedule is faster."""
 
     @property
     def device_hours(self) -> float:
         return sum(model.device_hours for model in self.models)
 
+    def as_json(self) -> dict[str, object]:
+        """The keys of `plan --json`, which do not follow the names of the fields."""
+        return {
+            "where": self.where,
+            "device": self.device,
+            "models": [model.as_json() for model in self.models],
+            "makespan": self.makespan,
+            "bound": self.bound,
+            "device_hours": self.device_hours,
+        }
 
-def nodes_of(text: str) -> list[Node]:
-    """`4x8@80`: four nodes of eight GPUs of 80 GiB each. Raises StudyError."""
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,2})(?:@([1-9]\d{0,3}))?", text)
-    if found is None:
+
+def parse_nodes(text: str) -> list[Node]:
+    """`4x8@80` -> four nodes with eight GPUs of 80 GiB each; 16 CPUs a GPU. Raises StudyError for any other form."""
+    parts = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,2})(?:@([1-9]\d{0,3}))?", text)
+    if parts is None:
         raise StudyError(f"--on: {text!r} is no cluster; write NODESxGPUS, as in 4x8, or NODESxGPUS@GIB, as in 4x8@80")
-    nodes, gpus, gib = int(found[1]), int(found[2]), int(found[3] or GPU_GIB)
+    nodes, gpus, gib = int(parts[1]), int(parts[2]), int(parts[3] or GPU_GIB)
     return [Node(f"{i}", cpus=16.0 * gpus, gpus=gpus, gpu_bytes=gib * 2**30) for i in range(nodes)]
 
 
 def forecast(
     plan: Plan, done: Iterable[str], nodes: Sequence[Node], rates: Rates, *, where: str, memory: int = 0
 ) -> Forecast:
-    """done: ids of the steps that are recorded; memory: of a node, for models without a GPU, 0 = not known."""
+    """Simulate what is left of a study on these nodes.
+
+    done: ids of recorded steps, which take no time. where: a name for the nodes. memory: bytes of a node, for models
+    without a GPU; 0 = unknown.
+    """
     cluster = cluster_of(plan, nodes, rates)
-    states = {step: State.CACHED for step in done if step in plan.steps}
-    cluster, simulation = in_the_better_order(plan.steps, costs(plan, cluster, rates), cluster, states)
-    gpus = any(node.gpus for node in nodes)
-    fits = []
-    for model in plan.study.models:
-        demand = cluster.demands[ActorKind(model.label, Role.ABLATION)]
-        need = memory_need(model, on_gpu=demand.gpus > 0)
-        available = memory
-        if demand.gpus:
-            need //= tensor_parallel(model, nodes)
-            suited = (node.gpu_bytes for node in nodes if node.gpus and node.suits(demand.labels))
-            available = int(max(suited, default=0) * min(1.0, demand.gpus))
-        mine = [span for span in simulation.spans if span.actor_kind.model == model.label]
-        fits.append(
-            Fit(
-                model=model.label,
-                takes=str(demand),
-                need=need,
-                available=available,
-                lacking=simulation.lacking.get(model.label, ""),
-                actors=max((sum(o.start <= s.start < o.end for o in mine) for s in mine), default=0),
-                begins=min((span.start for span in mine), default=0.0),
-                ends=max((span.end for span in mine), default=0.0),
-                device_hours=simulation.device_seconds(cluster, model.label) / 3600,
-            )
-        )
-    return Forecast(where, "GPU" if gpus else "CPU", tuple(fits), simulation.makespan, simulation.bound)
+    states: Mapping[str, State] = {step: State.CACHED for step in done if step in plan.steps}
+    cluster, simulation = simulate_best_order(plan.steps, costs(plan, cluster, rates), cluster, states)
+    fits = tuple(_fit(model, nodes, cluster, simulation, memory) for model in plan.study.models)
+    device = "GPU" if any(node.gpus for node in nodes) else "CPU"
+    return Forecast(where, device, fits, simulation.makespan, simulation.bound)
+
+
+def _fit(
+    model: ResolvedModel, nodes: Sequence[Node], cluster: Cluster, simulation: Simulation, node_memory: int
+) -> Fit:
+    demand = cluster.demands[ActorKind(model.label, Role.ABLATION)]
+    need, available = memory_need(model, on_gpu=demand.gpus > 0), node_memory
+    if demand.gpus:
+        need //= tensor_parallel(model, nodes)
+        gpu_bytes = (node.gpu_bytes for node in nodes if node.gpus and node.suits(demand.labels))
+        available = int(max(gpu_bytes, default=0) * min(1.0, demand.gpus))
+    spans = [span for span in simulation.spans if span.actor_kind.model == model.label]
+    concurrent = (sum(other.start <= span.start < other.end for other in spans) for span in spans)
+    return Fit(
+        model=model.label,
+        demand=str(demand),
+        need=need,
+        available=available,
+        lacking=simulation.lacking.get(model.label, ""),
+        actors=max(concurrent, default=0),
+        begins=min((span.start for span in spans), default=0.0),
+        ends=max((span.end for span in spans), default=0.0),
+        device_hours=simulation.device_seconds(cluster, model.label) / 3600,
+    )

@@ -1,8 +1,8 @@
 """Which devices an actor gets: nodes with labels, whole GPUs or a share of one. Pure accounting, no Ray.
 
-Owns what is free and where the next actor goes: on the fullest node that has room, so that large ones stay whole. An
-actor of several GPUs lies on one node where any node is that large, else over several. Invariant: the shares of one GPU
-never sum to more than 1, nor the CPUs on a node to more than it has. Ray numbers the devices of a node by the same
+Owns what is free and where the next actor goes: to the fullest node that has room, so that large nodes stay empty. An
+actor with several GPUs lies on one node if any node is that large, otherwise on several. Invariant: the shares of one
+GPU never sum to more than 1, nor the CPUs on a node to more than it has. Ray assigns the devices of a node by the same
 rule, best fit; here they are only counted.
 """
 
@@ -11,34 +11,34 @@ from typing import NamedTuple
 
 ROUNDING = 1e-9
 MANY = 10**6
-"""Actors that take nothing, on one node."""
+"""How many actors without any demand fit one node."""
 
 
 class Node(NamedTuple):
-    """One machine of the cluster: what of it is ours to give."""
+    """One machine of the cluster, less what others use of it."""
 
     id: str
     cpus: float
     gpus: int = 0
     labels: Mapping[str, str] = {}
     gpu_bytes: int = 0
-    """Memory of one of its GPUs; 0 = not known."""
+    """Memory of one of its GPUs; 0 = unknown."""
 
     def suits(self, labels: Iterable[tuple[str, str]]) -> bool:
-        """Whether it carries all of these labels."""
+        """Whether the node carries all of these labels."""
         return all(self.labels.get(name) == value for name, value in labels)
 
 
 class Demand(NamedTuple):
-    """What one actor takes."""
+    """Resources of one actor."""
 
     cpus: float
     gpus: float
-    """A share of one GPU, below 1, or whole ones."""
+    """A share of one GPU, below 1, or a whole number of GPUs."""
     labels: tuple[tuple[str, str], ...] = ()
-    """What every node that it lies on must be labelled with."""
+    """Labels that every node of the actor must carry."""
     copies: int = 1
-    """All of the above so many times, each on one node: a score actor whose corpus is cut into shards."""
+    """Number of processes with these resources, each on one node: a score actor whose corpus is cut into shards."""
 
     def __str__(self) -> str:
         parts = [f"{self.gpus:g} GPUs"] if self.gpus else []
@@ -56,24 +56,26 @@ class Bundle(NamedTuple):
 
 
 Placement = tuple[Bundle, ...]
-"""One bundle; one a node for an actor that no single node holds; one a copy, which may share nodes."""
+"""One bundle; one for each node of an actor that no single node holds; or one for each copy, which may share nodes."""
 
 
 class Devices:
-    """What is free on some nodes while some actors hold their places."""
+    """The free devices of some nodes while some actors hold theirs."""
 
     def __init__(self, nodes: Iterable[Node], held: Iterable[Placement] = ()):
         self._nodes = {node.id: node for node in nodes}
         self._cpus = {node.id: node.cpus for node in self._nodes.values()}
         self._gpus = {node.id: [1.0] * node.gpus for node in self._nodes.values()}
+        """{node: free share of each of its GPUs}."""
         for placement in held:
             self.take(placement)
 
     def take(self, placement: Placement) -> None:
-        """Count a placement as held; what lies on a node that is gone holds nothing."""
+        """Mark a placement as held. Its bundles on nodes that are gone count for nothing."""
         self._add(placement, -1.0)
 
     def give_back(self, placement: Placement) -> None:
+        """Mark a placement as free again."""
         self._add(placement, 1.0)
 
     def _add(self, placement: Placement, sign: float) -> None:
@@ -84,52 +86,55 @@ class Devices:
                     self._gpus[bundle.node][device] += sign * share
 
     def place(self, demand: Demand, *, without: frozenset[str] = frozenset()) -> Placement | None:
-        """Where an actor would go now; None where there is no room. `without`: nodes that are kept for another."""
+        """Where an actor would go now; None where there is no room. `without`: nodes that are reserved for others."""
         if demand.copies > 1:
             return self._place_copies(demand, without)
         suited = [node for node in self._suited(demand) if node.id not in without]
-        found = ((self._room(node), bundle) for node in suited if (bundle := self._on(node, demand)))
-        best = min(found, key=lambda one: one[0], default=None)
+        candidates = ((self._room(node), bundle) for node in suited if (bundle := self._bundle_on(node, demand)))
+        best = min(candidates, key=lambda candidate: candidate[0], default=None)
         if best is not None:
             return (best[1],)
         return self._spread(suited, demand) if self.must_spread(demand) else None
 
     def _place_copies(self, demand: Demand, without: frozenset[str]) -> Placement | None:
-        one, placed = demand._replace(copies=1), []
-        while len(placed) < demand.copies and (found := self.place(one, without=without)) is not None:
-            self.take(found)
-            placed.append(found)
-        for found in placed:
-            self.give_back(found)
-        return tuple(bundle for found in placed for bundle in found) if len(placed) == demand.copies else None
+        copy = demand._replace(copies=1)
+        placed: list[Placement] = []
+        while len(placed) < demand.copies and (placement := self.place(copy, without=without)) is not None:
+            self.take(placement)
+            placed.append(placement)
+        for placement in placed:
+            self.give_back(placement)
+        if len(placed) < demand.copies:
+            return None
+        return tuple(bundle for placement in placed for bundle in placement)
 
     def must_spread(self, demand: Demand) -> bool:
-        """Whether no single node would hold it, even an empty one."""
+        """Whether no single node has that many GPUs, even when empty."""
         return demand.gpus > 1 and not any(node.gpus >= demand.gpus for node in self._suited(demand))
 
     def count(self, demand: Demand) -> int:
-        """How many such actors would find room now, each on one node."""
+        """How many such actors have room now; actors that spread over nodes are not counted."""
         return sum(self._count_on(node, demand) for node in self._suited(demand)) // demand.copies
 
     def _count_on(self, node: Node, demand: Demand) -> int:
-        free = self._gpus[node.id]
-        if demand.gpus < 1:
-            by_gpu = sum(int((share + ROUNDING) / demand.gpus) for share in free) if demand.gpus else None
-        else:
-            by_gpu = sum(share > 1 - ROUNDING for share in free) // int(demand.gpus)
-        by_cpu = int((self._cpus[node.id] + ROUNDING) / demand.cpus) if demand.cpus else None
-        return min(found for found in (by_gpu, by_cpu, MANY) if found is not None)
+        free, limits = self._gpus[node.id], [MANY]
+        if demand.gpus >= 1:
+            limits.append(sum(share > 1 - ROUNDING for share in free) // int(demand.gpus))
+        elif demand.gpus:
+            limits.append(sum(int((share + ROUNDING) / demand.gpus) for share in free))
+        if demand.cpus:
+            limits.append(int((self._cpus[node.id] + ROUNDING) / demand.cpus))
+        return min(limits)
 
     def roomiest(self, demand: Demand) -> str | None:
-        """The node to keep for an actor that waits: of those that would hold it when empty, the one freest now."""
-        whole = [node for node in self._suited(demand) if node.cpus >= demand.cpus and node.gpus >= demand.gpus]
-        free = ((self._room(node), node.id) for node in whole)
-        return max(free, default=(None, None))[1]
+        """The node to reserve for an actor that waits: the freest one now, of those that hold it when empty."""
+        large_enough = [node for node in self._suited(demand) if node.cpus >= demand.cpus and node.gpus >= demand.gpus]
+        return max(((self._room(node), node.id) for node in large_enough), default=(None, None))[1]
 
     def _suited(self, demand: Demand) -> list[Node]:
         return [node for node in self._nodes.values() if node.suits(demand.labels)]
 
-    def _on(self, node: Node, demand: Demand) -> Bundle | None:
+    def _bundle_on(self, node: Node, demand: Demand) -> Bundle | None:
         """The demand on this one node, if it has room."""
         if demand.cpus > self._cpus[node.id] + ROUNDING:
             return None
@@ -137,21 +142,28 @@ class Devices:
         if 0 < demand.gpus < 1:
             best = min(((share, i) for i, share in enumerate(free) if share + ROUNDING >= demand.gpus), default=None)
             return best and Bundle(node.id, demand.cpus, ((best[1], demand.gpus),))
-        whole = [i for i, share in enumerate(free) if share > 1 - ROUNDING][: int(demand.gpus)]
+        whole = self._whole_gpus(node)[: int(demand.gpus)]
         if len(whole) < demand.gpus:
             return None
         return Bundle(node.id, demand.cpus, tuple((device, 1.0) for device in whole))
 
+    def _whole_gpus(self, node: Node) -> list[int]:
+        """GPUs of which no share is held."""
+        return [device for device, share in enumerate(self._gpus[node.id]) if share > 1 - ROUNDING]
+
     def _room(self, node: Node) -> tuple[float, float]:
+        """Sorts nodes from full to empty."""
         return sum(self._gpus[node.id]), self._cpus[node.id]
 
     def _spread(self, suited: list[Node], demand: Demand) -> Placement | None:
-        """Whole GPUs over as few nodes as possible, each with its share of the CPUs."""
-        free = {node.id: [i for i, share in enumerate(self._gpus[node.id]) if share > 1 - ROUNDING] for node in suited}
-        each, left, bundles = demand.cpus / demand.gpus, int(demand.gpus), []
-        for node in sorted(suited, key=lambda node: -len(free[node.id])):
-            room = int((self._cpus[node.id] + ROUNDING) / each) if each else left
-            if devices := free[node.id][: min(left, room)]:
-                bundles.append(Bundle(node.id, each * len(devices), tuple((device, 1.0) for device in devices)))
+        """Whole GPUs on as few nodes as possible; the CPUs follow in proportion."""
+        whole = {node.id: self._whole_gpus(node) for node in suited}
+        cpus_per_gpu, left = demand.cpus / demand.gpus, int(demand.gpus)
+        bundles = []
+        for node in sorted(suited, key=lambda node: -len(whole[node.id])):
+            room = int((self._cpus[node.id] + ROUNDING) / cpus_per_gpu) if cpus_per_gpu else left
+            if devices := whole[node.id][: min(left, room)]:
+                cpus = cpus_per_gpu * len(devices)
+                bundles.append(Bundle(node.id, cpus, tuple((device, 1.0) for device in devices)))
                 left -= len(devices)
         return tuple(bundles) if not left else None

@@ -1,1 +1,1 @@
-"""Speed against the peers: ratios in one run. Not collected by pytest."""
+"""Benches: speed against the peers, as ratios in one run, and the driver's own costs. Not collected by pytest."""

@@ -1,10 +1,10 @@
-"""Halfwave against what a user would pick instead, as ratios in one run on the machine at hand.
+"""The speed of Halfwave against the engines that a user would pick instead, as ratios in one run on this machine.
 
-Halfwave runs the real thing: BLiMP and TSE on whole cases, one condition, and a sweep of baseline, 8 single and 8
-cumulative layer groups: 16 distinct conditions, of which a peer must run 17. Peers run one
-condition on an evenly spaced sample, scaled by tokens: padded ones for Transformers, which pads batches in the order of
-the benchmark, plain ones for the rest. Every round has all of them in turns. `--full` takes the whole sets, and leaves
-the smaller figures and the sweep of BLiMP out.
+Halfwave scores BLiMP, and TSE on whole cases: one condition, and a sweep of baseline, 8 single and 8 cumulative layer
+groups. The sweep has 16 distinct conditions; a peer must run all 17. Peers score one condition on an evenly spaced
+sample, and their time is scaled by tokens: padded ones for Transformers, which pads batches in the order of the
+benchmark, plain ones for the others. Every round runs all engines in turn. `--full` takes the whole sets, and leaves
+out the smaller figures and the sweep of BLiMP.
 
     python -m tests.bench --data ../shared/data --model .models/SmolLM2-135M-Instruct
 """
@@ -15,7 +15,9 @@ import json
 import os
 import platform
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +27,12 @@ from tests.bench.engines import Process
 from tests.sources import source_of
 
 SAMPLE = 1000
+"""Sentences that a peer scores."""
 MARK = "<!-- bench: written by `make bench` -->\n"
 CHARGED = 2 * engines.NUM_GROUPS + 1
+"""Conditions of the sweep that a peer must run."""
+Figures = dict[str, Any]
+"""Everything that was measured, as `--json` writes it."""
 
 PEERS = {
     "Transformers, padded": (engines.start_transformers, engines.score_transformers, "padded"),
@@ -34,6 +40,7 @@ PEERS = {
     "lm-eval, Transformers backend": (engines.start_lm_eval, engines.score_lm_eval, "tokens"),
     "vLLM, our flat route": (engines.start_flat, engines.score_flat, "tokens"),
 }
+"""{peer: (start, score, the key of `token_counts` by which its time is scaled)}."""
 
 
 def main() -> None:
@@ -45,7 +52,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all of BLiMP and TSE")
     parser.add_argument("--only", choices=["BLiMP", "TSE"], help="one of the two")
     parser.add_argument("--rounds", type=int, default=3, help="of single conditions and peers; the sweeps run once")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
     arguments = parser.parse_args()
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -57,7 +64,7 @@ def main() -> None:
     if arguments.only:
         benchmarks = {arguments.only: benchmarks[arguments.only]}
     sweeps = ["TSE"] if arguments.full else ["BLiMP", "TSE"]
-    figures: dict = {"hardware": hardware(threads), "model": Path(arguments.model).name, "rows": []}
+    figures: Figures = {"hardware": hardware(threads), "model": Path(arguments.model).name, "rows": []}
     with Process() as bare:
         figures["gemm_gflops"], parameters = bare(engines.gemm_gflops, arguments.model, threads)
     if not arguments.full:
@@ -87,8 +94,15 @@ def hardware(threads: int) -> str:
     return f"{threads} threads of {names[0] if names else platform.machine()}, float32"
 
 
-def bench_sentences(model: str, threads: int, benchmarks: dict, sweeps: list, rounds: int, figures: dict) -> None:
-    """One condition and the sweeps against the peers; fills `rows` and `switch_milliseconds`."""
+def bench_sentences(
+    model: str,
+    threads: int,
+    benchmarks: Mapping[str, tuple[str, ...]],
+    sweeps: Sequence[str],
+    rounds: int,
+    figures: Figures,
+) -> None:
+    """Time one condition and the sweeps against the peers; fills `rows` and `switch_milliseconds` of `figures`."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -102,53 +116,73 @@ def bench_sentences(model: str, threads: int, benchmarks: dict, sweeps: list, ro
         figures["switch_milliseconds"] = ours(engines.switch_milliseconds)
 
 
-def bench_benchmarks(tokenizer, ours: Process, peers: dict, benchmarks: dict, sweeps: list, rounds: int, figures: dict):
-    """One row of the tables for every benchmark and sweep; all engines are up."""
+def bench_benchmarks(
+    tokenizer: Any,
+    ours: Process,
+    peers: Mapping[str, Process],
+    benchmarks: Mapping[str, tuple[str, ...]],
+    sweeps: Sequence[str],
+    rounds: int,
+    figures: Figures,
+) -> None:
+    """Add one row for every benchmark and sweep; all engines are up."""
     for benchmark, texts in benchmarks.items():
         sample = evenly(texts, SAMPLE)
-        whole, sampled = tokens(tokenizer, texts), tokens(tokenizer, sample)
+        whole, sampled = token_counts(tokenizer, texts), token_counts(tokenizer, sample)
         scale = {way: whole[way] / sampled[way] for way in whole}
         for name, process in peers.items():  # a first pass is slower: kernels are chosen, memory is mapped
             process(PEERS[name][1], sample[: SAMPLE // 4])
-        singles, spent = [], {name: [] for name in peers}
+        singles: list[Figures] = []
+        spent: dict[str, list[float]] = {name: [] for name in peers}
         for _ in range(rounds):
             singles.append(ours(engines.score_engine, benchmark, texts))
             for name, process in peers.items():
                 spent[name].append(process(PEERS[name][1], sample) * scale[PEERS[name][2]])
             progress(benchmark, singles[-1], spent)
-        median = sorted(singles, key=lambda one: one["seconds"])[rounds // 2]
-        figures["rows"].append(row(benchmark, texts, 1, median, [one["seconds"] for one in singles], spent))
+        median = sorted(singles, key=lambda run: run["seconds"])[rounds // 2]
+        figures["rows"].append(make_row(benchmark, texts, 1, median, [run["seconds"] for run in singles], spent))
         if benchmark in sweeps:
             swept = ours(engines.score_engine, benchmark, texts, True)
-            figures["rows"].append(row(benchmark, texts, CHARGED, swept, [swept["seconds"]] * rounds, spent))
+            figures["rows"].append(make_row(benchmark, texts, CHARGED, swept, [swept["seconds"]] * rounds, spent))
             progress(benchmark, swept, spent)
 
 
-def row(benchmark: str, texts: tuple, charged: int, found: dict, seconds: list[float], spent: dict) -> dict:
-    """One line of the tables: Halfwave's figures and the ratios to each peer, round by round."""
-    parts = {part: found[part] for part in ("planning", "forward", "head")}
+def make_row(
+    benchmark: str,
+    texts: tuple[str, ...],
+    charged: int,
+    run: Figures,
+    seconds: Sequence[float],
+    spent: Mapping[str, Sequence[float]],
+) -> Figures:
+    """One row of the tables: Halfwave's figures and the ratios to each peer, round by round.
+
+    charged: conditions that a peer must run. run: `engines.score_engine`, of the median round. seconds: of Halfwave.
+    spent: {peer: seconds of one condition}.
+    """
+    parts = {part: run[part] for part in ("planning", "forward", "head")}
     return {
         "benchmark": benchmark,
         "sentences": len(texts),
         "conditions": charged,
         "seconds": statistics.median(seconds),
-        "seconds_by_part": parts | {"rest": found["seconds"] - sum(parts.values())},
+        "seconds_by_part": parts | {"rest": run["seconds"] - sum(parts.values())},
         "ratios": {
             name: [charged * theirs / mine for theirs, mine in zip(all_theirs, seconds, strict=True)]
             for name, all_theirs in spent.items()
         },
-        **{name: found[name] for name in ("nodes", "prefixes", "tokens", "layer_passes", "ideal_layer_passes")},
-        "peak_gibibytes": found["peak_gibibytes"],
+        **{name: run[name] for name in ("nodes", "prefixes", "tokens", "layer_passes", "ideal_layer_passes")},
+        "peak_gibibytes": run["peak_gibibytes"],
     }
 
 
-def progress(benchmark: str, found: dict, spent: dict) -> None:
+def progress(benchmark: str, run: Figures, spent: Mapping[str, Sequence[float]]) -> None:
     theirs = ", ".join(f"{name} {seconds[-1]:.0f}" for name, seconds in spent.items())
-    print(f"{benchmark}: {found['seconds']:.1f} s; peers, scaled: {theirs}", flush=True)
+    print(f"{benchmark}: {run['seconds']:.1f} s; peers, scaled: {theirs}", flush=True)
 
 
-def bench_scores(threads: int, rounds: int) -> dict:
-    """WD for every neuron of a layer over 131,072 tokens, and the memory of that and of 16,384."""
+def bench_scores(threads: int, rounds: int) -> Figures:
+    """Wasserstein distance of every neuron of a layer over 131,072 tokens; peak memory for that and for 16,384."""
     peaks = {}
     for num_tokens in (16_384, 131_072):
         with Process() as bare:
@@ -157,47 +191,48 @@ def bench_scores(threads: int, rounds: int) -> dict:
         return bare(scores.compare, 131_072, 1536, 200, rounds, threads) | {"peak_gibibytes": peaks}
 
 
-def bench_dtype(model: str, threads: int, texts: tuple) -> dict:
-    """bfloat16 against float32: how much faster, and how far a sentence's log-probability moves."""
-    found = {}
+def bench_dtype(model: str, threads: int, texts: tuple[str, ...]) -> Figures:
+    """bfloat16 against float32: the speed-up, and by how much a sentence's log-probability moves."""
+    runs = {}
     for dtype in ("float32", "bfloat16"):
         with Process() as engine:
             engine(engines.start_engine, model, threads, dtype)
             engine(engines.score_engine, "warm-up", texts)
-            found[dtype] = engine(engines.score_engine, "BLiMP", texts)
-    difference = np.abs(found["bfloat16"]["sums"] - found["float32"]["sums"])
+            runs[dtype] = engine(engines.score_engine, "BLiMP", texts)
+    difference = np.abs(runs["bfloat16"]["sums"] - runs["float32"]["sums"])
     return {
-        "ratio": found["float32"]["seconds"] / found["bfloat16"]["seconds"],
+        "ratio": runs["float32"]["seconds"] / runs["bfloat16"]["seconds"],
         "median_difference_nats": float(np.median(difference)),
         "largest_difference_nats": float(difference.max()),
     }
 
 
-def bench_ray(model: str, threads: int, texts: tuple) -> dict:
-    """What Ray and the pool add to a request."""
+def bench_ray(model: str, threads: int, texts: tuple[str, ...]) -> Figures:
+    """One request, timed by the driver and by the actor."""
     with Process() as driver:
         return driver(engines.through_ray, "BLiMP", texts, model, threads)
 
 
-def whole_cases(tse, every: int) -> tuple[str, ...]:
-    """All sentences of every n-th case: prefixes are shared within a case."""
+def whole_cases(tse: minimal_pairs.PairBenchmark, every: int) -> tuple[str, ...]:
+    """All sentences of every n-th case, because prefixes are shared within a case."""
     chosen = set(sorted({pair.uid for pair in tse.pairs})[::every])
     return tuple(text for pair in tse.pairs if pair.uid in chosen for text in (pair.good, pair.bad))
 
 
 def evenly(texts: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """`count` evenly spaced texts, or all if there are fewer."""
     return tuple(texts[i * len(texts) // count] for i in range(min(count, len(texts))))
 
 
-def tokens(tokenizer, texts: tuple[str, ...]) -> dict[str, int]:
-    """Plain tokens, and those that padded batches in this order compute; a thin sample pads more than the whole."""
+def token_counts(tokenizer: Any, texts: tuple[str, ...]) -> dict[str, int]:
+    """Tokens without padding, and in padded batches in this order; a thin sample pads more than the whole set."""
     lengths = np.array([len(ids) for ids in tokenizer(list(texts))["input_ids"]])
     batches = np.split(lengths, range(engines.PADDED_BATCH, len(lengths), engines.PADDED_BATCH))
     return {"tokens": int(lengths.sum()), "padded": int(sum(batch.max() * len(batch) for batch in batches))}
 
 
-def tables(figures: dict) -> str:
-    """Markdown: the ratios, where the time goes, and the smaller figures."""
+def tables(figures: Figures) -> str:
+    """Markdown: the ratios, the parts of the time, and the smaller figures."""
     names = list(PEERS)
     rounds = len(figures["rows"][0]["ratios"][names[0]])
     lines = [
@@ -207,9 +242,9 @@ def tables(figures: dict) -> str:
         "| | sentences | conditions | seconds | over " + " | over ".join(names) + " |",
         "|---" * (4 + len(names)) + "|",
     ]
-    for one in figures["rows"]:
-        cells = [spread(one["ratios"][name]) for name in names]
-        head = f"| {one['benchmark']} | {one['sentences']:,} | {one['conditions']} | {one['seconds']:.0f} | "
+    for row in figures["rows"]:
+        cells = [spread(row["ratios"][name]) for name in names]
+        head = f"| {row['benchmark']} | {row['sentences']:,} | {row['conditions']} | {row['seconds']:.0f} | "
         lines.append(head + " | ".join(cells) + " |")
     lines += [
         "",
@@ -217,18 +252,18 @@ def tables(figures: dict) -> str:
         f"of the GEMM rate ({figures['gemm_gflops']:.0f} GFLOP/s) | peak memory |",
         "|---" * 6 + "|",
     ]
-    for one in figures["rows"]:
-        parts = ", ".join(f"{one['seconds_by_part'][part]:.1f}" for part in ("forward", "head", "planning", "rest"))
+    for row in figures["rows"]:
+        parts = ", ".join(f"{row['seconds_by_part'][part]:.1f}" for part in ("forward", "head", "planning", "rest"))
         lines.append(
-            f"| {one['benchmark']} | {one['conditions']} | {one['nodes'] * one['layer_passes'] / 1e6:.2f} "
-            f"({one['prefixes'] * one['ideal_layer_passes'] / 1e6:.2f}) | "
-            f"{parts} | {one['gemm_share']:.0%} | {one['peak_gibibytes']:.1f} GiB |"
+            f"| {row['benchmark']} | {row['conditions']} | {row['nodes'] * row['layer_passes'] / 1e6:.2f} "
+            f"({row['prefixes'] * row['ideal_layer_passes'] / 1e6:.2f}) | "
+            f"{parts} | {row['gemm_share']:.0%} | {row['peak_gibibytes']:.1f} GiB |"
         )
     return "\n".join([*lines, "", *([] if "scores" not in figures else smaller_figures(figures)), ""])
 
 
-def smaller_figures(figures: dict) -> list[str]:
-    """One line each: scores, planning, change of condition, bfloat16, Ray."""
+def smaller_figures(figures: Figures) -> list[str]:
+    """One line each: Wasserstein distance, planning, change of condition, bfloat16, Ray."""
     wd, half, ray, plan = (figures[name] for name in ("scores", "bfloat16", "ray", "planning"))
     switch = figures["switch_milliseconds"]
     small, large = wd["peak_gibibytes"].values()
@@ -248,7 +283,7 @@ def smaller_figures(figures: dict) -> list[str]:
 
 
 def spread(ratios: list[float]) -> str:
-    """Median and, over several rounds, the range."""
+    """The median and, if there are several rounds, the range."""
     digits = 1 if max(ratios) >= 10 else 2
     middle = f"{statistics.median(ratios):.{digits}f}x"
     return middle if len(ratios) == 1 else f"{middle} [{min(ratios):.{digits}f}, {max(ratios):.{digits}f}]"

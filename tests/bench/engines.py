@@ -1,14 +1,16 @@
-"""What the benches time, each in a process of its own: Halfwave's engine and what a user would pick instead.
+"""The engines that the benches time, each in a process of its own: Halfwave's and those a user would pick instead.
 
-Peers: plain Transformers with padded batches, a hook that clamps and a full log-softmax; vLLM's `prompt_logprobs` of a
-plain `LLM(model)`, asked as lm-eval asks it; lm-eval's Transformers backend; Halfwave's flat route, which is
-`prompt_logprobs` again, in one process and without pinned threads. `start_*` loads, `score_*` answers with seconds.
+Peers: plain Transformers with padded batches, a clamping hook and a full log-softmax; vLLM's `prompt_logprobs` on a
+plain `LLM(model)`, called as lm-eval calls it; lm-eval's Transformers backend; Halfwave's flat route, which is
+`prompt_logprobs` again, in one process and without pinned threads. `start_*` loads a model into the process, `score_*`
+returns the seconds of one condition.
 """
 
 import os
 import resource
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,28 +18,32 @@ from typing import Any
 
 import numpy as np
 
+from actors.messages import EvaluateRequest, Finished, Intervention, Scored
+from studies.benchmarks.texts import Sentences
 from studies.neurons.layer_groups import layer_groups
 from tests.sources import source_of
 
 PADDED_BATCH = 128
 NUM_GROUPS = 8
 FRACTION = 0.01
+"""Of each layer's neurons that are clamped."""
 _STATE: dict[str, Any] = {}
+"""Of this process: its engine, by whatever name its `start_*` gave it."""
 
 
 class Process:
-    """One function call at a time in a fresh process; use as a context manager."""
+    """A fresh process that runs one function at a time; use as a context manager."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
-    def __call__(self, function, *arguments):
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self._pool.submit(function, *arguments).result()
 
     def __enter__(self) -> "Process":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self(_close)
         self._pool.shutdown()
 
@@ -51,46 +57,47 @@ def _close() -> None:
 
 
 def peak_gibibytes() -> float:
+    """Peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 # -- Halfwave --------------------------------------------------------------------------------------------------------
 
 
-def conditions(num_layers: int, d_mlp: int) -> dict:
-    """Baseline, 8 single and 8 cumulative groups of one random set of neurons; only their numbers matter here."""
-    from actors.messages import Intervention
-
+def conditions(num_layers: int, d_mlp: int) -> dict[str, Intervention]:
+    """Baseline, 8 single and 8 cumulative groups of one random set of neurons; here only their counts matter."""
     rng = np.random.default_rng(0)
     size = round(FRACTION * d_mlp)
     chosen = [tuple(sorted(rng.choice(d_mlp, size, replace=False).tolist())) for _ in range(num_layers)]
-    found = {"baseline": Intervention()}
+    interventions = {"baseline": Intervention()}
     for schedule in ("single", "cumulative"):
         for group in layer_groups(NUM_GROUPS, schedule, num_layers):
             neurons = {layer: chosen[layer] for layer in group.layers}
-            found[f"{schedule} {group.name}"] = Intervention(neurons=neurons, floor=0.0)
-    return found
+            interventions[f"{schedule} {group.name}"] = Intervention(neurons=neurons, floor=0.0)
+    return interventions
 
 
 def start_engine(model: str, threads: int, dtype: str = "float32", route: str = "auto") -> None:
-    """The engine, with timers around planning, forward and head."""
-    from actors.ablation import actor as ablation
-    from actors.ablation import vllm_worker
+    """An ablation actor with timers around planning, forward and head."""
+    from actors.ablation import routes, vllm_worker
+    from actors.ablation.actor import AblationActor
 
     spent = _STATE["spent"] = dict.fromkeys(("planning", "forward", "head"), 0.0)
     for owner, name, label in (
-        (ablation, "plan_packs", "planning"),
-        (ablation, "tokenise", "planning"),
+        (routes, "plan_packs", "planning"),
+        (routes, "tokenise", "planning"),
         (vllm_worker._VllmDecoder, "hidden", "forward"),
         (vllm_worker._VllmDecoder, "logits", "head"),
     ):
         setattr(owner, name, _timed(getattr(owner, name), label, spent))
     source = source_of(Path(model), threads=threads, dtype=dtype, route=route)
-    _STATE["source"], _STATE["actor"] = source, ablation.AblationActor(source)
+    _STATE["source"], _STATE["actor"] = source, AblationActor(source)
 
 
-def _timed(function, label: str, spent: dict[str, float]):
-    def wrapper(*arguments, **named):
+def _timed(function: Callable[..., Any], label: str, spent: dict[str, float]) -> Callable[..., Any]:
+    """The function, which adds its seconds to `spent[label]`."""
+
+    def wrapper(*arguments: Any, **named: Any) -> Any:
         started = time.perf_counter()
         try:
             return function(*arguments, **named)
@@ -100,23 +107,22 @@ def _timed(function, label: str, spent: dict[str, float]):
     return wrapper
 
 
-def score_engine(name: str, texts: tuple[str, ...], sweep: bool = False) -> dict:
-    """One request through the engine, planned anew, and what it took."""
-    from actors.messages import Intervention, Scored
-
+def score_engine(name: str, texts: tuple[str, ...], sweep: bool = False) -> dict[str, Any]:
+    """The costs of one request to the engine, with a new pack plan; sweep: all `conditions`, else the baseline."""
     source, spent = _STATE["source"], _STATE["spent"]
     chosen = conditions(source.num_layers, source.d_mlp) if sweep else {"baseline": Intervention()}
-    _STATE["actor"]._plans.clear()
+    _STATE["actor"]._routed._plans.clear()
     spent.update(dict.fromkeys(spent, 0.0))
     started = time.perf_counter()
-    results = [m for m in _STATE["actor"].evaluate(evaluation(name, texts, chosen)) if isinstance(m, Scored)]
+    messages = list(_STATE["actor"].evaluate(evaluation(name, texts, chosen)))
     seconds = time.perf_counter() - started
+    results = [message for message in messages if isinstance(message, Scored)]
     assert len(results) == len(chosen)
     return {
         "seconds": seconds,
         **spent,
         "nodes": results[0].num_nodes,
-        "prefixes": next(iter(_STATE["actor"]._plans.values())).num_prefixes,
+        "prefixes": next(iter(_STATE["actor"]._routed._plans.values())).num_prefixes,
         "tokens": results[0].num_tokens,
         "layer_passes": results[0].layer_passes,
         "ideal_layer_passes": results[0].ideal_layer_passes,
@@ -125,58 +131,63 @@ def score_engine(name: str, texts: tuple[str, ...], sweep: bool = False) -> dict
     }
 
 
-def evaluation(name: str, texts: tuple[str, ...], interventions: dict):
-    from actors.messages import EvaluateRequest
-    from studies.benchmarks.texts import Sentences
-
+def evaluation(name: str, texts: tuple[str, ...], interventions: Mapping[str, Intervention]) -> EvaluateRequest:
     return EvaluateRequest(benchmark=name, texts=Sentences(texts=texts), interventions=interventions)
 
 
 def switch_milliseconds() -> dict[str, float]:
-    """Median time to change the condition of the live engine: the clamps alone, and with the probe that proves them."""
-    actor, source = _STATE["actor"], _STATE["source"]
-    chosen = [one for one in conditions(source.num_layers, source.d_mlp).values() if one.neurons]
+    """Median time to change the condition of a live engine: the clamps alone, and with the probe that proves them."""
+    from actors.ablation.receipts import apply
+
+    model, source = _STATE["actor"]._routed, _STATE["source"]
+    chosen = [each for each in conditions(source.num_layers, source.d_mlp).values() if each.neurons]
     spent: dict[str, list[float]] = {"clamps": [], "with receipt": []}
-    for one in chosen:
+    for intervention in chosen:
         started = time.perf_counter()
-        actor._rpc("halfwave_set_clamps", one.neurons, one.kind, one.floor, one.ceiling, {})
+        model.engine.call(
+            "halfwave_set_clamps",
+            intervention.neurons,
+            intervention.kind,
+            intervention.floor,
+            intervention.ceiling,
+            {},
+        )
         spent["clamps"].append(time.perf_counter() - started)
         started = time.perf_counter()
-        actor._apply(one)
+        apply(model, intervention)
         spent["with receipt"].append(time.perf_counter() - started)
     return {name: 1e3 * statistics.median(seconds) for name, seconds in spent.items()}
 
 
 def through_ray(name: str, texts: tuple[str, ...], model: str, threads: int) -> dict[str, float]:
-    """Seconds of one request as the driver sees it, through Ray and the pool, and as the actor counts them."""
-    from actors.messages import Finished, Intervention, Scored
+    """Seconds of one request, measured by the driver, through Ray and the pool, and by the actor."""
     from orchestrator.execution.pool import Pool
     from orchestrator.execution.ray_session import ray_session
+    from orchestrator.scheduling.decisions import Start
     from orchestrator.scheduling.placement import Bundle
-    from orchestrator.scheduling.policy import Start
     from orchestrator.steps.step import Role
 
     with ray_session(None, num_cpus=threads, configure_logging=False):
         with Pool({"model": source_of(Path(model), threads=threads)}) as pool:
             (node,) = pool.nodes()
             placement = (Bundle(node.id, float(threads)),)
-            for once in (texts[:2], texts):  # the first request loads the model
+            for batch in (texts[:2], texts):  # the first request loads the model
                 started, scored = time.perf_counter(), None
-                request = evaluation(f"{name} {len(once)}", once, {"baseline": Intervention()})
+                request = evaluation(f"{name} {len(batch)}", batch, {"baseline": Intervention()})
                 pool.start(Start(Role.ABLATION, ("baseline",), "model", "model", placement), "evaluate", request)
                 messages: list = []
                 while not any(isinstance(message, Finished) for message in messages):
                     messages = [message for _, message in pool.wait(60)]
                     scored = next((message for message in messages if isinstance(message, Scored)), scored)
                 seconds = time.perf_counter() - started
+        assert scored is not None
         return {"driver": seconds, "actor": scored.seconds}
 
 
 def plan_everything(texts: tuple[str, ...], model: str) -> dict[str, float]:
-    """Tokenising and planning a whole benchmark."""
+    """Costs of tokenising and planning a whole benchmark."""
     from actors.ablation.token_tree import plan_packs
     from actors.tokens import load_tokenizer, tokenise
-    from studies.benchmarks.texts import Sentences
 
     source = source_of(Path(model))
     tokenizer, before = load_tokenizer(source), peak_gibibytes()
@@ -194,11 +205,11 @@ def plan_everything(texts: tuple[str, ...], model: str) -> dict[str, float]:
     }
 
 
-# -- what a user would pick instead ----------------------------------------------------------------------------------
+# -- peers -----------------------------------------------------------------------------------------------------------
 
 
 def start_transformers(model: str, threads: int) -> None:
-    """Transformers with a hook on every gate projection that clamps 1 % of its neurons."""
+    """Transformers, with a hook on every gate projection that clamps 1 % of its neurons."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -210,7 +221,7 @@ def start_transformers(model: str, threads: int) -> None:
         width = layer.mlp.gate_proj.out_features
         columns = torch.as_tensor(rng.choice(width, round(FRACTION * width), replace=False))
 
-        def clamp(module, arguments, output, columns=columns):
+        def clamp(module: Any, arguments: Any, output: Any, columns: Any = columns) -> Any:
             output[..., columns] = output[..., columns].clamp(min=0)
             return output
 
@@ -246,8 +257,8 @@ def score_vllm(texts: tuple[str, ...]) -> float:
     parameters = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1, detokenize=False)
     started = time.perf_counter()
     prompts = [TokensPrompt(prompt_token_ids=ids) for ids in engine.get_tokenizer()(list(texts))["input_ids"]]
-    for one in engine.generate(prompts, parameters, use_tqdm=False):
-        pairs = zip(one.prompt_logprobs[1:], one.prompt_token_ids[1:], strict=True)
+    for output in engine.generate(prompts, parameters, use_tqdm=False):
+        pairs = zip(output.prompt_logprobs[1:], output.prompt_token_ids[1:], strict=True)
         sum(entry[token].logprob for entry, token in pairs)
     return time.perf_counter() - started
 
@@ -281,16 +292,18 @@ def score_lm_eval(texts: tuple[str, ...]) -> float:
 
 
 def gemm_gflops(model: str, threads: int, rows: int = 512) -> tuple[float, int]:
-    """(GFLOP/s, weights of all decoder layers): float32 products with all the linear weights of the model's layers.
+    """(float32 GFLOP/s, number of linear weights in the decoder layers).
 
-    Every layer's own weights in turn, as a forward reads them; the median of several walks through the layers.
+    Products of random inputs with every layer's own weights in turn, as a forward reads them; the median of several
+    walks through the layers.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.set_num_threads(threads)
-    made = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
-    weights = [m.weight.detach() for m in made.model.layers.modules() if isinstance(m, torch.nn.Linear)]
+    network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+    layers = network.model.layers
+    weights = [module.weight.detach() for module in layers.modules() if isinstance(module, torch.nn.Linear)]
     inputs = {weight.shape[1]: torch.randn(rows, weight.shape[1]) for weight in weights}
     seconds = []
     for _ in range(12):

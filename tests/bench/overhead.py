@@ -1,10 +1,10 @@
-"""What the record and the plan cost at scale: 10,080 finished steps of a study of 20 models, in a real SQLite store.
+"""Costs of the record and the plan at scale: 10,080 finished steps of a study with 20 models, in a real SQLite store.
 
-The models are tiny random folders, the steps those of the real plan, their results made up and committed through
-`Record` as the runner does; nothing is computed. Timed are the committing, `halfwave plan` as a whole process, and what
-a resume does before it decides anything: looking all steps up, verifying every artifact, taking them over.
+The models are tiny random folders; the steps are those of the real plan. Their results are made up and committed
+through `Record`, as the runner does; nothing is computed. Timed are the commits, `halfwave plan` as a whole process,
+and the work of a resume before its first decision: look up all steps, verify every artifact, take the steps over.
 
-    python -m tests.bench.overhead --folder /tmp/overhead      # a folder that holds the store already is used again
+    python -m tests.bench.overhead --folder /tmp/overhead      # a store that is in the folder already is reused
 """
 
 import argparse
@@ -21,15 +21,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from orchestrator.execution.runner import NEURON_SET, NEURONS, Runner
+from orchestrator.execution.runner import Runner
 from orchestrator.record.record import Record
+from orchestrator.steps.artifacts import NEURON_SET, NEURONS, identity_document, items_table
 from orchestrator.steps.step import Step
 from orchestrator.study import Study
 from studies.neurons.selection import NeuronSet
 
 NUM_MODELS = 20
 ITEMS = 400
-"""Rows in the table of every evaluation; about as many as the embedded pairs have."""
+"""Rows in the table of every evaluation, about as many as the embedded pairs have."""
+
+Times = dict[str, tuple[float, float]]
+"""{stage: (seconds, seconds of processor time)}."""
+
 STUDY = """\
 study: overhead
 models:
@@ -53,7 +58,7 @@ noise_floor: false
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="where the study, its models and its store lie")
+    parser.add_argument("--folder", type=Path, required=True, help="for the study, its models and its store")
     parser.add_argument("--models", type=int, default=NUM_MODELS)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -64,16 +69,16 @@ def main() -> None:
         seconds, count = commit_all(file)
         print(f"committed   {count:,} steps in {seconds:.0f} s: {count / seconds:.1f} a second")
     rounds = [timed(file) for _ in range(arguments.rounds)]
-    for what in rounds[0]:
-        wall, processor = zip(*(one[what] for one in rounds), strict=True)
+    for name in rounds[0]:
+        wall, processor = zip(*(times[name] for times in rounds), strict=True)
         spread = f"[{min(wall):.1f}, {max(wall):.1f}]"
         print(
-            f"{what:34} {statistics.median(wall):6.1f} s {spread:14} of processor {statistics.median(processor):6.1f} s"
+            f"{name:34} {statistics.median(wall):6.1f} s {spread:14} of processor {statistics.median(processor):6.1f} s"
         )
 
 
 def write_study(folder: Path, num_models: int) -> Path:
-    """The study file, its models and its two files of pairs; what is there stays."""
+    """Write the study file, its models and its two files of pairs; models that are there stay."""
     from tests.oracles import make_model
 
     for i in range(num_models):
@@ -95,20 +100,20 @@ def open_study(file: Path) -> Study:
 
 def open_record(study: Study) -> Record:
     record, spec = study.record(), study.spec
-    facts = study.plan.study.facts()
-    record.open_study(spec.study, definition=study.path.read_text(), resolved=facts, environment={})
+    resolved = study.plan.study.document()
+    record.open_study(spec.study, definition=study.path.read_text(), resolved=resolved, environment={})
     return record
 
 
 def commit_all(file: Path) -> tuple[float, int]:
-    """Make up a result for every step of the plan; returns the seconds that committing them took, and their number."""
+    """Commit a made-up result for every step of the plan; returns (seconds, number of steps)."""
     study = open_study(file)
     record, plan = open_record(study), study.plan
     started = time.perf_counter()
     for step in plan.steps.values():
         key, *others = plan.runs[step.id]
         frames, metrics = made_up(step)
-        identity = {f"identity/{step.name}.json": json.loads(json.dumps(step.payload))}
+        identity = {identity_document(step.name): json.loads(json.dumps(step.payload))}
         receipt = {f"receipts/{step.name}.json": {"route": "tree", "neurons": list(range(100))}}
         committed = record.commit(
             key, step.id, step.name, metrics=metrics, frames=frames, documents={**identity, **receipt}
@@ -121,58 +126,59 @@ def commit_all(file: Path) -> tuple[float, int]:
 
 
 def made_up(step: Step) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+    """Random tables and metrics of the shapes that a real step would have, seeded by its id."""
     rng = np.random.default_rng(int(step.id[:8], 16))
     match step.kind:
         case "profile":
             return {NEURONS: pd.DataFrame(rng.normal(size=(768, 10)), columns=list("abcdefghij"))}, {"seconds": 1.0}
         case "select":
-            return {
-                NEURON_SET: NeuronSet.of({layer: rng.permutation(256)[:26].tolist() for layer in range(3)}).to_frame()
-            }, {}
+            neurons = NeuronSet.of({layer: rng.permutation(256)[:26].tolist() for layer in range(3)})
+            return {NEURON_SET: neurons.to_frame()}, {}
     scores = {"logprob_good": rng.normal(size=ITEMS), "logprob_bad": rng.normal(size=ITEMS)}
     items = pd.DataFrame({"uid": "u", "pair": range(ITEMS), **scores, "correct": 1.0})
-    name = step.payload["params"]["benchmark"]
-    return {f"items/{name}.parquet": items}, {f"{name}/accuracy": float(rng.random())}
+    benchmark = step.payload["params"]["benchmark"]
+    return {items_table(benchmark): items}, {f"{benchmark}/accuracy": float(rng.random())}
 
 
-def timed(file: Path) -> dict[str, tuple[float, float]]:
-    """One round, in fresh processes: {what: (seconds, seconds of processor time)}."""
-    found = {}
+def timed(file: Path) -> Times:
+    """One round, in fresh processes."""
+    times: Times = {}
     command = [sys.executable, "-m", "orchestrator.cli", "plan", str(file), "--workdir", str(file.parent / "work")]
-    with stage(found, "halfwave plan, the whole process"):
-        told = run(command)
-    assert " 0 to run" in told, told[-500:]
+    with stage(times, "halfwave plan, the whole process"):
+        output = run(command)
+    assert " 0 to run" in output, output[-500:]
     code = "import json, pathlib, sys; from tests.bench.overhead import resume; "
     code += "print(json.dumps(resume(pathlib.Path(sys.argv[1]))))"
-    return {**found, **json.loads(run([sys.executable, "-c", code, str(file)]))}
+    return {**times, **json.loads(run([sys.executable, "-c", code, str(file)]))}
 
 
 def run(command: list[str]) -> str:
-    """Its output. With byte code kept, as Python does unless it is told otherwise."""
+    """The output of a command that may cache byte code, as Python does by default."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
 
 
-def resume(file: Path) -> dict[str, tuple[float, float]]:
-    """In a process of its own: the stages of a resume."""
-    found: dict[str, tuple[float, float]] = {}
-    with stage(found, "resume: read, resolve and plan"):
+def resume(file: Path) -> Times:
+    """The stages of a resume; called in a process of its own."""
+    times: Times = {}
+    with stage(times, "resume: read, resolve and plan"):
         study = open_study(file)
-    with stage(found, "resume: open the record"):
+    with stage(times, "resume: open the record"):
         record = open_record(study)
-    runner = Runner(study.plan, record, listener=lambda *told: None, on_progress=lambda *told: None)
-    with stage(found, "resume: look up, verify, take over"):
+    runner = Runner(study.plan, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    with stage(times, "resume: look up, verify, take over"):
         assert runner.load_finished()
     record.close("FINISHED")
-    return found
+    return times
 
 
 @contextmanager
-def stage(found: dict[str, tuple[float, float]], name: str) -> Iterator[None]:
+def stage(times: Times, name: str) -> Iterator[None]:
+    """Time the block, with its child processes."""
     started, before = time.perf_counter(), os.times()
     yield
     after = os.times()
-    found[name] = time.perf_counter() - started, sum(after[:4]) - sum(before[:4])
+    times[name] = time.perf_counter() - started, sum(after[:4]) - sum(before[:4])
 
 
 if __name__ == "__main__":

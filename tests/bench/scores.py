@@ -1,12 +1,14 @@
-"""Wasserstein distance of every neuron: the streaming sketch against scipy on stored activations, on the same values.
+"""Wasserstein distance of every neuron: the streaming sketch against scipy on stored activations.
 
-Standard normal values with a share of negative outliers, so that values beyond the calibrated range occur. scipy takes
-stored values neuron by neuron against a random N(0, 1) sample, as the paper does; the error is that against exact
-normal quantiles.
+Both get the same standard normal values with some negative outliers, so that values beyond the calibrated range occur.
+scipy compares stored values, neuron by neuron, with a random N(0, 1) sample, as the paper does; the sketch's error is
+measured against exact normal quantiles.
 """
 
 import statistics
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -17,8 +19,8 @@ BATCH = 2048
 NUM_BINS = 1024
 
 
-def activations(num_tokens: int, num_neurons: int):
-    """Batches [BATCH, num_neurons] float32; neuron j has j/num_neurons of 2 % of its values at -30."""
+def activations(num_tokens: int, num_neurons: int) -> Iterator[Any]:
+    """Batches [BATCH, num_neurons] float32; in neuron j a fraction 0.02 j / num_neurons is shifted by -30."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -28,11 +30,12 @@ def activations(num_tokens: int, num_neurons: int):
         yield torch.where(torch.rand(BATCH, num_neurons, generator=generator) < share, values - 30, values)
 
 
-def sketch(num_tokens: int, num_neurons: int, threads: int, sample: np.ndarray) -> dict:
-    """Stream the activations through a sketch; `sample` neurons' values are kept for `compare`."""
+def sketch(num_tokens: int, num_neurons: int, threads: int, sample: np.ndarray) -> dict[str, Any]:
+    """Stream the activations through a sketch; the values of the neurons in `sample` are stored for `compare`."""
     import torch
 
-    from actors.scoring.sketches import PreActivationSketch, RangeCalibration
+    from actors.scoring.histograms import RangeCalibration
+    from actors.scoring.sketches import PreActivationSketch
 
     torch.set_num_threads(threads)
     calibration, stored, seconds, streaming = RangeCalibration(num_neurons, "cpu"), [], 0.0, None
@@ -50,8 +53,8 @@ def sketch(num_tokens: int, num_neurons: int, threads: int, sample: np.ndarray) 
     return {"seconds": seconds, "distances": distances, "stored": stored, "peak_gibibytes": peak_gibibytes()}
 
 
-def compare(num_tokens: int, num_neurons: int, num_sampled: int, rounds: int, threads: int) -> dict:
-    """Milliseconds a neuron of both, and the sketch's largest error over the sampled neurons."""
+def compare(num_tokens: int, num_neurons: int, num_sampled: int, rounds: int, threads: int) -> dict[str, Any]:
+    """Milliseconds a neuron of sketch and scipy, and the sketch's largest error over the sampled neurons."""
     sample = np.linspace(0, num_neurons - 1, num_sampled).astype(int)
     runs = [sketch(num_tokens, num_neurons, threads, sample) for _ in range(rounds)]
     values = np.concatenate(runs[0]["stored"]).astype(float)
@@ -76,5 +79,5 @@ def compare(num_tokens: int, num_neurons: int, num_sampled: int, rounds: int, th
 
 
 def peak(num_tokens: int, num_neurons: int, threads: int) -> float:
-    """GiB of a process that does nothing else."""
+    """Peak memory in GiB of a process that does nothing but sketch."""
     return sketch(num_tokens, num_neurons, threads, np.arange(0))["peak_gibibytes"]

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from orchestrator import study
+from orchestrator.execution import session
 from orchestrator.steps.step import State
 from orchestrator.study import Study
 from tests import oracles
@@ -103,7 +103,7 @@ def test_both_orders_of_the_scheduler_give_the_same_numbers(root, tmp_path, monk
         def order(steps, costs, cluster, states, longest_first=longest_first):
             return replace(cluster, longest_first=longest_first), None
 
-        monkeypatch.setattr(study, "in_the_better_order", order)
+        monkeypatch.setattr(session, "simulate_best_order", order)
         result = Study.open(study_file, workdir=tmp_path / str(longest_first)).run()
         assert set(result.states.values()) == {State.DONE}
         found.append(numbers(tmp_path / str(longest_first), "two"))
