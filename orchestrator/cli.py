@@ -1,6 +1,8 @@
-"""The command `halfwave`: verbs, exit codes, logging.
+"""The command `halfwave`: verbs, options, exit codes, logging.
 
+Owns what a user types and what a verb prints with `--json`; the work is done by `study`, `garbage` and `jobs.submit`.
 Exit codes: 0 done, 1 a step failed, 2 something the user can mend (one line, no traceback), 130 interrupted.
+Modules are imported in the verbs that need them, so that no verb waits for another's.
 """
 
 import contextlib
@@ -10,27 +12,34 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.redaction import redact_logs, redacted
 from studies.errors import StudyError
 
+if TYPE_CHECKING:
+    from orchestrator.jobs.submit import Job
+    from orchestrator.scheduling.forecast import Forecast
+    from orchestrator.study import PlannedStep, Study
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Causal, neuron-level studies of language models: plan, run and review.",
 )
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML).", show_default=False)]
 DataRoot = Annotated[
-    Path | None, typer.Option(help="Local evaluation data, before the file's own, instead of the hub.")
+    Path | None, typer.Option(help="Folder with evaluation data, in place of the file's own and of the hub.")
 ]
 ModelRoot = Annotated[
-    list[Path] | None, typer.Option(help="Folder in which models are looked up by name before the hub; repeatable.")
+    list[Path] | None, typer.Option(help="Folder in which models are looked up by name, before the hub; repeatable.")
 ]
 Workdir = Annotated[Path | None, typer.Option(help="Working folder; default: .halfwave in the study file's project.")]
 TrackingUri = Annotated[
@@ -39,7 +48,8 @@ TrackingUri = Annotated[
 ]
 SILENCE_SECONDS = 1800.0
 WaitForNodes = Annotated[
-    float, typer.Option(min=0, help="Seconds to wait for a node that holds what none holds yet (a growing cluster).")
+    float,
+    typer.Option(min=0, help="Seconds to wait for a node with resources that no node has yet, on a growing cluster."),
 ]
 Silence = Annotated[
     float, typer.Option(min=1, help="Seconds without a message after which an actor counts as hanging.")
@@ -49,6 +59,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 @app.callback()
 def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False) -> None:
+    # no docstring: typer would print it in place of the app's help
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
     )
@@ -79,7 +90,7 @@ def plan(
     tracking_uri: TrackingUri = None,
     on: Annotated[
         str | None,
-        typer.Option(help="A cluster to plan for: NODESxGPUS or NODESxGPUS@GIB, as in 4x8@80; default: this machine."),
+        typer.Option(help="Cluster to plan for: NODESxGPUS or NODESxGPUS@GIB, as in 4x8@80; default: this machine."),
     ] = None,
     tflops: Annotated[
         float | None,
@@ -87,22 +98,16 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every step, cached or why not; then which models fit, what runs side by side, and the hours it takes."""
-    from orchestrator import terminal as progress
+    """Show every step and why it is not cached; then which models fit, what runs side by side, and for how long."""
+    from orchestrator import terminal
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     planned = opened.planned()
-    foreseen = opened.forecast(planned, on, tflops)
+    forecast = opened.forecast(planned, on, tflops)
     if as_json:
-        steps = [
-            {"id": e.step.id, "step": e.step.title, "cached": e.cached, "reason": e.reason, "flops": e.flops}
-            for e in planned
-        ]
-        models = [{**fit._asdict(), "fits": fit.fits} for fit in foreseen.models]
-        whole = {**foreseen._asdict(), "models": models, "device_hours": foreseen.device_hours}
-        print(json.dumps({"study": opened.spec.study, "steps": steps, "forecast": whole}, indent=2))
-        return
-    progress.show_plan(progress.make_console(), planned, foreseen)
+        print(json.dumps(_plan_json(opened.spec.study, planned, forecast), indent=2))
+    else:
+        terminal.show_plan(terminal.make_console(), planned, forecast)
 
 
 @app.command()
@@ -119,15 +124,16 @@ def run(
     wait_for_nodes: WaitForNodes = 0.0,
     silence: Silence = SILENCE_SECONDS,
 ) -> None:
-    """Run what is not recorded yet, then print the tables and verdicts. Resumes by construction."""
-    from orchestrator import terminal as progress
+    """Run the steps that are not recorded yet, then print tables and verdicts. Run again to resume."""
+    from orchestrator import terminal
+    from orchestrator.live_display import Display
 
     started = time.monotonic()
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
-    console = progress.make_console()
+    console = terminal.make_console()
     console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
     try:
-        with progress.Display(console, opened.plan.steps.values()) as display:
+        with Display(console, opened.plan.steps.values()) as display:
             result = opened.run(
                 listener=display.transition,
                 on_progress=display.progress,
@@ -136,9 +142,9 @@ def run(
                 patience_seconds=wait_for_nodes,
             )
     except KeyboardInterrupt:
-        print("halfwave: interrupted; what was committed is kept, run again to go on", file=sys.stderr)
+        print("halfwave: interrupted; what was committed is kept, run again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
-    progress.show_result(console, result, time.monotonic() - started)
+    terminal.show_result(console, result, time.monotonic() - started)
     if not result.complete:
         raise typer.Exit(1)
 
@@ -152,50 +158,38 @@ def submit(
     tracking_uri: TrackingUri = None,
     address: Annotated[str, typer.Option(help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
     env: Annotated[
-        list[str] | None, typer.Option(help="Name of a variable that the job gets with its value here; repeatable.")
+        list[str] | None,
+        typer.Option(help="Name of an environment variable to pass to the job with its value; repeatable."),
     ] = None,
     wait_for_nodes: WaitForNodes = 0.0,
     silence: Silence = SILENCE_SECONDS,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and leave.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and return.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
 
-    The project that holds the study file goes along, at most 100 MiB, without what git ignores and without .git,
-    .venv, .models and .halfwave. A relative path names something in it, an absolute one lies on the cluster. Of this
-    environment go along the tracking URI, HF_HUB_OFFLINE and its like, and what --env names. Ctrl-C asks the job to
-    stop and waits until it has closed its runs.
+    The project that holds the study file is uploaded, at most 100 MiB, without what git ignores and without .git,
+    .venv, .models and .halfwave. A relative path is a path in the project, an absolute path is one on the cluster. Of
+    this environment, the job gets the tracking URI, HF_HUB_OFFLINE and its like, and the variables that --env names.
+    Ctrl-C asks the job to stop and waits until it has closed its runs.
     """
-    from orchestrator.jobs.submit import INTERRUPTED
+    from orchestrator.jobs.submit import RunOptions
     from orchestrator.jobs.submit import submit as send
 
+    options = [
+        *(["--wait-for-nodes", f"{wait_for_nodes:g}"] if wait_for_nodes else []),
+        *(["--silence", f"{silence:g}"] if silence != SILENCE_SECONDS else []),
+    ]
     job = send(
         study,
+        RunOptions(data_root=data_root, model_roots=model_root or (), workdir=workdir, others=options),
         address=address,
-        data_root=data_root,
-        model_roots=model_root or (),
-        workdir=workdir,
         tracking_uri=tracking_uri,
         variables=env or (),
-        options=[
-            *(["--wait-for-nodes", f"{wait_for_nodes:g}"] if wait_for_nodes else []),
-            *(["--silence", f"{silence:g}"] if silence != SILENCE_SECONDS else []),
-        ],
     )
     if no_wait:
         print(job.id)
-        return
-    try:
-        code = job.follow(lambda text: print(text, end="", flush=True))
-    except KeyboardInterrupt:
-        print(
-            f"halfwave: job {job.id} is asked to stop and closes its runs; Ctrl-C again does not wait for that",
-            file=sys.stderr,
-        )
-        with contextlib.suppress(KeyboardInterrupt):
-            job.stop()
-            print("halfwave: stopped; what was committed is kept, submit again to go on", file=sys.stderr)
-        code = INTERRUPTED
-    raise typer.Exit(code)
+    else:
+        raise typer.Exit(_follow(job))
 
 
 @app.command()
@@ -208,18 +202,18 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Print the last recorded report of a study."""
-    from orchestrator import terminal as progress
+    from orchestrator import terminal
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     record = opened.record()
     last = record.latest(opened.spec.study).get(("", "", "report"))
     if last is None:
         raise StudyError(f"{opened.spec.study} has no report yet; run it first")
-    found = record.document(last, "report.json")
+    document = record.document(last, "report.json")
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(document, indent=2))
     else:
-        progress.show_report(progress.make_console(), found)
+        terminal.show_report(terminal.make_console(), document)
 
 
 @app.command()
@@ -227,40 +221,82 @@ def gc(
     study: Annotated[Path | None, typer.Argument(help="A study file; default: the whole store.")] = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
-    older_than: Annotated[str | None, typer.Option(help="Only runs superseded for longer: 7d, 12h, 1d12h30m.")] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove what is found; without it nothing changes.")] = False,
+    older_than: Annotated[
+        str | None, typer.Option(help="Only runs that were superseded longer ago than this: 7d, 12h, 1d12h30m.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it for good; without this nothing changes.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Although a study counts as being run (its driver died elsewhere).")
+        bool, typer.Option("--force", help="Delete although a study seems to be running (its driver died elsewhere).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what no study needs any more (superseded runs, what dead drivers left), or remove it for good."""
+    """Show what no study needs any more (superseded runs, leftovers of dead drivers), or remove it for good."""
     from orchestrator import garbage
-    from orchestrator.study import default_workdir
     from orchestrator.study_file.load import load_spec
+    from orchestrator.workspace import default_store, default_workdir, store_of_study_file
 
     age = None if older_than is None else garbage.parse_age(older_than)
-    spec = load_spec(study)[0] if study else None
     place = workdir or default_workdir(study or Path("study.yaml"))
-    uri = tracking_uri or (spec and spec.tracking_uri) or f"sqlite:///{place.resolve() / 'mlflow.db'}"
-    collector = garbage.GarbageCollector(uri, place)
-    found = collector.survey(study=spec and spec.study, older_than=age)
+    name, uri = None, tracking_uri
+    if study is not None:
+        spec, located = load_spec(study)
+        name, uri = spec.study, tracking_uri or store_of_study_file(spec.tracking_uri, located, place)
+    collector = garbage.GarbageCollector(uri or default_store(place), place)
+    survey = collector.survey(study=name, older_than=age)
     if delete:
-        collector.collect(found, force=force)
+        collector.collect(survey, force=force)
     if as_json:
-        print(json.dumps(garbage.facts(found, removed=delete), indent=2))
+        print(json.dumps(garbage.survey_json(survey, removed=delete), indent=2))
     else:
-        print("\n".join(garbage.summary_lines(found, removed=delete)))
+        print("\n".join(garbage.summary_lines(survey, removed=delete)))
 
 
-def _open(study, data_root, model_root, workdir, tracking_uri):
+def _open(
+    study: Path,
+    data_root: Path | None,
+    model_root: list[Path] | None,
+    workdir: Path | None,
+    tracking_uri: str | None,
+) -> "Study":
     from orchestrator.study import Study
 
     return Study.open(study, data_root=data_root, model_root=model_root, workdir=workdir, tracking_uri=tracking_uri)
 
 
+def _plan_json(study: str, planned: Iterable["PlannedStep"], forecast: "Forecast") -> dict[str, Any]:
+    """What `plan --json` prints. Its keys do not follow the names of fields."""
+    steps = [
+        {
+            "id": entry.step.id,
+            "step": entry.step.title,
+            "cached": entry.cached,
+            "reason": entry.reason,
+            "flops": entry.flops,
+        }
+        for entry in planned
+    ]
+    return {"study": study, "steps": steps, "forecast": forecast.as_json()}
+
+
+def _follow(job: "Job") -> int:
+    """Print a job's log to its end; its exit code. Ctrl-C stops the job, a second one stops waiting for that."""
+    from orchestrator.jobs.submit import INTERRUPTED
+
+    try:
+        return job.follow(lambda text: print(text, end="", flush=True))
+    except KeyboardInterrupt:
+        print(
+            f"halfwave: job {job.id} is asked to stop and closes its runs; press Ctrl-C again to leave without waiting",
+            file=sys.stderr,
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            job.stop()
+            print("halfwave: stopped; what was committed is kept, submit again to resume", file=sys.stderr)
+        return INTERRUPTED
+
+
 def entry() -> None:
-    """Console entry point: turns errors into exit codes."""
+    """The console entry point: turns errors into exit codes."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     redact_logs()
     try:

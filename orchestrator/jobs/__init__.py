@@ -1,1 +1,1 @@
-"""Studies as jobs on a running cluster."""
+"""Studies as jobs on a running Ray cluster: what is uploaded, and how the job is followed."""

@@ -1,1 +1,1 @@
-"""The study file: YAML text -> StudySpec. Looks nothing up."""
+"""The study file: YAML text -> StudySpec. Knows the grammar and looks nothing up."""

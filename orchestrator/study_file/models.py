@@ -1,4 +1,8 @@
-"""The grammar of models in a study file: one by one, or as checkpoints of one training."""
+"""The grammar of models in a study file: one by one, or as checkpoints of one training run.
+
+Owns how a model is named and what its actors get. Names are only names here: `planning.models` looks them up.
+Invariant: engine options that could drop an intervention silently, or load other code or weights, are refused.
+"""
 
 import re
 from pathlib import Path
@@ -33,49 +37,54 @@ OUR_ENGINE_OPTIONS = {
     "worker_cls",
     "worker_extension_cls",
 }
-"""Engine options that stand elsewhere in the file, without which an intervention would silently be absent, or that load
-code or other weights, or write files, at a place of their own."""
+"""Engine options that a study file must not set: they have a field of their own here, or an intervention would silently
+be absent without our value, or they load code or other weights, or write files, in a place of their own."""
 
 
 class _Loading(Strict):
-    """How a model is loaded and what its actor gets."""
+    """How a model is loaded and which resources its actors get."""
 
     label: Text | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     route: Literal["auto", "tree", "flat"] = "auto"
     tensor_parallel: Count | None = None
-    """None = as many ranks as `gpus`, else the fewest that hold the model."""
+    """Ranks of the engine; None = as many as `gpus`, else the fewest that hold the model."""
     cpus: Count | None = None
     gpus: Annotated[Number, Field(ge=0)] | None = None
-    """A share of one, or whole ones; None = one a rank where the cluster has any."""
+    """A share of one GPU, or whole GPUs; None = one per rank where the cluster has GPUs."""
     labels: dict[Text, Text] = Field(default={})
-    """Of the Ray nodes that its actors may lie on."""
+    """Labels of the Ray nodes on which its actors may run."""
     shards: Count = 1
-    """Score actors among which the scoring corpus is divided, each with the resources above."""
+    """How many score actors divide the scoring corpus among them, each with the resources above."""
     trust_remote_code: Flag = False
     pickled_weights: Flag = False
-    """Whether `pytorch_model*.bin` will do where there are no safetensors."""
+    """Whether `pytorch_model*.bin` is accepted where there are no safetensors."""
     engine: dict[str, str | int | Number | bool] = Field(default={})
 
     @model_validator(mode="after")
-    def _own_options(self) -> "_Loading":
+    def _allowed_options(self) -> "_Loading":
         for option in self.engine:
             if option == "hf_token":
-                raise ValueError("a study file is recorded and holds no token; set HF_TOKEN in the environment")
+                raise ValueError("a study file is recorded and must not hold a token; set HF_TOKEN in the environment")
             if option in OUR_ENGINE_OPTIONS:
                 raise ValueError(f"engine option {option!r} is set by Halfwave and cannot be changed")
         return self
 
     @model_validator(mode="after")
-    def _whole_gpus(self) -> "_Loading":
+    def _gpus_match_ranks(self) -> "_Loading":
         gpus, ranks = self.gpus or 0, self.tensor_parallel
         if gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"gpus: a share of one GPU, or whole ones; found {gpus:g}")
+            raise ValueError(f"gpus must be a share of one GPU or a whole number; found {gpus:g}")
         if gpus and ranks is not None and ranks != max(gpus, 1):
             raise ValueError(
                 f"tensor_parallel: {ranks} needs gpus: {ranks}; found gpus: {gpus:g} (leave one of them out)"
             )
         return self
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name without a key means a local folder; any other is looked up."""
+    return name.startswith((".", "/", "~"))
 
 
 class ModelSpec(_Loading):
@@ -89,7 +98,7 @@ class ModelSpec(_Loading):
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return {"path": value} if value.startswith((".", "/", "~")) else {"name": value}
+            return {"path": value} if _is_folder(value) else {"name": value}
         return value
 
     @model_validator(mode="after")
@@ -102,8 +111,8 @@ class ModelSpec(_Loading):
 
     @property
     def display(self) -> str:
-        """The label, or the last part of the name."""
-        label = self.label or Path(self.name or self.path).name
+        """The label, or the last part of the name with the revision."""
+        label = self.label or Path(self.name or self.path or "").name
         return f"{label}@{self.revision}" if self.revision and not self.label else label
 
 
@@ -111,13 +120,15 @@ class Revision(NamedTuple):
     """One checkpoint of a series."""
 
     name: str
-    """A revision on the hub, or a folder's name."""
+    """A revision on the hub, or a subfolder's name."""
     step: int
     """Training step."""
 
 
-def _revision(value: Any) -> Any:
-    """`step1000`, or `{main: 143000}` where the name does not say the step."""
+def _revision(value: Any) -> Revision:
+    """From `step1000`, or `{main: 143000}` where the name does not say the step."""
+    if isinstance(value, Revision):
+        return value
     written = value
     if isinstance(value, str):
         numbers = re.findall(r"step[-_]?(\d+)", value) or re.findall(r"(\d+)$", value)
@@ -128,28 +139,27 @@ def _revision(value: Any) -> Any:
         ((name, step),) = value.items()
         if isinstance(name, str) and isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 2**53:
             return Revision(name, step)
-    if isinstance(value, Revision):
-        return value
     raise ValueError(f"a revision is a word, or {{word: training step below 2**53}}; found {quote(written)}")
 
 
 class CheckpointsSpec(_Loading):
-    """One architecture at several points of its training; every checkpoint becomes a model of the study."""
+    """One architecture at several points of its training run; every checkpoint becomes a model of the study."""
 
     of: Text
-    """A hub name, whose revisions they are, or a folder with a folder each."""
+    """A hub name, whose revisions are the checkpoints, or a folder with one subfolder per checkpoint."""
     revisions: Annotated[tuple[Annotated[Revision, BeforeValidator(_revision)], ...], Field(min_length=2)]
     cohort: Text | None = None
-    """The checkpoint at which neurons are selected, for all of them; None = the last."""
+    """The checkpoint at which neurons are selected for all of them; None = the last."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "CheckpointsSpec":
-        names = [one.name for one in self.revisions]
-        steps = [one.step for one in self.revisions]
+        names = [revision.name for revision in self.revisions]
+        steps = [revision.step for revision in self.revisions]
         if steps != sorted(set(steps)):
-            raise ValueError(f"revisions stand in the order of training, each step once; found steps {steps}")
+            raise ValueError(f"revisions must be in the order of training, each step once; found steps {steps}")
         if self.cohort is not None and self.cohort not in names:
-            raise ValueError(f"cohort: {quote(self.cohort)} is none of the revisions{did_you_mean(self.cohort, names)}")
+            remedy = did_you_mean(self.cohort, names)
+            raise ValueError(f"cohort: {quote(self.cohort)} is not one of the revisions{remedy}")
         return self
 
     @property
@@ -160,13 +170,16 @@ class CheckpointsSpec(_Loading):
     @property
     def models(self) -> tuple[ModelSpec, ...]:
         """Each checkpoint as a model."""
-        local = self.of.startswith((".", "/", "~"))
-        same = self.model_dump(exclude={"of", "revisions", "cohort", "label"}, exclude_unset=True)
+        loading = self.model_dump(exclude={"of", "revisions", "cohort", "label"}, exclude_unset=True)
         return tuple(
             ModelSpec(
-                **({"path": f"{self.of}/{one.name}"} if local else {"name": self.of, "revision": one.name}),
-                label=f"{self.display}@{one.name}",
-                **same,
+                **(
+                    {"path": f"{self.of}/{revision.name}"}
+                    if _is_folder(self.of)
+                    else {"name": self.of, "revision": revision.name}
+                ),
+                label=f"{self.display}@{revision.name}",
+                **loading,
             )
-            for one in self.revisions
+            for revision in self.revisions
         )

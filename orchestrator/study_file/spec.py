@@ -1,11 +1,12 @@
-"""The grammar of a study file: what stands where, of which type, with which default.
+"""The grammar of a study file: which key takes which type, with which default.
 
-Owns profile, conditions and the whole; models and evaluations have grammars of their own. `study_file` reads files and
-checks what blocks say of each other. Names of models and data are only names here: `resolve` turns them into facts.
-Presets fill fields that the file leaves out; every value of the paper's protocol is such a field.
+Owns the profile, the conditions, the presets and the file as a whole; `models` and `evaluations` have grammars of their
+own, and `references` checks one block against another. Names of models and data are only names here: `planning` looks
+them up. Presets fill in the fields that a file leaves out; every value of the paper's protocol is such a field.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -28,23 +29,43 @@ Score = Literal[
     "matched_ceiling",
 ]
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "strict": {
-        "profile": {"window": 2048, "stride": 2048, "skip_first": True, "pair_scope": "block"},
-        "scoring": {"half_ties": True, "rule": "rank", "disjoint": True},
-    },
-    "paper": {
-        "profile": {"window": 2048, "stride": 1024, "skip_first": False, "tokens": 263168, "pair_scope": "sample"},
-        "scoring": {"half_ties": False, "rule": "percentile", "disjoint": False},
-    },
+
+class Scoring(TypedDict):
+    """How ties are counted and neurons are drawn. Set by the preset alone."""
+
+    half_ties: bool
+    """Whether a tied pair counts 0.5 instead of 0."""
+    rule: Literal["rank", "percentile"]
+    """How the top of a score is cut off: an exact count by rank, or strictly above a percentile."""
+    disjoint: bool
+    """Whether a random control avoids the neurons of the condition it is like."""
+
+
+class Preset(NamedTuple):
+    """A protocol: the defaults of the profile block, and how results are scored."""
+
+    profile: Mapping[str, Any]
+    scoring: Scoring
+
+
+PRESETS = {
+    "strict": Preset(
+        profile={"window": 2048, "stride": 2048, "skip_first": True, "pair_scope": "block"},
+        scoring={"half_ties": True, "rule": "rank", "disjoint": True},
+    ),
+    "paper": Preset(
+        profile={"window": 2048, "stride": 1024, "skip_first": False, "tokens": 263168, "pair_scope": "sample"},
+        scoring={"half_ties": False, "rule": "percentile", "disjoint": False},
+    ),
 }
-"""Defaults by preset; 263,168 tokens are the paper's 256 windows of 2048 at stride 1024."""
+"""263,168 tokens are the paper's 256 windows of 2048 at stride 1024."""
 
 
 class DataSpec(Strict):
-    """Where benchmarks and corpora come from; no root = the hub."""
+    """Where benchmarks and corpora come from."""
 
     root: Text | None = None
+    """A local folder; None = the hub."""
 
 
 class ProfileSpec(Strict):
@@ -64,34 +85,38 @@ class ProfileSpec(Strict):
     calibration_windows: Count = 4
     pairs: Count = 256
     pair_scope: Literal["block", "sample"] = "block"
-    """`pairs` in every block of 16 windows, or in the whole sample at once (the paper)."""
+    """Whether `pairs` pairs are drawn in every block of 16 windows, or in the whole sample at once (the paper)."""
     seed: Seed = 0
     examples: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
-    """So many of the most entangled neurons are looked at closely: densities, and token pairs that they pull apart."""
+    """How many of the most entangled neurons get examples: their densities, and token pairs that they pull apart."""
 
 
 class MatchSpec(Strict):
-    """Raise the fraction until perplexity equals another condition's."""
+    """A matched control: raise the fraction until perplexity equals another condition's."""
 
     perplexity_of: str
+    """The condition to match."""
     within: Fraction = 0.01
+    """Tolerance as a fraction of that perplexity."""
     within_rise: Fraction = 0.05
+    """Tolerance as a fraction of that perplexity's rise above the baseline; the smaller of the two holds."""
     evaluations: Annotated[int, Field(ge=2, le=100, strict=True)] = 12
+    """How many fractions to try at most."""
 
 
 CLAMPS = {"negative": {"floor": 0.0}, "positive": {"ceiling": 0.0}, "zero": {"floor": 0.0, "ceiling": 0.0}}
-"""Clamps that have a name."""
+"""Clamps with a name of their own."""
 
 CONTROLS = ("posrelu", "signflip", "negative_mean", "magnitude_matched")
-"""Interventions for the sign-versus-magnitude controls, beside the clamps."""
+"""Interventions other than clamps, for the sign-versus-magnitude controls."""
 
 
 class ClampSpec(Strict):
     """What is done to the selected neurons: a' = min(max(a, floor), ceiling), or one of the controls.
 
     posrelu: a in place of act(a) where a > 0; signflip: |act(a)|; negative_mean: a negative a becomes the neuron's mean
-    over its negative half; magnitude_matched: a ceiling that takes as much magnitude as the negative clamp. The last
-    two take their values from the profile.
+    over its negative half; magnitude_matched: a ceiling that removes as much magnitude as the negative clamp does. The
+    last two take one value per neuron from the profile.
     """
 
     kind: Literal["clamp", "posrelu", "signflip", "negative_mean", "magnitude_matched"] = "clamp"
@@ -107,20 +132,19 @@ class ClampSpec(Strict):
             return {"kind": value}
         if not isinstance(value, str) or value not in CLAMPS:
             allowed = [*CLAMPS, *CONTROLS, "{floor: number, ceiling: number}"]
-            raise ValueError(
-                f"{quote(value)} is no clamp{did_you_mean(value if isinstance(value, str) else '', allowed)}"
-            )
+            remedy = did_you_mean(value if isinstance(value, str) else "", allowed)
+            raise ValueError(f"{quote(value)} is not a clamp{remedy}")
         return CLAMPS[value]
 
     @model_validator(mode="after")
-    def _bounded(self) -> "ClampSpec":
+    def _consistent_bounds(self) -> "ClampSpec":
         bounded = self.floor is not None or self.ceiling is not None
         if self.kind != "clamp" and bounded:
-            raise ValueError(f"{self.kind} has neither floor nor ceiling")
+            raise ValueError(f"{self.kind} takes neither floor nor ceiling")
         if self.kind == "clamp" and not bounded:
             raise ValueError("a clamp needs a floor, a ceiling or both")
         if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
-            raise ValueError(f"floor {self.floor:g} lies above ceiling {self.ceiling:g}")
+            raise ValueError(f"floor {self.floor:g} is above ceiling {self.ceiling:g}")
         return self
 
     @property
@@ -133,11 +157,12 @@ class ClampSpec(Strict):
 
     @property
     def from_profile(self) -> bool:
-        """Whether every neuron has a value of its own in the neuron table."""
+        """Whether each neuron has its own value, from a column of the neuron table."""
         return self.kind in ("negative_mean", "magnitude_matched")
 
     @property
     def display(self) -> str:
+        """The name for tables and records: `negative`, `clamp to [-1, 1]`, `signflip`."""
         if self.kind != "clamp":
             return self.kind
         floor, ceiling = self.bounds
@@ -146,7 +171,7 @@ class ClampSpec(Strict):
 
     @property
     def is_relu_identity(self) -> bool:
-        """True where ReLU does the same already: only what is negative changes, and stays negative or zero."""
+        """True if ReLU hides it: only negative values change, and they stay at or below 0."""
         floor, ceiling = self.bounds
         if self.kind == "clamp":
             return floor <= 0 and ceiling == float("inf")
@@ -154,21 +179,22 @@ class ClampSpec(Strict):
 
 
 class LayerGroupsSpec(Strict):
-    """One condition a group of layers: each group alone (`single`), or with all before it (`cumulative`)."""
+    """One condition per group of layers: each group alone (`single`), or with all groups before it (`cumulative`)."""
 
     groups: (
         Annotated[int, Field(ge=1, le=10**4, strict=True)]
         | Annotated[tuple[Annotated[tuple[Index, ...], Field(min_length=1)], ...], Field(min_length=1)]
     )
+    """How many near-equal groups, or the layers of each."""
     schedule: Literal["single", "cumulative"] = "single"
 
     @model_validator(mode="after")
-    def _distinct(self) -> "LayerGroupsSpec":
+    def _distinct_layers(self) -> "LayerGroupsSpec":
         if not isinstance(self.groups, int):
             layers = [layer for group in self.groups for layer in group]
-            twice = next((layer for layer in layers if layers.count(layer) > 1), None)
-            if twice is not None:
-                raise ValueError(f"layer {twice} stands in the groups twice")
+            repeated = next((layer for layer in layers if layers.count(layer) > 1), None)
+            if repeated is not None:
+                raise ValueError(f"layer {repeated} is in the groups twice")
         return self
 
 
@@ -197,21 +223,25 @@ class ConditionSpec(Strict):
     clamp: ClampSpec
     score: Score = "wasserstein_distance"
     fraction: FractionSpec | None = None
-    """Several of them make one condition a dose."""
+    """Of each layer's neurons; several fractions make a dose-response."""
     like: str | None = None
+    """The condition whose number of neurons and layers a random control takes over."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     disjoint: Flag | None = None
+    """None = as the preset says; see `Scoring`."""
     match: MatchSpec | None = None
     layers: LayersSpec | None = None
+    """None = all."""
     evaluate: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """Names of the evaluations it is scored on; None = all."""
     neurons: (
         Text | Annotated[dict[Index, Annotated[tuple[Index, ...], Field(min_length=1)]], Field(min_length=1)] | None
     ) = None
+    """A file of neurons, or {layer: [indices]}."""
 
     @model_validator(mode="after")
-    def _complete(self) -> "ConditionSpec":
-        wanted = {
+    def _fields_of_its_selection(self) -> "ConditionSpec":
+        complete = {
             "top": self.fraction is not None,
             "bottom": (self.fraction is None) != (self.match is None),
             "random": (self.fraction is None) != (self.like is None),
@@ -223,9 +253,9 @@ class ConditionSpec(Strict):
             "random": "like: another condition, or a fraction",
             "explicit": "neurons: a file or {layer: [indices]}",
         }
-        if not wanted[self.select]:
+        if not complete[self.select]:
             raise ValueError(f"select: {self.select} needs {needs[self.select]}")
-        foreign = {
+        accepted = {
             "like": self.select == "random",
             "seeds": self.select == "random",
             "disjoint": self.select == "random",
@@ -234,46 +264,54 @@ class ConditionSpec(Strict):
             "score": self.select in ("top", "bottom"),
             "fraction": self.select != "explicit",
         }
-        for field, allowed in foreign.items():
-            if field in self.model_fields_set and not allowed:
-                raise ValueError(f"select: {self.select} has no {field}")
+        for field, is_accepted in accepted.items():
+            if field in self.model_fields_set and not is_accepted:
+                raise ValueError(f"select: {self.select} takes no {field}")
+        return self
+
+    @model_validator(mode="after")
+    def _compatible_fields(self) -> "ConditionSpec":
         if self.layers is not None and (self.like or self.match):
             raise ValueError("its layers are those of the condition it refers to; leave layers out")
         if self.match is not None and self.clamp.kind != "clamp":
-            raise ValueError(f"match raises the fraction under a clamp, not under {self.clamp.kind}")
+            raise ValueError(f"match works only with a clamp, not with {self.clamp.kind}")
         if self.disjoint is not None and self.like is None:
-            raise ValueError("disjoint needs like: the condition to keep clear of")
+            raise ValueError("disjoint needs like: the condition whose neurons to avoid")
         if self.doses and isinstance(self.layers, LayerGroupsSpec):
             raise ValueError("either several fractions or a schedule of layers, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_values(self) -> "ConditionSpec":
         lists = {"seeds": self.seeds, "layers": self.layer_list, "fraction": self.doses, "evaluate": self.evaluate}
         for field, values in lists.items():
-            values = values or ()
-            if len(set(values)) != len(values):
-                raise ValueError(f"{field} must differ from each other; found {list(values)}")
+            if values and len(set(values)) != len(values):
+                raise ValueError(f"{field} must not repeat a value; found {list(values)}")
         return self
 
     @property
     def doses(self) -> tuple[float, ...]:
-        """Its fractions, where it has several."""
+        """Its fractions where it has several, else ()."""
         return self.fraction if isinstance(self.fraction, tuple) else ()
 
     @property
     def fractions(self) -> tuple[float, ...]:
-        """Its fraction or fractions; none where it has others' or none."""
-        return self.doses or (() if self.fraction is None else (self.fraction,))
+        """Its fraction or fractions; () where another condition or an explicit list decides the number of neurons."""
+        return self.doses if self.fraction is None or isinstance(self.fraction, tuple) else (self.fraction,)
 
     @property
     def layer_list(self) -> tuple[int, ...] | None:
-        """The one set of layers it is confined to, if it is."""
+        """The layers that it is confined to; None without a list, and for layer groups."""
         return self.layers if isinstance(self.layers, tuple) else None
 
     @property
     def reference(self) -> str | None:
-        """The condition that this one is a control of."""
+        """The condition that this one is a control for."""
         return self.like or (self.match.perplexity_of if self.match else None)
 
 
-def _one_or_several(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
+    """A block that is not in a list becomes a list of one."""
     return [value] if isinstance(value, dict) else value
 
 
@@ -283,8 +321,8 @@ class StudySpec(Strict):
     study: Annotated[str, Field(pattern=NAME)]
     preset: Literal["strict", "paper"] = "strict"
     models: tuple[ModelSpec, ...] = ()
-    checkpoints: Annotated[tuple[CheckpointsSpec, ...], BeforeValidator(_one_or_several)] = ()
-    """Models too, after the others."""
+    checkpoints: Annotated[tuple[CheckpointsSpec, ...], BeforeValidator(_as_list)] = ()
+    """Series of checkpoints, each of which is a model too."""
     model_root: Text | None = None
     data: DataSpec = DataSpec()
     profile: ProfileSpec = ProfileSpec()
@@ -295,7 +333,7 @@ class StudySpec(Strict):
     tracking_uri: Text | None = None
 
     @model_validator(mode="after")
-    def _some_model(self) -> "StudySpec":
+    def _at_least_one_model(self) -> "StudySpec":
         if not self.models and not self.checkpoints:
             raise ValueError("a study needs models, checkpoints or both")
         return self
@@ -306,6 +344,6 @@ class StudySpec(Strict):
         return (*self.models, *(model for series in self.checkpoints for model in series.models))
 
     @property
-    def scoring(self) -> dict[str, Any]:
-        """How ties and random controls are treated (by preset)."""
-        return PRESETS[self.preset]["scoring"]
+    def scoring(self) -> Scoring:
+        """The preset's rules for ties and selections."""
+        return PRESETS[self.preset].scoring

@@ -1,7 +1,7 @@
-"""Jobs on a real cluster of one node, with a token as a cluster has one.
+"""Jobs on a real cluster of one node that demands a token.
 
-The cluster's `halfwave` is a shell script: it tells what it was given and then does what the uploaded project's file
-`act` says, which is to run the real one where a test wants that.
+The cluster's `halfwave` is a shell script: it prints what it was given, then runs the uploaded project's file `act`,
+which starts the real `halfwave` where a test wants that.
 """
 
 import os
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -32,8 +32,8 @@ echo "variables: $HF_HUB_OFFLINE, ${ASKED-unset}, ${UNASKED-unset}, $MLFLOW_TRAC
 . ./act
 """
 WAIT = """\
-trap 'echo drained > {told}; exit 130' INT
-trap 'echo closed > {told}; exit 130' TERM
+trap 'echo drained > {witness}; exit 130' INT
+trap 'echo closed > {witness}; exit 130' TERM
 echo waiting
 while :; do sleep 0.1; done
 """
@@ -54,8 +54,8 @@ noise_floor: false
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[dict[str, str]]:
-    """The environment of a user of the cluster; RAY_ADDRESS is its own port, DASHBOARD the job server's URL."""
-    folder = Path(tempfile.mkdtemp(prefix="ray"))  # short: Ray's sockets lie in it
+    """The environment of a user of the cluster; RAY_ADDRESS is Ray's own port, DASHBOARD the job server's URL."""
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # a short path: Ray puts its sockets there
     script = folder / "bin" / "halfwave"
     script.parent.mkdir()
     script.write_text(HALFWAVE)
@@ -81,21 +81,21 @@ def cluster() -> Iterator[dict[str, str]]:
     with log.open("w") as out:
         head = subprocess.Popen(start, env=nodes, stdout=out, stderr=subprocess.STDOUT)
     try:
-        wait_for(lambda: "Ray runtime started" in log.read_text() or head.poll() is not None, "the head", 150)
+        wait_for(lambda: "Ray runtime started" in log.read_text() or head.poll() is not None, "started head", 150)
         assert head.poll() is None, log.read_text()
         yield {**user, "RAY_ADDRESS": f"127.0.0.1:{port}", "DASHBOARD": f"http://127.0.0.1:{dashboard}"}
     finally:
         started = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
-        head.terminate()  # it ends what it has started
+        head.terminate()  # it ends the processes that it has started
         head.wait(60)
-        for left in psutil.wait_procs(started, timeout=20)[1]:
-            left.kill()
+        for survivor in psutil.wait_procs(started, timeout=20)[1]:
+            survivor.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
-    """A project with a study, and with what never goes along."""
+def project(tmp_path: Path) -> Path:
+    """A project with a study, and with folders that are never uploaded."""
     made_up.write_text_and_pairs(tmp_path, made_up.phrases(), num_pairs=30)
     for name in ("pyproject.toml", ".halfwave/mlflow.db", ".models/m/config.json", ".venv/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -105,17 +105,17 @@ def project(tmp_path) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
     return ports
 
 
-def wait_for(done, what: str, seconds: float) -> None:
+def wait_for(done: Callable[[], bool], what: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < deadline, f"{what} did not come in {seconds} s"
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
         time.sleep(0.2)
 
 
@@ -126,7 +126,10 @@ def command(project: Path, cluster: dict[str, str], *options: str) -> list[str]:
     ]
 
 
-def submit(project: Path, cluster: dict[str, str], act: str, *options: str, **variables: str):
+def submit(
+    project: Path, cluster: dict[str, str], act: str, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `halfwave submit`; `act`: what the job does."""
     (project / "act").write_text(act)
     return subprocess.run(
         command(project, cluster, *options),
@@ -134,7 +137,9 @@ def submit(project: Path, cluster: dict[str, str], act: str, *options: str, **va
     )  # fmt: skip
 
 
-def test_the_job_gets_the_project_and_what_was_asked_for_and_its_exit_code_is_ours(project, cluster):
+def test_the_job_gets_the_project_and_the_named_variables_and_its_exit_code_is_ours(
+    project: Path, cluster: dict[str, str]
+) -> None:
     done = submit(
         project, cluster, "exit 1", "--env", "ASKED", "--model-root", "/mnt/models", "--data-root", ".",
         HF_HUB_OFFLINE="1", ASKED="yes", UNASKED="no", MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:5000",
@@ -149,7 +154,9 @@ def test_the_job_gets_the_project_and_what_was_asked_for_and_its_exit_code_is_ou
     assert "secret" not in entrypoint
 
 
-def test_a_mistake_that_only_the_cluster_sees_is_its_one_line_and_exit_code_2(project, cluster):
+def test_a_mistake_that_only_the_cluster_sees_is_one_line_and_exit_code_2(
+    project: Path, cluster: dict[str, str]
+) -> None:
     done = submit(project, cluster, REAL, "--workdir", str(project / "work"))
     assert done.returncode == 2, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("halfwave: "))
@@ -157,32 +164,36 @@ def test_a_mistake_that_only_the_cluster_sees_is_its_one_line_and_exit_code_2(pr
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_no_wait_prints_the_id_alone_and_ctrl_c_stops_a_followed_job_in_order(project, cluster):
-    told = project / "told"
-    (project / "act").write_text(WAIT.format(told=told))
+def test_no_wait_prints_the_id_alone_and_ctrl_c_stops_a_followed_job_in_order(
+    project: Path, cluster: dict[str, str]
+) -> None:
+    witness = project / "witness"
+    (project / "act").write_text(WAIT.format(witness=witness))
     sent = submit(project, cluster, "exit 0", "--no-wait", "--workdir", "/w")
     assert sent.returncode == 0 and sent.stdout.startswith("raysubmit_") and len(sent.stdout.split()) == 1
-    (project / "act").write_text(WAIT.format(told=told))
+    (project / "act").write_text(WAIT.format(witness=witness))
     following = subprocess.Popen(
         command(project, cluster, "--workdir", "/w"),
         env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert any(line == "waiting\n" for line in following.stdout)
     following.send_signal(signal.SIGINT)
-    _, said = following.communicate(timeout=300)
+    _, complaint = following.communicate(timeout=300)
     assert following.returncode == 130
-    assert "is asked to stop" in said and "submit again to go on" in said and "Traceback" not in said
-    assert told.read_text() == "closed\n"
+    assert "is asked to stop" in complaint and "submit again to resume" in complaint and "Traceback" not in complaint
+    assert witness.read_text() == "closed\n"
 
 
-def test_a_cluster_that_does_not_know_us_is_one_line_and_exit_code_2(project, cluster):
+def test_a_cluster_that_does_not_accept_our_token_is_one_line_and_exit_code_2(
+    project: Path, cluster: dict[str, str]
+) -> None:
     done = submit(project, {**cluster, "RAY_AUTH_TOKEN": "wrong"}, "exit 0", "--workdir", "/w")
     assert done.returncode == 2 and done.stdout == ""
-    assert "the cluster does not let us in; set RAY_AUTH_MODE=token" in done.stderr
+    assert "the cluster does not accept our token; set RAY_AUTH_MODE=token" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_run_at_an_address_where_nobody_answers_fails_at_once(project, tmp_path):
+def test_a_run_at_an_address_where_nobody_answers_fails_at_once(project: Path, tmp_path: Path) -> None:
     oracles.make_model(tmp_path / "llama", "llama")
     study = Study.open(project / "study.yaml", workdir=tmp_path / "work")
     with pytest.raises(StudyError, match=r"^--address 127.0.0.1:1: nothing answers there"):
@@ -191,7 +202,9 @@ def test_a_run_at_an_address_where_nobody_answers_fails_at_once(project, tmp_pat
 
 @pytest.mark.long
 @pytest.mark.usefixtures("no_process_outlives_its_driver")
-def test_a_whole_study_runs_as_a_job_and_a_second_job_finds_it_done(project, cluster, tmp_path):
+def test_a_whole_study_runs_as_a_job_and_a_second_job_finds_it_done(
+    project: Path, cluster: dict[str, str], tmp_path: Path
+) -> None:
     oracles.make_model(tmp_path / "llama", "llama")
     options = (REAL, "--workdir", str(tmp_path / "kept"))
     first = submit(project, cluster, *options)

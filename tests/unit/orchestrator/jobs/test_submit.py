@@ -1,13 +1,14 @@
-"""A job's command, environment and end, with a made-up job server."""
+"""A job's command, environment and exit code, with a simulated job server."""
 
 import shlex
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from orchestrator.jobs import submit as module
-from orchestrator.jobs.submit import Job, job_environment, run_command, submit
+from orchestrator.jobs.submit import Job, RunOptions, job_environment, run_command, submit
 from orchestrator.jobs.upload import Upload
 from studies.errors import StudyError
 
@@ -18,28 +19,35 @@ conditions:
   top: {select: top, fraction: 0.1, clamp: negative}
 evaluate: [embedded_pairs]
 """
-
-
+NOBODY = "http://127.0.0.1:1"
+"""An address where nothing listens."""
 BROKEN = RuntimeError("WebSocket connection closed unexpectedly")
 
 
 class Server:
-    """Ray's job client as far as `Job` uses it; `tails` are the pieces of a connection each, an error breaks it."""
+    """Ray's job client as far as `Job` uses it. Each of `tails` is one connection: pieces of the log, and its error."""
 
-    def __init__(self, log: str, *tails, status="SUCCEEDED", code=0, message=None):
+    def __init__(
+        self,
+        log: str,
+        *tails: list[str | Exception],
+        status: str = "SUCCEEDED",
+        code: int | None = 0,
+        message: str | None = None,
+    ) -> None:
         self.log, self.tails = log, list(tails)
         self.info = SimpleNamespace(status=status, driver_exit_code=code, message=message)
 
-    def get_job_info(self, job):
+    def get_job_info(self, job: str) -> SimpleNamespace:
         return self.info
 
-    def get_job_status(self, job):
+    def get_job_status(self, job: str) -> SimpleNamespace:
         return SimpleNamespace(is_terminal=lambda: not self.tails)
 
-    def get_job_logs(self, job):
+    def get_job_logs(self, job: str) -> str:
         return self.log
 
-    async def tail_job_logs(self, job):
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
         for text in self.tails.pop(0):
             if isinstance(text, Exception):
                 raise text
@@ -47,12 +55,12 @@ class Server:
 
 
 def follow(server: Server) -> tuple[int, str]:
-    written = []
+    written: list[str] = []
     return Job(server, "job-1", "http://h:8265").follow(written.append), "".join(written)
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
 
 
@@ -66,50 +74,52 @@ def no_waiting(monkeypatch):
     ],
     ids=["whole", "broken twice", "broken at its end", "cut short"],
 )
-def test_every_line_comes_once_however_the_connection_breaks(tails):
+def test_every_line_is_written_once_however_the_connection_breaks(tails: list[list[str | Exception]]) -> None:
     assert follow(Server("one\ntwo\nthree\n", *tails)) == (0, "one\ntwo\nthree\n")
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "wanted"),
+    ("status", "code", "expected"),
     [("SUCCEEDED", 0, 0), ("FAILED", 1, 1), ("FAILED", 2, 2), ("FAILED", -9, 137), ("STOPPED", None, 130)],
 )
-def test_the_exit_code_is_the_jobs(status, code, wanted):
-    assert follow(Server("x\n", ["x\n"], status=status, code=code)) == (wanted, "x\n")
+def test_the_exit_code_is_the_jobs(status: str, code: int | None, expected: int) -> None:
+    assert follow(Server("x\n", ["x\n"], status=status, code=code)) == (expected, "x\n")
 
 
-def test_a_job_that_never_began_says_why():
+def test_a_job_that_never_began_says_why() -> None:
     with pytest.raises(StudyError, match=r"^job job-1 could not be run: no room on the head$"):
         follow(Server("", [], status="FAILED", code=None, message="no room\non the head"))
 
 
-def test_a_lost_cluster_leaves_the_job_and_says_how_to_follow_it():
+def test_a_lost_cluster_leaves_the_job_and_says_how_to_follow_it() -> None:
     with pytest.raises(StudyError, match="the job goes on: ray job logs --follow --address http://h:8265 job-1"):
         follow(Server("", [ConnectionResetError()], []))
 
 
-def test_the_command_is_one_process_and_quotes_what_a_shell_would_take_apart():
-    found = Upload(Path("/p"), (Path("my study.yaml"),), Path("my study.yaml"))
-    command = run_command(found, data_root=Path("/d"), model_roots=[Path("/m 1"), Path("/m2")], workdir=Path("/w"))
-    assert shlex.split(command) == [
+def test_the_command_is_one_process_and_quotes_what_a_shell_would_split() -> None:
+    upload = Upload(Path("/p"), (Path("my study.yaml"),), Path("my study.yaml"))
+    options = RunOptions(Path("/d"), [Path("/m 1"), Path("/m2")], Path("/w"), ["--silence", "60"])
+    assert shlex.split(run_command(upload, options)) == [
         *("exec", "halfwave", "run", "my study.yaml", "--address", "auto"),
         *("--data-root", "/d", "--model-root", "/m 1", "--model-root", "/m2", "--workdir", "/w"),
+        *("--silence", "60"),
     ]
 
 
-def test_the_environment_is_the_offline_switches_the_store_and_what_is_named(monkeypatch):
+def test_the_environment_is_the_offline_switches_the_store_and_the_named_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in module.OFFLINE_SWITCHES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_TOKEN", "secret")
     assert job_environment(None, []) == {"HF_HUB_OFFLINE": "1", **module.STOP}
-    found = job_environment("http://u:pw@h:5000", ["HF_TOKEN"])
-    assert found == {
+    assert job_environment("http://u:pw@h:5000", ["HF_TOKEN"]) == {
         "HF_HUB_OFFLINE": "1", "HF_TOKEN": "secret", "MLFLOW_TRACKING_URI": "http://u:pw@h:5000", **module.STOP
     }  # fmt: skip
 
 
-def test_a_variable_is_named_without_its_value_and_no_value_is_printed(monkeypatch):
+def test_a_variable_is_named_without_its_value_and_no_value_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ABSENT", raising=False)
     with pytest.raises(StudyError, match="--env ABSENT: not a variable that is set here"):
         job_environment(None, ["ABSENT"])
@@ -119,23 +129,25 @@ def test_a_variable_is_named_without_its_value_and_no_value_is_printed(monkeypat
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "address", "message"),
     [
-        ({}, "the job's record would be lost"),
-        ({"workdir": Path("work")}, "--workdir: work is relative"),
-        ({"workdir": Path("/w"), "address": "h:8265"}, "--address h:8265: .* dashboard, http://HOST:PORT"),
-        ({"workdir": Path("/w"), "data_root": Path("absent")}, "--data-root: absent lies outside of"),
+        ({}, NOBODY, "the job's record would be lost"),
+        ({"workdir": Path("work")}, NOBODY, "--workdir: work is relative"),
+        ({"workdir": Path("/w")}, "h:8265", "--address h:8265: .* dashboard, http://HOST:PORT"),
+        ({"workdir": Path("/w"), "data_root": Path("absent")}, NOBODY, "--data-root: absent lies outside of"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_sent(options, message, tmp_path):
+def test_a_job_that_cannot_work_is_refused_before_anything_is_sent(
+    options: dict[str, Path], address: str, message: str, tmp_path: Path
+) -> None:
     study = tmp_path / "study.yaml"
     study.write_text(STUDY)
     with pytest.raises(StudyError, match=message):
-        submit(study, **{"address": "http://127.0.0.1:1", **options})
+        submit(study, RunOptions(**options), address=address)
 
 
-def test_a_mistake_in_the_study_file_is_found_here(tmp_path):
+def test_a_mistake_in_the_study_file_is_found_here(tmp_path: Path) -> None:
     study = tmp_path / "study.yaml"
     study.write_text(STUDY.replace("fraction", "fractoin"))
     with pytest.raises(StudyError, match=r":4: conditions.top.fractoin: unknown key; did you mean 'fraction'"):
-        submit(study, address="http://127.0.0.1:1", workdir=Path("/w"))
+        submit(study, RunOptions(workdir=Path("/w")), address=NOBODY)

@@ -1,4 +1,4 @@
-"""What goes to a cluster: the study's project without what git ignores, environments, models and records."""
+"""The upload: the study's project without what git ignores, environments, models and records."""
 
 import subprocess
 import zipfile
@@ -8,7 +8,7 @@ import pytest
 from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
 
 from orchestrator.jobs import upload as module
-from orchestrator.jobs.upload import MAX_BYTES, upload
+from orchestrator.jobs.upload import MAX_BYTES, choose_files
 from studies.errors import StudyError
 
 
@@ -27,16 +27,16 @@ def git(folder: Path, *command: str) -> None:
 
 
 def names(project: Path, study: str = "studies/a.yaml") -> set[str]:
-    return {str(file) for file in upload(project / study).files}
+    return {str(file) for file in choose_files(project / study).files}
 
 
-def test_without_git_everything_but_environments_models_and_records(project):
-    found = upload(project / "studies" / "a.yaml")
-    assert (found.root, found.study) == (project, Path("studies/a.yaml"))
+def test_without_git_everything_but_environments_models_and_records(project: Path) -> None:
+    upload = choose_files(project / "studies" / "a.yaml")
+    assert (upload.root, upload.study) == (project, Path("studies/a.yaml"))
     assert names(project) == {"pyproject.toml", "studies/a.yaml", "data/pairs.jsonl", "notes.txt", "big/weights.bin"}
 
 
-def test_what_git_ignores_stays_here_but_never_the_study_file(project):
+def test_files_that_git_ignores_are_left_out_but_never_the_study_file(project: Path) -> None:
     git(project, "init")
     (project / ".gitignore").write_text("big/\nstudies/a.yaml\n")
     git(project, "add", "notes.txt")
@@ -45,35 +45,39 @@ def test_what_git_ignores_stays_here_but_never_the_study_file(project):
     assert "notes.txt" not in names(project)
 
 
-def test_the_archive_holds_the_files_and_is_the_same_twice(project, tmp_path_factory):
-    found = upload(project / "studies" / "a.yaml")
-    one, two = (tmp_path_factory.mktemp("packed") / "project.zip" for _ in range(2))
-    found.pack(one)
-    found.pack(two)
-    assert one.read_bytes() == two.read_bytes()
-    with zipfile.ZipFile(one) as packed:
+def test_the_archive_holds_the_files_and_is_the_same_twice(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    upload = choose_files(project / "studies" / "a.yaml")
+    first, second = (tmp_path_factory.mktemp("packed") / "project.zip" for _ in range(2))
+    upload.pack(first)
+    upload.pack(second)
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as packed:
         assert set(packed.namelist()) == names(project)
         assert packed.read("data/pairs.jsonl") == b"data/pairs.jsonl"
 
 
-def test_a_project_that_is_too_large_names_its_largest_files(project, monkeypatch):
+def test_a_project_that_is_too_large_names_its_largest_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BYTES", 2**20)
     (project / "big" / "weights.bin").write_bytes(bytes(2**20))
     with pytest.raises(StudyError, match=r"5 files of 1\.0 MiB .* takes 1\.0 MiB; largest: big/weights.bin \(1\.0 MiB"):
-        upload(project / "studies" / "a.yaml")
+        choose_files(project / "studies" / "a.yaml")
 
 
-def test_the_limit_is_that_of_rays_dashboard():
+def test_the_limit_is_that_of_rays_dashboard() -> None:
     assert MAX_BYTES == DASHBOARD_CLIENT_MAX_SIZE
 
 
-def test_relative_paths_go_along_and_absolute_ones_are_the_clusters(project, monkeypatch):
-    found = upload(project / "studies" / "a.yaml")
+def test_relative_paths_are_in_the_upload_and_absolute_ones_on_the_cluster(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = choose_files(project / "studies" / "a.yaml")
     monkeypatch.chdir(project / "studies")
-    assert found.place(Path("../data"), "--data-root") == "data"
-    assert found.place(Path("/mnt/models"), "--model-root") == "/mnt/models"
+    assert upload.path_in_job(Path("../data"), "--data-root") == "data"
+    assert upload.path_in_job(Path("/mnt/models"), "--model-root") == "/mnt/models"
     with pytest.raises(StudyError, match=r"^--data-root: \.\./\.\. lies outside of .*absolute path"):
-        found.place(Path("../.."), "--data-root")
-    for stays in ("../.models", "absent"):
+        upload.path_in_job(Path("../.."), "--data-root")
+    for left_out in ("../.models", "absent"):
         with pytest.raises(StudyError, match=r"^--model-root: .* would not have it"):
-            found.place(Path(stays), "--model-root")
+            upload.path_in_job(Path(left_out), "--model-root")

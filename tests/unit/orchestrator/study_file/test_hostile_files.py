@@ -1,17 +1,22 @@
-"""Study files that would write elsewhere, or fill the memory: refused in one line, or written in the working folder."""
+"""Study files that try to write elsewhere or to fill the memory are refused, or write in the working folder alone."""
 
 import string
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.record.encoding import encode
+from orchestrator.record.entry import Entry
 from orchestrator.record.keys import RunKey
 from orchestrator.record.limits import check_key
-from orchestrator.record.outbox import Entry, Spool
+from orchestrator.record.outbox import Outbox
 from orchestrator.study import Study
+from orchestrator.study_file.evaluations import EvaluationSpec, benchmark_name
 from orchestrator.study_file.load import MAX_CHARACTERS, load_spec, parse_spec
 from studies.errors import StudyError
 from tests.unit.orchestrator.planning.test_resolve import make_folder
@@ -43,7 +48,7 @@ NAMED = {
     "surprisal": lambda name: {"evaluate": [{"surprisal": {"name": name}}]},
     "pairs": lambda name: {"evaluate": [{"pairs": name}]},
 }
-"""{what a study file names: the block that names it}; each of them stands in names of runs, artifacts or files."""
+"""{what is named: a block with that name}; each name becomes part of the names of runs, artifacts or files."""
 
 
 @pytest.mark.parametrize("block", NAMED.values(), ids=NAMED)
@@ -55,9 +60,9 @@ NAMED = {
 @example(name="x\0y")
 @example(name="x\u2028y")
 @example(name="x" * 5000)
-def test_a_hostile_name_is_refused_or_stays_in_the_working_folder(tmp_path, block, name):
-    import yaml
-
+def test_a_hostile_name_is_refused_or_stays_in_the_working_folder(
+    tmp_path: Path, block: Callable[[str], dict[str, Any]], name: str
+) -> None:
     data = {**yaml.safe_load(STUDY), **block(name)}
     try:
         spec, _ = parse_spec(yaml.safe_dump(data, allow_unicode=True), "s.yaml")
@@ -73,26 +78,24 @@ def test_a_hostile_name_is_refused_or_stays_in_the_working_folder(tmp_path, bloc
     assert {path.name for path in tmp_path.iterdir()} == {"work"}
 
 
-def write(work: Path, study: str, model: str, condition: str, entry) -> None:
-    """What a run writes under these names: an entry of the spool, then the artifacts by its paths."""
-    from orchestrator.study_file.evaluations import benchmark_name
-
+def write(work: Path, study: str, model: str, condition: str, entry: EvaluationSpec) -> None:
+    """Write what a run writes under these names: an entry of the outbox, with an artifact."""
     key = check_key(RunKey(kind="condition", model=model, name=f"{condition} · {model}", condition=condition))
     payload = encode(frames={}, documents={f"receipts/evaluate.{benchmark_name(entry)}.json": {}}, files={})
     fields = {"metrics": {}, "series": {}, "tags": {}, "digests": {}, "written_ns": 0}
     made = Entry(study=study, key=key, step_id="0" * 20, step_name=f"evaluate.{benchmark_name(entry)}", **fields)
-    spool = Spool(work / "spool")
-    spool.folder.mkdir(exist_ok=True)
-    spool.write(made, payload)
+    outbox = Outbox(work / "spool")
+    outbox.folder.mkdir(exist_ok=True)
+    outbox.write(made, payload)
     for path in payload:
-        assert spool.file(made, path).resolve().is_relative_to(work.resolve())
-    spool.remove(made)
+        assert outbox.file(made, path).resolve().is_relative_to(work.resolve())
+    outbox.remove(made)
 
 
 # -- the store -------------------------------------------------------------------------------------------------------
 
 
-def opened(tmp_path, uri: str, **options) -> Study:
+def opened(tmp_path: Path, uri: str, **options: Any) -> Study:
     if not (tmp_path / "a").exists():
         make_folder(tmp_path / "a")
     (tmp_path / "s.yaml").write_text(f"{STUDY}tracking_uri: {uri!r}\n")
@@ -115,7 +118,7 @@ def opened(tmp_path, uri: str, **options) -> Study:
         "/tmp/elsewhere",
     ],
 )
-def test_a_store_outside_the_working_folder_is_refused(tmp_path, uri):
+def test_a_store_outside_the_working_folder_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(StudyError, match=r"s\.yaml:8: tracking_uri: .* given with --tracking-uri") as caught:
         opened(tmp_path, uri)
     assert "\n" not in str(caught.value)
@@ -123,7 +126,7 @@ def test_a_store_outside_the_working_folder_is_refused(tmp_path, uri):
     assert opened(tmp_path, uri, tracking_uri="sqlite:////tmp/mine.db").tracking_uri == "sqlite:////tmp/mine.db"
 
 
-def test_a_store_in_the_working_folder_or_on_a_server_is_taken(tmp_path):
+def test_a_store_in_the_working_folder_or_on_a_server_is_accepted(tmp_path: Path) -> None:
     assert opened(tmp_path, "sqlite:///own.db").tracking_uri == f"sqlite:///{tmp_path}/work/own.db"
     for uri in ("https://ada:pw@host", "postgresql+psycopg2://db/m", "databricks://profile"):
         assert opened(tmp_path, uri).tracking_uri == uri
@@ -132,8 +135,8 @@ def test_a_store_in_the_working_folder_or_on_a_server_is_taken(tmp_path):
 # -- size ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_enormous_or_endless_file_is_one_line(tmp_path):
+def test_an_enormous_or_endless_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(STUDY + "#" * MAX_CHARACTERS)
     for path in (tmp_path / "s.yaml", Path("/dev/zero")):
-        with pytest.raises(StudyError, match="characters are no study file"):
+        with pytest.raises(StudyError, match="a study file has at most"):
             load_spec(path)

