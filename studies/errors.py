@@ -1,8 +1,8 @@
-"""The root of all errors that a user can mend, and the two shapes they take.
+"""The root of all errors that a user can fix, and the hint that ends many of their messages.
 
-Every message is one clear line: where (in the study file), what was found, what is allowed, how to mend it. The
-command line prints the message without a traceback and exits with 2. All of them survive a pickle round trip, because
-they travel through Ray.
+Every message is one line: where the problem is (in the study file), the value, what is allowed, and the fix. The
+command line prints it without a traceback and exits with 2. These errors cross Ray, so each survives a pickle round
+trip.
 """
 
 import difflib
@@ -10,17 +10,24 @@ from collections.abc import Iterable
 
 
 class StudyError(Exception):
-    """Something a user can mend; `str(error)` is one line."""
+    """An error that a user can fix; `str(error)` is one line."""
 
 
 class InterventionError(StudyError):
-    """An intervention was asked for and was not, or not verifiably, applied. Never caught in order to go on."""
+    """An intervention could not be applied, or its application could not be verified.
+
+    Never caught in order to continue: results without the intervention would pass for results with it.
+    """
 
 
-def did_you_mean(found: str, allowed: Iterable[str], listed: str = "") -> str:
-    """'; did you mean X?' for a near miss, else the allowed values or what lists them, else nothing."""
+def did_you_mean(value: str, allowed: Iterable[str], listed: str = "") -> str:
+    """The end of an error message: a suggestion for a mistyped value.
+
+    Returns '; did you mean X?' where an allowed value is close; else '; `listed` lists them' where `listed` names a
+    command or page that does; else the allowed values; else an empty text.
+    """
     allowed = sorted(map(str, allowed))
-    close = difflib.get_close_matches(found, allowed, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     if listed:

@@ -1,8 +1,9 @@
-"""Texts with linguistic annotation: documents, and the words in them with part of speech, relation and morphology.
+"""Texts with linguistic annotation: documents, and their words with part of speech, relation and morphology.
 
 Two sources: gold CoNLL-U files, whose text is rebuilt from the words and SpaceAfter, so that every word's place is
-exact; and a spaCy pipeline that tags plain text. Words are spans of characters that do not overlap; knows nothing of a
-model's tokens. Format: https://universaldependencies.org/format.html
+exact; and a spaCy pipeline that tags plain text. Words are spans of characters that do not overlap. Knows nothing of a
+model's tokens. Owns all contact with spaCy (the extra `tagger`), which is imported inside functions.
+Format: https://universaldependencies.org/format.html
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pandas as pd
@@ -17,22 +19,43 @@ import pandas as pd
 from studies.errors import StudyError, did_you_mean
 
 WORD_COLUMNS = ("document", "sentence", "start", "end", "upos", "relation", "features")
-"""Of a word table: its document, its sentence (numbered over all documents), the characters [start, end) of the
-document's text, universal part of speech, dependency relation, and `Name=Value|...`. Rows stand in the text's order."""
+"""Columns of a word table, one row a word in the order of the text: the word's document, its sentence (numbered over
+all documents), the characters [start, end) of the document's text, universal part of speech, dependency relation, and
+`Name=Value|...`."""
 
 UPOS = (
     *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN"),
     *("PUNCT", "SCONJ", "SYM", "VERB", "X"),
 )
-"""The universal parts of speech; X is `other`, and what no word covers."""
+"""The universal parts of speech; X means `other`, and stands for what no word covers."""
+
+WordRow = tuple[int, int, int, int, str, str, str]
+"""One row of a word table, in the order of `WORD_COLUMNS`."""
 
 
-class Annotated(NamedTuple):
+class AnnotatedDocuments(NamedTuple):
     """Documents with their words."""
 
     documents: tuple[str, ...]
     words: pd.DataFrame
     """Columns `WORD_COLUMNS`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GoldWords:
+    """Words that came with their documents."""
+
+    table: pd.DataFrame
+    """Columns `WORD_COLUMNS`."""
+
+    @property
+    def identity(self) -> str:
+        """Enters step identities: must not change."""
+        return f"gold {hashlib.sha256(self.table.to_csv(index=False).encode()).hexdigest()}"
+
+    def word_table(self, documents: Sequence[str]) -> pd.DataFrame:  # noqa: ARG002
+        """The word table of the documents."""
+        return self.table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,35 +66,41 @@ class Tagger:
     version: str
     """Of the pipeline and of spaCy."""
 
-    def tag(self, documents: Sequence[str]) -> pd.DataFrame:
-        """The word table of plain texts; white space is no word."""
+    @property
+    def identity(self) -> str:
+        """Enters step identities: must not change."""
+        return f"Tagger(pipeline={self.pipeline!r}, version={self.version!r})"
+
+    def word_table(self, documents: Sequence[str]) -> pd.DataFrame:
+        """The word table of plain texts; white space is not a word."""
         nlp = _spacy().load(self.pipeline)
-        rows, sentence = [], 0
+        rows: list[WordRow] = []
+        sentence_number = 0
         for i, parsed in enumerate(nlp.pipe(documents)):
-            for one in parsed.sents:
-                for word in one:
+            for sentence in parsed.sents:
+                for word in sentence:
                     if not word.is_space:
-                        span = word.idx, word.idx + len(word)
-                        rows.append((i, sentence, *span, word.pos_ or "X", word.dep_ or "_", str(word.morph) or "_"))
-                sentence += 1
+                        tags = word.pos_ or "X", word.dep_ or "_", str(word.morph) or "_"
+                        rows.append((i, sentence_number, word.idx, word.idx + len(word), *tags))
+                sentence_number += 1
         return pd.DataFrame(rows, columns=list(WORD_COLUMNS))
 
 
-def tagger(pipeline: str) -> Tagger:
-    """Look a spaCy pipeline up. Raises StudyError where spaCy or the pipeline is not installed, or does not tag."""
+def installed_tagger(pipeline: str) -> Tagger:
+    """Look up a spaCy pipeline. Raises StudyError if spaCy or the pipeline is not installed, or it does not tag."""
     spacy = _spacy()
     if not spacy.util.is_package(pipeline):
         installed = spacy.util.get_installed_models()
         near = did_you_mean(pipeline, installed) if installed else ""
         remedy = f"install it with `python -m spacy download {pipeline}`{near}"
         raise StudyError(f"the spaCy pipeline {pipeline!r} is not installed; {remedy}")
-    facts = spacy.util.get_model_meta(spacy.util.get_package_path(pipeline))
-    if missing := [part for part in ("tagger", "parser") if part not in facts.get("pipeline", ())]:
+    meta = spacy.util.get_model_meta(spacy.util.get_package_path(pipeline))
+    if missing := [part for part in ("tagger", "parser") if part not in meta.get("pipeline", ())]:
         raise StudyError(f"the spaCy pipeline {pipeline!r} has no {missing[0]}; take one that tags and parses")
-    return Tagger(pipeline=pipeline, version=f"{facts['version']}, spaCy {spacy.__version__}")
+    return Tagger(pipeline=pipeline, version=f"{meta['version']}, spaCy {spacy.__version__}")
 
 
-def _spacy():
+def _spacy() -> ModuleType:
     try:
         import spacy
     except ImportError:
@@ -79,11 +108,12 @@ def _spacy():
     return spacy
 
 
-def read_conllu(path: Path) -> Annotated:
+def read_conllu(path: Path) -> AnnotatedDocuments:
     """Documents and gold words of a CoNLL-U file. Raises StudyError naming the line that breaks the format.
 
-    `# newdoc` begins a document (without any, every sentence is one), `# newpar` a line. The words of a multi-word
-    token share its characters as their forms spell it; where the forms do not, the first word has them all.
+    `# newdoc` begins a document (in a file without any, every sentence is a document), `# newpar` begins a line. The
+    words of a multi-word token share its characters as their forms spell it; where the forms do not spell it, the first
+    word has all its characters.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -91,8 +121,9 @@ def read_conllu(path: Path) -> Annotated:
         raise StudyError(f"{path} cannot be read: {error}") from None
     builder = _Builder()
     try:
-        for number, block in _sentences(text):
-            builder.add(_parse(number, block), {line.split("=")[0].strip() for _, line in block if line[0] == "#"})
+        for block in _sentence_blocks(text):
+            comments = {line.split("=")[0].strip() for _, line in block if line[0] == "#"}
+            builder.add(_parse_sentence(block), comments)
     except _BrokenLineError as error:
         raise StudyError(f"{path}:{error.number}: {error.problem}") from None
     if not builder.rows:
@@ -107,79 +138,89 @@ class _BrokenLineError(Exception):
 
 
 class _Surface(NamedTuple):
-    """A stretch of text without a break in it: one word, or the words of a multi-word token."""
+    """A stretch of text without a break: one word, or the words of a multi-word token."""
 
     form: str
     space_after: bool
     words: list[list[str]]
-    """Their columns."""
+    """Their ten columns."""
 
 
-def _sentences(text: str) -> Iterator[tuple[int, list[tuple[int, str]]]]:
-    """(number of the first line, [(line number, line)]) of every sentence."""
+def _sentence_blocks(text: str) -> Iterator[list[tuple[int, str]]]:
+    """[(line number, line)] of every sentence."""
     block: list[tuple[int, str]] = []
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
         if line.strip():
             block.append((number, line))
         elif block:
-            yield block[0][0], block
+            yield block
             block = []
     if block:
-        yield block[0][0], block
+        yield block
 
 
 _WORD, _RANGE, _EMPTY_NODE = (re.compile(p) for p in (r"[1-9]\d*", r"([1-9]\d*)-([1-9]\d*)", r"\d+\.[1-9]\d*"))
 
 
-def _parse(first: int, block: list[tuple[int, str]]) -> list[_Surface]:
-    """The surface of one sentence, with its words."""
-    found: list[_Surface] = []
-    words = last_of_range = 0
+def _parse_sentence(block: list[tuple[int, str]]) -> list[_Surface]:
+    """The surface of one sentence, with its words. Raises _BrokenLineError."""
+    surfaces: list[_Surface] = []
+    num_words = last_of_range = 0
     for number, line in block:
         if line.startswith("#"):
             continue
-        columns = line.split("\t")
-        if len(columns) != 10:
-            raise _BrokenLineError(number, f"a word has 10 columns with tabs between them; found {len(columns)}")
-        if "" in columns:
-            raise _BrokenLineError(number, f"column {columns.index('') + 1} is empty; write _ for nothing")
+        columns = _split_columns(number, line)
         space_after = "SpaceAfter=No" not in columns[9].split("|")
         if _EMPTY_NODE.fullmatch(columns[0]):
             continue
         if match := _RANGE.fullmatch(columns[0]):
             begin, last_of_range = map(int, match.groups())
-            if begin != words + 1 or last_of_range < begin:
-                raise _BrokenLineError(number, f"the range {columns[0]} does not begin with word {words + 1}")
-            found.append(_Surface(columns[1], space_after, []))
+            if begin != num_words + 1 or last_of_range < begin:
+                raise _BrokenLineError(number, f"the range {columns[0]} does not begin with word {num_words + 1}")
+            surfaces.append(_Surface(columns[1], space_after, []))
             continue
-        if not _WORD.fullmatch(columns[0]) or int(columns[0]) != words + 1:
-            raise _BrokenLineError(number, f"the word's number is {columns[0]!r}; {words + 1} comes next")
-        if columns[3] not in UPOS and columns[3] != "_":
-            raise _BrokenLineError(
-                number, f"{columns[3]!r} is no universal part of speech{did_you_mean(columns[3], UPOS)}"
-            )
-        words += 1
-        if words <= last_of_range:
-            found[-1].words.append(columns)
+        _require_word(number, columns, num_words + 1)
+        num_words += 1
+        if num_words <= last_of_range:
+            surfaces[-1].words.append(columns)
         else:
-            found.append(_Surface(columns[1], space_after, [columns]))
-    if words < last_of_range:
-        raise _BrokenLineError(block[-1][0], f"word {words + 1} of a multi-word token is missing")
-    if not found:
-        raise _BrokenLineError(first, "a sentence without words")
-    return found
+            surfaces.append(_Surface(columns[1], space_after, [columns]))
+    if num_words < last_of_range:
+        raise _BrokenLineError(block[-1][0], f"word {num_words + 1} of a multi-word token is missing")
+    if not surfaces:
+        raise _BrokenLineError(block[0][0], "a sentence without words")
+    return surfaces
+
+
+def _split_columns(number: int, line: str) -> list[str]:
+    columns = line.split("\t")
+    if len(columns) != 10:
+        raise _BrokenLineError(number, f"a word has 10 columns with tabs between them; found {len(columns)}")
+    if "" in columns:
+        raise _BrokenLineError(number, f"column {columns.index('') + 1} is empty; write _ for no value")
+    return columns
+
+
+def _require_word(number: int, columns: list[str], expected: int) -> None:
+    """Check the id and the part of speech of a word; expected: its number in the sentence."""
+    if not _WORD.fullmatch(columns[0]) or int(columns[0]) != expected:
+        raise _BrokenLineError(number, f"expected word {expected}; found {columns[0]!r}")
+    if columns[3] not in UPOS and columns[3] != "_":
+        near = did_you_mean(columns[3], UPOS)
+        raise _BrokenLineError(number, f"{columns[3]!r} is not a universal part of speech{near}")
 
 
 class _Builder:
     """Sentences -> documents and rows of the word table."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.documents: list[list[str]] = []
-        self.rows: list[tuple] = []
+        self.rows: list[WordRow] = []
         self._length, self._sentence, self._gap, self._has_documents = 0, 0, "", False
 
-    def add(self, surface: list[_Surface], comments: set[str]) -> None:
+    def add(self, surfaces: list[_Surface], comments: set[str]) -> None:
+        """Append one sentence; comments: the texts of its comment lines, up to `=`."""
         names = {comment.lstrip("# ").split(" ")[0] for comment in comments}
         self._has_documents |= "newdoc" in names
         if "newdoc" in names or not self._has_documents or not self.documents:
@@ -187,18 +228,18 @@ class _Builder:
             self._length, self._gap = 0, ""
         elif "newpar" in names:
             self._gap = "\n"
-        for one in surface:
-            self._put(self._gap)
-            self._words(one)
-            self._put(one.form)
-            self._gap = " " if one.space_after else ""
+        for surface in surfaces:
+            self._append_text(self._gap)
+            self._append_words(surface)
+            self._append_text(surface.form)
+            self._gap = " " if surface.space_after else ""
         self._sentence += 1
 
-    def _put(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         self.documents[-1].append(text)
         self._length += len(text)
 
-    def _words(self, surface: _Surface) -> None:
+    def _append_words(self, surface: _Surface) -> None:
         forms = [columns[1] for columns in surface.words]
         exact = "".join(forms) == surface.form
         start = self._length
@@ -208,11 +249,6 @@ class _Builder:
             self.rows.append((len(self.documents) - 1, self._sentence, start, start + length, *tags))
             start += length
 
-    def build(self) -> Annotated:
+    def build(self) -> AnnotatedDocuments:
         words = pd.DataFrame(self.rows, columns=list(WORD_COLUMNS))
-        return Annotated(tuple("".join(parts) for parts in self.documents), words)
-
-
-def digest(words: pd.DataFrame) -> str:
-    """sha256 of a word table."""
-    return hashlib.sha256(words.to_csv(index=False).encode()).hexdigest()
+        return AnnotatedDocuments(tuple("".join(parts) for parts in self.documents), words)

@@ -1,21 +1,24 @@
-"""Multiple choice: embedded knowledge or a user's jsonl -> items; log-probabilities -> per-item results.
+"""Multiple choice: the embedded knowledge items or a user's jsonl, and what their log-probabilities say.
 
-Owns what is predicted: the choice with the highest sum of log-probabilities (accuracy), and the highest sum divided by
-the choice's length in characters (accuracy_norm, as lm-evaluation-harness does). The text scored is
-context + " " + choice; a choice may have a context of its own.
+Owns what is predicted: the choice with the highest sum of log-probabilities (accuracy), or with the highest sum divided
+by the choice's length in characters (accuracy_norm), as lm-evaluation-harness does. The text scored is
+context + " " + choice; a choice may have a context of its own. Knows nothing of tokens or models.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from studies.benchmarks.minimal_pairs import read_jsonl
+from studies.benchmarks.protocol import NOISE_FLOOR_NODES
+from studies.benchmarks.rows import Row, read_jsonl
+from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError
 
 
@@ -26,54 +29,72 @@ class Item(NamedTuple):
     context: str
     choices: tuple[str, ...]
     gold: int
+    """Index of the right choice."""
     contexts: tuple[str, ...] = ()
-    """One a choice, where they differ; then `context` is not used."""
+    """One context for each choice, where they differ; `context` is not used then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceBenchmark:
-    """A set of multiple-choice items, ready to be scored."""
+    """A set of multiple-choice items. Members as in `Benchmark`."""
 
     name: str
     label: str
     items: tuple[Item, ...]
+    identity_params: ClassVar[Mapping[str, int | None]] = {}
+    noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
+    is_syntactic: ClassVar[bool | None] = False
 
     @property
     def contexts(self) -> tuple[str, ...]:
+        """[num_choices] contexts, item after item."""
         return tuple(context for item in self.items for context in item.contexts or (item.context,) * len(item.choices))
 
     @property
     def continuations(self) -> tuple[str, ...]:
+        """[num_choices] choices with a space in front, item after item."""
         return tuple(f" {choice}" for item in self.items for choice in item.choices)
 
     @property
+    def request(self) -> Continuations:
+        return Continuations(contexts=self.contexts, continuations=self.continuations)
+
+    @property
+    def estimated_tokens(self) -> float:
+        return self.request.estimated_tokens
+
+    @property
     def choices(self) -> tuple[str, ...]:
-        """What stands before `/accuracy` in its metrics."""
         return (self.name,)
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The metric that stands for the whole."""
         return (f"{self.name}/accuracy",)
 
     @property
     def digest(self) -> str:
-        """sha256 of the items; contexts of the choices' own enter where there are any."""
-        plain = [item if item.contexts else item[:4] for item in self.items]
-        return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+        """sha256 of the items; `contexts` enters only where an item has them, so that other items keep their digest."""
+        items = [item if item.contexts else item[:4] for item in self.items]
+        return hashlib.sha256(json.dumps(items).encode()).hexdigest()
 
-    def results(self, sums: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
-        """Per-item results: id, logprobs (nats, one a choice), gold, predicted, correct, correct_norm.
+    def results(
+        self,
+        sums: np.ndarray,
+        counts: np.ndarray,  # noqa: ARG002
+        margins: np.ndarray | None = None,  # noqa: ARG002
+        tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
+    ) -> pd.DataFrame:
+        """Columns id, logprobs (nats, one for each choice), gold, predicted, correct and correct_norm, a row an item.
 
-        Ties go to the first choice, as `argmax` does; `counts` (tokens) is not used: lengths are in characters.
+        Ties go to the first choice, as with `argmax`. Lengths are in characters, so `counts` (tokens) is not used.
         """
         rows, start = [], 0
         for item in self.items:
             logprobs = sums[start : start + len(item.choices)]
             start += len(item.choices)
             predicted = int(np.argmax(logprobs))
-            normed = int(np.argmax(logprobs / [len(choice) for choice in item.choices]))
-            correct, correct_norm = float(predicted == item.gold), float(normed == item.gold)
+            predicted_norm = int(np.argmax(logprobs / [len(choice) for choice in item.choices]))
+            correct, correct_norm = float(predicted == item.gold), float(predicted_norm == item.gold)
             rows.append((item.id, logprobs.tolist(), item.gold, predicted, correct, correct_norm))
         return pd.DataFrame(rows, columns=["id", "logprobs", "gold", "predicted", "correct", "correct_norm"])
 
@@ -97,22 +118,21 @@ def user_choices(path: Path) -> ChoiceBenchmark:
 
 
 def _items(path: Path) -> tuple[Item, ...]:
-    items = []
-    for number, row in read_jsonl(path):
-        context, choices, gold = row.get("context"), row.get("choices"), row.get("gold")
-        if not isinstance(context, str) or not context.strip():
-            raise StudyError(f"{path}:{number}: 'context' must be a non-empty text; found {context!r}")
-        if (
-            not isinstance(choices, list)
-            or len(choices) < 2
-            or not all(isinstance(c, str) and c.strip() for c in choices)
-        ):
-            raise StudyError(f"{path}:{number}: 'choices' must be a list of at least 2 non-empty texts")
-        if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
-            raise StudyError(f"{path}:{number}: 'gold' must be an index from 0 to {len(choices) - 1}; found {gold!r}")
-        items.append(Item(str(row.get("id", len(items))), context, tuple(choices), gold))
+    items = tuple(_item(row, f"{path}:{number}", i) for i, (number, row) in enumerate(read_jsonl(path)))
     if not items:
         raise StudyError(f"{path} holds no items")
     if len({item.id for item in items}) != len(items):
         raise StudyError(f"{path}: an 'id' is used twice")
-    return tuple(items)
+    return items
+
+
+def _item(row: Row, where: str, index: int) -> Item:
+    """index: the item's id where the row has none."""
+    context, choices, gold = row.get("context"), row.get("choices"), row.get("gold")
+    if not isinstance(context, str) or not context.strip():
+        raise StudyError(f"{where}: 'context' must be a non-empty text; found {context!r}")
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c.strip() for c in choices):
+        raise StudyError(f"{where}: 'choices' must be a list of at least 2 non-empty texts")
+    if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
+        raise StudyError(f"{where}: 'gold' must be an index from 0 to {len(choices) - 1}; found {gold!r}")
+    return Item(str(row.get("id", index)), context, tuple(choices), gold)

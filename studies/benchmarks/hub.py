@@ -1,10 +1,16 @@
-"""The one door to data sets on the hub, through `datasets`; its failures become one clear line."""
+"""Data sets of the Hugging Face hub, through `datasets`.
+
+Owns our calls of `datasets`, and turns each of its failures into a StudyError of one line that names the local
+alternative.
+"""
+
+from typing import Any
 
 from studies.errors import StudyError
 
 
-def load_rows(path: str, name: str | None = None, *, split: str) -> list[dict]:
-    """All rows of one configuration and split. Raises StudyError when the hub or the data set cannot be reached."""
+def load_rows(path: str, name: str | None = None, *, split: str) -> list[dict[str, Any]]:
+    """All rows of one configuration and split. Raises StudyError if the hub or the data set cannot be reached."""
     import datasets
 
     try:
@@ -14,18 +20,18 @@ def load_rows(path: str, name: str | None = None, *, split: str) -> list[dict]:
 
 
 def config_names(path: str) -> list[str]:
-    """The configurations of a data set. Raises StudyError when the hub or the data set cannot be reached."""
+    """The configurations of a data set. Raises StudyError if the hub or the data set cannot be reached."""
     import datasets
 
     try:
-        return datasets.get_dataset_config_names(path)
+        return list(datasets.get_dataset_config_names(path))
     except Exception as error:  # as above
         raise _unreachable(path, error) from error
 
 
-def _unreachable(what: str, error: Exception) -> StudyError:
+def _unreachable(data_set: str, error: Exception) -> StudyError:
     first_line = str(error).strip().split("\n")[0]
     return StudyError(
-        f"data set {what} cannot be loaded from the hub: {first_line}; "
+        f"data set {data_set} cannot be loaded from the hub: {first_line}; "
         "give a local copy with --data-root or data: {root: ...}"
     )

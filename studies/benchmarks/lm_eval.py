@@ -1,38 +1,46 @@
-"""lm-evaluation-harness's tasks asked of our model, which stands behind `lm_eval.api.model.LM`.
+"""lm-evaluation-harness's tasks as one benchmark, with our model behind `lm_eval.api.model.LM`.
 
 The tasks' own definitions make prompts, choices and metrics, and the harness's own evaluator runs them: once with an LM
-that writes down what it is asked, then for every condition with one that answers from what an actor computed. All
-requests of a benchmark's tasks are one set of texts, so they share one token forest. Owns all contact with `lm_eval`
-(the extra `harness`), which is imported inside functions: it brings torch and Transformers with it.
+that only collects requests, then for every condition with an LM that answers from what an actor computed. All requests
+of a benchmark's tasks are one set of texts, so they share one token forest. Owns, with `studies.benchmarks.sandbox`,
+all contact with `lm_eval` (the extra `harness`), which is imported inside functions: it brings torch and Transformers
+with it.
 """
 
-import contextlib
 import functools
 import hashlib
-import io
 import json
 import logging
-import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.sampling import evenly
+from studies.benchmarks.sandbox import harness_context
+from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError, did_you_mean
 
 METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
 """{the harness's name of a metric: ours}; every other metric keeps its name."""
 
-ANSWERED = ("multiple_choice", "loglikelihood")
-"""Kinds of tasks that log-probabilities of given text can answer."""
+OUTPUT_TYPES = ("multiple_choice", "loglikelihood")
+"""Types of task that log-probabilities of given text can answer."""
 
-SEED, FEWSHOT_SEED = 0, 1234
-"""The harness's own defaults; some tasks shuffle their choices when they are loaded."""
+FEWSHOT_SEED = 1234
+"""The harness's own default."""
+
+Definition = Any
+"""A task of the harness, which has no types: `lm_eval.api.task.Task`."""
+
+Sample = dict[str, Any]
+"""What the harness's evaluator returns of one document; the keys are its own."""
 
 
 class Question(NamedTuple):
@@ -42,80 +50,96 @@ class Question(NamedTuple):
     document: int
     """Its number in the task's evaluation split."""
     requests: tuple[int, ...]
-    """Places of its requests among the benchmark's texts."""
+    """Indices of its requests among the benchmark's texts."""
+
+
+class Answers(NamedTuple):
+    """A model's answers to all requests of a benchmark."""
+
+    sums: np.ndarray
+    """[num_requests] log-probabilities of the continuations, nats."""
+    greedy: np.ndarray
+    """[num_requests] bool: whether greedy decoding produces the continuation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskBenchmark:
-    """Tasks of the harness as one benchmark, ready to be scored."""
+    """Tasks of the harness as one benchmark. Members as in `Benchmark`."""
 
     name: str
     label: str
     tasks: tuple[str, ...]
     choices: tuple[str, ...]
-    """Those of the tasks that are multiple choice; none where they are of grammar."""
-    syntactic: bool
+    """The multiple-choice tasks; none where the tasks test grammar."""
+    is_syntactic: bool
     contexts: tuple[str, ...]
+    """[num_requests]"""
     continuations: tuple[str, ...]
+    """[num_requests]"""
     questions: tuple[Question, ...]
     margins: bool
-    """Whether a task asks if greedy decoding would produce the continuation."""
+    """Whether a task asks if greedy decoding produces the continuation."""
     digest: str
     """sha256 of the requests and targets, and of the tasks' versions and metrics."""
-    answer: Callable[["Answers"], Mapping[str, list[dict[str, Any]]]] = field(repr=False)
-    """The harness's evaluator: what the model answers -> {task: what became of each document}."""
-    aggregations: Mapping[str, Mapping[str, Callable]] = field(repr=False)
-    """{task: {metric: how the harness makes one number of the documents' values}}."""
+    evaluate: Callable[[Answers], Mapping[str, list[Sample]]] = field(repr=False)
+    """The harness's evaluator: a model's answers -> {task: a sample for each document}."""
+    aggregations: Mapping[str, Mapping[str, Callable[[list[Any]], Any]]] = field(repr=False)
+    """{task: {metric: how the harness aggregates the documents' values}}."""
+    identity_params: ClassVar[Mapping[str, int | None]] = {}
+    noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The metrics that stand for the whole; a task need not have it."""
+        """One metric a task; a task need not have it."""
         return tuple(f"{task}/accuracy" for task in self.tasks)
 
-    def results(self, sums: np.ndarray, counts: np.ndarray, margins: np.ndarray | None = None) -> pd.DataFrame:
-        """Per-item results: uid (the task), pair (the document), logprobs (nats, one a request), predicted, correct.
+    @property
+    def request(self) -> Continuations:
+        return Continuations(contexts=self.contexts, continuations=self.continuations, margins=self.margins)
 
-        After these stand the harness's own metrics of the document, under its names. correct is `acc` where the task
-        has it and it is 0 or 1, else whether the likeliest choice is a target, or, of a single request, whether it is
-        greedy.
+    @property
+    def estimated_tokens(self) -> float:
+        return self.request.estimated_tokens
+
+    def results(
+        self,
+        sums: np.ndarray,
+        counts: np.ndarray,  # noqa: ARG002
+        margins: np.ndarray | None = None,
+        tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
+    ) -> pd.DataFrame:
+        """Columns uid (the task), pair (the document), logprobs (nats, one a request), predicted and correct.
+
+        The harness's own metrics of the document follow, under its names. correct is `acc` where the task has it and it
+        is 0 or 1; else whether the likeliest choice is a target or, for a single request, whether it is greedy.
         """
         greedy = np.zeros(len(sums), dtype=bool) if margins is None else margins == 0
-        samples = self.answer(Answers(sums, greedy))
-        left = {task: iter(of_task) for task, of_task in samples.items()}
+        samples = {task: iter(of_task) for task, of_task in self.evaluate(Answers(sums, greedy)).items()}
         rows = []
         for question in self.questions:
-            sample = next(left[question.task])
-            asked = list(question.requests)
-            choices = sums[asked[: len(asked) // 2] if "acc_mutual_info" in sample["metrics"] else asked]
+            sample = next(samples[question.task])
+            requests = list(question.requests)
+            choices = sums[requests[: len(requests) // 2] if "acc_mutual_info" in sample["metrics"] else requests]
             predicted = int(np.argmax(choices))
-            right = sample.get("acc")
-            if right not in (0, 1):
+            correct = sample.get("acc")
+            if correct not in (0, 1):
                 single = len(choices) == 1
-                right = greedy[asked[0]] if single else predicted in np.atleast_1d(sample["target"])
-            row = {"uid": question.task, "pair": question.document, "logprobs": sums[asked].tolist()}
-            row |= {"predicted": predicted, "correct": float(right)}
-            rows.append(row | {name: _plain(sample[name]) for name in sample["metrics"]})
+                correct = greedy[requests[0]] if single else predicted in np.atleast_1d(sample["target"])
+            row = {"uid": question.task, "pair": question.document, "logprobs": sums[requests].tolist()}
+            row |= {"predicted": predicted, "correct": float(correct)}
+            rows.append(row | {metric: _metric_value(sample[metric]) for metric in sample["metrics"]})
         return pd.DataFrame(rows)
 
     def metrics(self, items: pd.DataFrame) -> dict[str, float]:
         """`<task>/accuracy`, `<task>/accuracy_norm`, `<task>/<metric>`, aggregated as the harness does."""
-        found = {}
+        metrics = {}
         for task, of_task in items.groupby("uid", sort=False):
             for metric, aggregate in self.aggregations[task].items():
                 values = of_task[metric].dropna().tolist() if metric in of_task else []
                 if values:
                     name = re.sub(r"[^\w. -]", "_", METRICS.get(metric, metric))
-                    found[f"{task}/{name}"] = float(aggregate(values))
-        return found
-
-
-class Answers(NamedTuple):
-    """What the model says to all requests of a benchmark."""
-
-    sums: np.ndarray
-    """[num_requests] log-probabilities of the continuations, nats."""
-    greedy: np.ndarray
-    """[num_requests] bool."""
+                    metrics[f"{task}/{name}"] = float(aggregate(values))
+        return metrics
 
 
 def task_benchmark(
@@ -128,12 +152,37 @@ def task_benchmark(
     syntactic: bool = False,
     trust_remote_code: bool = False,
 ) -> TaskBenchmark:
-    """Load tasks by the names the harness knows, or that a folder of its YAML definitions (`include`) gives.
+    """Load tasks by the names that the harness knows, or that a folder of its YAML definitions (`include`) gives.
 
-    items: keep so many documents of each task, evenly spaced; fewshot: examples in the prompt, None = the task's own;
-    trust_remote_code: whether code may run that is not the harness's own. Raises StudyError for a missing extra,
-    unknown tasks, tasks without log-likelihoods, code that is not trusted and data that cannot be had.
+    items: keep this many documents of each task, evenly spaced; None = all. fewshot: examples in the prompt; None = the
+    task's own number. trust_remote_code: whether code other than the harness's own may run. Raises StudyError for a
+    missing extra, unknown tasks, tasks without log-likelihoods, untrusted code, and data that cannot be loaded.
     """
+    sandboxed = functools.partial(harness_context, trust_remote_code)
+    definitions = _load(tasks, include, sandboxed)
+    for task, definition in definitions.items():
+        if definition.OUTPUT_TYPE not in OUTPUT_TYPES:
+            raise StudyError(
+                f"lm-eval's task {task} asks for {definition.OUTPUT_TYPE}, which has no log-likelihoods of given text; "
+                f"allowed: tasks of {' and '.join(OUTPUT_TYPES)}"
+            )
+        definition.set_fewshot_seed(FEWSHOT_SEED)
+        if fewshot is not None or definition.get_config("num_fewshot") is None:
+            definition.set_config(key="num_fewshot", value=fewshot or 0)
+    try:
+        documents = {task: _documents(len(defined.eval_docs), items, task) for task, defined in definitions.items()}
+        harness = _Harness(definitions, documents, items is not None, sandboxed)
+        return _benchmark(name, harness, syntactic=syntactic)
+    except StudyError:
+        raise
+    except Exception as error:  # tasks run code of their own on every document
+        raise StudyError(f"lm-eval's tasks {', '.join(definitions)} cannot be run: {_first_line(error)}") from error
+
+
+def _load(
+    tasks: Sequence[str], include: Path | None, sandboxed: Callable[[], AbstractContextManager[None]]
+) -> dict[str, Definition]:
+    """{task: its definition}; a group's name loads all its tasks."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError:
@@ -141,134 +190,131 @@ def task_benchmark(
     if include is not None and not include.is_dir():
         raise StudyError(f"include: there is no folder {include}")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    undisturbed = functools.partial(_undisturbed, trust_remote_code)
-    with undisturbed():
+    with sandboxed():
         manager = TaskManager(include_path=include)
     for task in tasks:
         if task not in manager.all_tasks:
             near = did_you_mean(task, manager.all_tasks, listed="`lm-eval ls tasks`")
             raise StudyError(f"lm-eval has no task {task!r}{near}")
-    loaded = {}
+    loaded: dict[str, Definition] = {}
     for task in tasks:
         try:
-            with undisturbed():
+            with sandboxed():
                 loaded |= manager.load([task])["tasks"]
         except StudyError as error:
             raise StudyError(f"lm-eval's task {task}: {error}") from None
         except Exception as error:  # data sets come over many transports, each with errors of its own
             raise StudyError(f"lm-eval's task {task} cannot be loaded: {_first_line(error)}") from error
-    for task, definition in loaded.items():
-        if definition.OUTPUT_TYPE not in ANSWERED:
-            raise StudyError(
-                f"lm-eval's task {task} asks for {definition.OUTPUT_TYPE}, which has no log-likelihoods of given text; "
-                f"allowed: tasks of {' and '.join(ANSWERED)}"
-            )
-        definition.set_fewshot_seed(FEWSHOT_SEED)
-        if fewshot is not None or definition.get_config("num_fewshot") is None:
-            definition.set_config(key="num_fewshot", value=fewshot or 0)
-    try:
-        documents = {task: _evenly(len(definition.eval_docs), items, task) for task, definition in loaded.items()}
-        return _benchmark(name, loaded, documents, items is not None, syntactic, undisturbed)
-    except StudyError:
-        raise
-    except Exception as error:  # tasks run code of their own on every document
-        raise StudyError(f"lm-eval's tasks {', '.join(loaded)} cannot be asked: {_first_line(error)}") from error
+    return loaded
 
 
-def _benchmark(
-    name: str,
-    loaded: Mapping[str, Any],
-    documents: Mapping[str, list[int]],
-    some: bool,
-    syntactic: bool,
-    undisturbed: Callable[[], contextlib.AbstractContextManager],
-) -> TaskBenchmark:
-    def answer(answers: Answers | None, asked: list) -> dict[str, list[dict[str, Any]]]:
+class _Harness(NamedTuple):
+    """The harness's evaluator over loaded tasks."""
+
+    definitions: Mapping[str, Definition]
+    documents: Mapping[str, list[int]]
+    """{task: numbers of its documents}."""
+    is_partial: bool
+    """Whether documents were left out."""
+    sandboxed: Callable[[], AbstractContextManager[None]]
+
+    def evaluate(self, answers: Answers | None, instances: list[Any]) -> dict[str, list[Sample]]:
+        """{task: a sample for each document}; `instances` collects the requests, in the order of the answers."""
         from lm_eval.evaluator import evaluate
 
-        lm, chosen = _lm(answers, asked), dict(documents) if some else None
-        with undisturbed():
-            found = evaluate(lm, {"tasks": dict(loaded)}, samples=chosen, bootstrap_iters=0)["samples"]
-        # One filter's samples of each document: those of log-likelihood tasks do not change what is answered.
-        return {task: _first_filter(found[task]) for task in loaded}
+        lm, chosen = _lm(answers, instances), dict(self.documents) if self.is_partial else None
+        with self.sandboxed():
+            evaluated = evaluate(lm, {"tasks": dict(self.definitions)}, samples=chosen, bootstrap_iters=0)
+        # One filter's samples for each document: the filters of log-likelihood tasks do not change the answers.
+        return {task: _first_filter(evaluated["samples"][task]) for task in self.definitions}
 
-    asked: list = []
-    samples = answer(None, asked)
+
+def _benchmark(name: str, harness: _Harness, *, syntactic: bool) -> TaskBenchmark:
+    definitions = harness.definitions
+    instances: list[Any] = []
+    samples = harness.evaluate(None, instances)
     _require_gradable(samples)
     requests: dict[tuple[str, int], list[int]] = {}
-    for place, instance in enumerate(asked):
-        requests.setdefault((instance.task_name, instance.doc_id), []).append(place)
-    questions = [
+    for index, instance in enumerate(instances):
+        requests.setdefault((instance.task_name, instance.doc_id), []).append(index)
+    questions = tuple(
         Question(task, document, tuple(requests[task, i]))
-        for task, chosen in documents.items()
+        for task, chosen in harness.documents.items()
         for i, document in enumerate(chosen)
-    ]
-    texts = [_split(*instance.args) for instance in asked]
-    facts = {
+    )
+    texts = [_split(*instance.args) for instance in instances]
+    hashed = {
         "requests": texts,
-        "documents": [[(one["doc_hash"], one["target_hash"]) for one in samples[task]] for task in loaded],
-        "versions": {task: str(definition.VERSION) for task, definition in loaded.items()},
-        "metrics": {task: sorted(definition.aggregation()) for task, definition in loaded.items()},
+        "documents": [
+            [(sample["doc_hash"], sample["target_hash"]) for sample in samples[task]] for task in definitions
+        ],
+        "versions": {task: str(definition.VERSION) for task, definition in definitions.items()},
+        "metrics": {task: sorted(definition.aggregation()) for task, definition in definitions.items()},
     }
+    multiple_choice = tuple(t for t, definition in definitions.items() if definition.OUTPUT_TYPE == "multiple_choice")
     return TaskBenchmark(
         name=name,
-        label=", ".join(loaded) if len(loaded) < 4 else f"{len(loaded)} tasks of lm-eval",
-        tasks=tuple(loaded),
-        choices=tuple(task for task, one in loaded.items() if one.OUTPUT_TYPE == "multiple_choice" and not syntactic),
-        syntactic=syntactic,
+        label=", ".join(definitions) if len(definitions) < 4 else f"{len(definitions)} tasks of lm-eval",
+        tasks=tuple(definitions),
+        choices=() if syntactic else multiple_choice,
+        is_syntactic=syntactic,
         contexts=tuple(context for context, _ in texts),
         continuations=tuple(continuation for _, continuation in texts),
-        questions=tuple(questions),
-        margins=any(map(_asks_for_greedy, loaded.values())),
-        digest=hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(),
-        answer=lambda answers: answer(answers, []),
-        aggregations={task: definition.aggregation() for task, definition in loaded.items()},
+        questions=questions,
+        margins=any(map(_needs_greedy, definitions.values())),
+        digest=hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest(),
+        evaluate=lambda answers: harness.evaluate(answers, []),
+        aggregations={task: definition.aggregation() for task, definition in definitions.items()},
     )
 
 
-def _lm(answers: Answers | None, asked: list):
-    """Our model behind the harness's interface; without answers it only writes down what it is asked."""
+def _lm(answers: Answers | None, instances: list[Any]) -> Any:
+    """An `LM` of the harness that stands for our model; without answers it only collects requests in `instances`."""
     from lm_eval.api.model import LM
 
     class Model(LM):
-        def loglikelihood(self, requests: list) -> list[tuple[float, bool]]:
-            first = len(asked)
-            asked.extend(requests)
+        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+            first = len(instances)
+            instances.extend(requests)
             if answers is None:
                 return [(0.0, False)] * len(requests)
-            rows = slice(first, len(asked))
+            rows = slice(first, len(instances))
             return list(zip(answers.sums[rows].tolist(), answers.greedy[rows].tolist(), strict=True))
 
-        def loglikelihood_rolling(self, requests: list) -> list[float]:
+        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
             raise NotImplementedError
 
-        def generate_until(self, requests: list) -> list[str]:
+        def generate_until(self, requests: list[Any]) -> list[str]:
             raise NotImplementedError
 
     return Model()
 
 
-def _asks_for_greedy(definition: Any) -> bool:
-    own = callable(getattr(definition.config, "process_results", None))
-    return definition.OUTPUT_TYPE == "loglikelihood" or "exact_match" in definition.aggregation() or own
+def _needs_greedy(definition: Definition) -> bool:
+    """Whether a task may use the answer `is_greedy`."""
+    has_own_results = callable(getattr(definition.config, "process_results", None))
+    return definition.OUTPUT_TYPE == "loglikelihood" or "exact_match" in definition.aggregation() or has_own_results
 
 
-def _plain(value: Any) -> float | list[float]:
+def _metric_value(value: Any) -> float | list[float]:
     """A document's metric: a number, or the target and prediction that F1 and Matthews' correlation aggregate."""
-    return float(value) if np.isscalar(value) else [float(one) for one in value]
+    is_scalar: bool = np.isscalar(value)
+    return float(value) if is_scalar else [float(part) for part in value]
 
 
-def _require_gradable(samples: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Every document must be right or wrong, and its metrics numbers."""
+def _require_gradable(samples: Mapping[str, list[Sample]]) -> None:
+    """Raises StudyError unless every document is right or wrong and its metrics are numbers."""
     for task, (first, *_) in samples.items():
         if "acc" not in first["metrics"] and len(first["arguments"]) > 1 and isinstance(first["target"], str):
-            raise StudyError(f"lm-eval's task {task} has neither accuracy nor a choice by number as its target")
+            raise StudyError(f"lm-eval's task {task} has neither an accuracy nor the number of a choice as its target")
         for metric in first["metrics"]:
             try:
-                _plain(first[metric])
+                _metric_value(first[metric])
             except (TypeError, ValueError):
                 kind = type(first[metric]).__name__
-                raise StudyError(f"lm-eval's task {task}: {metric} is no number of a document but {kind}") from None
+                raise StudyError(
+                    f"lm-eval's task {task}: the metric {metric} of a document is not a number but {kind}"
+                ) from None
 
 
 def _split(context: str, continuation: str) -> tuple[str, str]:
@@ -277,96 +323,16 @@ def _split(context: str, continuation: str) -> tuple[str, str]:
     return stripped, context[len(stripped) :] + continuation
 
 
-def _first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [one for one in samples if one["filter"] == samples[0]["filter"]]
+def _first_filter(samples: list[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
 
 
-def _evenly(count: int, items: int | None, task: str) -> list[int]:
-    if items is not None and items > count:
-        raise StudyError(f"lm-eval's task {task} holds {count} items; {items} were asked for")
-    return evenly(count, items or count)
+def _documents(available: int, wanted: int | None, task: str) -> list[int]:
+    if wanted is not None and wanted > available:
+        raise StudyError(f"lm-eval's task {task} holds {available} items; {wanted} were asked for")
+    return evenly(available, wanted or available)
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]
-
-
-@contextlib.contextmanager
-def _undisturbed(trust_remote_code: bool):
-    """For this while only: no progress bars (the harness and `datasets` draw one a task), the harness's seeds, and no
-    code but its own unless trusted."""
-    states = random.getstate(), np.random.get_state()
-    random.seed(SEED)
-    np.random.seed(FEWSHOT_SEED)
-    try:
-        with (
-            contextlib.redirect_stderr(io.StringIO()),
-            _sandbox() if not trust_remote_code else contextlib.nullcontext(),
-        ):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-
-
-@contextlib.contextmanager
-def _sandbox():
-    """Nothing but the harness's own code runs, and nothing is written where a definition says.
-
-    It stands at the points where a definition becomes code or a place: Python that it names, its templates, metrics
-    fetched by name, the cache of its data. Where one of them has moved, nothing passes.
-    """
-    import lm_eval
-    from jinja2.sandbox import SandboxedEnvironment
-
-    try:
-        import datasets
-        import evaluate
-        from lm_eval import utils
-        from lm_eval.tasks import _yaml_loader
-
-        imported, load_dataset, templates = _yaml_loader._import_func_in_yml, datasets.load_dataset, utils.env
-    except (ImportError, AttributeError) as error:
-        raise StudyError(
-            f"this lm-eval runs its definitions' code at places not guarded ({error}); install lm-eval 0.4.13, "
-            "or write trust_remote_code: true beside the tasks"
-        ) from None
-    own, refused = Path(lm_eval.__file__).resolve().parent, []
-
-    def refuse(problem: str) -> None:
-        refused.append(f"{problem}; read it, and write trust_remote_code: true beside the tasks if you trust it")
-        raise StudyError(refused[0])
-
-    def import_own(name: str, folder: Path) -> Callable:
-        if not folder.resolve().is_relative_to(own):
-            refuse(f"the definition runs Python, {name}")
-        return imported(name, folder)
-
-    def load_here(*arguments, **options):
-        if "cache_dir" in options:
-            refuse(f"the definition writes into a folder of its choice, {options['cache_dir']}")
-        return load_dataset(*arguments, **options)
-
-    sandboxed = SandboxedEnvironment(undefined=templates.undefined, keep_trailing_newline=True)
-    sandboxed.filters = templates.filters
-    points = [
-        (_yaml_loader, "_import_func_in_yml", import_own),
-        (datasets, "load_dataset", load_here),
-        (evaluate, "load", lambda name, *rest, **options: refuse(f"the metric {name} is Python that is fetched")),
-        (utils, "env", sandboxed),
-    ]
-    before = [getattr(module, name) for module, name, _ in points]
-    for module, name, ours in points:
-        setattr(module, name, ours)
-    try:
-        yield
-    except Exception:
-        if refused:
-            raise StudyError(refused[0]) from None
-        raise
-    finally:
-        for (module, name, _), its in zip(points, before, strict=True):
-            setattr(module, name, its)
-    if refused:  # the harness logs the error and goes on
-        raise StudyError(refused[0])

@@ -1,7 +1,9 @@
-"""Minimal pairs: BLiMP, TSE, the embedded generator, a user's jsonl -> pairs; log-probabilities -> per-pair results.
+"""Minimal pairs: BLiMP, TSE, the embedded generator or a user's jsonl, and what their log-probabilities say.
 
-Owns what counts as correct: the good sentence's log-probability above the bad one's, a tie is half (preset `strict`) or
-wrong (`paper`); sums for BLiMP, means per token for TSE, as the paper does. Knows nothing of tokens or models.
+Owns what counts as correct: the good sentence's log-probability above the bad one's; a tie counts half (preset
+`strict`) or is wrong (`paper`). BLiMP compares sums, TSE means per token, as the paper does. Owns also the only
+unpickler of the product, which builds containers, strings and numbers and finds no global. Knows nothing of tokens or
+models.
 """
 
 import hashlib
@@ -9,18 +11,22 @@ import json
 import pickle
 import random
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.protocol import NOISE_FLOOR_NODES
+from studies.benchmarks.rows import Row, data_files, read_jsonl, required_texts
+from studies.benchmarks.texts import Sentences
 from studies.errors import StudyError, did_you_mean
 
 HUB_BLIMP = "nyu-mll/blimp"
 _METRIC = re.compile(r"\w[\w.: -]{0,99}")
+"""A phenomenon that can be part of a metric's name."""
 
 
 class Pair(NamedTuple):
@@ -37,38 +43,54 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairBenchmark:
-    """A set of minimal pairs, ready to be scored."""
+    """A set of minimal pairs. Members as in `Benchmark`."""
 
     name: str
     label: str
-    """Shown wherever its numbers are; says "embedded" for the embedded set."""
     pairs: tuple[Pair, ...]
     per_token: bool = False
     """Compare mean log-probabilities per token instead of sums (TSE)."""
     half_ties: bool = True
+    identity_params: ClassVar[Mapping[str, int | None]] = {}
+    noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
+    is_syntactic: ClassVar[bool | None] = True
+    choices: ClassVar[tuple[str, ...]] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """good, bad, good, bad, ..."""
+        """[2 * num_pairs] sentences: good, bad, good, bad, ..."""
         return tuple(text for pair in self.pairs for text in (pair.good, pair.bad))
 
     @property
+    def request(self) -> Sentences:
+        return Sentences(texts=self.texts)
+
+    @property
+    def estimated_tokens(self) -> float:
+        return self.request.estimated_tokens
+
+    @property
     def headlines(self) -> tuple[str, ...]:
-        """The metric that stands for the whole."""
         return (f"{self.name}/accuracy",)
 
     @property
     def digest(self) -> str:
-        """sha256 of the pairs and of how they are compared."""
-        whole = hashlib.sha256(json.dumps([self.per_token, self.half_ties]).encode())
+        """sha256 of the pairs and of how they are compared; the name does not enter."""
+        digest = hashlib.sha256(json.dumps([self.per_token, self.half_ties]).encode())
         for pair in self.pairs:
-            whole.update(json.dumps(pair).encode())
-        return whole.hexdigest()
+            digest.update(json.dumps(pair).encode())
+        return digest.hexdigest()
 
-    def results(self, sums: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
-        """Per-pair results [num_pairs rows] from the log-probabilities of `texts`.
+    def results(
+        self,
+        sums: np.ndarray,
+        counts: np.ndarray,
+        margins: np.ndarray | None = None,  # noqa: ARG002
+        tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
+    ) -> pd.DataFrame:
+        """Columns uid, phenomenon, pair, logprob_good, logprob_bad and correct, a row a pair.
 
-        Columns uid, phenomenon, pair, logprob_good, logprob_bad (nats; means per token where `per_token`), correct.
+        Log-probabilities are sums in nats, or means per token where `per_token`; correct is 0, 0.5 (a tie) or 1.
         """
         values = sums / counts if self.per_token else sums
         good, bad = values[0::2], values[1::2]
@@ -85,18 +107,21 @@ class PairBenchmark:
         )
 
     def metrics(self, items: pd.DataFrame) -> dict[str, float]:
-        """`<name>/accuracy` pooled over pairs, and one per phenomenon (and per TSE template)."""
-        found = {f"{self.name}/accuracy": float(items["correct"].mean())}
-        for phenomenon, group in items.groupby("phenomenon"):
-            found[f"{self.name}/{phenomenon}"] = float(group["correct"].mean())
+        """`<name>/accuracy` pooled over pairs, `<name>/<phenomenon>`, and for TSE `tse/<template>`."""
+        metrics = {f"{self.name}/accuracy": float(items["correct"].mean())}
+        for phenomenon, pairs in items.groupby("phenomenon"):
+            metrics[f"{self.name}/{phenomenon}"] = float(pairs["correct"].mean())
         if self.name == "tse":
-            for template, group in items.groupby(items["uid"].str.split(":").str[0]):
-                found[f"tse/{template}"] = float(group["correct"].mean())
-        return found
+            for template, pairs in items.groupby(items["uid"].str.split(":").str[0]):
+                metrics[f"tse/{template}"] = float(pairs["correct"].mean())
+        return metrics
 
 
 def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairBenchmark:
-    """BLiMP: 67 paradigms, from the hub or `<root>/blimp/*.jsonl`; the first `per_paradigm` pairs of each."""
+    """BLiMP: 67 paradigms, from the hub or `<root>/blimp/*.jsonl`; the first `per_paradigm` pairs of each.
+
+    Raises StudyError if the data cannot be had, or naming file and line if a row is not BLiMP's.
+    """
     if root is None:
         from studies.benchmarks.hub import config_names, load_rows
 
@@ -105,16 +130,22 @@ def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairB
             for name in config_names(HUB_BLIMP)
         }
     else:
-        paradigms = {path: read_jsonl(path, limit=per_paradigm) for path in _files(root / "blimp", "*.jsonl")}
-    pairs = []
-    for source, rows in paradigms.items():
-        for i, (number, row) in enumerate(rows[:per_paradigm]):
-            uid, phenomenon, good, bad = _texts(
-                f"{source}:{number}", row, "UID", "linguistics_term", "sentence_good", "sentence_bad"
-            )
-            pairs.append(Pair(uid, phenomenon, str(row.get("pairID", row.get("pair_id", i))), good, bad))
-    pairs = _some(pairs, root / "blimp" if root else HUB_BLIMP)
-    return PairBenchmark(name="blimp", label="BLiMP", pairs=pairs, half_ties=half_ties)
+        files = data_files(root / "blimp", "*.jsonl")
+        paradigms = {str(path): read_jsonl(path, limit=per_paradigm) for path in files}
+    pairs = (
+        _blimp_pair(row, f"{source}:{number}", i)
+        for source, rows in paradigms.items()
+        for i, (number, row) in enumerate(rows[:per_paradigm])
+    )
+    whole = _non_empty(pairs, root / "blimp" if root else HUB_BLIMP)
+    return PairBenchmark(name="blimp", label="BLiMP", pairs=whole, half_ties=half_ties)
+
+
+def _blimp_pair(row: Row, where: str, index: int) -> Pair:
+    """index: the pair's number where the row has no pairID (local copies) or pair_id (the hub)."""
+    fields = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
+    uid, phenomenon, good, bad = required_texts(row, where, *fields)
+    return Pair(uid, phenomenon, str(row.get("pairID", row.get("pair_id", index))), good, bad)
 
 
 def tse(
@@ -122,9 +153,10 @@ def tse(
 ) -> PairBenchmark:
     """TSE (Marvin & Linzen 2018) from `<root>/tse`: jsonl, or LM_syneval's template pickles.
 
-    `per_case` keeps the first block of every case, contiguous, because prefixes are shared within a case only;
-    `templates` keeps these alone. The data set has no maintained copy on the hub, so a root is needed; StudyError says
-    where to get it.
+    per_case: keep the first pairs of every case, contiguous, because prefixes are shared within a case only.
+    templates: keep these templates only; None = all.
+    Raises StudyError without a root (the data set has no maintained copy on the hub), if a template is unknown, or
+    naming the file that is not TSE's.
     """
     if root is None:
         raise StudyError(
@@ -132,30 +164,30 @@ def tse(
             "tse/ = its EMNLP2018/templates"
         )
     cases: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    files = {path.stem: path for path in _files(root / "tse", "*.jsonl", "*.pickle")}
+    files = {path.stem: path for path in data_files(root / "tse", "*.jsonl", "*.pickle")}
     for template in templates or ():
         if template not in files:
             raise StudyError(f"tse has no template {template!r}{did_you_mean(template, files)}")
     for path in (files[template] for template in files if not templates or template in templates):
         for case, good, bad in _tse_rows(path):
             cases.setdefault((path.stem, case), []).append((good, bad))
-    pairs = tuple(
+    pairs = (
         Pair(f"{template}:{case}", _tse_phenomenon(template), str(i), good, bad)
         for (template, case), members in cases.items()
         for i, (good, bad) in enumerate(members[:per_case])
     )
-    pairs = _some(pairs, root / "tse")
-    return PairBenchmark(name="tse", label="TSE", pairs=pairs, per_token=True, half_ties=half_ties)
+    whole = _non_empty(pairs, root / "tse")
+    return PairBenchmark(name="tse", label="TSE", pairs=whole, per_token=True, half_ties=half_ties)
 
 
 def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchmark:
-    """The embedded generator's pairs; `per_construction` of each, drawn in fours to keep their balance."""
-    from studies.embedded.pairs import minimal_pairs
+    """The embedded generator's pairs; `per_construction` of each, drawn in fours to keep their balance; None = all."""
+    from studies.embedded.pairs import MinimalPair, minimal_pairs
 
-    by_uid: dict[str, list] = {}
+    by_uid: dict[str, list[MinimalPair]] = {}
     for pair in minimal_pairs():
         by_uid.setdefault(pair.uid, []).append(pair)
-    pairs = []
+    pairs: list[Pair] = []
     for uid, members in by_uid.items():
         # A frame in all its number combinations is 2 or 4 neighbours, so blocks of 4 are whole frames. Even spacing
         # would fall in step with the generator's word lists and use few of the words.
@@ -171,7 +203,7 @@ def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
     """A user's jsonl: sentence_good, sentence_bad, optional uid and phenomenon. Raises StudyError naming the line."""
     pairs = []
     for i, (number, row) in enumerate(read_jsonl(path)):
-        good, bad = _texts(f"{path}:{number}", row, "sentence_good", "sentence_bad")
+        good, bad = required_texts(row, f"{path}:{number}", "sentence_good", "sentence_bad")
         uid = str(row.get("uid", path.stem))
         phenomenon = str(row.get("phenomenon", uid))
         if not _METRIC.fullmatch(phenomenon) or phenomenon == "accuracy":
@@ -180,36 +212,28 @@ def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
                 "'_', '-', '.' and ':', at most 100, and not 'accuracy'"
             )
         pairs.append(Pair(uid, phenomenon, str(i), good, bad))
-    return PairBenchmark(name=path.stem, label=path.stem, pairs=_some(pairs, path), half_ties=half_ties)
+    return PairBenchmark(name=path.stem, label=path.stem, pairs=_non_empty(pairs, path), half_ties=half_ties)
 
 
-def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, dict]]:
-    """(line number, object) of every line of a jsonl file. Raises StudyError naming file and line."""
-    rows = []
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if limit is not None and len(rows) >= limit:
-                    break
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise StudyError(f"{path}:{number}: not JSON ({getattr(error, 'msg', error)})") from None
-                if not isinstance(row, dict):
-                    raise StudyError(f"{path}:{number}: every line must be a JSON object, found {type(row).__name__}")
-                rows.append((number, row))
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from None
-    return rows
+def _non_empty(pairs: Iterable[Pair], source: Path | str) -> tuple[Pair, ...]:
+    pairs = tuple(pairs)
+    if not pairs:
+        raise StudyError(f"{source} holds no pairs")
+    return pairs
 
 
-def _tse_rows(path: Path) -> Iterable[tuple[str, str, str]]:
+def _tse_phenomenon(template: str) -> str:
+    if "npi" in template:
+        return "npi"
+    return "reflexives" if "reflexive" in template else "agreement"
+
+
+def _tse_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """(case, good, bad) rows of one template file; of three-member NPI tuples the first and the last count."""
     if path.suffix == ".jsonl":
         for number, row in read_jsonl(path):
-            yield _texts(f"{path}:{number}", row, "case", "sentence_good", "sentence_bad")
+            case, good, bad = required_texts(row, f"{path}:{number}", "case", "sentence_good", "sentence_bad")
+            yield case, good, bad
         return
     try:
         with path.open("rb") as stream:
@@ -229,38 +253,9 @@ def _tse_rows(path: Path) -> Iterable[tuple[str, str, str]]:
 
 
 class _BuiltinsUnpickler(pickle.Unpickler):
-    """Data, never code: plain containers, strings and numbers need no global at all."""
+    """Loads data and never code: plain containers, strings and numbers need no global."""
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> NoReturn:
         raise StudyError(
             f"the pickle asks for {module}.{name}; only builtin containers, strings and numbers are loaded"
         )
-
-
-def _texts(where: str, row: dict, *keys: str) -> list[str]:
-    """The texts under these keys. Raises StudyError where one is missing, empty or no text."""
-    for key in keys:
-        if not isinstance(row.get(key), str) or not row[key].strip():
-            raise StudyError(f"{where}: every line needs a non-empty text {key!r}; found {row.get(key)!r}")
-    return [row[key] for key in keys]
-
-
-def _some(pairs: Iterable[Pair], source: object) -> tuple[Pair, ...]:
-    if not (pairs := tuple(pairs)):
-        raise StudyError(f"{source} holds no pairs")
-    return pairs
-
-
-def _tse_phenomenon(template: str) -> str:
-    if "npi" in template:
-        return "npi"
-    return "reflexives" if "reflexive" in template else "agreement"
-
-
-def _files(folder: Path, *patterns: str) -> list[Path]:
-    if not folder.is_dir():
-        raise StudyError(f"there is no folder {folder}")
-    for pattern in patterns:
-        if files := sorted(folder.glob(pattern)):
-            return files
-    raise StudyError(f"{folder} holds no {' or '.join(patterns)}")

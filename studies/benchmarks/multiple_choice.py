@@ -2,8 +2,8 @@
 
 Rows of `<root>/mc/<task>.jsonl` hold `id`, `context`, `choices`, `gold` and, in `raw`, the original fields that the
 harness's prompt needs beside them. Every task but WinoGrande scores context + " " + choice; WinoGrande is scored
-partially, as the harness does: the rest of the sentence after either option. Choices stand in the harness's order, so
-that ties fall the same way.
+partially, as in the harness: the rest of the sentence after either option. Choices stand in the harness's order, so
+that ties resolve alike.
 
 Deviations from the harness: HellaSwag's second half of the context keeps its lower-case start (the local copy has no
 `ctx_b` to capitalise); SciQ rows without a supporting paragraph begin with an empty line, as the harness's do.
@@ -11,42 +11,44 @@ Deviations from the harness: HellaSwag's second half of the context keeps its lo
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from studies.benchmarks.choices import ChoiceBenchmark, Item
-from studies.benchmarks.minimal_pairs import read_jsonl
+from studies.benchmarks.rows import Row, read_jsonl
 from studies.benchmarks.sampling import evenly
 from studies.errors import StudyError
 
 
-def _plain(row: dict[str, Any], index: int) -> Item:
+def _plain(row: Row, index: int) -> Item:  # noqa: ARG001
     return Item(row["id"], row["context"], tuple(row["choices"]), row["gold"])
 
 
-def _boolq(row: dict[str, Any], index: int) -> Item:
-    """The harness asks `no` first."""
+def _boolq(row: Row, index: int) -> Item:  # noqa: ARG001
+    """The harness lists `no` first."""
     return Item(row["id"], row["context"], tuple(row["choices"][::-1]), 1 - row["gold"])
 
 
-def _sciq(row: dict[str, Any], index: int) -> Item:
-    """Supporting paragraph first, the gold choice last; the local rows are rotated left by their index, gold first."""
-    turned = index % len(row["choices"])
-    gold, *wrong = (row["choices"][(i - turned) % len(row["choices"])] for i in range(len(row["choices"])))
+def _sciq(row: Row, index: int) -> Item:
+    """The supporting paragraph first, and the right choice last.
+
+    The choices of a local row stand in the order right, wrong, wrong, wrong, rotated left by the row's index.
+    """
+    rotation = index % len(row["choices"])
+    gold, *wrong = (row["choices"][(i - rotation) % len(row["choices"])] for i in range(len(row["choices"])))
     if gold != row["choices"][row["gold"]]:
         raise ValueError("its choices are not rotated by its place in the file")
     context = f"{row['raw']['support'].lstrip()}\n{row['context']}"
     return Item(row["id"], context, (*wrong, gold), len(wrong))
 
 
-def _winogrande(row: dict[str, Any], index: int) -> Item:
-    """Partial scoring: both options stand in the context, the rest of the sentence is the continuation."""
+def _winogrande(row: Row, index: int) -> Item:  # noqa: ARG001
+    """Partial scoring: each option completes a context, and the rest of the sentence is the continuation."""
     before, _, after = row["raw"]["sentence"].partition("_")
     contexts = tuple(before + row["raw"][option] for option in ("option1", "option2"))
     rest = after.strip()
     return Item(row["id"], "", (rest, rest), int(row["raw"]["answer"]) - 1, contexts)
 
 
-TASKS: dict[str, tuple[str, Callable[[dict[str, Any], int], Item]]] = {
+TASKS: dict[str, tuple[str, Callable[[Row, int], Item]]] = {
     "arc_easy": ("ARC-Easy", _plain),
     "arc_challenge": ("ARC-Challenge", _plain),
     "piqa": ("PIQA", _plain),
@@ -56,12 +58,16 @@ TASKS: dict[str, tuple[str, Callable[[dict[str, Any], int], Item]]] = {
     "boolq": ("BoolQ", _boolq),
     "sciq": ("SciQ", _sciq),
 }
-"""{name: (label, row of the jsonl -> item)}."""
+"""{name: (label, function of a jsonl row and its index that makes the item)}."""
 
 
 def multiple_choice(name: str, root: Path | None, items: int | None) -> ChoiceBenchmark:
-    """One of the eight tasks; `items` keeps so many, evenly spaced. Raises StudyError naming file and line."""
-    label, make = TASKS[name]
+    """One of the eight tasks.
+
+    items: keep this many, evenly spaced; None = all. Raises StudyError without a root or with too few rows, and naming
+    file and line for a row that is not the task's.
+    """
+    label, make_item = TASKS[name]
     if root is None:
         raise StudyError(f"{name} needs local rows: point data: {{root: ...}} at a folder with mc/{name}.jsonl")
     path = root / "mc" / f"{name}.jsonl"
@@ -72,11 +78,11 @@ def multiple_choice(name: str, root: Path | None, items: int | None) -> ChoiceBe
     for index in evenly(len(rows), len(rows) if items is None else items):
         number, row = rows[index]
         try:
-            item = make(row, index)
+            item = make_item(row, index)
             if not 0 <= item.gold < len(item.choices):
                 raise ValueError(f"gold {item.gold} of {len(item.choices)} choices")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            what = f"the field {error} is missing" if isinstance(error, KeyError) else error
-            raise StudyError(f"{path}:{number}: no row of {label}: {what}") from None
+            problem = f"the field {error} is missing" if isinstance(error, KeyError) else error
+            raise StudyError(f"{path}:{number}: not a row of {label}: {problem}") from None
         chosen.append(item)
     return ChoiceBenchmark(name=name, label=label, items=tuple(chosen))

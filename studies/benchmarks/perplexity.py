@@ -1,24 +1,32 @@
-"""Perplexity of a corpus: windows to score, and per-window results from log-probabilities.
+"""Perplexity of a corpus: the windows to score, and per-window losses from log-probabilities.
 
-exp of the mean of the window losses, each the mean over the window's tokens but its first: the paper's protocol.
+Perplexity is exp of the mean of the window losses, each the mean over the window's tokens but its first (Kong et al.,
+arXiv 2509.24198: the protocol of the paper). Where a corpus comes from belongs to `studies.benchmarks.corpora`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from studies.benchmarks.corpora import Corpus
+from studies.benchmarks.texts import Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerplexityBenchmark:
-    """A corpus cut into windows, ready to be scored."""
+    """A corpus cut into non-overlapping windows. Members as in `Benchmark`."""
 
     corpus: Corpus
     window: int
+    """Tokens."""
     num_tokens: int | None
+    """Tokens from the start of the corpus; None = all."""
     name: str = "perplexity"
+    is_syntactic: ClassVar[bool | None] = None
+    choices: ClassVar[tuple[str, ...]] = ()
 
     @property
     def label(self) -> str:
@@ -26,16 +34,38 @@ class PerplexityBenchmark:
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The metric that stands for the whole."""
         return ("perplexity",)
 
     @property
     def digest(self) -> str:
-        """Digest of the text; window and tokens are parameters of the step."""
+        """sha256 of the text; window and tokens are in `identity_params`."""
         return self.corpus.digest
 
-    def results(self, sums: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
-        """Per-window results: window, nll (mean over the window's scored tokens, nats), num_tokens."""
+    @property
+    def request(self) -> Windows:
+        return Windows(text=self.corpus.text, window=self.window, stride=self.window, num_tokens=self.num_tokens)
+
+    @property
+    def estimated_tokens(self) -> float:
+        return self.request.estimated_tokens
+
+    @property
+    def identity_params(self) -> Mapping[str, int | None]:
+        return {"window": self.window, "tokens": self.num_tokens}
+
+    @property
+    def noise_floor_nodes(self) -> int:
+        """Two windows a pack instead of one."""
+        return 2 * self.window
+
+    def results(
+        self,
+        sums: np.ndarray,
+        counts: np.ndarray,
+        margins: np.ndarray | None = None,  # noqa: ARG002
+        tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
+    ) -> pd.DataFrame:
+        """Columns window, nll (mean over the window's scored tokens, nats) and num_tokens, a row a window."""
         return pd.DataFrame({"window": np.arange(len(sums)), "nll": -sums / counts, "num_tokens": counts})
 
     def metrics(self, items: pd.DataFrame) -> dict[str, float]:

@@ -1,10 +1,117 @@
-"""What a benchmark is."""
+"""The one interface between benchmarks and everything that runs, records or reviews them.
 
-from studies.benchmarks import choices, minimal_pairs
-from studies.benchmarks.lm_eval import TaskBenchmark
-from studies.benchmarks.perplexity import PerplexityBenchmark
-from studies.benchmarks.surprisal import SurprisalBenchmark
+Owns the meaning of each member. Planning, steps and review ask only what stands here and never which class a benchmark
+is, so a new benchmark is one class in one module and one entry in the study file's schema.
+"""
 
-Benchmark = (
-    PerplexityBenchmark | minimal_pairs.PairBenchmark | choices.ChoiceBenchmark | TaskBenchmark | SurprisalBenchmark
-)
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from studies.benchmarks.texts import TextRequest
+
+NOISE_FLOOR_NODES = 160
+"""`noise_floor_nodes` of benchmarks that are no windows; no device has it as its default pack size."""
+
+
+class Benchmark(Protocol):
+    """What to score, and what the scores say. Frozen: a benchmark is loaded once and shared by all models.
+
+    A whole example, the mean surprisal of each sentence's last word::
+
+        @dataclass(frozen=True, slots=True, kw_only=True)
+        class LastWords:
+            name: str
+            label: str
+            sentences: tuple[str, ...]
+            identity_params: ClassVar[Mapping[str, int | None]] = {}
+            noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
+            is_syntactic: ClassVar[bool | None] = None
+            choices: ClassVar[tuple[str, ...]] = ()
+
+            @property
+            def headlines(self) -> tuple[str, ...]:
+                return (f"{self.name}/surprisal",)
+
+            @property
+            def digest(self) -> str:
+                return hashlib.sha256(json.dumps(self.sentences).encode()).hexdigest()
+
+            @property
+            def request(self) -> Continuations:
+                contexts, _, words = zip(*(sentence.rpartition(" ") for sentence in self.sentences))
+                return Continuations(contexts=contexts, continuations=tuple(f" {word}" for word in words))
+
+            @property
+            def estimated_tokens(self) -> float:
+                return self.request.estimated_tokens
+
+            def results(self, sums, counts, margins=None, tokens=None) -> pd.DataFrame:
+                return pd.DataFrame({"sentence": self.sentences, "surprisal": -sums, "num_tokens": counts})
+
+            def metrics(self, items: pd.DataFrame) -> dict[str, float]:
+                return {f"{self.name}/surprisal": float(items["surprisal"].mean())}
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique in a study; names the step `evaluate.<name>` and the artifact `items/<name>.parquet`."""
+
+    @property
+    def label(self) -> str:
+        """Shown to people beside its numbers; says "embedded" where the material ships with Halfwave."""
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """Names of the metrics that summarise the benchmark, the first the most important."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all data that can change a result; enters the identity of every evaluation."""
+
+    @property
+    def request(self) -> TextRequest:
+        """The texts to score."""
+
+    @property
+    def estimated_tokens(self) -> float:
+        """Estimated number of tokens, for the size of a step and the time left."""
+
+    @property
+    def identity_params(self) -> Mapping[str, int | None]:
+        """Parameters that enter the identity of an evaluation beside name and digest."""
+
+    @property
+    def noise_floor_nodes(self) -> int:
+        """Pack size (token-tree nodes) of the noise floor, the baseline on another pack plan."""
+
+    @property
+    def is_syntactic(self) -> bool | None:
+        """Whether the benchmark tests grammar, another skill (False), or neither (None: perplexity, surprisal)."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Prefixes P of its metrics `P/accuracy` that enter `multiple_choice/mean_accuracy`; empty for most."""
+
+    def results(
+        self,
+        sums: np.ndarray,
+        counts: np.ndarray,
+        margins: np.ndarray | None = None,
+        tokens: Mapping[str, np.ndarray] | None = None,
+    ) -> pd.DataFrame:
+        """Per-item results, one row each, from the answer to `request`.
+
+        sums: [num_sequences] float64, sum of the scored tokens' log-probabilities, nats. A sequence is a sentence, a
+        context with its continuation, or a window.
+        counts: [num_sequences] scored tokens.
+        margins: [num_sequences] float64, sum of log p(token) - max log p; 0 where greedy decoding produces the whole
+        continuation. Present where `Continuations.margins` is set.
+        tokens: columns document, start, end (characters) and log_probability, a row a scored token. Present for
+        `Documents`.
+        """
+
+    def metrics(self, items: pd.DataFrame) -> dict[str, float]:
+        """Metrics {name: value} from what `results` returned."""

@@ -1,7 +1,8 @@
-"""Token surprisal of annotated documents: what to score, and a row a token from log-probabilities.
+"""Token surprisal of annotated documents: what to score, and one row a token from log-probabilities.
 
-Every token of every document is scored once. Owns where the documents and their words come from; `studies.statistics.excess_surprisal`
-has what is made of the two. The word table is not part of what a model is asked: another tagger recomputes nothing.
+Owns where the documents and their words come from; `studies.statistics.excess_surprisal` compares conditions. Every
+token of every document is scored once. The word table is not part of what a model is asked, so another tagger
+recomputes no evaluation: only `annotation`, which enters the identity of what is derived from the words, changes.
 """
 
 import hashlib
@@ -10,126 +11,161 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from studies.benchmarks import annotation
-from studies.benchmarks.annotation import Annotated, Tagger
+from studies.benchmarks.annotation import AnnotatedDocuments, GoldWords, Tagger, installed_tagger, read_conllu
 from studies.benchmarks.corpora import load_documents
 from studies.benchmarks.sampling import evenly
+from studies.benchmarks.texts import Documents
 from studies.errors import StudyError
 
-GOLD = "gold"
 UD_EWT = "ud_ewt"
-MAX_TAGGED = 1_000_000
+_MAX_TAGGED = 1_000_000
 """Characters of one document: spaCy's `Language.max_length`."""
+
+
+class AnnotatedCorpus(NamedTuple):
+    """Documents, and where their words come from."""
+
+    label: str
+    """Corpus and annotator, for example "UD-EWT dev, gold"."""
+    documents: tuple[str, ...]
+    annotator: GoldWords | Tagger
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurprisalBenchmark:
-    """Documents, ready to be scored, and how their words become known."""
+    """Documents to score, and their words. Members as in `Benchmark`."""
 
     name: str
-    label: str
-    documents: tuple[str, ...]
-    gold: pd.DataFrame | None
-    """Their word table, where the source has one."""
-    tagger: Tagger | None
-    """Makes the word table otherwise."""
+    corpus: AnnotatedCorpus
     unit: str
     """`token`: a token has the tags of the word that it overlaps most; `word`: a word's tokens are summed."""
     window: int
+    """Tokens."""
     stride: int
+    """Tokens that a later window of a document scores, at most window - 1."""
+    is_syntactic: ClassVar[bool | None] = None
+    choices: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def label(self) -> str:
+        return f"surprisal, nats a token ({self.corpus.label})"
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The texts to score."""
+        return self.corpus.documents
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The metric that stands for the whole."""
         return (f"{self.name}/nats_per_token",)
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the documents; window and stride are parameters of the step."""
+        """sha256 of the documents; window and stride are in `identity_params`."""
         return hashlib.sha256(json.dumps(self.documents).encode()).hexdigest()
+
+    @property
+    def request(self) -> Documents:
+        return Documents(texts=self.documents, window=self.window, stride=self.stride)
+
+    @property
+    def estimated_tokens(self) -> float:
+        return self.request.estimated_tokens
+
+    @property
+    def identity_params(self) -> Mapping[str, int | None]:
+        return {"window": self.window, "stride": self.stride}
+
+    @property
+    def noise_floor_nodes(self) -> int:
+        """Two windows a pack instead of one."""
+        return 2 * self.window
 
     @cached_property
     def annotation(self) -> str:
-        """What the words come from: enters the identity of everything that is made of them."""
-        return f"gold {annotation.digest(self.gold)}" if self.tagger is None else f"{self.tagger}"
+        """Identity of the words: enters the identity of everything that is derived from them."""
+        return self.corpus.annotator.identity
 
     @cached_property
     def words(self) -> pd.DataFrame:
-        """The word table; tagging takes about a minute for a million characters."""
-        return self.gold if self.tagger is None else self.tagger.tag(self.documents)
+        """The word table, columns `WORD_COLUMNS`; a tagger needs about a minute for a million characters."""
+        return self.corpus.annotator.word_table(self.documents)
 
-    def results(self, sums: np.ndarray, counts: np.ndarray, tokens: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """A row a token: document, start, end (characters of the document), surprisal (nats, float32).
+    def results(
+        self,
+        sums: np.ndarray,  # noqa: ARG002
+        counts: np.ndarray,
+        margins: np.ndarray | None = None,  # noqa: ARG002
+        tokens: Mapping[str, np.ndarray] | None = None,
+    ) -> pd.DataFrame:
+        """Columns document, start, end (characters of the document) and surprisal (nats, float32), a row a token.
 
-        Raises ValueError where the rows are not what was scored.
+        Raises ValueError if the tokens are missing or are not as many as were scored.
         """
+        if tokens is None:
+            raise ValueError("surprisal needs the log-probability of every token")
         frame = pd.DataFrame({name: tokens[name] for name in ("document", "start", "end")})
         surprisal = -np.asarray(tokens["log_probability"], dtype=np.float32)
         if len(frame) != counts.sum():
-            raise ValueError(f"{len(frame)} tokens told, {counts.sum()} scored")
+            raise ValueError(f"{len(frame)} tokens returned, {counts.sum()} scored")
         return frame.assign(surprisal=surprisal)
 
     def metrics(self, items: pd.DataFrame) -> dict[str, float]:
-        """`<name>/nats_per_token`: the mean over all tokens."""
+        """`<name>/nats_per_token`: the mean over all tokens, in float64."""
         return {f"{self.name}/nats_per_token": float(items["surprisal"].astype(np.float64).mean())}
 
 
 def surprisal(
-    corpus: str,
-    *,
-    name: str,
-    split: str,
-    root: Path | None,
-    tagger: str | None,
-    unit: str,
-    window: int,
-    stride: int | None,
-    documents: int | None,
+    corpus: AnnotatedCorpus, *, name: str, unit: str, window: int, stride: int | None = None
 ) -> SurprisalBenchmark:
+    """A benchmark of the corpus; stride: None = windows overlap in one token."""
+    resolved = window - 1 if stride is None else stride
+    return SurprisalBenchmark(name=name, corpus=corpus, unit=unit, window=window, stride=resolved)
+
+
+def annotated_corpus(
+    corpus: str, *, split: str, root: Path | None, tagger: str | None = None, documents: int | None = None
+) -> AnnotatedCorpus:
     """Documents of a CoNLL-U file, of `ud_ewt` (in `<root>/ud_ewt`), or of a corpus that a tagger annotates.
 
-    documents: so many, evenly spaced; None = all. stride: None = windows overlap in one token. Raises StudyError where
-    the data or the tagger is not there.
+    documents: keep this many, evenly spaced; None = all. tagger: a spaCy pipeline; None = the corpus's gold words.
+    Raises StudyError if the data or the tagger is missing, if neither gives words, or if a document is too long to tag.
     """
-    gold = _gold(corpus, split, root)
-    source, texts = gold if gold is not None else load_documents(corpus, split=split, root=root)
-    words = None
-    if isinstance(texts, Annotated):
-        texts, words = texts
-    if tagger is None and words is None:
+    conllu = _conllu(corpus, split, root)
+    if conllu is not None:
+        label, (texts, gold) = conllu
+    else:
+        (label, texts), gold = load_documents(corpus, split=split, root=root), None
+    if tagger is None and gold is None:
         raise StudyError(f"{corpus} has no annotation: name a spaCy pipeline, tagger: en_core_web_sm, or give CoNLL-U")
-    chosen = range(len(texts))
-    if documents is not None and documents < len(texts):
-        chosen = evenly(len(texts), documents)
-    if words is not None:
-        words = words[words["document"].isin(chosen)].reset_index(drop=True)
-        words["document"] = np.searchsorted(chosen, words["document"])
-    tagging = None if tagger is None else annotation.tagger(tagger)
+    chosen = evenly(len(texts), len(texts) if documents is None else min(documents, len(texts)))
+    kept = tuple(texts[i] for i in chosen)
+    if tagger is None:
+        return AnnotatedCorpus(f"{label}, gold", kept, GoldWords(table=_words_of(gold, chosen)))
+    annotator = installed_tagger(tagger)
     longest = max(chosen, key=lambda i: len(texts[i]))
-    if tagging is not None and len(texts[longest]) > MAX_TAGGED:
+    if len(texts[longest]) > _MAX_TAGGED:
         raise StudyError(
-            f"document {longest} of {source} has {len(texts[longest]):,} characters; spaCy tags {MAX_TAGGED:,}: "
-            "part it with blank lines"
+            f"document {longest} of {label} has {len(texts[longest]):,} characters; spaCy tags {_MAX_TAGGED:,}: "
+            "split it with blank lines"
         )
-    by = GOLD if tagging is None else tagging.pipeline
-    return SurprisalBenchmark(
-        name=name,
-        label=f"surprisal, nats a token ({source}, {by})",
-        documents=tuple(texts[i] for i in chosen),
-        gold=words,
-        tagger=tagging,
-        unit=unit,
-        window=window,
-        stride=window - 1 if stride is None else stride,
-    )
+    return AnnotatedCorpus(f"{label}, {tagger}", kept, annotator)
 
 
-def _gold(corpus: str, split: str, root: Path | None) -> tuple[str, Annotated] | None:
-    """(label, documents and words) of a CoNLL-U corpus; None where it is another one."""
+def _words_of(words: pd.DataFrame, documents: list[int]) -> pd.DataFrame:
+    """The words of these documents, which are numbered anew from 0."""
+    kept = words[words["document"].isin(documents)].reset_index(drop=True)
+    kept["document"] = np.searchsorted(documents, kept["document"])
+    return kept
+
+
+def _conllu(corpus: str, split: str, root: Path | None) -> tuple[str, AnnotatedDocuments] | None:
+    """(label, documents and words) of a corpus in CoNLL-U; None for any other corpus."""
     if corpus == UD_EWT:
         part = {"validation": "dev"}.get(split, split)
         if root is None:
@@ -137,7 +173,7 @@ def _gold(corpus: str, split: str, root: Path | None) -> tuple[str, Annotated] |
                 f"{UD_EWT} is read from a data root: put UniversalDependencies/UD_English-EWT's "
                 f"en_ewt-ud-{part}.conllu into its folder {UD_EWT}/"
             )
-        return f"UD-EWT {part}", annotation.read_conllu(root / UD_EWT / f"en_ewt-ud-{part}.conllu")
+        return f"UD-EWT {part}", read_conllu(root / UD_EWT / f"en_ewt-ud-{part}.conllu")
     if corpus.endswith(".conllu"):
-        return Path(corpus).stem, annotation.read_conllu(Path(corpus))
+        return Path(corpus).stem, read_conllu(Path(corpus))
     return None

@@ -1,10 +1,14 @@
-"""What is scored: the four kinds of text that a benchmark can ask log-probabilities of.
+"""The four kinds of text request: what a benchmark asks log-probabilities of.
 
-Plain frozen data, without tokens: how a kind is tokenised, and from which position on it is scored, belongs to the
-actors. Benchmarks make these requests; actors answer them.
+Plain frozen data that benchmarks make and actors answer. Refuses to know tokens: how a kind is tokenised, and from
+which position on it is scored, belongs to `actors.tokens`. Here tokens are only estimated, from the number of
+characters.
 """
 
 from dataclasses import dataclass
+
+CHARACTERS_PER_TOKEN = 4.5
+"""Typical of English text under current tokenizers; only estimates of work and time depend on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,16 +17,26 @@ class Sentences:
 
     texts: tuple[str, ...]
 
+    @property
+    def estimated_tokens(self) -> float:
+        """Estimated number of tokens."""
+        return sum(map(len, self.texts)) / CHARACTERS_PER_TOKEN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuations:
-    """log p(continuation | context); the text is context + continuation, the split is by tokens of the context."""
+    """log p(continuation | context). The tokens are those of context + continuation, split after the context's."""
 
     contexts: tuple[str, ...]
     continuations: tuple[str, ...]
-    """Each begins with its own white space."""
+    """As many as contexts; each begins with its own white space."""
     margins: bool = False
-    """Whether to tell, too, how far each continuation is from the one that greedy decoding produces."""
+    """Whether to return, too, how far each continuation is from the one that greedy decoding produces."""
+
+    @property
+    def estimated_tokens(self) -> float:
+        """Estimated number of tokens; a context shared by several continuations counts once for each."""
+        return (sum(map(len, self.contexts)) + sum(map(len, self.continuations))) / CHARACTERS_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +48,37 @@ class Windows:
 
     text: str
     window: int
+    """Tokens."""
     stride: int
+    """Tokens from the start of one window to the start of the next."""
     num_tokens: int | None = None
     """Use only this many tokens from the start; None = all. The last partial window is dropped."""
+
+    @property
+    def estimated_tokens(self) -> float:
+        """Estimated number of tokens, at most `num_tokens`; overlap between windows is not counted."""
+        total = len(self.text) / CHARACTERS_PER_TOKEN
+        return min(total, self.num_tokens or total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documents:
-    """Whole documents of any length, every token of which is scored once, and told with its place in the text.
+    """Whole documents of any length; every token is scored once and returned with its place in the text.
 
-    In front of each stands the tokenizer's own special token, else BOS or EOS, so that the first token is scored too.
-    Later windows begin with tokens that earlier ones scored.
+    The tokenizer's own special token, else BOS or EOS, precedes each document, so that its first token is scored too.
+    Later windows of a document begin with tokens that earlier windows scored.
     """
 
     texts: tuple[str, ...]
     window: int
+    """Tokens."""
     stride: int
     """Tokens that a later window scores, at most window - 1; the rest of it is context."""
+
+    @property
+    def estimated_tokens(self) -> float:
+        """Estimated number of tokens; the context of later windows is not counted."""
+        return sum(map(len, self.texts)) / CHARACTERS_PER_TOKEN
 
 
 TextRequest = Sentences | Continuations | Windows | Documents

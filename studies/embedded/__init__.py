@@ -1,1 +1,1 @@
-"""Study material that ships with Halfwave and needs no download."""
+"""Material that ships with Halfwave, so that a study needs no download: minimal pairs, knowledge items, prose."""

@@ -2,18 +2,18 @@
 
 Owns a small lexicon and fifteen constructions in the manner of Marvin & Linzen, "Targeted Syntactic Evaluation of
 Language Models" (EMNLP 2018); lexicon and sentences are our own. Knows nothing of models, tokens or scoring.
-Callers rely on one fixed list, sorted by `uid`. In agreement and reflexives good and bad differ in one word, and every
-lexical frame appears in all its number combinations (2, or 4 with a second noun), so each critical word is as often
-right as wrong: a unigram model scores exactly 50 %. In NPI across a relative clause both sentences hold the same words,
-but for one capital letter, in another order. NPI simple keeps a shortcut, as its licensor is always on the good side:
-"No" meets "The" in half of the pairs and the rarer "Every", "Each", "Most", "Many" in the other half, so bare word
-frequency (the > no > the rest) scores 50 %, but a mere liking for "No" scores 100 %.
+Callers rely on one fixed list, sorted by `uid`. In agreement and reflexives the good and the bad sentence differ in one
+word, and every lexical frame appears in all its number combinations (2, or 4 with a second noun), so each critical word
+is as often right as wrong: a unigram model scores exactly 50 %. In NPI across a relative clause both sentences hold the
+same words in another order, apart from one capital letter. NPI simple keeps a shortcut, as its licensor is always on
+the good side: "No" is paired with "The" in half of the pairs and with the rarer "Every", "Each", "Most" and "Many" in
+the other half, so word frequency alone (the > no > the rest) scores 50 %, but a mere preference for "No" scores 100 %.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class MinimalPair(NamedTuple):
@@ -27,7 +27,7 @@ class MinimalPair(NamedTuple):
     bad: str
 
 
-Forms = tuple[str, str]  # (singular, plural): indexed by a grammatical number
+Forms = tuple[str, str]  # (singular, plural), indexed by a grammatical number
 NUMBERS = (0, 1)  # singular, plural
 
 
@@ -42,22 +42,23 @@ def _forms(*entries: str) -> tuple[Forms, ...]:
 
 
 class NounClass(NamedTuple):
-    """Head nouns and what can be said of them."""
+    """Head nouns, and the words that combine with them."""
 
     heads: tuple[Forms, ...]
     predicates: tuple[Forms, ...]
-    """Present tense. No plural form is a past tense too ("cost"), and none ends in an object or an infinitive, to which
-    the bad half of a coordination could attach ("has ideas and laughs", "likes to swim and laugh")."""
+    """Verb phrases in the present tense. No plural form is a past tense too ("cost"), and none ends in an object or an
+    infinitive to which the bad half of a coordination could attach ("has ideas and laughs", "likes to swim and laugh").
+    """
     first_conjuncts: tuple[Forms, ...]
-    """As `predicates`, for the first half of a coordination."""
+    """Like `predicates`, for the first half of a coordination."""
     prepositions: tuple[str, ...]
     subject_verbs: tuple[Forms, ...]
-    """What a head does to a person, in a subject relative."""
+    """Verbs of a subject relative, whose object is a person."""
     experiences: tuple[str, ...]
     """Participles after `has ever`."""
 
 
-# Animate heads: number is the only cue to a reflexive, so no noun of one gender and none with a strong stereotype.
+# Animate heads: number is the only cue to a reflexive, so no noun has a gender or a strong gender stereotype.
 ANIMATE = NounClass(
     heads=_forms(
         "artist/artists",
@@ -116,7 +117,7 @@ INANIMATE = NounClass(
 )
 NOUN_CLASSES = (ANIMATE, INANIMATE)
 
-# The second noun of a sentence: an attractor, or an embedded subject. Never a head, so the two are never the same.
+# The second noun of a sentence: an attractor or an embedded subject. No person is a head, so the two nouns differ.
 PEOPLE = _forms(
     "banker/bankers",
     "captain/captains",
@@ -148,20 +149,20 @@ LONG_PREDICATES = _forms(
 )
 
 REFLEXIVE_VERBS = ("blamed", "defended", "disguised", "embarrassed", "injured", "introduced", "praised", "surprised")
-# Who has a singular "themselves" accepts both sides of a singular head, here as in the original.
+# Speakers with a singular "themselves" accept both sentences of a singular head, here as in the original.
 REFLEXIVES = _forms("himself/themselves", "herself/themselves")
 
 HAS = ("has", "have")
-# Determiners that do not license "ever". Half are "The", commoner than "No"; half are rarer (see the module docstring).
+# Determiners that do not license "ever". Half are "The", more frequent than "No"; half are rarer (module docstring).
 NON_LICENSORS = (("The", "The"), ("Every", "Most"), ("The", "The"), ("Each", "Many"))
 
 Contrast = tuple[str, str]  # (good sentence, bad sentence)
 
 
-def _deal(heads: Sequence, predicates: Sequence, *tables: Sequence) -> Iterator[tuple]:
-    """Every head with every predicate, and one entry of each further table.
+def _deal(heads: Sequence[Any], predicates: Sequence[Any], *tables: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """Every head with every predicate, and one entry of each further table. Entries are texts or `Forms`.
 
-    The product of all tables is thinned by dealing the further ones out along diagonals of the head x predicate grid:
+    The product of all tables is thinned by dealing out the further ones along diagonals of the head x predicate grid:
     the first moves on with every head, the second with every second head, and so on, so that they do not move together.
     Every entry is dealt equally often, as long as table lengths divide the number of heads or predicates.
     """
@@ -171,7 +172,7 @@ def _deal(heads: Sequence, predicates: Sequence, *tables: Sequence) -> Iterator[
 
 
 def _contrast(before: str, critical: Forms, number: int, after: str = "") -> Contrast:
-    """The critical form in its right number, and in the other."""
+    """The sentence with the critical form in the right number, and in the wrong one."""
     good, bad = (f"{before} {critical[form]}{after}." for form in (number, 1 - number))
     return good, bad
 
@@ -260,7 +261,7 @@ def _npi_simple() -> Iterator[Contrast]:
 
 
 def _npi_across_object_relative() -> Iterator[Contrast]:
-    """The licensor on the head, against an intrusive one inside the relative clause, which does not reach `ever`."""
+    """The licensor on the head, against an intrusive one in the relative clause, which does not license `ever`."""
     for nouns in NOUN_CLASSES:
         for head, experience, person, verb in _deal(nouns.heads, nouns.experiences, PEOPLE, OBJECT_VERBS):
             for n, p in product(NUMBERS, NUMBERS):
@@ -288,7 +289,7 @@ CONSTRUCTIONS: dict[str, tuple[str, Callable[[], Iterator[Contrast]]]] = {
 
 
 def minimal_pairs() -> list[MinimalPair]:
-    """All pairs, sorted by construction; the same list at every call, without randomness."""
+    """All pairs, sorted by construction; a new list of the same pairs at every call, without randomness."""
     return [
         MinimalPair(uid, phenomenon, good, bad)
         for uid, (phenomenon, contrasts) in sorted(CONSTRUCTIONS.items())

@@ -1,8 +1,10 @@
-"""What a study starts on this machine listens on the loopback alone: Ray's processes, actors, and engines."""
+"""Whatever a study starts on this machine (Ray's processes, actors, engines) listens on the loopback only."""
 
 import ipaddress
 import os
 import socket
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,24 +19,25 @@ from studies.errors import StudyError
 
 
 def reachable() -> list[str]:
-    """Listening sockets of this process and all below it that another machine could connect to."""
-    found = []
+    """Listening sockets of this process and its descendants that another machine could connect to."""
+    sockets = []
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-        for one in process.net_connections("inet"):
-            host = one.laddr and ipaddress.ip_address(one.laddr.ip)
-            bare = host and (getattr(host, "ipv4_mapped", None) or host)
-            if one.status == psutil.CONN_LISTEN and not bare.is_loopback:
-                found.append(f"{process.name()} {one.laddr.ip}:{one.laddr.port}")
-    return found
+        for connection in process.net_connections("inet"):
+            if connection.status != psutil.CONN_LISTEN:
+                continue
+            host = ipaddress.ip_address(connection.laddr.ip)
+            if not (getattr(host, "ipv4_mapped", None) or host).is_loopback:
+                sockets.append(f"{process.name()} {connection.laddr.ip}:{connection.laddr.port}")
+    return sockets
 
 
-def test_a_port_that_others_can_reach_is_seen():
+def test_a_port_that_others_can_reach_is_seen() -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:
-        (found,) = reachable()
-        assert found.endswith(f" 0.0.0.0:{server.getsockname()[1]}")
+        (listening,) = reachable()
+        assert listening.endswith(f" 0.0.0.0:{server.getsockname()[1]}")
 
 
-def test_a_local_ray_listens_on_the_loopback_alone(monkeypatch):
+def test_a_local_ray_listens_on_the_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     @ray.remote
@@ -53,7 +56,7 @@ def test_a_local_ray_listens_on_the_loopback_alone(monkeypatch):
     assert not any("CLUSTER" in name for name in left)
 
 
-def test_the_printed_command_opens_mlflow_on_the_loopback(tmp_path):
+def test_the_printed_command_opens_mlflow_on_the_loopback(tmp_path: Path) -> None:
     from mlflow.cli import server
 
     words = Store(f"sqlite:///{tmp_path}/x.db").ui_command().split()
@@ -61,7 +64,7 @@ def test_the_printed_command_opens_mlflow_on_the_loopback(tmp_path):
     assert {option.name: option.default for option in server.params}["host"] == "127.0.0.1"
 
 
-def test_engines_meet_on_the_loopback_unless_told(monkeypatch):
+def test_engines_use_the_loopback_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
     for name in names:
         monkeypatch.setenv(name, "eth7")
@@ -73,21 +76,21 @@ def test_engines_meet_on_the_loopback_unless_told(monkeypatch):
     assert [os.environ.pop(name) for name in names] == ["127.0.0.1", "lo", "lo"]
 
 
-def test_a_running_cluster_is_joined_as_it_is(monkeypatch):
-    asked = {}
-    monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
+def test_a_running_cluster_is_joined_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", lambda **options: passed.update(options))
     monkeypatch.setattr(ray_session_module, "check_cluster", lambda address: None)
     with ray_session("head:6379"):
-        assert asked["address"] == "head:6379"
-        assert "object_store_memory" not in asked and "include_dashboard" not in asked
+        assert passed["address"] == "head:6379"
+        assert "object_store_memory" not in passed and "include_dashboard" not in passed
         assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
 
 
 @pytest.mark.parametrize(
     ("address", "place"), [("head:6379", "--address head:6379"), (None, "a local Ray did not start")]
 )
-def test_a_ray_that_is_not_there_is_one_line(monkeypatch, address, place):
-    def refuse(**options):
+def test_a_ray_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str | None, place: str) -> None:
+    def refuse(**options: object) -> None:
         raise ConnectionError("nobody\nanswers")
 
     monkeypatch.setattr(ray, "init", refuse)
@@ -96,8 +99,8 @@ def test_a_ray_that_is_not_there_is_one_line(monkeypatch, address, place):
         pass
 
 
-def test_this_machine_s_cluster_that_is_gone_is_one_line_at_once(monkeypatch):
-    """Ray remembers where one was, in a file; it would ask there for minutes."""
+def test_this_machine_s_cluster_that_is_gone_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray keeps the address of the last cluster in a file, and would try it for minutes."""
     monkeypatch.setattr(services, "find_gcs_addresses", set)
     monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
     with pytest.raises(StudyError, match=r"^--address auto: Could not find any"), ray_session("auto"):

@@ -57,7 +57,7 @@ def words(sentence: str) -> list[str]:
 
 
 def critical_index(pair: MinimalPair) -> int:
-    """Where good and bad part; fails unless they do so in exactly one place."""
+    """The index of the one word in which good and bad differ; fails unless there is exactly one."""
     good, bad = words(pair.good), words(pair.bad)
     assert len(good) == len(bad), pair
     (index,) = [i for i, (g, b) in enumerate(zip(good, bad, strict=True)) if g != b]
@@ -89,7 +89,7 @@ def controller(pair: MinimalPair) -> str:
 
 
 def attractor(pair: MinimalPair) -> str:
-    """The other noun, which must not fix it."""
+    """The other noun, whose number must not matter."""
     if "complement" in pair.uid or "within" in pair.uid:
         return words(pair.good)[1]
     (person,) = [word for word in words(pair.good) if word.removesuffix("s") in PEOPLE]
@@ -97,50 +97,50 @@ def attractor(pair: MinimalPair) -> str:
 
 
 def lemmas(sentence: str) -> str:
-    """The sentence with number rubbed out."""
+    """The sentence without its marks of number."""
     return " ".join(LEMMAS.get(word, word.removesuffix("s")) for word in words(sentence))
 
 
-def test_counts():
+def test_counts() -> None:
     assert Counter(pair.uid for pair in PAIRS) == NUM_PAIRS
     assert len(PAIRS) >= 4000
     assert min(NUM_PAIRS.values()) >= 150
 
 
-def test_golden():
+def test_golden() -> None:
     text = "\n".join("\t".join(pair) for pair in PAIRS)
     digest = hashlib.sha256(text.encode()).hexdigest()
     assert digest == "14043cc13ebf810a42de3345c7d3f416eb5d2db07e864eae7821bc30e2ab54b3"
 
 
-def test_every_call_gives_the_same_fresh_list():
+def test_every_call_gives_the_same_fresh_list() -> None:
     again = minimal_pairs()
     assert again == PAIRS
     again.clear()
     assert minimal_pairs() == PAIRS
 
 
-def test_sorted_by_construction():
+def test_sorted_by_construction() -> None:
     assert [pair.uid for pair in PAIRS] == sorted(pair.uid for pair in PAIRS)
 
 
-def test_phenomenon_is_the_stem_of_the_uid():
+def test_phenomenon_is_the_stem_of_the_uid() -> None:
     assert {pair.phenomenon for pair in PAIRS} == {"agreement", "reflexives", "npi"}
     assert all(pair.uid.startswith(pair.phenomenon + "_") for pair in PAIRS)
 
 
-def test_sentences_are_unique_within_a_construction():
+def test_sentences_are_unique_within_a_construction() -> None:
     assert len({(pair.good, pair.bad) for pair in PAIRS}) == len(PAIRS)
     for uid, pairs in BY_UID.items():
         assert len({pair.good for pair in pairs}) == len(pairs), uid
         assert len({pair.bad for pair in pairs}) == len(pairs), uid
 
 
-def test_nothing_is_good_here_and_bad_there():
+def test_nothing_is_good_here_and_bad_there() -> None:
     assert not {pair.good for pair in PAIRS} & {pair.bad for pair in PAIRS}
 
 
-def test_spelling_of_sentences():
+def test_spelling_of_sentences() -> None:
     allowed = set(string.ascii_letters + " ")
     for sentence in (sentence for pair in PAIRS for sentence in (pair.good, pair.bad)):
         assert sentence[0].isupper(), sentence
@@ -151,14 +151,14 @@ def test_spelling_of_sentences():
 
 
 @pytest.mark.parametrize("uid", [*NUMBER_UIDS, "npi_simple"])
-def test_good_and_bad_differ_in_one_word(uid):
+def test_good_and_bad_differ_in_one_word(uid: str) -> None:
     for pair in BY_UID[uid]:
         good, bad = critical_words(pair)
         assert good != bad
 
 
 @pytest.mark.parametrize("uid", NUMBER_UIDS)
-def test_critical_word_agrees_on_the_good_side_only(uid):
+def test_critical_word_agrees_on_the_good_side_only(uid: str) -> None:
     for pair in BY_UID[uid]:
         good, bad = critical_words(pair)
         plural = is_plural_noun(controller(pair))
@@ -168,7 +168,7 @@ def test_critical_word_agrees_on_the_good_side_only(uid):
 
 
 @pytest.mark.parametrize("uid", [uid for uid in NUM_PAIRS if "relative" in uid])
-def test_relative_clauses_agree_on_the_good_side(uid):
+def test_relative_clauses_agree_on_the_good_side(uid: str) -> None:
     """The verb of the relative clause with its own subject, wherever it is not the critical word."""
     for pair in BY_UID[uid]:
         good = words(pair.good)
@@ -182,22 +182,22 @@ def test_relative_clauses_agree_on_the_good_side(uid):
 
 
 @pytest.mark.parametrize("uid", NUMBER_UIDS)
-def test_half_of_the_heads_are_singular(uid):
+def test_half_of_the_heads_are_singular(uid: str) -> None:
     num_plural = sum(is_plural_noun(controller(pair)) for pair in BY_UID[uid])
     assert 2 * num_plural == len(BY_UID[uid])
 
 
 @pytest.mark.parametrize("uid", ATTRACTOR_UIDS)
-def test_four_number_combinations_are_equally_frequent(uid):
+def test_four_number_combinations_are_equally_frequent(uid: str) -> None:
     combinations = Counter((is_plural_noun(controller(p)), is_plural_noun(attractor(p))) for p in BY_UID[uid])
     assert set(combinations.values()) == {len(BY_UID[uid]) // 4}
     assert len(combinations) == 4
 
 
 @pytest.mark.parametrize("uid", NUMBER_UIDS)
-def test_frames_are_closed_under_exchange_of_number(uid):
+def test_frames_are_closed_under_exchange_of_number(uid: str) -> None:
     """Sentences that are equal but for number come as a complete set, so each verdict has its mirror image."""
-    frames = defaultdict(list)
+    frames: dict[str, list[MinimalPair]] = defaultdict(list)
     for pair in BY_UID[uid]:
         frames[lemmas(pair.good)].append(pair)
     for frame, pairs in frames.items():
@@ -207,9 +207,10 @@ def test_frames_are_closed_under_exchange_of_number(uid):
 
 
 @pytest.mark.parametrize("uid", NUMBER_UIDS)
-def test_critical_words_are_as_often_good_as_bad(uid):
+def test_critical_words_are_as_often_good_as_bad(uid: str) -> None:
     verdicts = Counter(critical_words(pair) for pair in BY_UID[uid])
-    good, bad = Counter(), Counter()
+    good: Counter[str] = Counter()
+    bad: Counter[str] = Counter()
     for (good_word, bad_word), count in verdicts.items():
         good[good_word] += count
         bad[bad_word] += count
@@ -219,9 +220,9 @@ def test_critical_words_are_as_often_good_as_bad(uid):
 
 @pytest.mark.parametrize("uid", NUMBER_UIDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_any_unigram_model_scores_half(uid, seed):
+def test_any_unigram_model_scores_half(uid: str, seed: int) -> None:
     generator = random.Random(seed)
-    weights = defaultdict(lambda: generator.getrandbits(40))
+    weights: dict[str, int] = defaultdict(lambda: generator.getrandbits(40))
 
     def score(sentence: str) -> int:
         return sum(weights[word] for word in words(sentence))
@@ -231,9 +232,10 @@ def test_any_unigram_model_scores_half(uid, seed):
 
 
 @pytest.mark.parametrize("uid", ACROSS_UIDS)
-def test_the_preceding_word_tells_nothing(uid):
+def test_the_preceding_word_tells_nothing(uid: str) -> None:
     """A bigram model scores 50 % as well where something stands between head and critical word."""
-    good, bad = Counter(), Counter()
+    good: Counter[tuple[str, str]] = Counter()
+    bad: Counter[tuple[str, str]] = Counter()
     for pair in BY_UID[uid]:
         before = words(pair.good)[critical_index(pair) - 1]
         good_word, bad_word = critical_words(pair)
@@ -243,9 +245,9 @@ def test_the_preceding_word_tells_nothing(uid):
 
 
 @pytest.mark.parametrize("uid", [uid for uid in NUMBER_UIDS if uid.startswith("reflexives")])
-def test_himself_and_herself_are_shared_out_evenly(uid):
+def test_himself_and_herself_are_shared_out_evenly(uid: str) -> None:
     """Over each head, and over each person beside it: neither noun hints at a gender."""
-    counts = defaultdict(Counter)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for pair in BY_UID[uid]:
         (pronoun,) = set(critical_words(pair)) - {"themselves"}
         nouns = [controller(pair)] + ([attractor(pair)] if uid in ATTRACTOR_UIDS else [])
@@ -257,9 +259,9 @@ def test_himself_and_herself_are_shared_out_evenly(uid):
 
 
 @pytest.mark.parametrize("uid", NUMBER_UIDS)
-def test_thinning_keeps_the_nouns_balanced(uid):
+def test_thinning_keeps_the_nouns_balanced(uid: str) -> None:
     """Every person appears equally often; every head too, among the animate and among the inanimate ones."""
-    nouns = Counter()
+    nouns: Counter[str] = Counter()
     for pair in BY_UID[uid]:
         nouns[controller(pair).removesuffix("s")] += 1
         if uid in ATTRACTOR_UIDS:
@@ -274,7 +276,7 @@ def test_thinning_keeps_the_nouns_balanced(uid):
 
 
 @pytest.mark.parametrize("uid", ["npi_simple", "npi_across_object_relative"])
-def test_npi_auxiliary_agrees_on_both_sides(uid):
+def test_npi_auxiliary_agrees_on_both_sides(uid: str) -> None:
     num_plural = 0
     for pair in BY_UID[uid]:
         for sentence in (pair.good, pair.bad):
@@ -284,8 +286,8 @@ def test_npi_auxiliary_agrees_on_both_sides(uid):
     assert 2 * num_plural == len(BY_UID[uid])
 
 
-def test_npi_intrusive_licensor_is_a_matter_of_order():
-    combinations = Counter()
+def test_npi_intrusive_licensor_is_a_matter_of_order() -> None:
+    combinations: Counter[tuple[bool, bool]] = Counter()
     for pair in BY_UID["npi_across_object_relative"]:
         good, bad = words(pair.good), words(pair.bad)
         assert [i for i, (g, b) in enumerate(zip(good, bad, strict=True)) if g != b] == [0, 3], pair
@@ -296,9 +298,9 @@ def test_npi_intrusive_licensor_is_a_matter_of_order():
     assert sorted(combinations.values()) == [128] * 4
 
 
-def test_npi_simple_gives_word_frequency_no_advantage():
+def test_npi_simple_gives_word_frequency_no_advantage() -> None:
     """Half of the bad determiners are commoner than "No" ("The"), half rarer, in either number."""
-    determiners = Counter()
+    determiners: Counter[tuple[str, bool]] = Counter()
     for pair in BY_UID["npi_simple"]:
         good, bad = critical_words(pair)
         assert critical_index(pair) == 0 and good == "No", pair
@@ -369,7 +371,8 @@ npi_across_object_relative
 
 
 def expected_pairs() -> list[tuple[str, str, str]]:
-    expected, uid = [], ""
+    expected: list[tuple[str, str, str]] = []
+    uid = ""
     for line in EXPECTED.strip().splitlines():
         if "|" in line:
             good, bad = line.split("|")
@@ -379,10 +382,10 @@ def expected_pairs() -> list[tuple[str, str, str]]:
     return expected
 
 
-def test_every_construction_has_a_hand_written_example():
+def test_every_construction_has_a_hand_written_example() -> None:
     assert {uid for uid, _, _ in expected_pairs()} == set(NUM_PAIRS)
 
 
 @pytest.mark.parametrize(("uid", "good", "bad"), expected_pairs())
-def test_hand_written_pairs_are_there(uid, good, bad):
+def test_hand_written_pairs_are_there(uid: str, good: str, bad: str) -> None:
     assert (good, bad) in {(pair.good, pair.bad) for pair in BY_UID[uid]}

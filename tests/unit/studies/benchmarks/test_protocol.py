@@ -1,0 +1,191 @@
+"""Every member of every benchmark class, and the example in the protocol's docstring."""
+
+import hashlib
+import inspect
+import json
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies.benchmarks import protocol
+from studies.benchmarks.annotation import WORD_COLUMNS, GoldWords
+from studies.benchmarks.choices import ChoiceBenchmark, Item
+from studies.benchmarks.corpora import Corpus
+from studies.benchmarks.lm_eval import TaskBenchmark
+from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
+from studies.benchmarks.perplexity import PerplexityBenchmark
+from studies.benchmarks.protocol import Benchmark
+from studies.benchmarks.surprisal import AnnotatedCorpus, SurprisalBenchmark
+from studies.benchmarks.texts import Continuations, Documents, Sentences, Windows
+
+TEXT = "nine characters"
+CORPUS = Corpus(label="c", text=TEXT, source="s")
+PAIRS = (
+    Pair("short:a", "agreement", "0", "good one", "bad one"),
+    Pair("short:a", "agreement", "1", "good two", "bad two"),
+    Pair("long:b", "npi", "0", "good three", "bad three"),
+)
+ITEMS = (Item("a", "c", ("p", "q"), 1), Item("b", "", ("r", "r"), 0, ("c1", "c2")))
+WORDS = pd.DataFrame([(0, 0, 0, 1, "DET", "det", "_")], columns=list(WORD_COLUMNS))
+DOCUMENTS = AnnotatedCorpus("d, gold", ("a bc", "dé"), GoldWords(table=WORDS))
+
+
+def tasks(**fields: Any) -> TaskBenchmark:
+    """Two tasks of the harness, whose evaluator is never called."""
+    given: dict[str, Any] = {"choices": ("x", "y"), "is_syntactic": False, "margins": False} | fields
+    texts: dict[str, Any] = {"contexts": ("a", "bb"), "continuations": (" c", " ddd")}
+    rest: dict[str, Any] = {"questions": (), "digest": "d", "evaluate": lambda answers: {}, "aggregations": {}}
+    return TaskBenchmark(name="lm_eval", label="x, y", tasks=("x", "y"), **given, **texts, **rest)
+
+
+SHORT_TEXT = Continuations(contexts=("a", "bb"), continuations=(" c", " ddd"))
+MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
+    "perplexity of a whole corpus": (
+        PerplexityBenchmark(corpus=CORPUS, window=4, num_tokens=None),
+        {
+            "name": "perplexity",
+            "label": "perplexity (c)",
+            "headlines": ("perplexity",),
+            "digest": "88cde4b3d71aac46d4089bbbed0731bf0b3b89fe57862932bcd017518a790032",
+            "request": Windows(text=TEXT, window=4, stride=4, num_tokens=None),
+            "estimated_tokens": 15 / 4.5,
+            "identity_params": {"window": 4, "tokens": None},
+            "noise_floor_nodes": 8,
+            "is_syntactic": None,
+            "choices": (),
+        },
+    ),
+    "perplexity of the first tokens": (
+        PerplexityBenchmark(corpus=CORPUS, window=4, num_tokens=2),
+        {
+            "request": Windows(text=TEXT, window=4, stride=4, num_tokens=2),
+            "estimated_tokens": 2,
+            "identity_params": {"window": 4, "tokens": 2},
+        },
+    ),
+    "perplexity of more tokens than there are": (
+        PerplexityBenchmark(corpus=CORPUS, window=4, num_tokens=99),
+        {"estimated_tokens": 15 / 4.5, "identity_params": {"window": 4, "tokens": 99}},
+    ),
+    "pairs": (
+        PairBenchmark(name="pairs", label="my pairs", pairs=PAIRS),
+        {
+            "name": "pairs",
+            "label": "my pairs",
+            "headlines": ("pairs/accuracy",),
+            "digest": "ae7098d1cd7df9d71e26f9f433ee48a818f07a317f3d880d290a06b981186641",
+            "request": Sentences(
+                texts=("good one", "bad one", "good two", "bad two", "good three", "bad three"),
+            ),
+            "estimated_tokens": 49 / 4.5,
+            "identity_params": {},
+            "noise_floor_nodes": 160,
+            "is_syntactic": True,
+            "choices": (),
+        },
+    ),
+    "pairs compared by means": (
+        PairBenchmark(name="tse", label="TSE", pairs=PAIRS, per_token=True, half_ties=False),
+        {"digest": "f8a8dcf69324259bc1fe4cd1234cba6c4ea58aa511297a3b2ea952f9b884758c", "identity_params": {}},
+    ),
+    "choices": (
+        ChoiceBenchmark(name="know", label="knowledge", items=ITEMS),
+        {
+            "name": "know",
+            "label": "knowledge",
+            "headlines": ("know/accuracy",),
+            "digest": "4f6659bc456eab18b2e27c6fcc83ad6ffc30fe544e9ad354483ccbda21cae471",
+            "request": Continuations(contexts=("c", "c", "c1", "c2"), continuations=(" p", " q", " r", " r")),
+            "estimated_tokens": 14 / 4.5,
+            "identity_params": {},
+            "noise_floor_nodes": 160,
+            "is_syntactic": False,
+            "choices": ("know",),
+        },
+    ),
+    "tasks of the harness": (
+        tasks(),
+        {
+            "name": "lm_eval",
+            "label": "x, y",
+            "headlines": ("x/accuracy", "y/accuracy"),
+            "digest": "d",
+            "request": SHORT_TEXT,
+            "estimated_tokens": 9 / 4.5,
+            "identity_params": {},
+            "noise_floor_nodes": 160,
+            "is_syntactic": False,
+            "choices": ("x", "y"),
+        },
+    ),
+    "tasks of grammar with margins": (
+        tasks(choices=(), is_syntactic=True, margins=True),
+        {
+            "request": Continuations(
+                contexts=SHORT_TEXT.contexts, continuations=SHORT_TEXT.continuations, margins=True
+            ),
+            "is_syntactic": True,
+            "choices": (),
+        },
+    ),
+    "surprisal": (
+        SurprisalBenchmark(name="surprisal-x", corpus=DOCUMENTS, unit="token", window=8, stride=7),
+        {
+            "name": "surprisal-x",
+            "label": "surprisal, nats a token (d, gold)",
+            "headlines": ("surprisal-x/nats_per_token",),
+            "digest": "effec99b87c132beec51361af8710c83bdcc1f17ec26269f0a8c009a554c6116",
+            "request": Documents(texts=("a bc", "dé"), window=8, stride=7),
+            "estimated_tokens": 6 / 4.5,
+            "identity_params": {"window": 8, "stride": 7},
+            "noise_floor_nodes": 16,
+            "is_syntactic": None,
+            "choices": (),
+        },
+    ),
+}
+CLASSES = (PerplexityBenchmark, PairBenchmark, ChoiceBenchmark, TaskBenchmark, SurprisalBenchmark)
+PROPERTIES = [name for name, member in vars(Benchmark).items() if isinstance(member, property)]
+
+
+@pytest.mark.parametrize(("benchmark", "expected"), MEMBERS.values(), ids=MEMBERS)
+def test_the_members_of_a_benchmark(benchmark: Benchmark, expected: dict[str, Any]) -> None:
+    assert {name: getattr(benchmark, name) for name in expected} == expected
+
+
+def test_every_member_of_every_class_is_held_above() -> None:
+    held: dict[type, set[str]] = {}
+    for benchmark, expected in MEMBERS.values():
+        held.setdefault(type(benchmark), set()).update(expected)
+    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 10
+
+
+@pytest.mark.parametrize("benchmark_class", CLASSES)
+def test_results_and_metrics_have_one_signature(benchmark_class: type) -> None:
+    for method in ("results", "metrics"):
+        assert inspect.signature(getattr(benchmark_class, method)) == inspect.signature(getattr(Benchmark, method))
+
+
+def test_the_example_in_the_docstring_is_a_benchmark() -> None:
+    """It has every member of the protocol, and its numbers are the mean surprisal of each sentence's last word."""
+    lines = inspect.cleandoc(Benchmark.__doc__ or "").split("::\n", 1)[1]
+    names: dict[str, Any] = {
+        "dataclass": dataclass,
+        "ClassVar": ClassVar,
+        "Mapping": Mapping,
+        "hashlib": hashlib,
+        "json": json,
+    }
+    names |= {"Continuations": Continuations, "pd": pd, "NOISE_FLOOR_NODES": protocol.NOISE_FLOOR_NODES}
+    exec(textwrap.dedent(lines), names)
+    example: Benchmark = names["LastWords"](name="last", label="last words", sentences=("the cat sat", "it ran"))
+    assert all(hasattr(example, name) for name in PROPERTIES)
+    assert example.request == Continuations(contexts=("the cat", "it"), continuations=(" sat", " ran"))
+    items = example.results(np.array([-2.0, -4.0]), np.array([1, 2]))
+    assert items["surprisal"].tolist() == [2.0, 4.0]
+    assert example.metrics(items) == {"last/surprisal": 3.0} and example.headlines == ("last/surprisal",)

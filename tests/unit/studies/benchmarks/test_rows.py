@@ -1,0 +1,60 @@
+"""jsonl rows: every error names file and line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.benchmarks.choices import user_choices
+from studies.benchmarks.minimal_pairs import user_pairs
+from studies.benchmarks.rows import data_files, read_jsonl, required_texts
+from tests.unit.studies.benchmarks.files import GOOD, QUESTION, study_error, write_jsonl
+
+NOT_JSON = {
+    "not JSON": ("{", "not JSON (Expecting property name"),
+    "a number of 5000 digits": ('{"x": 9' + "0" * 5000 + "}", "not JSON (Exceeds the limit"),
+    "too deep": ("[" * 100_000, "not JSON (maximum recursion depth"),
+    "a list": ("[1]", "every line must be a JSON object, found list"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), NOT_JSON.values(), ids=NOT_JSON)
+@pytest.mark.parametrize(("function", "row"), [(user_choices, QUESTION), (lambda path: user_pairs(path, True), GOOD)])
+def test_bad_lines_are_named_by_file_and_line(
+    tmp_path: Path, function: Callable[[Path], object], row: dict[str, Any], line: str, expected: str
+) -> None:
+    """The second object stands on line 4: blank lines count."""
+    path = write_jsonl(tmp_path / "mine.jsonl", row, "", "  ", line)
+    assert study_error(function, path).startswith(f"{path}:4: {expected}")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin.jsonl").write_bytes(b'{"context": "\xff"}\n')
+    for function in (user_choices, lambda path: user_pairs(path, True)):
+        assert "cannot be read" in study_error(function, tmp_path / "absent.jsonl")
+        assert "cannot be read" in study_error(function, tmp_path)
+        assert "cannot be read" in study_error(function, tmp_path / "latin.jsonl")
+
+
+def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "mine.jsonl", {"a": 1}, {"a": 2}, "not JSON")
+    assert read_jsonl(path, limit=2) == [(1, {"a": 1}), (2, {"a": 2})]
+
+
+def test_required_texts_are_non_empty() -> None:
+    row = {"a": "x", "b": " y ", "c": "  ", "d": 3}
+    assert required_texts(row, "f:1", "b", "a") == [" y ", "x"]
+    for field, value in (("c", "'  '"), ("d", "3"), ("e", "None")):
+        message = study_error(required_texts, row, "f:1", "a", field)
+        assert message == f"f:1: every line needs a non-empty text {field!r}; found {value}"
+
+
+def test_data_files_are_those_of_the_first_pattern_that_matches(tmp_path: Path) -> None:
+    assert study_error(data_files, tmp_path / "absent", "*.a") == f"there is no folder {tmp_path / 'absent'}"
+    assert study_error(data_files, tmp_path, "*.a", "*.b") == f"{tmp_path} holds no *.a or *.b"
+    for name in ("2.b", "1.b"):
+        (tmp_path / name).touch()
+    assert data_files(tmp_path, "*.a", "*.b") == [tmp_path / "1.b", tmp_path / "2.b"]
+    (tmp_path / "3.a").touch()
+    assert data_files(tmp_path, "*.a", "*.b") == [tmp_path / "3.a"]
