@@ -1,7 +1,7 @@
 """The Ray actor that holds one model: loads an actor class by path and streams the messages of one request at a time.
 
-Owns what an actor class does not know of: that it may have others beside it, in the same placement group, among which
-one corpus is divided, and that what it raises must reach the driver as a message. The others end with their first.
+Owns what an actor class does not know: that it may have siblings in the same placement group, among which one corpus is
+divided, and that an exception must reach the driver as a message. Siblings end with the host that started them.
 """
 
 import importlib
@@ -17,34 +17,37 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from actors.messages import ActorLost, EngineDied, ModelSource, Opened, RequestFailed
 from orchestrator.redaction import redact_logs
 
-GONE = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
-"""What Ray raises of another process that died, not of what was raised in it."""
+DEAD = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
+"""Raised by Ray when another process has died, as opposed to what was raised inside it."""
 ERROR_LENGTH = 500
-"""Of an error's one line; the log has all of it."""
+"""Characters of an error on one line; the log has all of it."""
 
 
 class Host:
-    """See the module."""
+    """One model in one Ray actor."""
 
-    def __init__(self, path: str, others: int = 0, options: dict[str, Any] | None = None):
-        """others: further hosts, on the placement group's next bundles; options: Ray's, of each."""
+    def __init__(self, path: str, num_siblings: int = 0, options: dict[str, Any] | None = None) -> None:
+        """path: `module:Class` of the actor class. num_siblings: further hosts, on the next bundles of the placement
+        group; options: Ray's options for each of them."""
         redact_logs()
-        self._path, self._source, self._actor = path, None, None
-        group = get_current_placement_group() if others else None
-        self._others = [
+        self._path = path
+        self._source: ModelSource | None = None
+        self._actor: Any = None
+        group = get_current_placement_group() if num_siblings else None
+        self._siblings = [
             ray.remote(Host)
             .options(
                 **(options or {}),
                 scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=i),
             )
             .remote(path)
-            for i in range(1, others + 1)
+            for i in range(1, num_siblings + 1)
         ]
 
     def stream(self, source: ModelSource, method: str, request: Any) -> Iterator[Any]:
-        """Messages of one request; an error of the actor's own becomes `RequestFailed`, the last message.
+        """The messages of one request. An exception becomes `RequestFailed` or `ActorLost`, the last message.
 
-        Without a method the actor is only opened. A source other than the last is another checkpoint of the same
+        An empty method only opens the actor. A source other than the last one is another checkpoint of the same
         architecture: the actor reloads.
         """
         try:
@@ -58,25 +61,26 @@ class Host:
                 yield Opened(facts=getattr(self._actor, "facts", lambda: None)())
             if not method:
                 return
-            divided = method == "profile" and self._others
-            others = {"others": [self._asking(other) for other in self._others]} if divided else {}
-            yield from getattr(self._actor, method)(request, **others)
-        except (EngineDied, *GONE) as error:
+            divided = method == "profile" and self._siblings
+            options = {"others": [self._ask(sibling) for sibling in self._siblings]} if divided else {}
+            yield from getattr(self._actor, method)(request, **options)
+        except (EngineDied, *DEAD) as error:
             yield ActorLost(reason=one_line(error))
         except Exception as error:  # sent on, not swallowed: the driver fails the request's steps
-            told = one_line(f"{type(error).__name__}: {error}")
-            yield RequestFailed(error=told, traceback=traceback.format_exc())
+            described = one_line(f"{type(error).__name__}: {error}")
+            yield RequestFailed(error=described, traceback=traceback.format_exc())
 
-    def _asking(self, other: Any) -> Callable[[str, Any], Iterator[Any]]:
-        """ask(method, request) of a host beside this one, which begins at once. Raises what it failed of."""
+    def _ask(self, sibling: Any) -> Callable[[str, Any], Iterator[Any]]:
+        """A function of (method, request) that starts the sibling at once and re-raises its failure."""
 
         def ask(method: str, request: Any) -> Iterator[Any]:
-            stream = other.stream.options(num_returns="streaming").remote(self._source, method, request)
+            stream = sibling.stream.options(num_returns="streaming").remote(self._source, method, request)
             return _messages(stream)
 
         return ask
 
     def close(self) -> None:
+        """Close the actor in order: engines shut their worker processes down."""
         if self._actor is not None:
             self._actor.close()
 
@@ -93,4 +97,5 @@ def _messages(stream: Any) -> Iterator[Any]:
 
 
 def one_line(error: Any) -> str:
+    """An error as one line of at most `ERROR_LENGTH` characters."""
     return textwrap.shorten(str(error), ERROR_LENGTH, placeholder=" ...")

@@ -1,14 +1,94 @@
-"""What is known of each actor's request while it runs."""
+"""What is under way: the request of every actor, and the parts of steps that have arrived.
 
-from dataclasses import replace
+Owns the runner's knowledge of its actors, one object an actor. Knows nothing of Ray: actors are names here.
+Invariant: a part is kept until its step ends or the pack plan of the step changes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from actors.messages import Part
+from actors.messages import EngineFacts, Part
+from orchestrator.scheduling.cluster import ActorKind
+
+
+@dataclass(slots=True, kw_only=True)
+class _Actor:
+    steps: tuple[str, ...] = ()
+    """The steps of its request."""
+    max_nodes: int | None = None
+    """The pack size that the request asks for."""
+    prewarming: ActorKind | None = None
+    """Its kind, while it is opened before its first steps are ready."""
+    engine: EngineFacts | None = None
+
+
+class InFlight:
+    """The requests of one run."""
+
+    def __init__(self) -> None:
+        self._actors: dict[str, _Actor] = {}
+        self._parts: dict[str, Part] = {}
+
+    def _actor(self, name: str) -> _Actor:
+        return self._actors.setdefault(name, _Actor())
+
+    def send(self, actor: str, steps: tuple[str, ...], max_nodes: int | None) -> None:
+        """The actor has been sent a request for these steps."""
+        state = self._actor(actor)
+        state.steps, state.max_nodes = steps, max_nodes
+
+    def end(self, actor: str) -> tuple[str, ...]:
+        """The actor's request is over; returns its steps, answered or not."""
+        state = self._actor(actor)
+        steps, state.steps = state.steps, ()
+        return steps
+
+    def max_nodes(self, actor: str) -> int | None:
+        """The pack size of the actor's last request; None = the actor's own."""
+        return self._actor(actor).max_nodes
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    def prewarm(self, actor: str, actor_kind: ActorKind) -> None:
+        """The actor is being opened before its first steps are ready."""
+        self._actor(actor).prewarming = actor_kind
+
+    def end_prewarming(self, actor: str) -> ActorKind | None:
+        """The actor has been opened, or has failed to; returns its kind, None if it was sent a request instead."""
+        state = self._actor(actor)
+        actor_kind, state.prewarming = state.prewarming, None
+        return actor_kind
+
+    def opened(self, actor: str, engine: EngineFacts) -> None:
+        """The actor has an engine with these properties."""
+        self._actor(actor).engine = engine
+
+    def engine(self, actor: str) -> EngineFacts:
+        """The properties of the actor's engine. Raises RuntimeError if it sent a result before it said it was open."""
+        engine = self._actor(actor).engine
+        if engine is None:
+            raise RuntimeError(f"{actor} sent a result before it reported its engine")
+        return engine
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def add_part(self, part: Part) -> None:
+        """Packs of a step have arrived."""
+        self._parts[part.step] = join_parts(self._parts.get(part.step), part)
+
+    def parts(self, steps: Iterable[str]) -> dict[str, Part]:
+        """{step: what has arrived of it}, of the steps of which something has."""
+        return {step: self._parts[step] for step in steps if step in self._parts}
+
+    def drop_part(self, step: str) -> None:
+        """The step has ended, or its pack plan has changed."""
+        self._parts.pop(step, None)
 
 
 def join_parts(before: Part | None, after: Part) -> Part:
-    """One part from pack 0, of what was there and what came; a gap or another plan keeps the new one alone."""
+    """Both parts as one, from pack 0. After a gap or on another pack plan, the earlier one is dropped."""
     if before is None or before.pack_plan != after.pack_plan or before.end_pack != after.first_pack:
         return after
     return replace(after, first_pack=before.first_pack, edges=np.concatenate([before.edges, after.edges], axis=-1))

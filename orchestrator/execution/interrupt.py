@@ -1,23 +1,28 @@
-"""Ctrl-C at a point where it breaks nothing.
+"""Ctrl-C at points where it breaks nothing.
 
-A KeyboardInterrupt inside a database transaction or a Ray call leaves locks and half sentences behind. Here the first
-Ctrl-C asks to finish what runs and start nothing more, the second to stop at the next safe point, between two records;
-the third is raised at once. SIGTERM, which batch systems send before they kill, asks to stop like the second.
+A KeyboardInterrupt inside a database transaction or a Ray call leaves locks and half-finished requests behind. Here the
+first Ctrl-C asks to finish what runs and start nothing more, the second to stop at the next safe point, between two
+records; the third is raised at once. SIGTERM, which batch systems send before they kill, acts like the second.
 """
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Any
 
 DRAIN, STOP = 1, 2
+"""Levels of asking: finish what runs, or stop at the next safe point."""
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interrupt:
-    """A context in which signals wait for `draining`. Off the main thread signals are left as they are."""
+    """A context in which signals wait for `draining`. Outside the main thread signals are left as they are."""
 
     def __init__(self) -> None:
         self._asked = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
@@ -34,7 +39,7 @@ class Interrupt:
             raise KeyboardInterrupt
         return self._asked >= DRAIN
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler's signature)
         if self._asked >= STOP:
             raise KeyboardInterrupt
         self._asked = STOP if number == signal.SIGTERM else self._asked + 1

@@ -1,6 +1,6 @@
-"""Resident actors by name: created, streamed from, evicted; every event comes back as plain data.
+"""Resident actors by name: opened, streamed from, closed; every event comes back as plain data.
 
-Owns all contact with Ray's nodes, and with its actors from the outside. An actor is a `Host`; it lies where the
+Owns all contact with Ray's nodes and, from the outside, with its actors. An actor is a `Host`; it runs where the
 scheduler placed it, on one node or, in a placement group, on several. Closing is orderly first (engines shut their
 worker processes down), then the actor is killed. An actor that dies or falls silent becomes an `ActorLost` event, never
 an exception.
@@ -22,44 +22,49 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from actors.messages import ActorLost, Finished, ModelSource, OutOfMemory, RequestFailed
 from orchestrator.execution.host import Host, one_line
+from orchestrator.scheduling.cluster import Resident
+from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Devices, Node, Placement
-from orchestrator.scheduling.policy import Resident, Start
 from orchestrator.steps.step import Role
 
 log = logging.getLogger(__name__)
 
 ACTOR_CLASSES = {Role.SCORE: "actors.scoring.actor:ScoreActor", Role.ABLATION: "actors.ablation.actor:AblationActor"}
-ONCE: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
-"""What is lost is started again by the scheduler alone."""
+NO_RETRIES: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
+"""Only the scheduler restarts what is lost."""
 CLOSE_SECONDS = 20.0
 OTHERS_SECONDS = 30.0
-"""How long to wait in silence for room that others hold; what we gave up ourselves is free sooner."""
+"""How long to wait for room that others hold before saying so; what this driver gave up itself is free sooner."""
 NODES_SECONDS = 2.0
-"""How old the list of nodes may be."""
+"""Age at which the list of nodes is read again."""
 
 GPU_GIB = {
     "T4": 15, "V100": 16, "A10G": 22, "L4": 22, "A100": 39, "L40S": 44, "H100": 79, "H20": 95, "RTX-PRO-6000": 95,
     "H200": 140, "B200": 178, "GB200": 184, "B300": 268, "GB300": 277,
 }  # fmt: skip
-"""{Ray's word for an accelerator: its memory}; of an A100, which comes in two sizes, the smaller."""
+"""{Ray's name of an accelerator: its memory, GiB}; an A100 comes in two sizes, and the smaller one counts."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Hosted:
+    """One actor, as the pool keeps it."""
+
     model: str
     role: Role
     placement: Placement
     handle: Any
     group: Any
-    """The placement group of an actor on several nodes, or with others beside it; else None."""
+    """The placement group of an actor on several nodes or with siblings; else None."""
     stream: Any = None
+    """Ray's generator of messages; None while the actor is idle."""
     prewarming: bool = False
-    """Whether it streams no request but its opening."""
+    """Whether it is only being opened, without a request."""
     last_event: float = 0.0
+    """Monotonic seconds of its last message."""
 
 
 class Pool:
-    """Resident actors of one driver; use as a context manager, so that no process outlives it."""
+    """The resident actors of one driver. Use it as a context manager, so that no process outlives it."""
 
     def __init__(
         self,
@@ -67,9 +72,9 @@ class Pool:
         *,
         silence_seconds: float = 1800.0,
         patience_seconds: float = 0.0,
-    ):
-        """sources: by model; silence_seconds: after so long without a message (loading a model sends none) an actor
-        counts as hanging; patience_seconds: how long to wait for a node that holds what none that is there would."""
+    ) -> None:
+        """sources: by model label. silence_seconds: an actor without a message for this long counts as hanging; loading
+        a model sends none. patience_seconds: how long to wait for a node that can hold what no present node can."""
         self.sources = sources
         self._silence_seconds, self._patience_seconds = silence_seconds, patience_seconds
         self._hosted: dict[str, _Hosted] = {}
@@ -83,7 +88,7 @@ class Pool:
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         for actor in list(self._hosted):
             self.evict(actor)
         self.want([])
@@ -91,36 +96,37 @@ class Pool:
     # -- nodes -------------------------------------------------------------------------------------------------------
 
     def nodes(self) -> list[Node]:
-        """The living nodes, at most a few seconds old, without what others have taken of them."""
+        """The living nodes, without what others have taken of them; the list is at most a few seconds old."""
         if time.monotonic() - self._nodes_at > NODES_SECONDS:
-            self._whole, self._nodes_at = [_node(one) for one in ray.nodes() if one["Alive"]], time.monotonic()
+            self._whole = [_node(entry) for entry in ray.nodes() if entry["Alive"]]
+            self._nodes_at = time.monotonic()
             free, ours = available_resources_per_node(), self._ours()
             self._nodes = [
-                _without_others(one, free.get(one.id, {}), ours.get(one.id, (0.0, 0.0))) for one in self._whole
+                _without_others(node, free.get(node.id, {}), ours.get(node.id, (0.0, 0.0))) for node in self._whole
             ]
         return self._nodes
 
     def want(self, demands: Sequence[Demand]) -> None:
-        """Tell an autoscaler, where there is one, which actors should find room side by side."""
+        """Tell the autoscaler, if there is one, which actors should find room side by side."""
         if not self._patience_seconds or (wanted := sorted(demands)) == self._wanted:
             return
         self._wanted = wanted
         request_resources(
-            bundles=[_resources(one.cpus, one.gpus) for one in wanted for _ in range(one.copies)],
-            bundle_label_selectors=[dict(one.labels) for one in wanted for _ in range(one.copies)],
+            bundles=[_resources(demand.cpus, demand.gpus) for demand in wanted for _ in range(demand.copies)],
+            bundle_label_selectors=[dict(demand.labels) for demand in wanted for _ in range(demand.copies)],
         )
 
     def _ours(self) -> dict[str, tuple[float, float]]:
-        """{node: (CPUs, GPUs) of our actors}."""
-        found: dict[str, tuple[float, float]] = {}
+        """{node: (CPUs, GPUs) of this driver's actors}."""
+        taken: dict[str, tuple[float, float]] = {}
         for hosted in self._hosted.values():
             for bundle in hosted.placement:
-                cpus, gpus = found.get(bundle.node, (0.0, 0.0))
-                found[bundle.node] = cpus + bundle.cpus, gpus + sum(share for _, share in bundle.gpus)
-        return found
+                cpus, gpus = taken.get(bundle.node, (0.0, 0.0))
+                taken[bundle.node] = cpus + bundle.cpus, gpus + sum(share for _, share in bundle.gpus)
+        return taken
 
     def why_unplaceable(self, demand: Demand) -> str:
-        """Why waiting for room for this demand is of no use; '' while others have what it needs, or a node may come."""
+        """Why waiting for room is of no use; empty while others hold what the demand needs, or a node may still come."""
         if Devices(self._whole).place(demand) is not None:
             if time.monotonic() > self._waiting.setdefault(demand, time.monotonic()) + OTHERS_SECONDS:
                 log.warning("waiting for %s, which others on this cluster hold", demand)
@@ -138,7 +144,7 @@ class Pool:
     # -- actors ------------------------------------------------------------------------------------------------------
 
     def residents(self) -> dict[str, Resident]:
-        """What the scheduler needs to know, by actor."""
+        """{actor: what the scheduler needs to know of it}."""
         return {
             actor: Resident(
                 actor=actor,
@@ -152,24 +158,22 @@ class Pool:
         }
 
     def start(self, start: Start, method: str = "", request: Any = None) -> None:
-        """Stream a request from the actor, which is opened where it was placed, or takes another checkpoint's place.
-
-        Without a method it is only opened.
-        """
+        """Send a request to an actor: one that is there, whose weights are exchanged if it holds another checkpoint, or a
+        new one where the scheduler placed it. Without a method the actor is only opened."""
         if start.actor not in self._hosted:
             self._hosted[start.actor] = _open(start)
         hosted = self._hosted[start.actor]
         hosted.model = start.model
-        source, several = self.sources[start.model], hosted.group is not None
+        source = self.sources[start.model]
         if start.role is Role.ABLATION:
-            source = replace(source, over_nodes=several)
+            source = replace(source, over_nodes=hosted.group is not None)
         elif source.threads is not None:
             source = replace(source, threads=int(hosted.placement[0].cpus))
         hosted.stream = hosted.handle.stream.options(num_returns="streaming").remote(source, method, request)
         hosted.prewarming, hosted.last_event = not method, time.monotonic()
 
     def wait(self, timeout: float) -> list[tuple[str, Any]]:
-        """(actor, message) pairs; empty after `timeout` seconds without any."""
+        """(actor, message) pairs that have arrived; none after `timeout` seconds without any."""
         streams = {hosted.stream: actor for actor, hosted in self._hosted.items() if hosted.stream is not None}
         if not streams:
             time.sleep(timeout)
@@ -183,10 +187,10 @@ class Pool:
         return events
 
     def evict(self, actor: str) -> None:
-        """Close the actor in order, then kill it."""
+        """Close an actor in order, then kill it."""
         hosted = self._hosted.pop(actor)
         if hosted.stream is None:
-            with contextlib.suppress(ray.exceptions.RayError):  # it is killed next, whatever it says
+            with contextlib.suppress(ray.exceptions.RayError):  # it is killed next in any case
                 ray.get(hosted.handle.close.remote(), timeout=CLOSE_SECONDS)
         _kill(hosted)
 
@@ -209,9 +213,12 @@ class Pool:
 
 
 def _open(start: Start) -> _Hosted:
+    """A new actor on its placement: on one node, over several (tensor parallelism), or with siblings (shards)."""
     bundles = start.placement
     whole = [_resources(bundle.cpus, sum(share for _, share in bundle.gpus)) for bundle in bundles]
-    options, beside, group = _options(whole[0]), (), None
+    options = _options(whole[0])
+    siblings: tuple[Any, ...] = ()
+    group = None
     if len(bundles) == 1:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(bundles[0].node, soft=False)
     else:
@@ -219,9 +226,9 @@ def _open(start: Start) -> _Hosted:
         if start.role is Role.ABLATION:  # vLLM's workers are its child tasks, one a GPU
             nodes = [bundle.node for bundle in bundles for _ in bundle.gpus]
             parts = [_resources(bundle.cpus / len(bundle.gpus), 1.0) for bundle in bundles for _ in bundle.gpus]
-            options = {**ONCE, "num_cpus": parts[0]["CPU"], "num_gpus": 0}
+            options = {**NO_RETRIES, "num_cpus": parts[0]["CPU"], "num_gpus": 0}
         else:
-            beside = len(bundles) - 1, options
+            siblings = len(bundles) - 1, options
         where = [{"ray.io/node-id": node} for node in nodes]
         group = placement_group(parts, strategy="PACK", bundle_label_selector=where)
         options = options | {
@@ -229,20 +236,20 @@ def _open(start: Start) -> _Hosted:
                 group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
             )
         }
-    handle = ray.remote(Host).options(**options).remote(ACTOR_CLASSES[start.role], *beside)
+    handle = ray.remote(Host).options(**options).remote(ACTOR_CLASSES[start.role], *siblings)
     return _Hosted(model=start.model, role=start.role, placement=bundles, handle=handle, group=group)
 
 
 def _resources(cpus: float, gpus: float) -> dict[str, float]:
-    """As Ray names them."""
+    """Resources under Ray's names."""
     return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
 
 
 def _options(resources: Mapping[str, float]) -> dict[str, Any]:
-    """Ray's options of an actor with these resources."""
+    """Ray's options for an actor with these resources."""
     gpus = resources.get("GPU", 0.0)
-    options: dict[str, Any] = {**ONCE, "num_cpus": resources["CPU"], "num_gpus": gpus}
-    if not gpus:  # Ray leaves an actor without GPUs all of the node's
+    options: dict[str, Any] = {**NO_RETRIES, "num_cpus": resources["CPU"], "num_gpus": gpus}
+    if not gpus:  # otherwise Ray shows an actor without GPUs all GPUs of the node
         options["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
     return options
 
@@ -253,11 +260,11 @@ def _kill(hosted: _Hosted) -> None:
         remove_placement_group(hosted.group)
 
 
-def _node(told: Mapping[str, Any]) -> Node:
-    """One of `ray.nodes()`, whole."""
-    resources, labels = told["Resources"], told["Labels"]
+def _node(entry: Mapping[str, Any]) -> Node:
+    """An entry of `ray.nodes()`, with all that the node has."""
+    resources, labels = entry["Resources"], entry["Labels"]
     return Node(
-        id=told["NodeID"],
+        id=entry["NodeID"],
         cpus=resources.get("CPU", 0.0),
         gpus=int(resources.get("GPU", 0.0)),
         labels=labels,
@@ -266,7 +273,7 @@ def _node(told: Mapping[str, Any]) -> Node:
 
 
 def _without_others(node: Node, free: Mapping[str, float], ours: tuple[float, float]) -> Node:
-    """What is neither free nor ours belongs to others. Ray tells of what was just taken or given back a little late."""
+    """A node without what is neither free nor ours. Ray reports what was just taken or given back a little late."""
     cpus = node.cpus - max(0.0, node.cpus - free.get("CPU", 0.0) - ours[0])
     gpus = node.gpus - math.ceil(max(0.0, node.gpus - free.get("GPU", 0.0) - ours[1]) - 1e-6)
     return node._replace(cpus=cpus, gpus=max(gpus, 0))

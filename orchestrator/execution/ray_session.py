@@ -1,7 +1,7 @@
-"""A connection to Ray: to a running cluster, or to one of this machine's own that nobody else can reach.
+"""A connection to Ray: to a running cluster, or to a local one that no other machine can reach.
 
-Owns how Ray is started. Whoever reaches a port of Ray's can run code in it, and by itself even a local Ray listens on
-every interface; here all its ports are the loopback's.
+Owns how Ray is started. Anyone who reaches one of Ray's ports can run code through it, and by default even a local Ray
+listens on every interface; here all its ports are bound to the loopback interface.
 """
 
 import logging
@@ -10,79 +10,80 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from orchestrator.address import check_cluster
 from studies.errors import StudyError
 
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Ray's variable, whose 0 takes 127.0.0.1 as the node's address and binds to it alone (ray_constants.py says what for);
-`_node_ip_address="127.0.0.1"` does not: Ray puts the machine's own address in its place."""
+"""With 0, Ray takes 127.0.0.1 as the node's address and binds to it alone (see ray_constants.py). The argument
+`_node_ip_address="127.0.0.1"` does not do that: Ray replaces it by the machine's own address."""
 
 
 @contextmanager
-def ray_session(address: str | None, **options) -> Iterator[None]:
-    """Connected to the cluster at the address: HOST:PORT, or `auto`, this machine's; None = to a local one, which ends
-    with the session.
+def ray_session(address: str | None, **options: Any) -> Iterator[None]:
+    """A context connected to the cluster at `address`: HOST:PORT, or `auto` for the one that this machine belongs to.
 
-    options: of `ray.init`. Raises StudyError, one line, where there is no such cluster or none can be started.
+    None starts a local cluster, which ends with the context. options: for `ray.init`. Raises StudyError, one line,
+    where there is no such cluster or none can be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # a busy machine takes more than Ray's 30 s
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # on a busy machine Ray's 30 s are not enough
     import ray
 
     options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
-        address = _of_this_machine() if address == "auto" else address
+        address = _local_address() if address == "auto" else address
         check_cluster(address)
         connected = _connected(address=address, **options)
     else:
         place = {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
         connected = _on_the_loopback(**place, **options)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     with connected:
         try:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put one of its own there, which only exits
+                signal.signal(signal.SIGTERM, handler)  # in place of Ray's own, which only exits
             yield
         finally:
             ray.shutdown()
 
 
-def _of_this_machine() -> str:
-    """Where Ray finds this machine's cluster, which may be gone: its file says where one was. StudyError if nowhere."""
+def _local_address() -> str:
+    """The address that Ray has noted for this machine's cluster, which may be gone. Raises StudyError if there is none."""
     from ray._private.services import get_ray_address_from_environment
 
     try:
-        return get_ray_address_from_environment("auto", None)
+        return str(get_ray_address_from_environment("auto", None))
     except ConnectionError as error:
         raise StudyError(f"--address auto: {error}") from None
 
 
 @contextmanager
-def _connected(*, address: str, **options) -> Iterator[None]:
+def _connected(*, address: str, **options: Any) -> Iterator[None]:
     import ray
 
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
-        # there is no cluster, it is of another version, or it does not know us
+        # no cluster there, another version of Ray, or a wrong token
         raise StudyError(f"--address {address}: {' '.join(str(error).split())}") from None
     yield
 
 
 @contextmanager
-def _on_the_loopback(**options) -> Iterator[None]:
+def _on_the_loopback(**options: Any) -> Iterator[None]:
     import ray
     from ray._private import ray_constants
 
-    # Ray reads the variable when it is imported: the constant is for this process, the variable for those it starts
+    # Ray reads the variable when it is imported: the constant acts on this process, the variable on those it starts
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(LOOPBACK_ONLY)
     ray_constants.ENABLE_RAY_CLUSTER, os.environ[LOOPBACK_ONLY] = False, "0"
     try:
         try:
             ray.init(**options)
-        except Exception as error:  # Ray raises bare exceptions where a part of it does not start
+        except Exception as error:  # Ray raises bare exceptions where one of its processes does not start
             raise StudyError(f"a local Ray did not start: {' '.join(str(error).split())}") from error
         yield
     finally:

@@ -6,7 +6,7 @@ from orchestrator.scheduling.placement import Demand
 
 
 def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSource:
-    """What an actor with these resources loads: exactly what was resolved; ranks: its engine is cut over so many."""
+    """The model exactly as it was resolved. demand: the actor's resources; ranks: its tensor-parallel ranks."""
     spec = model.spec
     return ModelSource(
         label=model.label,

@@ -1,9 +1,14 @@
-"""Names of data -> corpora, benchmarks and explicit neuron sets, with digests of what was found."""
+"""Names of data -> corpora, benchmarks and explicit neuron sets.
 
-from pathlib import Path
+Owns which reader of `studies` a block of the study file asks for. Everything read carries the digest of its content.
+Raises StudyError without a place; `resolve` adds file and line.
+"""
+
+from collections.abc import Sequence
 
 import pandas as pd
 
+from orchestrator.planning.places import Places
 from orchestrator.study_file.evaluations import (
     BlimpSpec,
     EmbeddedKnowledgeSpec,
@@ -18,31 +23,36 @@ from orchestrator.study_file.evaluations import (
     UserPairsSpec,
 )
 from orchestrator.study_file.located import Located
-from orchestrator.workspace import expand
 from studies.benchmarks import choices, minimal_pairs, multiple_choice
 from studies.benchmarks.corpora import CORPORA, Corpus, load_corpus
 from studies.benchmarks.lm_eval import task_benchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.benchmarks.protocol import Benchmark
-from studies.benchmarks.surprisal import UD_EWT, surprisal
+from studies.benchmarks.surprisal import UD_EWT, annotated_corpus, surprisal
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
 
-
-def _corpus(name: str, split: str, joiner: str, root: Path | None, folder: Path) -> Corpus:
-    return load_corpus(_corpus_name(name, folder), split=split, joiner=joiner, root=root)
-
-
-def _corpus_name(name: str, folder: Path) -> str:
-    """A corpus that has a name, or the path of a file."""
-    return name if name in (*CORPORA, UD_EWT) else str(expand(name, folder))
+SCORING_JOINER, PERPLEXITY_JOINER = " ", "\n\n"
+"""Between the rows of a corpus, as the paper has them."""
 
 
-def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties: bool) -> Benchmark:
+def corpus(name: str, split: str, joiner: str, places: Places) -> Corpus:
+    """A named corpus, or the text of a file."""
+    return load_corpus(_corpus_name(name, places), split=split, joiner=joiner, root=places.data_root)
+
+
+def _corpus_name(name: str, places: Places) -> str:
+    """A name that `studies` knows, or the path of a file."""
+    return name if name in (*CORPORA, UD_EWT) else str(places.path(name))
+
+
+def benchmark(entry: EvaluationSpec, places: Places, *, half_ties: bool) -> Benchmark:
+    """The benchmark of one entry under `evaluate`; half_ties: whether a tie counts half (preset `strict`)."""
+    root = places.data_root
     match entry:
         case PerplexitySpec():
-            corpus = _corpus(entry.corpus, entry.split, "\n\n", root, folder)
-            return PerplexityBenchmark(corpus=corpus, window=entry.window, num_tokens=entry.tokens)
+            text = corpus(entry.corpus, entry.split, PERPLEXITY_JOINER, places)
+            return PerplexityBenchmark(corpus=text, window=entry.window, num_tokens=entry.tokens)
         case BlimpSpec():
             return minimal_pairs.blimp(root, entry.per_paradigm, half_ties)
         case TseSpec():
@@ -54,37 +64,47 @@ def _benchmark(entry: EvaluationSpec, root: Path | None, folder: Path, half_ties
         case MultipleChoiceSpec():
             return multiple_choice.multiple_choice(entry.kind, root, entry.items)
         case LmEvalSpec():
-            include = expand(entry.include, folder) if entry.include else None
+            include = places.path(entry.include) if entry.include else None
             options = entry.model_dump(include={"items", "fewshot", "syntactic", "trust_remote_code"})
             return task_benchmark(entry.name, entry.tasks, include=include, **options)
         case SurprisalSpec():
-            options = entry.model_dump(exclude={"kind", "corpus", "split"})
             split = "validation" if entry.split == "dev" else entry.split
-            return surprisal(_corpus_name(entry.corpus, folder), split=split, root=root, **options)
+            annotated = annotated_corpus(
+                _corpus_name(entry.corpus, places),
+                split=split,
+                root=root,
+                tagger=entry.tagger,
+                documents=entry.documents,
+            )
+            return surprisal(annotated, name=entry.name, unit=entry.unit, window=entry.window, stride=entry.stride)
         case UserPairsSpec():
-            return minimal_pairs.user_pairs(expand(entry.path, folder), half_ties)
+            return minimal_pairs.user_pairs(places.path(entry.path), half_ties)
         case UserChoicesSpec():
-            return choices.user_choices(expand(entry.path, folder))
+            return choices.user_choices(places.path(entry.path))
 
 
-def _require_distinct_tasks(benchmarks: tuple[Benchmark, ...], located: Located) -> None:
-    """Two benchmarks must not write one metric; which tasks a group of lm-eval's holds is known only now."""
+def require_distinct_tasks(benchmarks: Sequence[Benchmark], located: Located) -> None:
+    """Two benchmarks must not write one metric: raises StudyError, with file and line, where a task stands in two.
+
+    The tasks in a group of lm-eval's are known only once it is loaded.
+    """
     owners: dict[str, str] = {}
-    for i, benchmark in enumerate(benchmarks):
-        for task in getattr(benchmark, "tasks", (benchmark.name,)):
-            if owners.setdefault(task, benchmark.name) != benchmark.name:
+    for i, loaded in enumerate(benchmarks):
+        for task in getattr(loaded, "tasks", (loaded.name,)):
+            if owners.setdefault(task, loaded.name) != loaded.name:
                 raise located.error(("evaluate", i), f"the task {task} is already evaluated by {owners[task]}")
 
 
-def _explicit(neurons: str | dict[int, tuple[int, ...]], folder: Path) -> NeuronSet:
+def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) -> NeuronSet:
+    """The neurons that a condition lists, in the study file or in a table with the columns layer and neuron."""
     if isinstance(neurons, dict):
         return NeuronSet.of(neurons)
-    path = expand(neurons, folder)
+    path = places.path(neurons)
     readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
     if path.suffix not in readers:
         raise StudyError(f"{path} must be a .parquet or .csv with the columns layer and neuron")
     try:
-        frame = readers[path.suffix](path)
+        table = readers[path.suffix](path)
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from None
-    return NeuronSet.from_frame(frame)
+    return NeuronSet.from_frame(table)

@@ -1,21 +1,29 @@
-"""Model names -> pinned models: a local folder, a folder under a model root, or a hub revision's commit."""
+"""Model names -> pinned models: a local folder, a folder under a model root, or a commit on the hub.
+
+Owns what enters a model's digest, how many parameters it has, and whether its weights are pickles. Reads configs and
+headers of weight files, never the weights themselves; a pickle is not opened at all. Raises StudyError without a
+place; `resolve` adds file and line.
+"""
 
 import json
 import os
 import re
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.messages import DTYPE_BYTES
 from actors.sites import Architecture, architecture
 from orchestrator.planning.digest_cache import DigestCache
-from orchestrator.study_file.located import Located
+from orchestrator.planning.places import Places
+from orchestrator.study_file.located import KeyPath, Located
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
-from orchestrator.workspace import expand
 from studies.errors import StudyError
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 PROVENANCE_FILE = "provenance.json"
 
@@ -70,60 +78,90 @@ class ResolvedModel:
 
     @property
     def display(self) -> str:
+        """The label, with the note if there is one."""
         return f"{self.label} ({self.note})" if self.note else self.label
 
     @property
     def selects_itself(self) -> bool:
-        """Whether its neurons are its own choice: not of the checkpoints that follow their series' cohort."""
+        """Whether its neurons are selected from its own profile; those of a series come from the cohort's checkpoint."""
         return self.checkpoint is None or self.checkpoint.cohort == self.label
 
+    def document(self) -> dict[str, Any]:
+        """The model as plain JSON, for the record."""
+        place = self.checkpoint
+        return {
+            "label": self.label,
+            "path": self.path,
+            "revision": self.revision,
+            "digest": self.digest,
+            "family": self.architecture.family,
+            "layers": self.architecture.num_layers,
+            "d_mlp": self.architecture.d_mlp,
+            "parameters": self.num_parameters,
+            "note": self.note,
+            "checkpoint": place
+            and {"series": place.series, "step": place.step, "cohort": place.cohort, "before": place.before},
+        }
 
-def _model(entry: ModelSpec, roots: Sequence[Path], folder: Path, cache: DigestCache) -> ResolvedModel:
-    local = _local_folder(entry, roots, folder)
-    model = _local_model(entry, local, cache) if local else _hub_model(entry)
+
+def pin(entry: ModelSpec, places: Places, cache: DigestCache) -> ResolvedModel:
+    """The model that an entry names. Raises StudyError where it cannot be found or is not supported."""
+    local = _local_folder(entry, places)
+    model = _local_model(entry, local, cache) if local else hub_model(entry, _hub_name(entry))
     width, ranks = model.architecture.d_mlp, entry.tensor_parallel or int(entry.gpus or 0)
     if ranks and width % ranks:
         raise StudyError(f"the {width} neurons of a layer do not divide over tensor_parallel: {ranks}")
     return model
 
 
-def _series(
-    series: CheckpointsSpec, path: tuple, located: Located, roots: Sequence[Path], folder: Path, cache: DigestCache
+def pin_series(
+    series: CheckpointsSpec, path: KeyPath, located: Located, places: Places, cache: DigestCache
 ) -> tuple[ResolvedModel, ...]:
-    """The checkpoints of a series, in the order of training; all of one architecture and vocabulary."""
+    """The checkpoints of a series, in the order of training; all of one architecture and vocabulary.
+
+    path: where the series stands in the study file. Raises StudyError with file and line.
+    """
     cohort = f"{series.display}@{series.cohort or series.revisions[-1].name}"
-    found: list[ResolvedModel] = []
+    checkpoints: list[ResolvedModel] = []
     for j, (entry, revision) in enumerate(zip(series.models, series.revisions, strict=True)):
         where = (*path, "revisions", j)
-        model = located.attribute(where, _model, entry, roots, folder, cache)
-        if found and (difference := _other_architecture(model, found[0])):
+        model = located.attribute(where, pin, entry, places, cache)
+        if checkpoints and (difference := _other_architecture(model, checkpoints[0])):
             raise located.error(where, f"{revision.name} is no checkpoint of the same model: {difference}")
-        before = found[-1].label if found else None
+        before = checkpoints[-1].label if checkpoints else None
         checkpoint = Checkpoint(series=series.display, step=revision.step, cohort=cohort, before=before)
-        found.append(replace(model, checkpoint=checkpoint))
-    return tuple(found)
+        checkpoints.append(replace(model, checkpoint=checkpoint))
+    return tuple(checkpoints)
 
 
 def _other_architecture(model: ResolvedModel, first: ResolvedModel) -> str:
-    """In what a model differs from the first of its series; empty where it may follow it."""
+    """How a model's architecture or tokenizer differs from the first checkpoint's; empty where it does not."""
     for name in ("family", "num_layers", "d_model", "d_mlp", "vocabulary", "activation", "context"):
-        one, other = (getattr(which.architecture, name) for which in (model, first))
-        if one != other:
-            return f"{name} is {one}, {other} at {first.label}"
+        here, there = (getattr(which.architecture, name) for which in (model, first))
+        if here != there:
+            return f"{name} is {here}, {there} at {first.label}"
     if model.tokenizer != first.tokenizer and model.tokenizer and first.tokenizer:
         return f"its tokenizer is another than that of {first.label}"
     return ""
 
 
-def _local_folder(entry: ModelSpec, roots: Sequence[Path], folder: Path) -> Path | None:
+def _local_folder(entry: ModelSpec, places: Places) -> Path | None:
+    """The model's folder on this machine; None where only the hub can have it."""
     if entry.path is not None:
-        path = expand(entry.path, folder)
+        path = places.path(entry.path)
         if not os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long
             raise StudyError(f"there is no model folder {path}")
         return path
     inside = entry.revision or "."
-    places = (root / name / inside for root in roots for name in (entry.name, Path(entry.name).name))
-    return next((place for place in places if os.path.isdir(place)), None)
+    name = _hub_name(entry)
+    folders = (root / folder / inside for root in places.model_roots for folder in (name, Path(name).name))
+    return next((folder for folder in folders if os.path.isdir(folder)), None)
+
+
+def _hub_name(entry: ModelSpec) -> str:
+    """The name of a model that has no path."""
+    assert entry.name is not None, "a ModelSpec has a name or a path"
+    return entry.name
 
 
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
@@ -147,7 +185,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
     )
 
 
-def _weights(entry: ModelSpec, folder: Path, config: Mapping[str, Any]) -> tuple[int, bool]:
+def _weights(entry: ModelSpec, folder: Path, config: dict[str, Any]) -> tuple[int, bool]:
     """How many parameters the weights in a folder have, and whether they are pickled."""
     weights = sorted(folder.glob("*.safetensors"))
     pickled = not weights and _may_be_pickled(entry, [path.name for path in folder.iterdir()])
@@ -160,68 +198,75 @@ def _weights(entry: ModelSpec, folder: Path, config: Mapping[str, Any]) -> tuple
     return sum(path.stat().st_size for path in folder.glob("*.bin")) // _config_bytes(config), True
 
 
-def _cached_model(entry: ModelSpec) -> ResolvedModel:
-    """A model of the hub where that must not be asked: what its cache holds."""
+def _cached_model(entry: ModelSpec, name: str) -> ResolvedModel:
+    """A hub model from the local cache, for when HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants, errors, snapshot_download
 
     revision = entry.revision or "main"
     try:
-        folder = Path(snapshot_download(entry.name, revision=revision, local_files_only=True))
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (errors.LocalEntryNotFoundError, errors.HFValidationError):
         raise StudyError(
-            f"{entry.name} at {revision} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set; "
-            f"unset it, copy the model there, or put it under --model-root as {entry.name}"
+            f"{name} at {revision} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set; "
+            f"unset it, copy the model there, or put it under --model-root as {name}"
         ) from None
     config = _read_json(folder / "config.json")
     num_parameters, pickled = _weights(entry, folder, config)
-    return _of_hub(entry, folder.name, config, num_parameters, pickled)
+    return _of_hub(entry, name, folder.name, config, num_parameters, pickled)
 
 
-def _hub_model(entry: ModelSpec) -> ResolvedModel:
+def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
+    """A model of the hub, pinned to the commit that its revision names now. Raises StudyError, with the remedy."""
     from huggingface_hub import HfApi, constants, errors, hf_hub_download
 
     if constants.HF_HUB_OFFLINE:
-        return _cached_model(entry)
+        return _cached_model(entry, name)
     inside = f"/{entry.revision}" if entry.revision else ""
-    remedy = f"; or put a local copy under --model-root as {entry.name}{inside}"
+    remedy = f"; or put a local copy under --model-root as {name}{inside}"
     try:
-        info = HfApi().model_info(entry.name, revision=entry.revision, timeout=30, files_metadata=entry.pickled_weights)
+        info = HfApi().model_info(name, revision=entry.revision, timeout=30, files_metadata=entry.pickled_weights)
         # by the revision's name, so that the cache knows it when offline; unless that has moved on meanwhile
-        file = Path(hf_hub_download(entry.name, "config.json", revision=entry.revision))
+        file = Path(hf_hub_download(name, "config.json", revision=entry.revision))
         if file.parent.name != info.sha:
-            file = Path(hf_hub_download(entry.name, "config.json", revision=info.sha))
+            file = Path(hf_hub_download(name, "config.json", revision=info.sha))
         config = _read_json(file)
     except errors.GatedRepoError:
         raise StudyError(
-            f"{entry.name} is gated: ask for access on its page, then run `hf auth login` or set HF_TOKEN{remedy}"
+            f"{name} is gated: ask for access on its page, then run `hf auth login` or set HF_TOKEN{remedy}"
         ) from None
     except errors.RevisionNotFoundError:
-        raise StudyError(f"{entry.name} has no revision {entry.revision!r} on the hub") from None
+        raise StudyError(f"{name} has no revision {entry.revision!r} on the hub") from None
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise StudyError(
-            f"there is no model {entry.name!r} on the hub (or it is private and no token is set){remedy}"
+            f"there is no model {name!r} on the hub (or it is private and no token is set){remedy}"
         ) from None
     except Exception as error:  # offline, time-outs, proxies: `huggingface_hub` lets many transports' errors through
         first_line = str(error).strip().split("\n")[0][:200]
-        raise StudyError(f"{entry.name} cannot be looked up on the hub: {first_line}{remedy}") from error
-    sizes = {file.rfilename: file.size for file in info.siblings} if entry.pickled_weights else {}
-    pickled = info.safetensors is None and _may_be_pickled(entry, sizes)
-    if info.safetensors is None and not pickled:
-        raise StudyError(f"{entry.name} has no safetensors weights on the hub{_other_weights(entry)}")
-    size = sum(size or 0 for name, size in sizes.items() if re.fullmatch(r"pytorch_model.*\.bin", name))
-    num_parameters = size // _config_bytes(config) if pickled else info.safetensors.total
-    return _of_hub(entry, info.sha, config, num_parameters, pickled)
+        raise StudyError(f"{name} cannot be looked up on the hub: {first_line}{remedy}") from error
+    num_parameters, pickled = _hub_weights(entry, name, info, config)
+    return _of_hub(entry, name, info.sha or file.parent.name, config, num_parameters, pickled)
+
+
+def _hub_weights(entry: ModelSpec, name: str, info: "ModelInfo", config: dict[str, Any]) -> tuple[int, bool]:
+    """Like `_weights`, from what the hub says of a repository."""
+    if info.safetensors is not None:
+        return info.safetensors.total, False
+    sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or ()} if entry.pickled_weights else {}
+    if not _may_be_pickled(entry, sizes):
+        raise StudyError(f"{name} has no safetensors weights on the hub{_other_weights(entry)}")
+    size = sum(size or 0 for file, size in sizes.items() if re.fullmatch(r"pytorch_model.*\.bin", file))
+    return size // _config_bytes(config), True
 
 
 def _of_hub(
-    entry: ModelSpec, commit: str, config: Mapping[str, Any], num_parameters: int, pickled: bool
+    entry: ModelSpec, name: str, commit: str, config: dict[str, Any], num_parameters: int, pickled: bool
 ) -> ResolvedModel:
     return ResolvedModel(
         spec=entry,
         label=entry.display,
-        path=entry.name,
+        path=name,
         revision=commit,
-        digest=f"{entry.name}@{commit}",
+        digest=f"{name}@{commit}",
         architecture=architecture(config),
         num_parameters=num_parameters,
         note="",
@@ -241,9 +286,9 @@ def _other_weights(entry: ModelSpec) -> str:
     return "; convert them, or, if they are pickled, write pickled_weights: true beside the model"
 
 
-def _config_bytes(config: Mapping[str, Any]) -> int:
+def _config_bytes(config: dict[str, Any]) -> int:
     """Bytes of one pickled weight, as the config says: a pickle is not opened to count them."""
-    return DTYPE_BYTES.get(config.get("dtype") or config.get("torch_dtype"), 4)
+    return DTYPE_BYTES.get(config.get("dtype") or config.get("torch_dtype") or "float32", 4)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

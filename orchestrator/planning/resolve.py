@@ -1,23 +1,21 @@
 """Names -> immutable facts. The only resolver of names: actors load exactly what it pinned.
 
-Owns the look-up of models (local folder, model root, hub revision -> commit SHA) and of data (through `studies`), with
-digests of what was found. Everything a user can get wrong about names fails here, with file and line, before anything
-is started.
+Owns the order in which a study's names are looked up and the place in the file that each error names; `models` and
+`data` do the looking up. Everything a user can get wrong about names fails here, before anything is started.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.planning import data, models
 from orchestrator.planning.conditions import layer_variants
-from orchestrator.planning.data import _benchmark, _corpus, _explicit, _require_distinct_tasks
 from orchestrator.planning.digest_cache import DigestCache
-from orchestrator.planning.models import ResolvedModel, _model, _series
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.places import places
 from orchestrator.study_file.located import Located
 from orchestrator.study_file.spec import StudySpec
-from orchestrator.workspace import expand
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.protocol import Benchmark
 from studies.errors import StudyError
@@ -37,25 +35,11 @@ class ResolvedStudy:
     neuron_sets: dict[str, NeuronSet]
     """{condition: its explicit neurons}."""
 
-    def facts(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The resolved study as plain JSON, for the record."""
         return {
             "study": self.spec.model_dump(mode="json"),
-            "models": [
-                {
-                    "label": model.label,
-                    "path": model.path,
-                    "revision": model.revision,
-                    "digest": model.digest,
-                    "family": model.architecture.family,
-                    "layers": model.architecture.num_layers,
-                    "d_mlp": model.architecture.d_mlp,
-                    "parameters": model.num_parameters,
-                    "note": model.note,
-                    "checkpoint": model.checkpoint and model.checkpoint._asdict(),
-                }
-                for model in self.models
-            ],
+            "models": [model.document() for model in self.models],
             "corpus": {"label": self.corpus.label, "source": self.corpus.source, "digest": self.corpus.digest},
             "benchmarks": [{"name": item.name, "label": item.label, "digest": item.digest} for item in self.benchmarks],
         }
@@ -72,39 +56,48 @@ def resolve(
 ) -> ResolvedStudy:
     """Pin every name of a study.
 
-    folder: relative paths of the study file start here; digests: cache file of local weights' digests;
-    data_root, model_roots: as given on the command line, before the file's own. Raises StudyError with file and line.
+    folder: relative paths of the study file start here. digests: the cache file of local weights' digests.
+    data_root, model_roots: from the command line, in place of the file's own. Raises StudyError with file and line.
     """
-    root = data_root or (expand(spec.data.root, folder) if spec.data.root else None)
-    if root is not None and not os.path.isdir(root):
-        raise located.error(("data", "root"), f"there is no folder {root}")
-    in_file = [expand(spec.model_root, folder)] if spec.model_root else []
-    models_at = list(model_roots) or in_file
-    if missing := [place for place in models_at if not os.path.isdir(place)]:
-        raise located.error(("model_root",), f"there is no folder {missing[0]}")
+    at = places(spec, located, folder=folder, data_root=data_root, model_roots=model_roots)
     neuron_sets = {
-        name: located.attribute(("conditions", name, "neurons"), _explicit, condition.neurons, folder)
+        name: located.attribute(("conditions", name, "neurons"), data.explicit_neurons, condition.neurons, at)
         for name, condition in spec.conditions.items()
         if condition.neurons is not None
     }
     corpus = located.attribute(
-        ("profile", "corpus"), _corpus, spec.profile.corpus, spec.profile.split, " ", root, folder
+        ("profile", "corpus"), data.corpus, spec.profile.corpus, spec.profile.split, data.SCORING_JOINER, at
     )
     benchmarks = tuple(
-        located.attribute(("evaluate", i), _benchmark, entry, root, folder, spec.scoring["half_ties"])
+        located.attribute(("evaluate", i), data.benchmark, entry, at, half_ties=spec.scoring["half_ties"])
         for i, entry in enumerate(spec.evaluate)
     )
-    _require_distinct_tasks(benchmarks, located)
+    data.require_distinct_tasks(benchmarks, located)
     cache = DigestCache(digests)
-    models = tuple(
-        located.attribute(("models", i), _model, entry, models_at, folder, cache) for i, entry in enumerate(spec.models)
+    pinned = tuple(
+        located.attribute(("models", i), models.pin, entry, at, cache) for i, entry in enumerate(spec.models)
     )
     for i, series in enumerate(spec.checkpoints):
-        models += _series(series, _series_path(located, i), located, models_at, folder, cache)
+        # A single series need not be in a list.
+        path = ("checkpoints", i) if isinstance(located.data["checkpoints"], list) else ("checkpoints",)
+        pinned += models.pin_series(series, path, located, at, cache)
     cache.save()
+    _check_conditions(spec, located, pinned)
+    return ResolvedStudy(
+        spec=spec,
+        located=located,
+        models=pinned,
+        corpus=corpus,
+        benchmarks=benchmarks,
+        neuron_sets=neuron_sets,
+    )
+
+
+def _check_conditions(spec: StudySpec, located: Located, pinned: Sequence[ResolvedModel]) -> None:
+    """Raise StudyError where a model lacks a condition's layers, or a fraction selects no neuron of a layer."""
     for name, condition in spec.conditions.items():
         by_rank = condition.select != "top" or spec.scoring["rule"] == "rank"
-        for model in models:
+        for model in pinned:
             width = model.architecture.d_mlp
             try:
                 layer_variants(condition, model.architecture.num_layers)
@@ -114,22 +107,3 @@ def resolve(
                 if not round(fraction * width):
                     least = f"a layer of {model.label} has {width}; take more than {0.5 / width:.2g}"
                     raise located.error(("conditions", name, "fraction"), f"{fraction:g} is no neuron at all: {least}")
-    return ResolvedStudy(
-        spec=spec,
-        located=located,
-        models=models,
-        corpus=corpus,
-        benchmarks=benchmarks,
-        neuron_sets=neuron_sets,
-    )
-
-
-# -- data ------------------------------------------------------------------------------------------------------------
-
-
-# -- models ----------------------------------------------------------------------------------------------------------
-
-
-def _series_path(located: Located, i: int) -> tuple:
-    """Where the i-th series stands in the file; a single one need not be in a list."""
-    return ("checkpoints", i) if isinstance(located.data["checkpoints"], list) else ("checkpoints",)

@@ -1,111 +1,110 @@
-"""Finished dose-responses -> one MLflow run a model: increases over the baseline at every dose, where perplexity
-doubles, a figure, and every metric over the dose.
+"""Finished dose-responses -> one MLflow run a model: increases over the baseline at every dose, the fraction at which
+perplexity doubles, a figure, and every metric over the dose.
 
-Owns which conditions form the curves and what is recorded of them; `studies.statistics.doses` has the statistics. Made from
-whatever doses finished.
+Owns which conditions form the curves and what is recorded of them; `studies.statistics.doses` has the statistics. Made
+from whatever doses have finished.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.planning.plan import Plan
-from orchestrator.record.keys import Committed, RunKey
-from orchestrator.record.record import Record
-from orchestrator.review.layers import Items
+from orchestrator.record.keys import RunKey
+from orchestrator.review.findings import Findings
+from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
+from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
 from studies.reporting import figures
-from studies.reporting.text import doubling_record, is_perplexity
-from studies.statistics.doses import doubling_fraction, responses
+from studies.reporting.records import doubling_record, is_perplexity
+from studies.statistics.doses import dose_response, doubling_fraction
 
-FACTS = "doses.json"
+SUMMARY = "doses.json"
 STEPS_PER_UNIT = 10_000
 """MLflow's steps are whole numbers: a dose stands at its fraction in units of 0.01 %."""
 
+Curves = Mapping[str, Mapping[float, Condition]]
+"""{condition, with its seed: {fraction: the condition at this dose}}."""
 
-def record_doses(
-    plan: Plan, model: ResolvedModel, items: Items, committed: Mapping[str, Committed], record: Record
-) -> list[dict[str, Any]]:
-    """Record the model's dose-responses once; returns where perplexity doubles, one entry a condition."""
-    curves = _curves(plan, model)
+
+def record_doses(findings: Findings, model: ResolvedModel) -> list[dict[str, Any]]:
+    """Record the model's dose-responses; returns where perplexity doubles, one entry per condition."""
+    curves = _curves(findings, model)
     if not curves:
         return []
-    rests_on = [BASELINE, *(condition.name for doses in curves.values() for condition in doses)]
-    inputs = {step for name in rests_on for step in plan.evaluations[model.label, name].values() if step in committed}
-    step_id = review_id("doses", {"study": plan.study.spec.study}, sorted(inputs))
+    names = [BASELINE, *(condition.name for doses in curves.values() for condition in doses.values())]
+    evaluations = [findings.plan.evaluations[model.label, name] for name in names]
+    inputs = sorted({step for steps in evaluations for step in steps.values() if step in findings.committed})
     key = RunKey(
         kind="schedule",
         model=model.label,
         name=f"dose-response · {model.label}",
         condition="dose-response",
-        identity=identify({"doses": sorted(rests_on), "model": model.digest}),
+        identity=identify({"doses": sorted(names), "model": model.digest}),
         params={"model": model.label, "condition": "dose-response", "schedule": "doses"},
     )
-    known = record.intact([step_id]).get(step_id)
-    if known is not None:
-        record.adopt(key, known)
-        facts = record.document(known, FACTS)
-    else:
-        table, facts = _measure(model, curves, items)
-        if table.empty:
-            return []
-        record.commit(
-            key,
-            step_id,
-            "doses",
-            metrics=_doubling_metrics(facts),
-            series=_series(plan, model, curves, committed),
-            frames={"dose_response.parquet": table},
-            documents={FACTS: facts},
-            files={"figures/dose-response.png": figures.dose_curves(table, facts["doubling"], title=model.label)},
-        )
-    record.finish(key, "FINISHED")
-    return facts["doubling"]
+    step = ReviewStep(review_id("doses", {"study": findings.plan.study.spec.study}, inputs), "doses", (key,))
+    committed = adopt_or_make(findings.record, [step], lambda _: _measure(findings, model, curves))
+    if step.id not in committed:
+        return []
+    doubling: list[dict[str, Any]] = findings.document(committed[step.id], SUMMARY)["doubling"]
+    return doubling
 
 
-def _curves(plan: Plan, model: ResolvedModel) -> dict[str, list[Condition]]:
-    """{condition, with its seed: its doses}."""
-    found: dict[str, list[Condition]] = {}
-    for condition in plan.conditions[model.label]:
+def _curves(findings: Findings, model: ResolvedModel) -> Curves:
+    curves: dict[str, dict[float, Condition]] = {}
+    for condition in findings.plan.conditions[model.label]:
         if condition.dose is not None:
-            found.setdefault(condition.curve, []).append(condition)
-    return found
+            curves.setdefault(condition.curve, {})[condition.dose] = condition
+    return curves
 
 
-def _measure(model: ResolvedModel, curves: Mapping[str, list[Condition]], items: Items) -> tuple[pd.DataFrame, dict]:
-    tables, doubling = [], []
+def _measure(findings: Findings, model: ResolvedModel, curves: Curves) -> StepResult | None:
+    """The dose-responses of the doses that have finished; None where none has."""
+    tables: list[pd.DataFrame] = []
+    doubling: list[dict[str, Any]] = []
     for name, doses in curves.items():
-        found = {condition.dose: items(model, condition.name) for condition in doses}
-        for benchmark, reference in items(model, BASELINE).items():
-            by_fraction = {dose: frames[benchmark] for dose, frames in found.items() if benchmark in frames}
+        base = next(iter(doses.values())).base
+        items = {dose: findings.items(model, condition.name) for dose, condition in doses.items()}
+        for benchmark, reference in findings.items(model, BASELINE).items():
+            by_fraction = {dose: of_dose[benchmark] for dose, of_dose in items.items() if benchmark in of_dose}
             if not by_fraction:
                 continue
-            table = responses(reference, by_fraction).assign(condition=name, base=doses[0].base, benchmark=benchmark)
-            tables.append(table)
+            table = dose_response(reference, by_fraction)
+            tables.append(table.assign(condition=name, base=base, benchmark=benchmark))
             if is_perplexity(benchmark):
                 interval = doubling_fraction(reference, by_fraction)
                 doubling.append(doubling_record(name, max(by_fraction), interval))
-    return pd.concat(tables) if tables else pd.DataFrame(), {"doubling": doubling}
+    if not tables:
+        return None
+    table = pd.concat(tables)
+    return StepResult(
+        metrics=_doubling_metrics(doubling),
+        series=_series(findings, model, curves),
+        frames={"dose_response.parquet": table},
+        documents={SUMMARY: {"doubling": doubling}},
+        files={"figures/dose-response.png": figures.dose_curves(table, doubling, title=model.label)},
+    )
 
 
-def _doubling_metrics(facts: Mapping[str, Any]) -> dict[str, float]:
+def _doubling_metrics(doubling: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """`doubling_fraction/<condition>` where perplexity doubles within the doses."""
     return {
-        f"doubling_fraction/{one['condition'].replace('=', '_')}": one["estimate"]
-        for one in facts["doubling"]
-        if one["estimate"] != "inf"
+        f"doubling_fraction/{entry['condition'].replace('=', '_')}": entry["estimate"]
+        for entry in doubling
+        if entry["estimate"] != "inf"
     }
 
 
-def _series(plan: Plan, model: ResolvedModel, curves, committed) -> dict[str, dict[int, float]]:
-    """{condition and metric: {dose: value}} of every dose's own run."""
+def _series(findings: Findings, model: ResolvedModel, curves: Curves) -> dict[str, dict[int, float]]:
+    """{condition and metric: {MLflow's step of the dose: value}} of every dose's own run."""
     series: dict[str, dict[int, float]] = {}
     for name, doses in curves.items():
-        for condition in doses:
-            at = round(STEPS_PER_UNIT * condition.dose)
-            for metric, value in plan.metrics(model.label, condition.name, committed).items():
-                series.setdefault(f"{name.replace('=', '_')}/{metric}", {})[at] = value
+        for dose, condition in doses.items():
+            for metric, value in findings.metrics(model, condition.name).items():
+                metric_over_doses = series.setdefault(f"{name.replace('=', '_')}/{metric}", {})
+                metric_over_doses[round(STEPS_PER_UNIT * dose)] = value
     return series

@@ -1,125 +1,165 @@
-"""What a study has found, read from the record once."""
+"""The results of a study, each read from the record once.
+
+Owns the way from (model, condition, benchmark) to tables; knows nothing of claims. Refuses to compare results whose
+comparability keys differ. Whatever did not finish is absent, never an error.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from orchestrator.planning.conditions import NOISE_FLOOR, Condition
+from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
-from orchestrator.steps.artifacts import DENSITIES, NEURON_SET, NEURONS, TOKEN_PAIRS, WEIGHTS
-from orchestrator.steps.step import BROKEN, FINISHED
+from orchestrator.steps.artifacts import DENSITIES, MATCHING, MATCHING_CURVE, TOKEN_PAIRS, WEIGHTS, items_table
+from orchestrator.steps.step import FINISHED
 from studies.benchmarks.surprisal import SurprisalBenchmark
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
+from studies.statistics.comparisons import require_same_key
 from studies.statistics.excess_surprisal import Excess
-from studies.statistics.intervals import require_same
 from studies.statistics.neuron_table import Structure, structure
 
 
-class Findings:
-    """What finished, read when it is asked for."""
+class Matching(NamedTuple):
+    """How the search for a matched control ended."""
 
-    def __init__(self, plan: Plan, outcome: Outcome, record: Record):
+    fraction: float | None
+    """None where no fraction matched."""
+    curve: tuple[tuple[float, float], ...]
+    """Every evaluated (fraction, perplexity)."""
+
+
+class Findings:
+    """What has finished, read when it is asked for."""
+
+    def __init__(self, plan: Plan, outcome: Outcome, record: Record) -> None:
         self.plan, self.outcome, self.record = plan, outcome, record
+        self._inputs = Inputs(record, outcome.committed)
         self._items: dict[str, pd.DataFrame] = {}
-        self._tables: dict[str, pd.DataFrame | None] = {}
         self._structures: dict[str, Structure] = {}
 
+    @property
+    def committed(self) -> Mapping[str, Committed]:
+        """{step id: where its results lie}, of the steps that have finished."""
+        return self.outcome.committed
+
+    def document(self, committed: Committed, path: str) -> dict[str, Any]:
+        """A recorded JSON object. Raises RecordError where it is missing or damaged."""
+        document = self.record.document(committed, path)
+        assert isinstance(document, dict), path
+        return document
+
+    # -- evaluations -------------------------------------------------------------------------------------------------
+
+    def evaluations(self, model: ResolvedModel, condition: str) -> dict[str, str]:
+        """{benchmark: step id}, of the evaluations of a condition that have finished."""
+        steps = self.plan.evaluations.get((model.label, condition), {})
+        return {benchmark: step for benchmark, step in steps.items() if self._done(step)}
+
     def items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
-        """{benchmark: items} of what finished."""
-        folder = "noise_floor" if condition == NOISE_FLOOR else "items"
-        found = {}
-        for benchmark, step in self.plan.evaluations.get((model.label, condition), {}).items():
-            if self._done(step):
-                if step not in self._items:
-                    path = f"{folder}/{benchmark}.parquet"
-                    self._items[step] = self.record.frame(self.outcome.committed[step], path)
-                found[benchmark] = self._items[step]
-        return found
+        """{benchmark: per-item results} of a condition."""
+        noise_floor = condition == NOISE_FLOOR
+        return {
+            benchmark: self._table(step, items_table(benchmark, noise_floor=noise_floor))
+            for benchmark, step in self.evaluations(model, condition).items()
+        }
+
+    def _table(self, step: str, path: str) -> pd.DataFrame:
+        if step not in self._items:
+            self._items[step] = self.record.frame(self.committed[step], path)
+        return self._items[step]
 
     def metrics(self, model: ResolvedModel, condition: str) -> dict[str, float]:
         """Every metric of a condition's finished evaluations."""
-        return self.plan.metrics(model.label, condition, self.outcome.committed)
+        return self.plan.metrics(model.label, condition, self.committed)
 
     def perplexity(self, model: ResolvedModel, condition: str) -> float:
+        """The perplexity of a condition. Raises KeyError where it has not finished."""
         step = self.plan.evaluations[model.label, condition]["perplexity"]
-        return self.outcome.committed[step].metrics["perplexity"]
+        return self.committed[step].metrics["perplexity"]
+
+    def excess(self, model: ResolvedModel, benchmark: SurprisalBenchmark, condition: str, control: str) -> Excess:
+        """The surprisal that a condition adds to that of a control."""
+        treated, reference = (self.items(model, name)[benchmark.name] for name in (condition, control))
+        return Excess(treated, reference, benchmark.words, benchmark.unit)
+
+    def require_comparable(self, model: ResolvedModel, conditions: Sequence[str]) -> None:
+        """Raise StudyError if results that are about to be compared differ in their comparability keys."""
+        for benchmark in self.plan.study.benchmarks:
+            tag = f"comparability.evaluate.{benchmark.name}"
+            steps = {name: self.evaluations(model, name).get(benchmark.name) for name in conditions}
+            keys = {name: self.committed[step].tags[tag] for name, step in steps.items() if step}
+            try:
+                require_same_key(keys)
+            except ValueError as error:
+                raise StudyError(f"{model.label}, {benchmark.name}: {error}") from None
+
+    # -- profiles ----------------------------------------------------------------------------------------------------
 
     def weights_table(self, model: ResolvedModel) -> pd.DataFrame | None:
-        """How far a checkpoint's weights are from those of the one before; None where that did not finish."""
-        weights = self._of_profile_run(model, "weights")
-        return self.record.frame(weights, WEIGHTS) if weights else None
+        """Cosine dissimilarities of a checkpoint's weights to the previous one's; None where that did not finish."""
+        weights = self._on_profile_run(model, "weights")
+        return self.record.frame(self.committed[weights], WEIGHTS) if weights else None
 
     def neuron_table(self, model: ResolvedModel) -> pd.DataFrame | None:
-        """The model's profile; None where it did not finish."""
-        if model.label not in self._tables:
-            profile = self._of_profile_run(model, "profile")
-            self._tables[model.label] = self.record.frame(profile, NEURONS) if profile else None
-        return self._tables[model.label]
+        """The neuron table of a model; None where its profile did not finish."""
+        profile = self._on_profile_run(model, "profile")
+        return self._inputs.neuron_table(profile) if profile else None
 
     def structure(self, model: ResolvedModel) -> Structure | None:
-        """What the neuron table says by itself; None where there is no table."""
+        """The statistics of a neuron table; None where there is no table."""
         neurons = self.neuron_table(model)
         if neurons is not None and model.label not in self._structures:
             self._structures[model.label] = structure(neurons)
         return self._structures.get(model.label)
 
     def examples(self, model: ResolvedModel) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-        """Densities and token pairs of the most entangled neurons, where the study asked for them."""
-        committed = self._of_profile_run(model, "examples")
-        if committed is None:
+        """Densities and token pairs of the neurons with the highest Wasserstein distance, if the study asks for them."""
+        examples = self._on_profile_run(model, "examples")
+        if examples is None:
             return None
+        committed = self.committed[examples]
         return self.record.frame(committed, DENSITIES), self.record.frame(committed, TOKEN_PAIRS)
 
-    def _of_profile_run(self, model: ResolvedModel, kind: str) -> Committed | None:
-        """A finished step of this kind on the model's profile run; its step may bear another label of the model."""
+    def _on_profile_run(self, model: ResolvedModel, kind: str) -> str | None:
+        """A finished step of this kind on the model's profile run; equal models share one, under either label."""
         for step, keys in self.plan.runs.items():
             mine = any(key.kind == "profile" and key.model == model.label for key in keys)
             if mine and self.plan.steps[step].kind == kind and self._done(step):
-                return self.outcome.committed[step]
+                return step
         return None
 
-    def excess(self, model: ResolvedModel, benchmark: SurprisalBenchmark, condition: str, control: str) -> Excess:
-        """What a condition adds to the surprisal under a control."""
-        treated, reference = (self.items(model, name)[benchmark.name] for name in (condition, control))
-        return Excess(treated, reference, benchmark.words, benchmark.unit)
+    # -- neuron sets -------------------------------------------------------------------------------------------------
 
     def has_neurons(self, condition: Condition) -> bool:
         """Whether the step that makes the condition's neuron set has finished."""
-        return condition.neurons in self.outcome.committed
+        return condition.neurons in self.committed
 
     def neuron_set(self, condition: Condition) -> NeuronSet:
-        return NeuronSet.from_frame(self.record.frame(self.outcome.committed[condition.neurons], NEURON_SET))
+        """The neurons of a condition. Raises KeyError where `has_neurons` is False."""
+        return self._inputs.neuron_set(_step_of(condition))
 
-    def matching(self, condition: Condition) -> Mapping[str, Any]:
-        """How the search for a matched control went."""
-        return self.record.document(self.outcome.committed[condition.neurons], "match.json")
+    def matching(self, condition: Condition) -> Matching:
+        """How the search for a matched control ended. Raises KeyError where it has not."""
+        outcome = self.document(self.committed[_step_of(condition)], MATCHING)
+        return Matching(outcome["fraction"], tuple((fraction, level) for fraction, level in outcome["curve"]))
 
     def matching_curve(self, condition: Condition) -> pd.DataFrame:
-        return self.record.frame(self.outcome.committed[condition.neurons], "matching_curve.parquet")
-
-    def require_comparable(self, model: ResolvedModel, conditions: Sequence[str]) -> None:
-        """Raises StudyError when results that are to be compared differ in their comparability keys."""
-        for benchmark in self.plan.study.benchmarks:
-            keys = {}
-            for condition in conditions:
-                step = self.plan.evaluations.get((model.label, condition), {}).get(benchmark.name)
-                if step is not None and self._done(step):
-                    keys[condition] = self.outcome.committed[step].tags[f"comparability.evaluate.{benchmark.name}"]
-            try:
-                require_same(keys)
-            except ValueError as error:
-                raise StudyError(f"{model.label}, {benchmark.name}: {error}") from None
+        """Every point that the search evaluated: fraction, perplexity."""
+        return self.record.frame(self.committed[_step_of(condition)], MATCHING_CURVE)
 
     def _done(self, step: str) -> bool:
         return self.outcome.states[step] in FINISHED
 
 
-def broken_runs(plan: Plan, outcome: Outcome) -> set[str]:
-    """Names of the runs on which a step failed or was skipped: what is added to them later does not mend them."""
-    return {key.name for step, state in outcome.states.items() if state in BROKEN for key in plan.runs[step]}
+def _step_of(condition: Condition) -> str:
+    """The step that makes a condition's neuron set; KeyError for the baseline."""
+    if condition.neurons is None:
+        raise KeyError(f"{condition.name} has no neurons")
+    return condition.neurons

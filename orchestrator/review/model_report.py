@@ -1,4 +1,8 @@
-"""What one model adds to the report: table, findings, figures and verdicts."""
+"""What one model adds to the report: table, findings, verdicts, figures.
+
+Owns the rows of the table and which figures are drawn; `studies.reporting` has the form of both. Whatever did not
+finish is left out.
+"""
 
 import re
 from collections.abc import Mapping
@@ -14,135 +18,142 @@ from orchestrator.review.findings import Findings
 from orchestrator.review.layers import record_schedules
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
-from studies.claims.paper import CLAIM_SETS, Verdict
-from studies.reporting import figures
-from studies.reporting import text as report
-from studies.statistics.comparisons import compare, seed_summary
-from studies.statistics.intervals import noise_floor
+from orchestrator.study_file.spec import ConditionSpec
+from studies.claims.paper import CLAIM_SETS
+from studies.claims.scorecard import Verdict
+from studies.reporting import figures, records, text
+from studies.statistics.comparisons import compare, noise_floor, seed_summary
 from studies.statistics.neuron_table import overlaps
 
+COMPARISONS = "comparisons.parquet"
 
-def _file_name(name: str) -> str:
-    """What MLflow takes as part of an artifact's path: `matched/layers=0-3,8` has to become `matched_layers_0-3_8`."""
+
+def file_name(name: str) -> str:
+    """A name as MLflow allows it in an artifact path: `matched/layers=0-3,8` becomes `matched_layers_0-3_8`."""
     return re.sub(r"[^\w. -]", "_", name)
 
 
-class _ModelReport:
-    """What one model adds to the report."""
+class ModelReport:
+    """The part of one model."""
 
-    def __init__(self, findings: Findings, model: ResolvedModel):
+    def __init__(self, findings: Findings, model: ResolvedModel) -> None:
         self._findings, self._model, self.label = findings, model, model.label
         self._plan, self._conditions = findings.plan, findings.plan.conditions[model.label]
+        self._whole = [(c, c.spec) for c in self._conditions if c.is_whole and c.spec and not c.not_applicable]
         self.tables: dict[str, pd.DataFrame] = {}
-        """{artifact: this model's part}, as `build` found them."""
+        """{artifact: this model's part}, filled by `build`."""
 
     def build(self) -> dict[str, Any]:
-        """The table, findings and verdicts, as plain JSON."""
+        """The part as plain JSON."""
         findings, model = self._findings, self._model
         benchmarks = self._plan.study.benchmarks
-        floors = self._noise()
+        floors = self._noise_floors()
         spread = [c.name for c in self._conditions if c.spec and not c.is_whole]
         if spread:
             findings.require_comparable(model, [BASELINE, *spread])
-        sources = self._plan, model, findings.items, findings.outcome.committed, findings.record
         return {
             "label": model.label,
             "display": model.display,
             "activation": model.architecture.activation,
             "benchmarks": [{"name": benchmark.name, "label": benchmark.label} for benchmark in benchmarks],
             "rows": [self._row(condition) for condition in self._conditions],
-            "schedules": record_schedules(*sources),
-            "doubling": record_doses(*sources),
-            "noise": report.noise_sentence(floors),
+            "schedules": record_schedules(findings, model),
+            "doubling": record_doses(findings, model),
+            "noise": text.noise_sentence(floors),
             "noise_floor": floors,
             "comparisons": self._comparisons(),
             "seeds": self._seeds(),
             "excess": record_excess(findings, model),
             "structure": self._structure(),
-            "verdicts": [report.verdict_record(verdict) for verdict in self._verdicts()],
+            "verdicts": [records.verdict_record(verdict) for verdict in self._verdicts()],
         }
 
-    def figures(self, table: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-        """(name, PNG) of every figure that can be drawn; `table` is what `build` returned."""
-        findings, prefix = self._findings, _file_name(self.label)
+    def figures(self, part: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+        """(name, PNG) of every figure that can be drawn; `part` is what `build` returned."""
+        findings, prefix = self._findings, file_name(self.label)
         drawn = []
-        if any(row["cells"] for row in table["rows"] if row["role"] != "baseline" and not row["spread"]):
-            drawn.append((f"{prefix}-conditions", figures.conditions(table)))
+        if any(row["cells"] for row in part["rows"] if row["role"] != "baseline" and not row["spread"]):
+            drawn.append((f"{prefix}-conditions", figures.conditions(part)))
         neurons = findings.neuron_table(self._model)
         if neurons is not None:
             drawn.append((f"{prefix}-wasserstein-distance", figures.wasserstein_by_layer(neurons, title=self.label)))
         examples = findings.examples(self._model)
         if examples is not None:
             drawn.append((f"{prefix}-entangled-neurons", figures.entangled_neurons(*examples, title=self.label)))
-        for condition in self._conditions:
-            if condition.spec is None or condition.spec.match is None or not findings.has_neurons(condition):
-                continue
-            if not self._model.selects_itself:  # the search was another checkpoint's
-                continue
-            curve = findings.matching_curve(condition)
-            if curve.empty:  # there was nothing to match
-                continue
-            levels = [findings.perplexity(self._model, name) for name in (BASELINE, condition.reference)]
-            title = f"{self.label}: {condition.name}"
-            png = figures.matching_curve(curve, baseline=levels[0], treated=levels[1], title=title)
-            drawn.append((f"{prefix}-{_file_name(condition.name)}-curve", png))
+        if self._model.selects_itself:  # otherwise the searches were another checkpoint's
+            drawn += [
+                (f"{prefix}-{file_name(condition.name)}-curve", png)
+                for condition in self._conditions
+                if (png := self._matching_curve(condition)) is not None
+            ]
         return drawn
 
+    def _matching_curve(self, condition: Condition) -> bytes | None:
+        """The figure of a finished search; None where there was none, or nothing to match."""
+        findings = self._findings
+        if condition.spec is None or condition.spec.match is None or not findings.has_neurons(condition):
+            return None
+        curve = findings.matching_curve(condition)
+        if curve.empty:
+            return None
+        baseline, treated = (findings.perplexity(self._model, name) for name in (BASELINE, condition.reference))
+        title = f"{self.label}: {condition.name}"
+        return figures.matching_curve(curve, baseline=baseline, treated=treated, title=title)
+
     def _row(self, condition: Condition) -> dict[str, Any]:
-        row = {
+        spec = condition.spec
+        items = {} if condition.not_applicable else self._findings.items(self._model, condition.name)
+        return {
             "condition": condition.name,
-            "role": "baseline" if condition.spec is None else condition.spec.select,
-            "neurons": "none" if condition.spec is None else self._neurons(condition),
+            "role": "baseline" if spec is None else spec.select,
+            "neurons": "none" if spec is None else self._neurons(condition, spec),
             "spread": condition.group is not None or condition.dose is not None,
             "remark": condition.not_applicable,
-            "cells": {},
+            "cells": {benchmark: records.cell(benchmark, of_benchmark) for benchmark, of_benchmark in items.items()},
         }
-        if not condition.not_applicable:
-            for benchmark, items in self._findings.items(self._model, condition.name).items():
-                row["cells"][benchmark] = report.cell(benchmark, items)
-        return row
 
-    def _neurons(self, condition: Condition) -> str:
+    def _neurons(self, condition: Condition, spec: ConditionSpec) -> str:
         """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`."""
-        spec = condition.spec
-        fraction = self._fraction(condition)
+        fraction = self._fraction(condition, spec)
         share = f" {100 * fraction:.3g} %" if fraction is not None else ""
         layers = f", layers {condition.group.name}" if condition.group else ""
         shortfall = self._findings.metrics(self._model, condition.name).get("magnitude_shortfall", 0.0)
         short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
         return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{short}{layers}"
 
-    def _fraction(self, condition: Condition) -> float | None:
-        spec = condition.spec
+    def _fraction(self, condition: Condition, spec: ConditionSpec) -> float | None:
         if spec.match is not None:
-            return self._findings.matching(condition)["fraction"] if self._findings.has_neurons(condition) else None
+            return self._findings.matching(condition).fraction if self._findings.has_neurons(condition) else None
         source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
-        return condition.dose or source.fraction
+        fraction = condition.dose or source.fraction
+        return None if isinstance(fraction, tuple) else fraction
 
-    def _noise(self) -> dict[str, dict[str, Any]]:
+    def _noise_floors(self) -> dict[str, dict[str, Any]]:
+        """{benchmark: how far the baseline moves on another pack plan}."""
         baseline, other = (self._findings.items(self._model, name) for name in (BASELINE, NOISE_FLOOR))
         return {
-            name: report.noise_record(noise_floor(baseline[name], other[name])) for name in baseline if name in other
+            name: records.noise_record(noise_floor(baseline[name], other[name])) for name in baseline if name in other
         }
 
     def _comparisons(self) -> list[dict[str, Any]]:
-        """Every whole condition against the baseline, and against its matched control."""
-        findings, found = self._findings, []
-        whole = [c for c in self._conditions if c.is_whole and not c.not_applicable]
-        pairs = [(condition.name, BASELINE) for condition in whole]
-        pairs += [(condition.reference, condition.name) for condition in whole if condition.spec.match]
-        for pair in pairs:
-            findings.require_comparable(self._model, pair)
-            items = (findings.items(self._model, name) for name in pair)
-            table = compare(*items, condition=pair[0], against=pair[1])
-            found += [table] if len(table) else []
-        if not found:
+        """Every whole condition against the baseline, and every treated one against its matched control."""
+        findings = self._findings
+        pairs = [(condition.name, BASELINE) for condition, _ in self._whole]
+        pairs += [(condition.reference, condition.name) for condition, spec in self._whole if spec.match]
+        tables = []
+        for condition, against in pairs:
+            findings.require_comparable(self._model, (condition, against))
+            items = (findings.items(self._model, name) for name in (condition, against))
+            table = compare(*items, condition=condition, against=against)
+            if len(table):
+                tables.append(table)
+        if not tables:
             return []
-        self.tables["comparisons.parquet"] = pd.concat(found)
-        return report.changed_phenomena(self.tables["comparisons.parquet"])
+        self.tables[COMPARISONS] = pd.concat(tables)
+        return records.changed_phenomena(self.tables[COMPARISONS])
 
     def _seeds(self) -> list[dict[str, Any]]:
-        """The random controls with several seeds: mean and range of every benchmark's headline."""
+        """Random controls with several seeds: mean and range of every benchmark's headline metric."""
         controls: dict[str, dict[str, Mapping[str, float]]] = {}
         for condition in self._conditions:
             if condition.seed is not None and not condition.not_applicable:
@@ -158,20 +169,23 @@ class _ModelReport:
         ]
 
     def _structure(self) -> dict[str, Any]:
-        """What the neuron table and the neuron sets say by themselves."""
-        findings, found = self._findings, self._findings.structure(self._model)
-        if found is None:
+        """Statistics of the neuron table and overlaps of the neuron sets; empty where there is no table."""
+        findings = self._findings
+        structure, neurons = findings.structure(self._model), findings.neuron_table(self._model)
+        if structure is None or neurons is None:
             return {}
-        whole = [c for c in self._conditions if c.is_whole and findings.has_neurons(c)]
-        by_digest = {one.digest: (c.name, one) for c in reversed(whole) for one in [findings.neuron_set(c)]}
-        widths = findings.neuron_table(self._model).groupby("layer").size().to_dict()
+        with_neurons = [c for c in self._conditions if c.is_whole and findings.has_neurons(c)]
+        # Equal sets count once, under the name of the first condition.
+        named = [(condition.name, findings.neuron_set(condition)) for condition in reversed(with_neurons)]
+        by_digest = {neuron_set.digest: (name, neuron_set) for name, neuron_set in named}
+        widths = neurons.groupby("layer").size().to_dict()
         shared = overlaps(dict(reversed(by_digest.values())), widths)
-        self.tables |= {"neuron_set_overlaps.parquet": shared, "score_correlation.parquet": found.correlation}
-        return report.structure_record(found, shared)
+        self.tables |= {"neuron_set_overlaps.parquet": shared, "score_correlation.parquet": structure.correlation}
+        return records.structure_record(structure, shared)
 
     def _verdicts(self) -> list[Verdict]:
         claims = self._plan.study.spec.claims
-        if claims not in CLAIM_SETS:  # none, or claims on a series of checkpoints
+        if claims is None or claims not in CLAIM_SETS:  # the rest are claims on a series of checkpoints
             return []
         evidence = claims_evidence(self._findings, self._model)
         return CLAIM_SETS[claims](evidence) if evidence else []

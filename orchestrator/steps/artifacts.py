@@ -1,12 +1,25 @@
-"""Names of the artifacts and tables that steps record; others read them back by these names."""
+"""Names of the artifacts that steps record.
 
-NEURON_SET = "neuron_set.parquet"
-
+Notebooks, reviews and later runs read them back under these names, so a name never changes.
+"""
 
 NEURONS = "neurons.parquet"
-
-
+"""The neuron table of a profile."""
+NEURON_SET = "neuron_set.parquet"
+"""The neurons of a select or match step."""
 WEIGHTS = "weights.parquet"
-
-
+"""Cosine dissimilarity of every neuron's weights to the previous checkpoint."""
 DENSITIES, TOKEN_PAIRS = "entangled_densities.parquet", "token_pairs.parquet"
+"""The two tables of an examples step."""
+MATCHING, MATCHING_CURVE = "match.json", "matching_curve.parquet"
+"""The outcome of a match step's search, and every point that it evaluated."""
+
+
+def identity_document(step_name: str) -> str:
+    """The payload that a step's id is the hash of."""
+    return f"identity/{step_name}.json"
+
+
+def items_table(benchmark: str, *, noise_floor: bool = False) -> str:
+    """The per-item results of a benchmark."""
+    return f"{'noise_floor' if noise_floor else 'items'}/{benchmark}.parquet"

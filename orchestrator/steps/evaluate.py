@@ -1,6 +1,7 @@
-"""What a step asks of an actor: plans, specs and tables -> the messages that cross Ray.
+"""evaluate: scores one benchmark under one condition.
 
-Pure translation. Everything that an actor needs is in the message; actors never look anything up.
+Runs on an ablation actor; steps of one model and benchmark that are ready together go out as one request. The step
+kind serves the noise floor as well: the baseline on another pack plan.
 """
 
 from collections.abc import Mapping
@@ -9,16 +10,17 @@ from typing import Any
 import pandas as pd
 
 from actors.messages import EngineFacts, Intervention, Scored
-from orchestrator.steps.result import StepResult, plain
+from orchestrator.steps.artifacts import items_table
+from orchestrator.steps.result import StepResult, engine_document, receipt_document
 from orchestrator.steps.step import BASELINE, Step
-from studies.benchmarks.choices import ChoiceBenchmark
-from studies.benchmarks.lm_eval import TaskBenchmark
-from studies.benchmarks.minimal_pairs import PairBenchmark
+from orchestrator.study_file.models import ModelSpec
+from orchestrator.study_file.spec import ClampSpec
 from studies.benchmarks.protocol import Benchmark
-from studies.benchmarks.surprisal import SurprisalBenchmark
-from studies.benchmarks.texts import Continuations, Documents, Sentences, TextRequest, Windows
 from studies.neurons import selection
 from studies.neurons.selection import NeuronSet
+
+NOISE_FLOOR_STEP = "noise_floor"
+"""First word of the names of noise-floor steps; those of evaluations begin with `evaluate`."""
 
 PROFILE_VALUES = {
     "negative_mean": ("negative_mean", "negative_mean"),
@@ -26,94 +28,112 @@ PROFILE_VALUES = {
 }
 """{clamp in the study file: (kind of intervention, column of the neuron table)}."""
 
+_NEUTRAL_ENGINE_OPTIONS = {
+    "gpu_memory_utilization",
+    "kv_cache_memory_bytes",
+    "max_model_len",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+}
+"""Engine options that change no number; every other option is a science parameter."""
 
-def text_request(benchmark: Benchmark) -> TextRequest:
-    """What an actor needs of a benchmark."""
-    match benchmark:
-        case PairBenchmark():
-            return Sentences(texts=benchmark.texts)
-        case ChoiceBenchmark():
-            return Continuations(contexts=benchmark.contexts, continuations=benchmark.continuations)
-        case TaskBenchmark():
-            return Continuations(
-                contexts=benchmark.contexts, continuations=benchmark.continuations, margins=benchmark.margins
-            )
-        case SurprisalBenchmark():
-            return Documents(texts=benchmark.documents, window=benchmark.window, stride=benchmark.stride)
-    return Windows(
-        text=benchmark.corpus.text, window=benchmark.window, stride=benchmark.window, num_tokens=benchmark.num_tokens
-    )
+
+def params(
+    benchmark: Benchmark, *, digest: str, model: ModelSpec, clamp: ClampSpec | None, noise_floor: bool = False
+) -> dict[str, Any]:
+    """The science parameters of an evaluation; `digest` is the benchmark's, and `clamp` is None for the baseline."""
+    params = {
+        "benchmark": benchmark.name,
+        "digest": digest,
+        "dtype": model.dtype,
+        "clamp": clamp_params(clamp) if clamp else None,
+        "engine": {name: value for name, value in model.engine.items() if name not in _NEUTRAL_ENGINE_OPTIONS},
+        "route": model.route,
+        **benchmark.identity_params,
+    }
+    return params | {"pack_nodes": benchmark.noise_floor_nodes} if noise_floor else params
+
+
+def clamp_params(clamp: ClampSpec) -> dict[str, Any]:
+    """A clamp as it enters payloads: its kind, or the bounds that it has."""
+    if clamp.kind != "clamp":
+        return {"kind": clamp.kind}
+    bounds = {"floor": clamp.floor, "ceiling": clamp.ceiling}
+    return {side: float(bound) for side, bound in bounds.items() if bound is not None}
 
 
 def intervention(clamp: Mapping[str, Any], neurons: NeuronSet, table: pd.DataFrame | None) -> Intervention:
-    """A condition's clamp parameters on its neurons; values of the neurons' own come from the neuron table."""
+    """A condition's clamp parameters on its neurons.
+
+    table: the neuron table, needed by the kinds whose neurons each have a value of their own; ValueError without it.
+    """
     kind = clamp.get("kind", "clamp")
     if kind not in PROFILE_VALUES:
         return Intervention(neurons=neurons.indices, **clamp)
+    if table is None:
+        raise ValueError(f"{kind} takes its values from the neuron table")
     kind, column = PROFILE_VALUES[kind]
-    rows = selection.rows_of(table, neurons).groupby("layer", sort=True)[column]
-    return Intervention(neurons=neurons.indices, kind=kind, values={int(i): tuple(one) for i, one in rows})
+    by_layer = selection.rows_of(table, neurons).groupby("layer", sort=True)[column]
+    values = {int(layer): tuple(of_layer) for layer, of_layer in by_layer}
+    return Intervention(neurons=neurons.indices, kind=kind, values=values)
 
 
 def magnitude_shortfall(table: pd.DataFrame, neurons: NeuronSet) -> float:
     """The share of the negative half's magnitude that ceilings at 0 or above cannot take from the positive half."""
     rows = selection.rows_of(table, neurons)
     negative = -(rows["negative_mean"] * rows["negative_fraction"]).sum()
-    short = (-rows["mean"]).clip(lower=0).sum()  # E[(-a)+] - E[a+] where c = 0 is not enough
-    return float(short / negative) if negative else 0.0
+    shortfall = (-rows["mean"]).clip(lower=0).sum()  # E[(-a)+] - E[a+] where c = 0 is not enough
+    return float(shortfall / negative) if negative else 0.0
 
 
-def of_evaluation(
+def result(
     step: Step,
-    result: Scored,
+    answer: Scored,
     benchmark: Benchmark,
-    facts: EngineFacts,
+    engine: EngineFacts,
     neurons: NeuronSet,
     table: pd.DataFrame | None,
 ) -> StepResult:
-    """table: the neuron table, where the condition's clamps take values from it."""
-    asked = {"margins": result.margins, "tokens": result.tokens}
-    told = {name: value for name, value in asked.items() if value is not None}
-    items = benchmark.results(result.sums, result.counts, **told)
-    noise = is_noise_floor(step)
+    """Per-item results, metrics and the receipt; `table` is the neuron table if the clamp takes values from it."""
+    items = benchmark.results(answer.sums, answer.counts, margins=answer.margins, tokens=answer.tokens)
     metrics = benchmark.metrics(items)
-    if noise:
+    if is_noise_floor(step):
         metrics = {f"noise_floor/{name}": value for name, value in metrics.items()}
     elif step.condition != BASELINE:
-        metrics["clipped_fraction"] = result.receipt.clipped_fraction
-        if step.payload["params"]["clamp"].get("kind") == "magnitude_matched":
+        metrics["clipped_fraction"] = answer.receipt.clipped_fraction
+        if table is not None and step.params["clamp"].get("kind") == "magnitude_matched":
             metrics["magnitude_shortfall"] = magnitude_shortfall(table, neurons)
     receipt = {
         "benchmark": benchmark.label,
         "neuron_set": neurons.digest,
         "num_neurons": neurons.count,
-        "receipt": plain(result.receipt),
-        "engine": plain(facts),
-        "route": str(result.route),
-        "route_reason": result.route_reason,
-        "pack_plan": result.pack_plan,
-        "nodes": result.num_nodes,
-        "tokens": result.num_tokens,
-        "contexts_cut": result.num_cut,
-        "seconds": result.seconds,
-        "conditions_together": result.num_conditions,
-        "layer_passes": result.layer_passes,
-        "ideal_layer_passes": result.ideal_layer_passes,
+        "receipt": receipt_document(answer.receipt),
+        "engine": engine_document(engine),
+        "route": str(answer.route),
+        "route_reason": answer.route_reason,
+        "pack_plan": answer.pack_plan,
+        "nodes": answer.num_nodes,
+        "tokens": answer.num_tokens,
+        "contexts_cut": answer.num_cut,
+        "seconds": answer.seconds,
+        "conditions_together": answer.num_conditions,
+        "layer_passes": answer.layer_passes,
+        "ideal_layer_passes": answer.ideal_layer_passes,
     }
-    folder = "noise_floor" if noise else "items"
     return StepResult(
         metrics,
-        {f"{folder}/{benchmark.name}.parquet": items},
+        {items_table(benchmark.name, noise_floor=is_noise_floor(step)): items},
         {f"receipts/{step.name}.json": receipt},
-        {f"comparability.{step.name}": comparability_key(facts, result), f"route.{step.name}": str(result.route)},
+        {f"comparability.{step.name}": comparability_key(engine, answer), f"route.{step.name}": str(answer.route)},
     )
 
 
 def is_noise_floor(step: Step) -> bool:
-    return step.name.startswith("noise_floor.")
+    """Whether a step is the baseline on another pack plan."""
+    return step.name.startswith(f"{NOISE_FLOOR_STEP}.")
 
 
-def comparability_key(facts: EngineFacts, result: Scored) -> str:
-    """Results are compared in pairs only where these are equal."""
-    versions = " ".join(f"{name}-{version}" for name, version in sorted(facts.versions.items()))
-    return f"{result.route} {result.pack_plan[:16]} {facts.dtype} {facts.device} {versions}"
+def comparability_key(engine: EngineFacts, answer: Scored) -> str:
+    """A text that is equal for results that may be compared pair by pair."""
+    versions = " ".join(f"{name}-{version}" for name, version in sorted(engine.versions.items()))
+    return f"{answer.route} {answer.pack_plan[:16]} {engine.dtype} {engine.device} {versions}"

@@ -1,6 +1,6 @@
-"""Canonical JSON -> step id, and the difference between two payloads for `explain`.
+"""Canonical JSON -> step id, and the difference between two payloads, for `plan`.
 
-Owns what equality of two steps means. The encoder raises on a type it does not know, so that nothing enters an identity
+Owns what makes two steps equal. The encoder raises on a type it does not know, so that nothing enters an identity
 through `str()` by accident. Batch sizes, tensor parallelism, paths and hardware are never put into a payload.
 """
 

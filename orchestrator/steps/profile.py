@@ -1,4 +1,7 @@
-"""profile: score every MLP neuron of a model on the scoring text."""
+"""profile: scores every MLP neuron of a model on the scoring text.
+
+Runs on a score actor. The result is the neuron table, from which neurons are selected and clamps take their values.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,21 +9,40 @@ from typing import Any
 import pandas as pd
 
 from actors.messages import Profiled, ProfileRequest
-from orchestrator.planning.plan import PAIR_BLOCK_WINDOWS
 from orchestrator.steps.artifacts import NEURONS
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import Step
+from orchestrator.study_file.spec import ProfileSpec
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.texts import Windows
 
 BATCH_TOKENS = 2048
-"""Tokens that a score actor forwards at once."""
+"""Tokens in one forward pass of a score actor."""
+PAIR_BLOCK_WINDOWS = 16
+"""Windows in a block from which mapping-difficulty pairs are drawn. Part of the kind's version."""
 
 
-def profile_request(step: Step, corpus: Corpus) -> ProfileRequest:
-    """What a profile step asks of a score actor."""
-    params = step.payload["params"]
-    texts = _windows(params, corpus)
+def params(profile: ProfileSpec, *, corpus: str, dtype: str) -> dict[str, Any]:
+    """The science parameters of a profile; `corpus` is the digest of the scoring text."""
+    return {
+        "corpus": corpus,
+        "dtype": dtype,
+        "tokens": profile.tokens,
+        "window": profile.window,
+        "stride": profile.stride or profile.window,
+        "skip_first": profile.skip_first,
+        "bins": profile.bins,
+        "calibration_windows": profile.calibration_windows,
+        "pairs": profile.pairs if "mapping_difficulty" in profile.scores else 0,
+        "pair_scope": profile.pair_scope,
+        "seed": profile.seed,
+    }
+
+
+def request(step: Step, corpus: Corpus) -> ProfileRequest:
+    """The request to the score actor."""
+    params = step.params
+    texts = windows(params, corpus)
     num_windows = 1 + max(0, params["tokens"] - texts.window) // texts.stride
     return ProfileRequest(
         step=step.id,
@@ -31,41 +53,42 @@ def profile_request(step: Step, corpus: Corpus) -> ProfileRequest:
         pairs_per_block=params["pairs"],
         block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else num_windows,
         seed=params["seed"],
-        batch_windows=_batch_windows(texts),
+        batch_windows=batch_windows(texts),
     )
 
 
-def _windows(params: Mapping[str, Any], corpus: Corpus) -> Windows:
-    """The scoring text as a step's parameters cut it; at least one window."""
+def windows(params: Mapping[str, Any], corpus: Corpus) -> Windows:
+    """The scoring text in the windows that the parameters of a step ask for; at least one window."""
     window = params["window"]
     num_tokens = max(params["tokens"], window)
     return Windows(text=corpus.text, window=window, stride=params["stride"], num_tokens=num_tokens)
 
 
-def _batch_windows(texts: Windows) -> int:
+def batch_windows(texts: Windows) -> int:
+    """Windows in one forward pass."""
     return max(1, BATCH_TOKENS // texts.window)
 
 
-def of_profile(result: Profiled, corpus: str) -> StepResult:
-    """corpus: its label."""
-    frame = pd.DataFrame(result.columns)
-    if not result.num_pairs:
-        frame = frame.drop(columns="mapping_difficulty")
-    wd = frame["wasserstein_distance"]
-    negative = frame["wasserstein_distance_negative"]
+def result(answer: Profiled, corpus_label: str) -> StepResult:
+    """The neuron table and its summary."""
+    neurons = pd.DataFrame(answer.columns)
+    if not answer.num_pairs:
+        neurons = neurons.drop(columns="mapping_difficulty")
+    wd = neurons["wasserstein_distance"]
+    negative = neurons["wasserstein_distance_negative"]
     metrics = {
         "wasserstein_distance/median": float(wd.median()),
         "wasserstein_distance/p99": float(wd.quantile(0.99)),
         "wasserstein_distance/max": float(wd.max()),
         "negative_share/mean": float((negative / wd.where(wd > 0)).mean()),
-        "scored_tokens": float(result.num_tokens),
-        "seconds": result.seconds,
+        "scored_tokens": float(answer.num_tokens),
+        "seconds": answer.seconds,
     }
-    facts = {
-        "corpus": corpus,
-        "windows": result.num_windows,
-        "tokens": result.num_tokens,
-        "pairs": result.num_pairs,
-        "pairs_dropped": result.num_pairs_dropped,
+    measured_on = {
+        "corpus": corpus_label,
+        "windows": answer.num_windows,
+        "tokens": answer.num_tokens,
+        "pairs": answer.num_pairs,
+        "pairs_dropped": answer.num_pairs_dropped,
     }
-    return StepResult(metrics, {NEURONS: frame}, {"profile.json": facts})
+    return StepResult(metrics, {NEURONS: neurons}, {"profile.json": measured_on})

@@ -2,7 +2,7 @@
 
 from orchestrator.execution.pack_sizes import PackSizes
 from orchestrator.record.keys import Committed
-from tests.unit.orchestrator.planning.test_plan import plan
+from tests.plans import plan
 
 
 def committed(step, tags):

@@ -5,108 +5,27 @@ from dataclasses import replace
 
 import pytest
 
-from actors.sites import Architecture
-from orchestrator.planning.conditions import NOISE_FLOOR, NOT_APPLICABLE
-from orchestrator.planning.models import Checkpoint, ResolvedModel
-from orchestrator.planning.plan import NOISE_PACK_NODES, Plan, build_plan
-from orchestrator.planning.resolve import ResolvedStudy
+from orchestrator.planning.conditions import NOISE_FLOOR
+from orchestrator.planning.plan import Plan
 from orchestrator.steps.step import BASELINE, KINDS, Role
-from orchestrator.study_file.load import parse_spec
-from orchestrator.study_file.models import ModelSpec
-from studies.benchmarks.choices import ChoiceBenchmark, Item
-from studies.benchmarks.corpora import Corpus
-from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
-from studies.benchmarks.perplexity import PerplexityBenchmark
+from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.neurons.selection import NeuronSet
-
-STUDY = """\
-study: by-hand
-models: [org/a]
-profile: {tokens: 4096, window: 128}
-conditions:
-  treated: {select: top, fraction: 0.1, clamp: negative}
-  random: {select: random, like: treated, seeds: [0, 1], clamp: negative}
-  matched: {select: bottom, match: {perplexity_of: treated}, clamp: negative}
-evaluate: [perplexity, embedded_pairs, embedded_knowledge]
-"""
-TRAIN = Corpus(label="train", text="a text to score " * 100, source="by hand")
-VALIDATION = Corpus(label="validation", text="another text " * 100, source="by hand")
-PAIR = Pair("simple", "agreement", "0", "She runs.", "She run.")
-ITEM = Item("0", "The sky is", ("blue", "square"), 0)
-BENCHMARKS = (
-    PerplexityBenchmark(corpus=VALIDATION, window=128, num_tokens=2048),
-    PairBenchmark(name="embedded_pairs", label="embedded minimal pairs", pairs=(PAIR,)),
-    ChoiceBenchmark(name="embedded_knowledge", label="embedded knowledge", items=(ITEM,)),
+from tests.plans import (
+    BENCHMARKS,
+    PAIR,
+    STUDY,
+    TRAIN,
+    TRAINING,
+    VALIDATION,
+    changed,
+    closer,
+    ids,
+    model,
+    plan,
+    step_id,
+    training,
 )
-SILU = Architecture(
-    family="llama", num_layers=2, d_mlp=64, d_model=32, activation="silu", context=256, vocabulary=300
-)  # fmt: skip
-RELU = replace(SILU, family="opt", activation="relu")
-
-
-def model(label="a", *, digest="d1", architecture=SILU, path="/somewhere/a", note="", **spec) -> ResolvedModel:
-    return ResolvedModel(
-        spec=ModelSpec(name=f"org/{label}", **spec),
-        label=label,
-        path=path,
-        revision=None,
-        digest=digest,
-        architecture=architecture,
-        num_parameters=1000,
-        note=note,
-    )
-
-
-def study(text=STUDY, models=None, benchmarks=BENCHMARKS, corpus=TRAIN, neuron_sets=None) -> ResolvedStudy:
-    spec, located = parse_spec(text, "by-hand.yaml")
-    return ResolvedStudy(
-        spec=spec,
-        located=located,
-        models=tuple(models or [model()]),
-        corpus=corpus,
-        benchmarks=benchmarks,
-        neuron_sets=neuron_sets or {},
-    )
-
-
-CLOSER = "profile: {tokens: 4096, window: 128, examples: 4}"
-
-
-def plan(text=STUDY, **parts) -> Plan:
-    return build_plan(study(text, **parts))
-
-
-def closer() -> Plan:
-    """The study with a look at some neurons: every kind of step."""
-    return plan(changed("profile: {tokens: 4096, window: 128}", CLOSER))
-
-
-def changed(old: str, new: str) -> str:
-    assert STUDY.count(old) == 1, old
-    return STUDY.replace(old, new)
-
-
-def step_id(found: Plan, name: str, condition: str, model: str = "a") -> str:
-    (step,) = [s for s in found.steps.values() if (s.name, s.condition, s.model) == (name, condition, model)]
-    return step.id
-
-
-TRAINING = STUDY.replace(
-    "models: [org/a]", "checkpoints: {of: org/m, revisions: [step0, step10, step50], cohort: step10}"
-)
-
-
-def checkpoint(step: int, before: int | None) -> ResolvedModel:
-    place = Checkpoint(series="m", step=step, cohort="m@step10", before=None if before is None else f"m@step{before}")
-    return replace(model(f"m@step{step}", digest=f"d{step}"), checkpoint=place)
-
-
-def training(text=TRAINING, **parts) -> Plan:
-    return plan(text, models=[checkpoint(0, None), checkpoint(10, 0), checkpoint(50, 10)], **parts)
-
-
-def ids(found: Plan) -> set[str]:
-    return set(found.steps)
 
 
 def moved(one: Plan, other: Plan) -> set[str]:
@@ -376,44 +295,12 @@ def test_steps_stand_in_topological_order_whatever_the_files_order(order):
     assert ids(found) >= ids(plan())
 
 
-def test_equal_conditions_collapse_and_are_recorded_on_two_runs():
-    twin = STUDY.replace("  random:", "  again: {select: top, fraction: 0.1, clamp: {floor: 0}}\n  random:")
-    found = plan(twin)
-    assert ids(found) == ids(plan())
-    step = found.evaluations["a", "again"]["embedded_pairs"]
-    assert step == found.evaluations["a", "treated"]["embedded_pairs"]
-    for shared in (step, step_id(found, "select", "treated")):
-        assert [key.condition for key in found.runs[shared]] == ["treated", "again"]
-    treated, again = found.runs[step]
-    assert treated.identity == again.identity and treated.name != again.name
-    assert [key.condition for key in found.runs[found.evaluations["a", "random/seed=0"]["perplexity"]]] == [
-        "random/seed=0"
-    ]
-
-
-def test_one_model_under_two_labels_is_computed_once_and_recorded_twice():
-    found = plan(models=[model(), model("b", tensor_parallel=2)])
-    assert ids(found) == ids(plan())
-    assert all({key.model for key in keys} == {"a", "b"} for keys in found.runs.values())
-
-
-def test_every_step_has_a_run_and_every_evaluation_a_step():
-    found = plan()
-    assert found.runs.keys() == found.steps.keys()
-    conditions = [condition.name for condition in found.conditions["a"]]
-    assert conditions == [BASELINE, "treated", "random/seed=0", "random/seed=1", "matched"]
-    assert set(found.evaluations) == {("a", name) for name in [*conditions, NOISE_FLOOR]}
-    evaluated = {step for steps in found.evaluations.values() for step in steps.values()}
-    assert evaluated == {step.id for step in found.steps.values() if step.kind == "evaluate"}
-    assert all(list(steps) == [b.name for b in BENCHMARKS] for steps in found.evaluations.values())
-
-
 def test_the_noise_floor_is_the_baseline_on_another_pack_plan_and_can_be_left_out():
     found = plan()
     for name, step in found.evaluations["a", NOISE_FLOOR].items():
         params = found.steps[step].payload["params"]
         assert (
-            params["pack_nodes"] == (2 * 128 if name == "perplexity" else NOISE_PACK_NODES) and params["clamp"] is None
+            params["pack_nodes"] == (2 * 128 if name == "perplexity" else NOISE_FLOOR_NODES) and params["clamp"] is None
         )
         assert step != found.evaluations["a", BASELINE][name]
     without = plan(STUDY + "noise_floor: false\n")
@@ -428,95 +315,10 @@ def test_steps_of_one_benchmark_share_a_group_across_conditions():
     assert found.steps[found.evaluations["a", NOISE_FLOOR]["embedded_pairs"]].group == "noise_floor embedded_pairs"
 
 
-def test_runs_say_what_they_are():
-    found = plan(models=[model(note="dequantised")])
-    (key,) = found.runs[step_id(found, "select", "random/seed=1")]
-    assert key.params == {
-        "model": "a", "revision": "local", "dtype": "float32", "condition": "random/seed=1", "selection": "random",
-        "score": "", "fraction": "0.1", "intervention": "negative", "layers": "all", "schedule": "", "seed": "1",
-    }  # fmt: skip
-    assert key.tags == {"model.note": "dequantised"} and key.kind == "condition"
-    (key,) = found.runs[step_id(found, "match", "matched")]
-    assert key.params["selection"] == "bottom, matched to treated" and key.params["score"] == "wasserstein_distance"
-    (key,) = found.runs[step_id(found, "profile", "")]
-    assert key.kind == "profile" and key.identity == step_id(found, "profile", "")
-
-
 # -- layer schedules -------------------------------------------------------------------------------------------------
 
 
-DEPTH = SILU.num_layers
-GROUPS = {"0": (0,), "1": (1,)}
-
-
-def scheduled(layers: str) -> Plan:
-    return plan(STUDY.replace("select: top, fraction: 0.1", f"select: top, fraction: 0.1, layers: {layers}"))
-
-
-def names(found: Plan) -> list[str]:
-    return [condition.name for condition in found.conditions["a"]]
-
-
-def test_a_schedule_makes_one_condition_a_group_and_controls_follow_it():
-    found = scheduled("{groups: 2}")
-    groups = [f"layers={part}" for part in GROUPS]
-    assert names(found) == [
-        BASELINE,
-        *(f"treated/{group}" for group in groups),
-        *(f"random/{group}/seed={seed}" for group in groups for seed in (0, 1)),
-        *(f"matched/{group}" for group in groups),
-    ]
-    for group, layers in zip(groups, GROUPS.values(), strict=True):
-        treated = found.steps[step_id(found, "select", f"treated/{group}")]
-        assert treated.payload["params"]["layers"] == list(layers)
-        random = found.steps[step_id(found, "select", f"random/{group}/seed=1")]
-        assert random.inputs["like"] == treated.id
-        matched = found.steps[step_id(found, "match", f"matched/{group}")]
-        assert matched.inputs["treated"] == treated.id
-        assert matched.inputs["treated_perplexity"] == found.evaluations["a", f"treated/{group}"]["perplexity"]
-    key = found.runs[found.evaluations["a", f"treated/{groups[1]}"]["perplexity"]][0]
-    assert key.params["layers"] == next(reversed(GROUPS)) and key.params["schedule"] == "single"
-
-
-def test_a_cumulative_schedule_ends_in_all_layers_and_shares_what_is_the_same():
-    found = scheduled("{groups: 2, schedule: cumulative}")
-    first, last = (f"treated/layers={part}" for part in (next(iter(GROUPS)), f"0-{DEPTH - 1}"))
-    assert names(found)[1:3] == [first, last]
-    single = scheduled("{groups: 2}")
-    assert found.evaluations["a", first] == single.evaluations["a", first], "the first group of either is the same"
-    explicit_layers = scheduled(f"[{', '.join(map(str, range(DEPTH)))}]")
-    assert found.evaluations["a", last] == explicit_layers.evaluations["a", "treated"]
-
-
 # -- ReLU ------------------------------------------------------------------------------------------------------------
-
-
-def test_on_relu_models_negative_clamps_are_not_applicable_and_plan_nothing():
-    found = plan(models=[model(architecture=RELU)])
-    marked = {condition.name: condition.not_applicable for condition in found.conditions["a"]}
-    assert marked == {BASELINE: "", **dict.fromkeys(["treated", "random", "matched"], NOT_APPLICABLE)}
-    assert {step.condition for step in found.steps.values()} == {"", BASELINE}
-    assert set(found.evaluations) == {("a", BASELINE), ("a", NOISE_FLOOR)}
-
-
-@pytest.mark.parametrize("clamp", ["positive", "zero", "{floor: 0.5}", "{floor: -1, ceiling: 2}"])
-def test_on_relu_models_other_clamps_are_planned(clamp):
-    text = STUDY.replace("clamp: negative", f"clamp: {clamp}")
-    found = plan(text, models=[model(architecture=RELU)])
-    assert not any(condition.not_applicable for condition in found.conditions["a"])
-    assert ids(found) == ids(plan(text))
-
-
-@pytest.mark.parametrize("reference", ["like: treated", "match: {perplexity_of: treated}"])
-def test_on_relu_models_a_control_of_what_is_not_applicable_is_not_either(reference):
-    """It has no neuron set or no perplexity to refer to; a second model in the study keeps its own."""
-    select = "random" if "like" in reference else "bottom"
-    text = STUDY.replace("  matched:", f"  other: {{select: {select}, {reference}, clamp: positive}}\n  matched:")
-    found = plan(text, models=[model(architecture=RELU), model("b", digest="d2")])
-    (other,) = [condition for condition in found.conditions["a"] if condition.base == "other"]
-    assert other.not_applicable == "not applicable (ReLU): it refers to treated, which is not applicable"
-    assert not any(condition.not_applicable for condition in found.conditions["b"])
-    assert {step.condition for step in found.steps.values() if step.model == "a"} == {"", BASELINE}
 
 
 def test_the_work_of_a_step_is_its_tokens():
@@ -529,47 +331,7 @@ def test_the_work_of_a_step_is_its_tokens():
 # -- controls of sign against magnitude ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["posrelu", "signflip", "negative_mean", "magnitude_matched"])
-def test_a_control_is_an_evaluation_of_its_own_on_the_same_neurons(kind):
-    found = plan(changed("  random:", f"  control: {{select: top, fraction: 0.1, clamp: {kind}}}\n  random:"))
-    treated, control = (found.steps[found.evaluations["a", name]["embedded_pairs"]] for name in ("treated", "control"))
-    assert control.inputs["neurons"] == treated.inputs["neurons"] and control.id != treated.id
-    assert control.payload["params"]["clamp"] == {"kind": kind}
-    values = kind in ("negative_mean", "magnitude_matched")
-    assert (control.inputs.get("profile") == step_id(found, "profile", "")) == values
-
-
-def test_before_a_relu_only_the_magnitude_matched_control_says_something():
-    kinds = ("posrelu", "signflip", "negative_mean", "magnitude_matched")
-    lines = "".join(f"  {kind}: {{select: top, fraction: 0.1, clamp: {kind}}}\n" for kind in kinds)
-    found = plan(changed("  random:", lines + "  random:"), models=[model(architecture=RELU)])
-    said = {c.name: c.not_applicable for c in found.conditions["a"]}
-    assert [said[kind] for kind in kinds] == [NOT_APPLICABLE] * 3 + [""]
-
-
 # -- doses -----------------------------------------------------------------------------------------------------------
-
-
-def test_several_fractions_make_one_condition_a_dose_and_controls_follow():
-    dosed = changed("treated: {select: top, fraction: 0.1", "treated: {select: top, fraction: [0.05, 0.1]")
-    dosed = dosed.replace("  matched: {select: bottom, match: {perplexity_of: treated}, clamp: negative}\n", "")
-    found, single = plan(dosed), plan()
-    names = [condition.name for condition in found.conditions["a"]]
-    assert names == [
-        BASELINE,
-        "treated/fraction=0.05",
-        "treated/fraction=0.1",
-        "random/fraction=0.05/seed=0",
-        "random/fraction=0.05/seed=1",
-        "random/fraction=0.1/seed=0",
-        "random/fraction=0.1/seed=1",
-    ]
-    for benchmark in ("perplexity", "embedded_pairs"):
-        same = {"treated/fraction=0.1": "treated", "random/fraction=0.1/seed=1": "random/seed=1"}
-        for dose, alone in same.items():
-            assert found.evaluations["a", dose][benchmark] == single.evaluations["a", alone][benchmark]
-    groups = {step.group for step in found.steps.values() if step.name == "evaluate.embedded_pairs"}
-    assert groups == {"evaluate embedded_pairs"}, "one coalesced request"
 
 
 def test_a_closer_look_rests_on_the_profile_and_moves_nothing_else():
@@ -579,14 +341,6 @@ def test_a_closer_look_rests_on_the_profile_and_moves_nothing_else():
     assert look.inputs == {"profile": step_id(found, "profile", "")} and look.role is Role.SCORE
     (profile_run,) = {key.name for key in found.runs[look.inputs["profile"]]}
     assert [key.name for key in found.runs[look.id]] == [profile_run]
-
-
-def test_a_condition_can_be_scored_on_some_benchmarks_alone():
-    text = changed("fraction: 0.1, clamp: negative}", "fraction: 0.1, clamp: negative, evaluate: [perplexity]}")
-    found, whole = plan(text), plan()
-    assert list(found.evaluations["a", "treated"]) == ["perplexity"]
-    assert len(found.evaluations["a", "random/seed=0"]) == len(found.evaluations["a", BASELINE]) == 3
-    assert ids(found) < ids(whole)
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------
@@ -613,12 +367,6 @@ def test_weights_are_compared_with_the_checkpoint_before():
     assert found.steps[weights["m@step50"]].payload["params"]["before"] == "d10"
     (key,) = found.runs[weights["m@step50"]]
     assert key.kind == "profile" and key.tags["training_step"] == "50"
-
-
-def test_a_neuron_set_stands_on_the_run_of_every_checkpoint():
-    found = training()
-    keys = found.runs[found.conditions["m@step0"][1].neurons]
-    assert {key.model for key in keys} == {"m@step0", "m@step10", "m@step50"}
 
 
 def test_another_cohort_changes_what_follows_from_it_and_nothing_else():

@@ -8,10 +8,9 @@ from orchestrator.planning.outcome import Outcome
 from orchestrator.record.encoding import encode
 from orchestrator.record.keys import RunKey
 from orchestrator.review.mean_accuracy import record_mean_accuracies
-from orchestrator.review.model_report import _file_name
+from orchestrator.review.model_report import file_name
 from orchestrator.steps.step import State
 from studies.benchmarks.choices import ChoiceBenchmark
-from studies.reporting import figures
 
 
 @pytest.mark.parametrize(
@@ -24,24 +23,9 @@ from studies.reporting import figures
     ],
 )
 def test_any_name_becomes_part_of_an_artifact_path(name, expected):
-    assert _file_name(name) == expected
-    path = f"figures/{_file_name(name)}-curve.png"
+    assert file_name(name) == expected
+    path = f"figures/{file_name(name)}-curve.png"
     assert encode(frames={}, documents={}, files={path: b""}) == {path: b""}
-
-
-def test_the_figure_of_conditions_leaves_out_schedules_and_copes_with_what_is_missing():
-    cell = {"estimate": 0.5, "low": 0.4, "high": 0.6}
-    rows = [
-        {"condition": "baseline", "role": "baseline", "spread": False, "remark": "", "cells": {"a": cell, "b": cell}},
-        {"condition": "top", "role": "top", "spread": False, "remark": "", "cells": {"a": {**cell, "low": None}}},
-        {"condition": "dose/fraction=0.1", "role": "top", "spread": True, "remark": "", "cells": {"a": cell}},
-        {"condition": "relu", "role": "top", "spread": False, "remark": "not applicable (ReLU)", "cells": {}},
-    ]
-    five = [{"name": name, "label": name} for name in ("a", "b", "c", "d", "perplexity")]
-    with_spread, without = (
-        figures.conditions({"display": "m", "rows": chosen, "benchmarks": five}) for chosen in (rows, rows[:2])
-    )
-    assert with_spread.startswith(b"\x89PNG") and with_spread == without
 
 
 class Recorded:
@@ -53,7 +37,7 @@ class Recorded:
     def intact(self, step_ids):
         return {}
 
-    def commit(self, key, step_id, step_name, *, metrics, frames, documents):
+    def commit(self, key, step_id, step_name, *, metrics, **tables):
         self.commits[key.name] = metrics
 
     def finish(self, key, status):

@@ -1,0 +1,71 @@
+"""Results of steps into the record, and the end of runs.
+
+Owns what has been committed so far and when a run of MLflow is closed. Equal conditions share a step: it is committed
+on its first run and adopted by the others. Invariant: a step is in `committed` only once the record holds it.
+"""
+
+from collections.abc import Mapping
+
+from orchestrator.planning.plan import Plan
+from orchestrator.record.keys import Committed
+from orchestrator.record.record import Record
+from orchestrator.steps.artifacts import MATCHING, identity_document
+from orchestrator.steps.result import StepResult
+from orchestrator.steps.step import BROKEN, TERMINAL, State, Step
+
+
+class Recorder:
+    """The finished steps of one plan."""
+
+    def __init__(self, plan: Plan, record: Record) -> None:
+        self._plan, self._record = plan, record
+        self.committed: dict[str, Committed] = {}
+        self._members: dict[str, list[str]] = {}
+        """{run: its steps}."""
+        for step, keys in plan.runs.items():
+            for key in keys:
+                self._members.setdefault(key.name, []).append(step)
+
+    def begin(self, step: Step) -> None:
+        """A step starts: its runs show as running."""
+        for key in self._plan.runs[step.id]:
+            self._record.begin(key)
+
+    def adopt(self, step: Step, committed: Committed) -> Committed:
+        """Take over a step of the record, for all runs that it belongs to; returns it as it stands on the first."""
+        adopted = [self._record.adopt(key, committed) for key in self._plan.runs[step.id]]
+        self.committed[step.id] = adopted[0]
+        return adopted[0]
+
+    def commit(self, step: Step, result: StepResult) -> None:
+        """Record a result, with the payload that its id is the hash of."""
+        first, *others = self._plan.runs[step.id]
+        committed = self._record.commit(
+            first,
+            step.id,
+            step.name,
+            metrics=result.metrics,
+            frames=result.frames,
+            documents={**result.documents, identity_document(step.name): dict(step.payload)},
+            tags=result.tags,
+            series=result.series,
+        )
+        for key in others:
+            self._record.adopt(key, committed)
+        self.committed[step.id] = committed
+
+    def why_unmatched(self, step: Step) -> str:
+        """Why a finished search found no matched control; empty where it did, and for other kinds of steps."""
+        if step.kind != "match":
+            return ""
+        outcome = self._record.document(self.committed[step.id], MATCHING)
+        assert isinstance(outcome, dict)
+        return "" if outcome["matched"] else f"the control cannot be matched: {outcome['reason']}"
+
+    def close_runs(self, step: Step, states: Mapping[str, State]) -> None:
+        """Close the runs whose last step has ended, so that MLflow shows them as finished while the study goes on."""
+        for key in self._plan.runs[step.id]:
+            of_run = [states[member] for member in self._members[key.name]]
+            if all(state in TERMINAL for state in of_run) and not all(state is State.CACHED for state in of_run):
+                broken = any(state in BROKEN for state in of_run)
+                self._record.finish(key, "FAILED" if broken else "FINISHED")

@@ -1,0 +1,42 @@
+"""Where the names of a study file are looked up."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.study_file.located import Located
+from orchestrator.study_file.spec import StudySpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The folders of one study."""
+
+    folder: Path
+    """The study file's; relative paths start here."""
+    data_root: Path | None
+    """Local evaluation data; None = the hub."""
+    model_roots: tuple[Path, ...]
+    """Where models are looked up by name before the hub."""
+
+    def path(self, written: str) -> Path:
+        """A path of the study file, with `~` expanded. A home that does not exist stays as typed and is not found."""
+        return self.folder / os.path.expanduser(written)
+
+
+def places(
+    spec: StudySpec, located: Located, *, folder: Path, data_root: Path | None, model_roots: Sequence[Path]
+) -> Places:
+    """The folders of a study: those of the command line, else the file's own.
+
+    Raises StudyError, with file and line, where a folder of the file is missing.
+    """
+    in_file = Places(folder=folder, data_root=None, model_roots=())
+    root = data_root or (in_file.path(spec.data.root) if spec.data.root else None)
+    if root is not None and not os.path.isdir(root):
+        raise located.error(("data", "root"), f"there is no folder {root}")
+    roots = list(model_roots) or ([in_file.path(spec.model_root)] if spec.model_root else [])
+    if missing := [place for place in roots if not os.path.isdir(place)]:
+        raise located.error(("model_root",), f"there is no folder {missing[0]}")
+    return Places(folder=folder, data_root=root, model_roots=tuple(roots))

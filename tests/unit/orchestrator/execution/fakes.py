@@ -1,0 +1,218 @@
+"""A pool and a record in memory, for tests of the runner: no Ray, no MLflow, no models.
+
+The pool answers as actors do, with results of the right shape; a test puts other messages in their place.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actors.messages import (
+    EngineFacts,
+    EvaluateRequest,
+    Finished,
+    Matched,
+    MatchRequest,
+    ModelSource,
+    Opened,
+    Profiled,
+    ProfileRequest,
+    Receipt,
+    Route,
+    Scored,
+)
+from orchestrator.planning.plan import Plan
+from orchestrator.record.keys import Committed, RunKey
+from orchestrator.scheduling.cluster import Resident
+from orchestrator.scheduling.decisions import Start
+from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.steps.step import Role
+from studies.benchmarks.texts import Continuations, Sentences
+from tests.plans import SILU
+
+Answer = Callable[[str, Start, Any], Iterator[Any]]
+"""(actor, start, request) -> messages in place of the usual ones; none = the usual ones."""
+
+NODE = Node("n", cpus=8.0)
+RECEIPT = Receipt(layers_matched=2, neurons_per_layer=(6, 6), digest="d", probe_tokens=9, clipped_fraction=0.5)
+ENGINE = EngineFacts(
+    route=Route.TREE,
+    route_reason="",
+    attention="",
+    device="cpu",
+    dtype="float32",
+    versions={},
+    probe_difference=0.0,
+    probe_tolerance=0.01,
+    max_nodes=512,
+)
+
+
+def profiled(request: ProfileRequest) -> Profiled:
+    """A neuron table of the hand-made model."""
+    layers, neurons = np.divmod(np.arange(SILU.num_layers * SILU.d_mlp), SILU.d_mlp)
+    scores = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty", "mean", "std", "skewness")
+    scores += ("kurtosis", "negative_fraction", "negative_mean", "matched_ceiling")
+    columns = {"layer": layers, "neuron": neurons, **{name: 1.0 + neurons / 64 for name in scores}}
+    return Profiled(
+        step=request.step, columns=columns, num_windows=1, num_tokens=9, num_pairs=4, num_pairs_dropped=0, seconds=0.0
+    )
+
+
+def scored(step: str, request: EvaluateRequest, pack_plan: str = "plan") -> Scored:
+    """The same log-probability for every sequence."""
+    texts = request.texts
+    match texts:
+        case Sentences():
+            count = len(texts.texts)
+        case Continuations():
+            count = len(texts.contexts)
+        case _:
+            count = 4
+    return Scored(
+        step=step,
+        sums=np.full(count, -2.0),
+        counts=np.full(count, 2),
+        receipt=RECEIPT,
+        route=Route.TREE,
+        route_reason="",
+        pack_plan=pack_plan,
+        num_nodes=4,
+        num_tokens=4,
+        seconds=0.0,
+    )
+
+
+def matched(request: MatchRequest, *, found: bool = True) -> Matched:
+    """The lowest neuron of every layer, or no match."""
+    neurons = {layer: ranked[:1] for layer, ranked in request.ranking.items()} if found else {}
+    fraction = 1 / SILU.d_mlp if found else float("nan")
+    return Matched(
+        step=request.step,
+        matched=found,
+        reason="" if found else "perplexity never comes near",
+        fraction=fraction,
+        neurons=neurons,
+        curve=((1 / SILU.d_mlp, 2.7),),
+        receipt=RECEIPT if found else None,
+        seconds=0.0,
+    )
+
+
+class FakePool:
+    """Actors that answer at once."""
+
+    def __init__(self, plan: Plan, answer: Answer | None = None, nodes: Sequence[Node] = (NODE,)) -> None:
+        self.sources: Mapping[str, ModelSource] = {}
+        self.requests: list[tuple[str, str, Any]] = []
+        """Every (actor, method, request) so far."""
+        self.evicted: list[str] = []
+        self._plan, self._answer, self._nodes = plan, answer, list(nodes)
+        self._residents: dict[str, Resident] = {}
+        self._messages: deque[tuple[str, Any]] = deque()
+        self.unplaceable = "no node is large enough"
+
+    def nodes(self) -> Sequence[Node]:
+        return self._nodes
+
+    def want(self, demands: Sequence[Demand]) -> None:
+        pass
+
+    def residents(self) -> Mapping[str, Resident]:
+        return dict(self._residents)
+
+    def start(self, start: Start, method: str = "", request: Any = None) -> None:
+        known = self._residents.get(start.actor)
+        placement = known.placement if known else start.placement
+        self._residents[start.actor] = Resident(
+            actor=start.actor, model=start.model, role=start.role, busy=True, prewarming=not method, placement=placement
+        )
+        self.requests.append((start.actor, method, request))
+        usual = [] if known else [Opened(facts=ENGINE if start.role is Role.ABLATION else None)]
+        own = list(self._answer(start.actor, start, request)) if self._answer else []
+        self._messages.extend((start.actor, message) for message in [*usual, *(own or self._usual(method, request))])
+
+    def _usual(self, method: str, request: Any) -> Iterator[Any]:
+        match method:
+            case "profile":
+                yield profiled(request)
+            case "evaluate":
+                yield from (scored(step, request) for step in request.interventions)
+            case "match":
+                yield matched(request)
+        yield Finished()
+
+    def wait(self, timeout: float) -> list[tuple[str, Any]]:
+        assert self._messages, "the runner waits although no actor has anything to say"
+        actor, message = self._messages.popleft()
+        if isinstance(message, Finished):
+            self._residents[actor] = Resident(
+                actor=actor,
+                model=self._residents[actor].model,
+                role=self._residents[actor].role,
+                busy=False,
+                placement=self._residents[actor].placement,
+            )
+        elif type(message).__name__ in ("ActorLost", "RequestFailed", "OutOfMemory"):
+            del self._residents[actor]
+        return [(actor, message)]
+
+    def evict(self, actor: str) -> None:
+        self.evicted.append(actor)
+        del self._residents[actor]
+
+    def why_unplaceable(self, demand: Demand) -> str:
+        return self.unplaceable
+
+
+class FakeRecord:
+    """What was committed, in memory."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Committed] = {}
+        self.finished: dict[str, str] = {}
+        """{run: status}."""
+        self.begun: set[str] = set()
+        self.damaged: set[str] = set()
+        self.away: list[Exception] = []
+        """Errors that the next reads of tables raise, one each."""
+        self._frames: dict[tuple[str, str], pd.DataFrame] = {}
+        self._documents: dict[tuple[str, str], Any] = {}
+
+    def known(self, step_ids: Sequence[str]) -> dict[str, Committed]:
+        return {step: self.steps[step] for step in step_ids if step in self.steps}
+
+    def verify(self, committed: Committed) -> bool:
+        return committed.step_id not in self.damaged
+
+    def adopt(self, key: RunKey, committed: Committed) -> Committed:
+        return committed
+
+    def commit(self, key: RunKey, step_id: str, step_name: str, *, metrics: Any, frames: Any, documents: Any,
+               tags: Any, series: Any, files: Any = None) -> Committed:  # fmt: skip
+        self._frames |= {(step_id, path): frame for path, frame in frames.items()}
+        self._documents |= {(step_id, path): document for path, document in documents.items()}
+        self.steps[step_id] = Committed(
+            step_id=step_id, step_name=step_name, experiment="e", run_id="r", artifacts={}, metrics=metrics, tags=tags
+        )
+        return self.steps[step_id]
+
+    def begin(self, key: RunKey) -> None:
+        self.begun.add(key.name)
+
+    def finish(self, key: RunKey, status: str) -> None:
+        self.finished[key.name] = status
+
+    def renew(self) -> None:
+        pass
+
+    def frame(self, committed: Committed, path: str) -> pd.DataFrame:
+        if self.away:
+            raise self.away.pop(0)
+        return self._frames[committed.step_id, path]
+
+    def document(self, committed: Committed, path: str) -> Any:
+        return self._documents[committed.step_id, path]

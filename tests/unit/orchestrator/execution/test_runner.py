@@ -1,0 +1,251 @@
+"""The runner's decisions against a pool and a record in memory: start, retry, take over, give up, stop."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.messages import ActorLost, EvaluateRequest, Finished, OutOfMemory, Part, RequestFailed, StepFailed
+from orchestrator.execution.runner import Runner
+from orchestrator.planning.outcome import Outcome
+from orchestrator.planning.plan import Plan
+from orchestrator.record.mlflow_store import Unreachable
+from orchestrator.scheduling.decisions import Start
+from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS
+from orchestrator.steps.step import FINISHED, State, Step
+from tests.plans import plan, step_id
+from tests.unit.orchestrator.execution.fakes import NODE, FakePool, FakeRecord, matched, scored
+from tests.world import make_cluster
+
+CLUSTER = make_cluster([NODE], {"a": Demand(2.0, 0.0)})
+
+
+def run(
+    study: Plan, pool: FakePool, record: FakeRecord | None = None, *, draining: Callable[[], bool] = lambda: False,
+    costs: Mapping[str, float] = {},
+) -> Outcome:  # fmt: skip
+    """One run of the plan."""
+    runner = Runner(
+        study, record or FakeRecord(), listener=lambda *_: None, on_progress=lambda *_: None, draining=draining
+    )
+    runner.load_finished()
+    return runner.run(pool, CLUSTER, costs)
+
+
+def once(message: Callable[[Start, Any], Any], method: type = EvaluateRequest) -> Callable[..., Iterator[Any]]:
+    """An answer that ends the first request of this type with a message; later ones get the usual answer."""
+    asked: list[str] = []
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if isinstance(request, method) and not asked:
+            asked.append(actor)
+            yield message(start, request)
+
+    return answer
+
+
+def names(outcome: Outcome, study: Plan, state: State) -> set[str]:
+    """Titles of the steps in a state."""
+    return {study.steps[step].title for step, at in outcome.states.items() if at is state}
+
+
+def test_every_step_is_computed_once_and_every_run_is_closed() -> None:
+    study, record = plan(), FakeRecord()
+    pool = FakePool(study)
+    outcome = run(study, pool, record)
+    assert set(outcome.states.values()) == {State.DONE} and outcome.complete
+    assert record.steps.keys() == study.steps.keys() == outcome.committed.keys()
+    runs = {key.name for keys in study.runs.values() for key in keys}
+    assert record.finished == dict.fromkeys(runs, "FINISHED")
+
+
+def test_ready_evaluations_of_a_benchmark_go_out_as_one_request() -> None:
+    study = plan()
+    pool = FakePool(study)
+    run(study, pool)
+    requests = [request for _, _, request in pool.requests if isinstance(request, EvaluateRequest)]
+    conditions = [{study.steps[step].condition for step in request.interventions} for request in requests]
+    assert {"treated", "random/seed=0", "random/seed=1"} in conditions
+
+
+def test_what_the_record_holds_is_not_computed_again() -> None:
+    study, record = plan(), FakeRecord()
+    run(study, FakePool(study), record)
+    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    assert runner.load_finished()
+    assert set(runner.outcome().states.values()) == {State.CACHED}
+
+
+def test_a_damaged_step_is_computed_again_with_the_reason() -> None:
+    study, record = plan(), FakeRecord()
+    run(study, FakePool(study), record)
+    damaged = step_id(study, "evaluate.embedded_pairs", "treated")
+    record.damaged = {damaged}
+    outcome = run(study, FakePool(study), record)
+    assert [step for step, state in outcome.states.items() if state is State.DONE] == [damaged]
+    assert outcome.reasons[damaged] == "its recorded artifacts are damaged"
+
+
+def test_the_steps_of_a_lost_actor_go_to_another_one() -> None:
+    study = plan()
+    pool = FakePool(study, once(lambda *_: ActorLost(reason="killed")))
+    outcome = run(study, pool)
+    assert set(outcome.states.values()) == {State.DONE}
+    assert "actor lost (killed)" in outcome.reasons.values()
+
+
+def test_a_step_that_keeps_killing_its_actor_fails_alone() -> None:
+    study = plan()
+    deadly = step_id(study, "evaluate.embedded_pairs", "treated")
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if deadly in start.steps:
+            yield ActorLost(reason="killed")
+
+    outcome = run(study, FakePool(study, answer))
+    assert names(outcome, study, State.FAILED) == {study.steps[deadly].title}
+    assert outcome.reasons[deadly] == f"its actor died {MAX_ATTEMPTS} times"
+    assert set(outcome.states.values()) == {State.DONE, State.FAILED}
+
+
+def test_a_failed_step_skips_what_depends_on_it_and_nothing_else() -> None:
+    study, record = plan(), FakeRecord()
+    failing = step_id(study, "evaluate.perplexity", "treated")
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if failing in start.steps:
+            yield StepFailed(step=failing, error="the clamp changed nothing")
+            yield from (scored(step, request) for step in request.interventions if step != failing)
+            yield Finished()
+
+    outcome = run(study, FakePool(study, answer), record)
+    skipped = [step for step in study.steps.values() if step.condition == "matched"]
+    assert names(outcome, study, State.SKIPPED) == {step.title for step in skipped}
+    assert outcome.reasons[failing] == "the clamp changed nothing"
+    assert {outcome.reasons[step.id] for step in skipped} == {"needs evaluate.perplexity a treated"}
+    assert {run for run, status in record.finished.items() if status == "FAILED"} == {"treated · a", "matched · a"}
+
+
+def test_a_failed_request_fails_all_of_its_steps() -> None:
+    study = plan()
+    message = RequestFailed(error="RuntimeError: broken", traceback="")
+    outcome = run(study, FakePool(study, once(lambda *_: message)))
+    failed = names(outcome, study, State.FAILED)
+    assert failed and {outcome.reasons[s] for s, at in outcome.states.items() if at is State.FAILED} == {message.error}
+
+
+def test_an_answer_without_a_result_is_a_failure() -> None:
+    study = plan()
+    outcome = run(study, FakePool(study, once(lambda *_: Finished())))
+    failed = [step for step, state in outcome.states.items() if state is State.FAILED]
+    assert failed and "without a result" in outcome.reasons[failed[0]]
+
+
+def test_a_search_without_a_match_is_recorded_and_fails_its_step() -> None:
+    study, record = plan(), FakeRecord()
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if study.steps[start.steps[0]].kind == "match":
+            yield matched(request, found=False)
+            yield Finished()
+
+    outcome = run(study, FakePool(study, answer), record)
+    search = step_id(study, "match", "matched")
+    assert outcome.states[search] is State.FAILED and search in record.steps
+    assert outcome.reasons[search] == "the control cannot be matched: perplexity never comes near"
+
+
+def test_a_pack_that_does_not_fit_makes_packs_smaller_for_all_conditions() -> None:
+    study, record = plan(), FakeRecord()
+    pool = FakePool(study, once(lambda *_: OutOfMemory(num_nodes=512, error="out of memory")))
+    outcome = run(study, pool, record)
+    assert set(outcome.states.values()) == {State.DONE}
+    first, *later = [request for _, _, request in pool.requests if isinstance(request, EvaluateRequest)]
+    again = [request for request in later if request.benchmark == first.benchmark and request.max_nodes == 256]
+    assert first.max_nodes is None and first.interventions.keys() <= {s for r in again for s in r.interventions}
+    step = study.steps[next(iter(first.interventions))]
+    assert record.steps[step.id].tags[f"pack_nodes.{step.name}"] == "256"
+
+
+def test_packs_that_cannot_be_smaller_are_a_failure() -> None:
+    study = plan()
+    pool = FakePool(study, once(lambda *_: OutOfMemory(num_nodes=40, error="out of memory")))
+    outcome = run(study, pool)
+    reasons = {outcome.reasons[s] for s, at in outcome.states.items() if at is State.FAILED}
+    assert reasons == {"out of memory; smaller packs are not possible"}
+
+
+def test_what_a_lost_actor_had_finished_goes_along_with_the_next_request() -> None:
+    study = plan()
+    parts: list[Part] = []
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if isinstance(request, EvaluateRequest) and not parts:
+            step = next(iter(request.interventions))
+            parts.append(Part(step=step, pack_plan="p", first_pack=0, end_pack=2, edges=np.zeros(3, np.float32)))
+            yield parts[0]
+            yield ActorLost(reason="killed")
+
+    pool = FakePool(study, answer)
+    assert run(study, pool).complete
+    assert [r.parts[parts[0].step] for _, _, r in pool.requests if isinstance(r, EvaluateRequest) and r.parts] == parts
+
+
+def test_a_drained_run_starts_nothing_more() -> None:
+    study = plan()
+    pool = FakePool(study)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, pool, draining=lambda: len(pool.requests) > 0)
+    assert len(pool.requests) == 1
+
+
+def test_while_the_store_is_away_its_inputs_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    study, record = plan(), FakeRecord()
+    record.away = [Unreachable("MLflow does not answer")]
+    outcome = run(study, FakePool(study), record)
+    assert outcome.complete and "MLflow does not answer" in caplog.text
+
+
+def test_a_model_for_which_no_node_is_large_enough_fails_with_what_it_needs() -> None:
+    study = plan()
+    outcome = run(study, FakePool(study, nodes=[Node("small", cpus=1.0)]))
+    failed = {outcome.reasons[s] for s, at in outcome.states.items() if at is State.FAILED}
+    assert failed == {"no node is large enough"} and not set(outcome.states.values()) & FINISHED
+
+
+def test_an_actor_that_dies_before_its_first_request_costs_no_step_an_attempt() -> None:
+    study, record, prewarmed = plan(), FakeRecord(), []
+    run(study, FakePool(study), record)
+    profile, select = step_id(study, "profile", ""), step_id(study, "select", "treated")
+    evaluation = step_id(study, "evaluate.embedded_pairs", "treated")
+    record.damaged = {profile, select, evaluation}
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if not start.steps:
+            prewarmed.append(actor)
+            yield ActorLost(reason="killed")
+
+    outcome = run(study, FakePool(study, answer), record, costs={profile: 30.0, evaluation: 100.0})
+    assert outcome.complete and len(prewarmed) == 1
+    assert not any("actor lost" in reason for reason in outcome.reasons.values())
+
+
+def test_transitions_are_heard_in_order() -> None:
+    study, heard = plan(), []
+
+    def listener(step: Step, state: State, remark: str) -> None:
+        heard.append((step.title, state))
+
+    runner = Runner(study, FakeRecord(), listener=listener, on_progress=lambda *_: None)
+    runner.run(FakePool(study), CLUSTER, {})
+    for step in study.steps.values():
+        assert [state for title, state in heard if title == step.title] == [State.RUNNING, State.DONE]
+
+
+def test_importing_the_runner_loads_neither_ray_nor_mlflow() -> None:
+    code = "import sys, orchestrator.execution.runner; print(sorted({'ray', 'mlflow', 'torch'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,0 +1,200 @@
+"""The stored form of every step kind's result, word for word: stores of users hold these keys."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actors.messages import EngineFacts, Examples, Matched, Profiled, Receipt, Route, Scored, Weights
+from orchestrator.steps import evaluate, examples, match, profile, select, weights
+from orchestrator.steps.result import StepResult, engine_document, receipt_document
+from orchestrator.steps.step import Step
+from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
+from studies.neurons.selection import NeuronSet
+
+RECEIPT = Receipt(layers_matched=2, neurons_per_layer=(1, 0), digest="ab:cd", probe_tokens=90, clipped_fraction=0.25)
+RECEIPT_JSON = (
+    '{"layers_matched": 2, "neurons_per_layer": [1, 0], "digest": "ab:cd", "probe_tokens": 90, '
+    '"clipped_fraction": 0.25}'
+)
+ENGINE = EngineFacts(
+    route=Route.TREE,
+    route_reason="",
+    attention="block attention",
+    device="cpu",
+    dtype="float32",
+    versions={"vllm": "0.32.0", "torch": "2.13.0"},
+    probe_difference=0.001,
+    probe_tolerance=0.01,
+    max_nodes=512,
+)
+ENGINE_JSON = (
+    '{"route": "tree", "route_reason": "", "attention": "block attention", "device": "cpu", "dtype": "float32", '
+    '"versions": {"vllm": "0.32.0", "torch": "2.13.0"}, "probe_difference": 0.001, "probe_tolerance": 0.01, '
+    '"max_nodes": 512, "reload_refused": ""}'
+)
+NEURONS = NeuronSet.of({0: [3]})
+BENCHMARK = PairBenchmark(name="pairs", label="my pairs", pairs=(Pair("u", "p", "0", "good", "bad"),))
+SCORED = Scored(
+    step="s",
+    sums=np.array([-1.0, -2.0]),
+    counts=np.array([1, 1]),
+    receipt=RECEIPT,
+    route=Route.TREE,
+    route_reason="",
+    pack_plan="0123456789abcdef0123",
+    num_nodes=7,
+    num_tokens=9,
+    seconds=1.5,
+    num_conditions=3,
+    layer_passes=10,
+    ideal_layer_passes=8,
+)
+
+
+def step(name: str = "evaluate.pairs", condition: str = "top", clamp: dict | None = None) -> Step:
+    """An evaluation, as far as its result depends on it."""
+    payload = {"params": {"clamp": clamp or {"floor": 0.0}}}
+    return Step(id="s", kind="evaluate", name=name, model="m", condition=condition, payload=payload)
+
+
+def texts(result: StepResult) -> dict[str, str]:
+    """{artifact path: its document as it is written}."""
+    return {path: json.dumps(document) for path, document in result.documents.items()}
+
+
+def test_a_receipt_and_an_engine_as_they_are_stored() -> None:
+    assert json.dumps(receipt_document(RECEIPT)) == RECEIPT_JSON
+    assert json.dumps(engine_document(ENGINE)) == ENGINE_JSON
+
+
+def test_a_difference_that_was_not_measured_is_null() -> None:
+    flat = {"route": Route.FLAT, "probe_difference": math.nan}
+    engine = EngineFacts(**{**{name: getattr(ENGINE, name) for name in EngineFacts.__dataclass_fields__}, **flat})
+    assert engine_document(engine)["probe_difference"] is None and engine_document(engine)["route"] == "flat"
+
+
+def test_an_evaluation_as_it_is_stored() -> None:
+    result = evaluate.result(step(), SCORED, BENCHMARK, ENGINE, NEURONS, None)
+    assert result.metrics == {"pairs/accuracy": 1.0, "pairs/p": 1.0, "clipped_fraction": 0.25}
+    assert list(result.frames) == ["items/pairs.parquet"]
+    assert texts(result) == {
+        "receipts/evaluate.pairs.json": (
+            f'{{"benchmark": "my pairs", "neuron_set": "{NEURONS.digest}", "num_neurons": 1, '
+            f'"receipt": {RECEIPT_JSON}, "engine": {ENGINE_JSON}, '
+            '"route": "tree", "route_reason": "", "pack_plan": "0123456789abcdef0123", '
+            '"nodes": 7, "tokens": 9, "contexts_cut": 0, "seconds": 1.5, "conditions_together": 3, "layer_passes": 10, '
+            '"ideal_layer_passes": 8}'
+        )
+    }
+    assert result.tags == {
+        "comparability.evaluate.pairs": "tree 0123456789abcdef float32 cpu torch-2.13.0 vllm-0.32.0",
+        "route.evaluate.pairs": "tree",
+    }
+
+
+def test_the_noise_floor_has_metrics_and_items_of_its_own() -> None:
+    result = evaluate.result(step("noise_floor.pairs", "baseline"), SCORED, BENCHMARK, ENGINE, NEURONS, None)
+    assert result.metrics == {"noise_floor/pairs/accuracy": 1.0, "noise_floor/pairs/p": 1.0}
+    assert list(result.frames) == ["noise_floor/pairs.parquet"]
+    assert list(result.documents) == ["receipts/noise_floor.pairs.json"]
+
+
+def test_the_baseline_has_no_clipped_fraction() -> None:
+    result = evaluate.result(step(condition="baseline"), SCORED, BENCHMARK, ENGINE, NeuronSet.of({}), None)
+    assert result.metrics == {"pairs/accuracy": 1.0, "pairs/p": 1.0}
+
+
+@pytest.mark.parametrize("matched", [True, False])
+def test_a_search_as_it_is_stored(matched: bool) -> None:
+    answer = Matched(
+        step="s",
+        matched=matched,
+        reason="" if matched else "too far",
+        fraction=0.5 if matched else math.nan,
+        neurons={0: (3,)} if matched else {},
+        curve=((0.25, 10.0), (0.5, 12.0)),
+        receipt=RECEIPT if matched else None,
+        seconds=2.0,
+    )
+    result = match.result(answer)
+    reason, fraction, receipt = ("", "0.5", RECEIPT_JSON) if matched else ("too far", "null", "null")
+    digest = NeuronSet.of(answer.neurons).digest
+    assert texts(result) == {
+        "match.json": (
+            f'{{"matched": {str(matched).lower()}, "reason": "{reason}", "fraction": {fraction}, '
+            f'"curve": [[0.25, 10.0], [0.5, 12.0]], "neuron_set": "{digest}", "receipt": {receipt}, "seconds": 2.0}}'
+        )
+    }
+    assert result.metrics == {"matching/evaluations": 2.0} | ({"matching/fraction": 0.5} if matched else {})
+    assert result.series == {
+        "matching/search_fraction": {1: 0.25, 2: 0.5},
+        "matching/search_perplexity": {1: 10.0, 2: 12.0},
+    }
+    assert {path: list(table) for path, table in result.frames.items()} == {
+        "neuron_set.parquet": ["layer", "neuron"],
+        "matching_curve.parquet": ["fraction", "perplexity"],
+    }
+
+
+def test_a_selection_as_it_is_stored() -> None:
+    result = select.result(NEURONS)
+    assert texts(result) == {"selection.json": f'{{"neuron_set": "{NEURONS.digest}", "num_neurons": 1}}'}
+    assert list(result.frames) == ["neuron_set.parquet"] and result.metrics == {}
+
+
+def profiled(num_pairs: int) -> Profiled:
+    """A profile of two neurons."""
+    columns = {
+        "layer": np.array([0, 0]),
+        "neuron": np.array([0, 1]),
+        "wasserstein_distance": np.array([0.5, 0.25]),
+        "wasserstein_distance_negative": np.array([0.25, 0.25]),
+        "mapping_difficulty": np.array([1.0, 2.0]),
+    }
+    return Profiled(
+        step="s", columns=columns, num_windows=3, num_tokens=90, num_pairs=num_pairs, num_pairs_dropped=1, seconds=4.0
+    )
+
+
+def test_a_profile_as_it_is_stored() -> None:
+    result = profile.result(profiled(8), "wikitext2 train")
+    assert texts(result) == {
+        "profile.json": '{"corpus": "wikitext2 train", "windows": 3, "tokens": 90, "pairs": 8, "pairs_dropped": 1}'
+    }
+    assert result.metrics == {
+        "wasserstein_distance/median": 0.375,
+        "wasserstein_distance/p99": 0.4975,
+        "wasserstein_distance/max": 0.5,
+        "negative_share/mean": 0.75,
+        "scored_tokens": 90.0,
+        "seconds": 4.0,
+    }
+
+
+def test_without_pairs_the_neuron_table_has_no_mapping_difficulty() -> None:
+    (table,) = profile.result(profiled(0), "c").frames.values()
+    assert "mapping_difficulty" not in table and "wasserstein_distance" in table
+
+
+def test_weights_as_they_are_stored() -> None:
+    columns = {"layer": np.array([0]), "neuron": np.array([0]), "pre_activation": np.array([0.5]), "up": [np.nan]}
+    result = weights.result(Weights(step="s", columns=columns, seconds=1.0), "m@step0")
+    assert texts(result) == {"weights.json": '{"before": "m@step0", "seconds": 1.0}'}
+    assert result.metrics == {"cosine_dissimilarity/pre_activation": 0.5}
+    assert list(result.frames) == ["weights.parquet"] and not weights.are_equal(result)
+
+
+def test_equal_weights_are_told_apart_from_different_ones() -> None:
+    columns = {"layer": np.array([0]), "neuron": np.array([0]), "pre_activation": np.array([0.0])}
+    assert weights.are_equal(weights.result(Weights(step="s", columns=columns, seconds=1.0), "m@step0"))
+
+
+def test_examples_as_they_are_stored() -> None:
+    answer = Examples(step="s", densities={"layer": np.array([0])}, pairs={"rank": [0]}, num_tokens=5, seconds=1.0)
+    result = examples.result(answer)
+    assert texts(result) == {"examples.json": '{"tokens": 5, "seconds": 1.0}'}
+    assert list(result.frames) == ["entangled_densities.parquet", "token_pairs.parquet"]
+    assert all(isinstance(table, pd.DataFrame) for table in result.frames.values())
