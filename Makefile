@@ -47,9 +47,15 @@ $(SMOLLM2)/config.json: | $(VENV)/.ready
 quickstart: env model  ## the double dissociation on real weights, local Ray, SQLite MLflow, no hub
 	@$(HALFWAVE) run studies/catalog/quickstart.yaml --model-root .models
 
+UNIT_TESTS := $(PYTHON) -m pytest tests/unit -m 'not long' --numprocesses 2 --dist worksteal
+
+.PHONY: check
+check: lint  ## style, types and unit tests: every few edits, at most 2 minutes
+	@$(UNIT_TESTS)
+
 .PHONY: test
 test: env model  ## unit and integration tests: what CI runs, about 20 minutes
-	@$(PYTHON) -m pytest tests/unit -m 'not long' --numprocesses 2 --dist loadfile
+	@$(UNIT_TESTS)
 	@$(PYTHON) -m pytest tests/integration -m 'not long' --durations=15
 
 .PHONY: test-all
@@ -65,9 +71,10 @@ bench-full: env model  ## the same over all of BLiMP and TSE, one round
 	@$(PYTHON) -m tests.bench --data $(DATA) --model $(SMOLLM2) --full --rounds 1 --json bench-full.json
 
 .PHONY: lint
-lint: env  ## style
+lint: env  ## style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
 
 .PHONY: clean
 clean:  ## remove the environment, the downloaded model and the working folder
