@@ -1,20 +1,33 @@
-"""The scorecard of a training: which of the paper's claims on dynamics hold for a series of checkpoints.
+"""The paper's claims on a training: what each says, and how a series of checkpoints decides it.
 
-The same rule as `claims`: a verdict is never left out, and says what it rests on. A series is one training, so its
+The rule is the scorecard's: no claim is left out, and a verdict says what it rests on. A series is one training, so its
 checkpoints are no independent sample; intervals over neurons and items say how sure the change itself is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from studies.claims.paper import Claim, Frames, Status, Verdict, rule, shown, verdict
+from studies.claims.evidence import BenchmarkItems
+from studies.claims.scorecard import (
+    Claim,
+    ClaimSet,
+    Draft,
+    Status,
+    Verdict,
+    format_interval,
+    judge,
+    not_applicable,
+    undecided,
+    verdicts,
+    weakest,
+)
 from studies.neurons.selection import NeuronSet, rows_of
-from studies.statistics import training as dynamics
+from studies.statistics import training
 
 WD, ROW = "wasserstein_distance", "pre_activation"
+"""Columns of the neuron table and of the weight table: the score, and the row of the gate or up projection."""
 NO_COHORT = "no condition that applies to the model selects top neurons"
 
 
@@ -24,6 +37,7 @@ class TrainingEvidence:
 
     series: str
     relu: bool
+    """Whether the model's activation is ReLU."""
     neurons: Mapping[int, pd.DataFrame]
     """Neuron tables."""
     weights: Mapping[int, pd.DataFrame]
@@ -33,10 +47,14 @@ class TrainingEvidence:
     cohort: NeuronSet | None
     """The treated neurons, chosen at one checkpoint."""
     randoms: Mapping[str, NeuronSet]
-    baseline: Mapping[int, Frames]
-    treated: Mapping[int, Frames]
-    random_items: Mapping[str, Mapping[int, Frames]]
+    """As many random neurons, by condition name, one per seed."""
+    baseline: Mapping[int, BenchmarkItems]
+    treated: Mapping[int, BenchmarkItems]
+    """Negative clamp of the cohort."""
+    random_items: Mapping[str, Mapping[int, BenchmarkItems]]
+    """Negative clamp of each of `randoms`."""
     syntactic: tuple[str, ...]
+    """Benchmark names."""
 
 
 _CLAIMS = {
@@ -61,81 +79,90 @@ _CLAIMS = {
 
 
 def training_dynamics(evidence: TrainingEvidence) -> list[Verdict]:
-    """Verdicts on wd_rises, weights_settle, wd_tracks_syntax and ablation_grows (per benchmark)."""
+    """Verdicts on wd_rises, weights_settle, wd_tracks_syntax and ablation_grows (the last two per benchmark)."""
     syntactic = evidence.syntactic
     tracks = {f"wd_tracks_syntax/{name}": name for name in syntactic} or {"wd_tracks_syntax": ""}
     grows = {f"ablation_grows/{name}": name for name in ("perplexity", *syntactic)}
-    return [
+    drafts = [
         _wd_rises(evidence),
         _weights_settle(evidence),
-        *(_tracks(evidence, name, benchmark) for name, benchmark in tracks.items()),
-        *(_grows(evidence, name, benchmark) for name, benchmark in grows.items()),
+        *(_wd_tracks_syntax(evidence, claim, benchmark) for claim, benchmark in tracks.items()),
+        *(not_applicable(grows) if evidence.relu else _ablation_grows_on(evidence, grows)),
     ]
+    return verdicts(evidence.series, _CLAIMS, drafts)
 
 
-SERIES_CLAIM_SETS: Mapping[str, Callable[[TrainingEvidence], list[Verdict]]] = {"training_dynamics": training_dynamics}
+SERIES_CLAIM_SETS: Mapping[str, ClaimSet[TrainingEvidence]] = {"training_dynamics": training_dynamics}
 
 
-def _wd_rises(evidence: TrainingEvidence) -> Verdict:
-    name, steps = "wd_rises", sorted(evidence.neurons)
-    if (problem := _lacks(evidence, steps)) or not evidence.randoms:
-        return _undecided(evidence, name, problem or "no random control", len(steps))
+def _wd_rises(evidence: TrainingEvidence) -> Draft:
+    claim, steps, cohort = "wd_rises", sorted(evidence.neurons), evidence.cohort
+    if cohort is None:
+        return undecided(claim, NO_COHORT, len(steps))
+    if problem := _too_few(steps) or ("" if evidence.randoms else "no random control"):
+        return undecided(claim, problem, len(steps))
     first, last = steps[0], steps[-1]
-    effect = dynamics.gain(evidence.neurons, evidence.cohort, WD, first, last)
-    over = {
-        random: dynamics.gain_difference(evidence.neurons, evidence.cohort, neurons, WD, first, last)
+    effect = training.gain(evidence.neurons, cohort, WD, first, last)
+    over_randoms = {
+        random: training.gain_difference(evidence.neurons, cohort, neurons, WD, first, last)
         for random, neurons in evidence.randoms.items()
     }
-    weakest = min(over, key=lambda random: over[random].low)
+    control, contrast = weakest(over_randoms)
     detail = (
-        f"mean WD {shown(effect)} from step {first:,} to step {last:,}; {shown(over[weakest])} over {weakest}, the"
-        f" weakest of {len(over)} random controls; {_early(evidence, steps)}"
+        f"mean WD {format_interval(effect)} from step {first:,} to step {last:,}; {format_interval(contrast)} over"
+        f" {control}, the weakest of {len(over_randoms)} random controls; half of it by step"
+        f" {_half_risen(evidence, cohort, steps):,}"
     )
-    status = rule(+1, effect, over[weakest])
-    return _verdict(evidence, name, status, effect, over[weakest], evidence.cohort.count, detail)
+    return Draft(claim, judge(+1, effect, contrast), detail, cohort.count, effect, contrast)
 
 
-def _early(evidence: TrainingEvidence, steps: list[int]) -> str:
-    """When half of the rise was reached."""
-    means = {step: rows_of(evidence.neurons[step], evidence.cohort)[WD].mean() for step in steps}
+def _half_risen(evidence: TrainingEvidence, cohort: NeuronSet, steps: list[int]) -> int:
+    """The first step at which the cohort's mean WD has covered half of its way from first to last."""
+    means = {step: rows_of(evidence.neurons[step], cohort)[WD].mean() for step in steps}
     last = means[steps[-1]]
     half = (means[steps[0]] + last) / 2
-    reached = [step for step in steps if (means[step] - half) * (last - half) >= 0]
-    return f"half of it by step {reached[0]:,}"
+    return next(step for step in steps if (means[step] - half) * (last - half) >= 0)
 
 
-def _weights_settle(evidence: TrainingEvidence) -> Verdict:
-    name, before = "weights_settle", evidence.before
-    missing = [step for step in before if step not in evidence.weights]
-    problem = "" if evidence.cohort is not None else NO_COHORT
-    problem = problem or (f"no weights compared at step {missing[0]:,}" if missing else "")
-    if not problem and len(before) < 2:
-        problem = "at least three checkpoints are needed"
-    if problem:
-        return _undecided(evidence, name, problem, len(before) + 1)
-    effect = dynamics.settling(evidence.weights, before, evidence.cohort, ROW)
+def _weights_settle(evidence: TrainingEvidence) -> Draft:
+    claim, before, cohort = "weights_settle", evidence.before, evidence.cohort
+    num_checkpoints = len(before) + 1
+    if cohort is None:
+        return undecided(claim, NO_COHORT, num_checkpoints)
+    if missing := [step for step in before if step not in evidence.weights]:
+        return undecided(claim, f"no weights compared at step {missing[0]:,}", num_checkpoints)
+    if len(before) < 2:
+        return undecided(claim, "at least three checkpoints are needed", num_checkpoints)
+    effect = training.settling(evidence.weights, before, cohort, ROW)
     first, last = min(before), max(before)
     detail = (
-        f"cosine dissimilarity per step {shown(effect, '.3g')} more between steps {before[first]:,} and {first:,} than"
-        f" between {before[last]:,} and {last:,}"
+        f"cosine dissimilarity per step {format_interval(effect, '.3g')} more between steps {before[first]:,} and"
+        f" {first:,} than between {before[last]:,} and {last:,}"
     )
-    return _verdict(evidence, name, rule(+1, effect), effect, None, evidence.cohort.count, detail)
+    return Draft(claim, judge(+1, effect), detail, cohort.count, effect)
 
 
-def _tracks(evidence: TrainingEvidence, name: str, benchmark: str) -> Verdict:
-    steps = _profiled(evidence, benchmark)
-    problem = "no syntactic benchmark" if not benchmark else _lacks(evidence, steps)
-    if not problem and len(steps) < dynamics.MIN_CHECKPOINTS:
-        problem = f"too few checkpoints, at least {dynamics.MIN_CHECKPOINTS} needed"
+def _wd_tracks_syntax(evidence: TrainingEvidence, claim: str, benchmark: str) -> Draft:
+    """`benchmark` is empty where the study has no syntactic benchmark."""
+    steps, cohort = _profiled(evidence, benchmark), evidence.cohort
+    if not benchmark:
+        return undecided(claim, "no syntactic benchmark", len(steps))
+    if cohort is None:
+        return undecided(claim, NO_COHORT, len(steps))
+    problem = _too_few(steps)
+    if not problem and len(steps) < training.MIN_CHECKPOINTS:
+        problem = f"too few checkpoints, at least {training.MIN_CHECKPOINTS} needed"
     if problem:
-        return _undecided(evidence, name, problem, len(steps))
-    found = wd_correlation(evidence, benchmark, evidence.cohort)
+        return undecided(claim, problem, len(steps))
+    correlation = wd_correlation(evidence, benchmark, cohort)
+    pearson, num_checkpoints = correlation.pearson, correlation.num_checkpoints
     detail = (
-        f"Pearson correlation {shown(found.pearson)}, Spearman {found.spearman:+.2f} over {found.num_checkpoints}"
+        f"Pearson correlation {format_interval(pearson)}, Spearman {correlation.spearman:+.2f} over {num_checkpoints}"
         " checkpoints of one training"
     )
-    status = rule(+1, found.pearson) if found.pearson.low == found.pearson.low else Status.NOT_DECIDABLE
-    return _verdict(evidence, name, status, found.pearson, None, found.num_checkpoints, detail)
+    has_interval = pearson.low == pearson.low  # nan where one of the two does not vary
+    status = judge(+1, pearson) if has_interval else Status.NOT_DECIDABLE
+    return Draft(claim, status, detail, num_checkpoints, pearson)
 
 
 def wd_and_accuracy(evidence: TrainingEvidence, benchmark: str, neurons: NeuronSet) -> list[tuple[int, float, float]]:
@@ -146,10 +173,10 @@ def wd_and_accuracy(evidence: TrainingEvidence, benchmark: str, neurons: NeuronS
     return [(step, medians[step], accuracy[step]) for step in tables]
 
 
-def wd_correlation(evidence: TrainingEvidence, benchmark: str, neurons: NeuronSet) -> dynamics.Correlation:
+def wd_correlation(evidence: TrainingEvidence, benchmark: str, neurons: NeuronSet) -> training.Correlation:
     """Over checkpoints, of these neurons' median WD with the baseline's accuracy."""
     points = wd_and_accuracy(evidence, benchmark, neurons)
-    return dynamics.correlation([wd for _, wd, _ in points], [accuracy for _, _, accuracy in points])
+    return training.correlation([wd for _, wd, _ in points], [accuracy for _, _, accuracy in points])
 
 
 def _profiled(evidence: TrainingEvidence, benchmark: str) -> list[int]:
@@ -157,45 +184,54 @@ def _profiled(evidence: TrainingEvidence, benchmark: str) -> list[int]:
     return [step for step in sorted(evidence.neurons) if benchmark in evidence.baseline.get(step, {})]
 
 
-def _grows(evidence: TrainingEvidence, name: str, benchmark: str) -> Verdict:
-    if evidence.relu:
-        reason = "ReLU model: the negative clamp is the identity"
-        return _verdict(evidence, name, Status.NOT_APPLICABLE, None, None, 0, reason)
-    baseline, treated = (_of_benchmark(frames, benchmark) for frames in (evidence.baseline, evidence.treated))
+def _ablation_grows_on(evidence: TrainingEvidence, benchmarks: Mapping[str, str]) -> list[Draft]:
+    """benchmarks: {claim: benchmark}."""
+    return [_ablation_grows(evidence, claim, benchmark) for claim, benchmark in benchmarks.items()]
+
+
+def _ablation_grows(evidence: TrainingEvidence, claim: str, benchmark: str) -> Draft:
+    baseline, treated = (_on(benchmark, items) for items in (evidence.baseline, evidence.treated))
     steps = sorted(set(baseline) & set(treated))
-    controls = {random: _of_benchmark(frames, benchmark) for random, frames in evidence.random_items.items()}
-    problem = f"no {benchmark} items at two checkpoints" if len(steps) < 2 else "" if controls else "no random control"
-    for random, frames in controls.items() if not problem else ():
-        if absent := [step for step in (steps[0], steps[-1]) if step not in frames]:
-            problem = f"no {benchmark} items of {random} at step {absent[0]:,}"
-    if problem:
-        return _undecided(evidence, name, problem, len(steps))
-    found = dynamics.growth(baseline, treated)
-    over = {random: dynamics.growth_over(treated, frames, steps[0], steps[-1]) for random, frames in controls.items()}
-    weakest = min(over, key=lambda random: over[random].low)
-    trend = "" if found.trend.p_value != found.trend.p_value else f", Page's trend p = {found.trend.p_value:.2g}"
+    controls = {random: _on(benchmark, items) for random, items in evidence.random_items.items()}
+    if problem := _growth_problem(benchmark, steps, controls):
+        return undecided(claim, problem, len(steps))
+    growth = training.growth(baseline, treated)
+    over_randoms = {
+        random: training.growth_over(treated, control, steps[0], steps[-1]) for random, control in controls.items()
+    }
+    control, contrast = weakest(over_randoms)
+    is_tested = growth.trend.p_value == growth.trend.p_value  # nan with too few blocks or checkpoints
+    trend = f", Page's trend p = {growth.trend.p_value:.2g}" if is_tested else ""
     detail = (
-        f"its cost changes by {shown(found.difference)} from step {steps[0]:,} to step {steps[-1]:,}{trend} over"
-        f" {len(steps)} checkpoints; {shown(over[weakest])} over {weakest}, the weakest of {len(over)} random controls"
+        f"its cost changes by {format_interval(growth.difference)} from step {steps[0]:,} to step {steps[-1]:,}{trend}"
+        f" over {len(steps)} checkpoints; {format_interval(contrast)} over {control}, the weakest of"
+        f" {len(over_randoms)} random controls"
     )
-    status = rule(+1, found.difference, over[weakest])
-    return _verdict(evidence, name, status, found.difference, over[weakest], found.num_items, detail)
+    status = judge(+1, growth.difference, contrast)
+    return Draft(claim, status, detail, growth.num_items, growth.difference, contrast)
 
 
-def _of_benchmark(frames: Mapping[int, Frames], benchmark: str) -> dict[int, pd.DataFrame]:
-    return {step: of_step[benchmark] for step, of_step in frames.items() if benchmark in of_step}
+def _growth_problem(benchmark: str, steps: list[int], controls: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
+    """Why the growth of the cost cannot be judged; empty where it can."""
+    if len(steps) < 2:
+        return f"no {benchmark} items at two checkpoints"
+    if not controls:
+        return "no random control"
+    unscored = {
+        random: absent[0]
+        for random, control in controls.items()
+        if (absent := [step for step in (steps[0], steps[-1]) if step not in control])
+    }
+    if not unscored:
+        return ""
+    random, step = unscored.popitem()
+    return f"no {benchmark} items of {random} at step {step:,}"
 
 
-def _lacks(evidence: TrainingEvidence, steps: list[int]) -> str:
-    if evidence.cohort is None:
-        return NO_COHORT
+def _on(benchmark: str, items: Mapping[int, BenchmarkItems]) -> dict[int, pd.DataFrame]:
+    """{training step: items} of one benchmark, where there are any."""
+    return {step: by_benchmark[benchmark] for step, by_benchmark in items.items() if benchmark in by_benchmark}
+
+
+def _too_few(steps: list[int]) -> str:
     return "" if len(steps) >= 2 else "fewer than two checkpoints were profiled"
-
-
-def _undecided(evidence: TrainingEvidence, name: str, problem: str, num_items: int) -> Verdict:
-    detail = f"{problem} (n = {num_items})"
-    return _verdict(evidence, name, Status.NOT_DECIDABLE, None, None, num_items, detail)
-
-
-def _verdict(evidence: TrainingEvidence, name: str, *found: Any) -> Verdict:
-    return verdict(_CLAIMS, evidence.series, name, *found)

@@ -1,7 +1,7 @@
-"""The perplexity-matched control: the search for m, apart from any model.
+"""The perplexity-matched control: the search for the fraction of lowest-scored neurons, apart from any model.
 
-Owns the search over the fraction of lowest-scored neurons; the caller measures. The invariant: every evaluated point
-is kept, and a point is accepted only if it meets both tolerances; nothing is interpolated into a result.
+Owns the search; the caller measures. The invariant: every evaluated point is kept, and a point is accepted only if it
+meets both tolerances; nothing is interpolated into a result.
 """
 
 import math
@@ -9,7 +9,22 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 
-class Search(NamedTuple):
+class SearchLimits(NamedTuple):
+    """How near a match must come, and when the search gives up."""
+
+    within: float = 0.01
+    """Accepted if |perplexity - treated| <= within * treated, ..."""
+    within_rise: float = 0.05
+    """... and <= within_rise * (treated - baseline)."""
+    max_evaluations: int = 12
+    resolution: float = 1e-6
+    """A bracket of fractions that is no wider is not searched further."""
+
+
+DEFAULT_LIMITS = SearchLimits()
+
+
+class SearchOutcome(NamedTuple):
     """The outcome of `match_perplexity`."""
 
     fraction: float | None
@@ -21,64 +36,104 @@ class Search(NamedTuple):
 
 
 def match_perplexity(
-    *,
-    baseline: float,
-    treated: float,
-    start: float,
-    cap: float,
-    within: float = 0.01,
-    within_rise: float = 0.05,
-    max_evaluations: int = 12,
-    resolution: float = 1e-6,
-) -> Generator[float, float, Search]:
+    *, baseline: float, treated: float, start: float, cap: float, limits: SearchLimits = DEFAULT_LIMITS
+) -> Generator[float, float, SearchOutcome]:
     """A coroutine that yields the next fraction to measure, is sent its perplexity, and returns the outcome.
 
     The rise of log-perplexity over baseline is close to a power of the fraction, so the search runs on a log-log scale.
 
     First the fraction is quadrupled from `start` until the target is passed (or `cap` is reached), then the bracket is
     closed by the Illinois variant of regula falsi, which needs no derivative and keeps a bracket even where the curve
-    is not monotone. Accepted: |p - treated| <= within * treated AND <= within_rise * (treated - baseline).
+    is not monotone.
     """
     if treated <= baseline:
-        return Search(None, (), f"the treated perplexity {treated:.4g} is not above the baseline's {baseline:.4g}")
-    tolerance = min(within * treated, within_rise * (treated - baseline))
-    curve: list[tuple[float, float]] = []
+        reason = f"the treated perplexity {treated:.4g} is not above the baseline's {baseline:.4g}"
+        return SearchOutcome(None, (), reason)
+    curve = _Curve(baseline, treated, limits)
+    bracket = yield from _expand(curve, start, cap)
+    if isinstance(bracket, SearchOutcome):
+        return bracket
+    return (yield from _close(curve, bracket))
 
-    def log_rise(perplexity: float) -> float:
-        return math.log(max(math.log(perplexity / baseline), 1e-6))
 
-    def measured(fraction: float) -> Generator[float, float, float]:
-        curve.append((fraction, (yield fraction)))
-        return log_rise(curve[-1][1]) - log_rise(treated)
+class _Curve:
+    """The evaluated points, and how far each lies from the target on the search's scale."""
 
-    def accepted() -> bool:
-        return abs(curve[-1][1] - treated) <= tolerance
+    def __init__(self, baseline: float, treated: float, limits: SearchLimits):
+        self.baseline, self.limits = baseline, limits
+        self.tolerance = min(limits.within * treated, limits.within_rise * (treated - baseline))
+        self._treated = treated
+        self._points: list[tuple[float, float]] = []
 
+    def __len__(self) -> int:
+        return len(self._points)
+
+    @property
+    def perplexity(self) -> float:
+        """Of the last point."""
+        return self._points[-1][1]
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the last point meets both tolerances."""
+        return abs(self.perplexity - self._treated) <= self.tolerance
+
+    def measure(self, fraction: float) -> Generator[float, float, float]:
+        """Yield a fraction to measure; returns its `gap`."""
+        self._points.append((fraction, (yield fraction)))
+        return self.gap(self.perplexity)
+
+    def gap(self, perplexity: float) -> float:
+        """Log of the rise of log-perplexity, minus the treated condition's; positive beyond the target."""
+        return self._log_rise(perplexity) - self._log_rise(self._treated)
+
+    def end(self, fraction: float | None, reason: str = "") -> SearchOutcome:
+        return SearchOutcome(fraction, tuple(self._points), reason)
+
+    def _log_rise(self, perplexity: float) -> float:
+        return math.log(max(math.log(perplexity / self.baseline), 1e-6))
+
+
+class _Bracket(NamedTuple):
+    """Two fractions with the target between them, and their gaps."""
+
+    low: float
+    low_gap: float
+    high: float
+    high_gap: float
+
+
+def _expand(curve: _Curve, start: float, cap: float) -> Generator[float, float, _Bracket | SearchOutcome]:
+    """Quadruple the fraction until it passes the target."""
     low, low_gap = None, 0.0
     fraction = min(start, cap)
     while True:
-        gap = yield from measured(fraction)
-        if accepted():
-            return Search(fraction, tuple(curve), "")
+        gap = yield from curve.measure(fraction)
+        if curve.is_accepted:
+            return curve.end(fraction)
         if gap > 0:
             break
         low, low_gap = fraction, gap
         if fraction >= cap:
-            return Search(None, tuple(curve), f"even {cap:.4g} of the neurons reach only perplexity {curve[-1][1]:.4g}")
-        if len(curve) >= max_evaluations:
-            return Search(None, tuple(curve), f"no match within {max_evaluations} evaluations")
+            return curve.end(None, f"even {cap:.4g} of the neurons reach only perplexity {curve.perplexity:.4g}")
+        if len(curve) >= curve.limits.max_evaluations:
+            return curve.end(None, f"no match within {curve.limits.max_evaluations} evaluations")
         fraction = min(4 * fraction, cap)
-    high, high_gap = fraction, gap
-    if low is None:  # the very first fraction was too many: the baseline itself is the other end
-        low, low_gap = start * 1e-3, log_rise(baseline) - log_rise(treated)
+    if low is None:  # the very first fraction is beyond the target: the other end is the baseline itself
+        low, low_gap = start * 1e-3, curve.gap(curve.baseline)
+    return _Bracket(low, low_gap, fraction, gap)
 
-    side = 0
-    while len(curve) < max_evaluations and high - low > resolution:
+
+def _close(curve: _Curve, bracket: _Bracket) -> Generator[float, float, SearchOutcome]:
+    """Close the bracket by regula falsi; the gap of an end that stays twice is halved (Illinois)."""
+    low, low_gap, high, high_gap = bracket
+    side = 0  # which end moved last: +1 the high one, -1 the low one
+    while len(curve) < curve.limits.max_evaluations and high - low > curve.limits.resolution:
         step = low_gap / (low_gap - high_gap)
         fraction = math.exp(math.log(low) + step * (math.log(high) - math.log(low)))
-        gap = yield from measured(fraction)
-        if accepted():
-            return Search(fraction, tuple(curve), "")
+        gap = yield from curve.measure(fraction)
+        if curve.is_accepted:
+            return curve.end(fraction)
         if gap > 0:
             high, high_gap = fraction, gap
             low_gap = low_gap / 2 if side == 1 else low_gap
@@ -87,4 +142,4 @@ def match_perplexity(
             low, low_gap = fraction, gap
             high_gap = high_gap / 2 if side == -1 else high_gap
             side = -1
-    return Search(None, tuple(curve), f"no match within {len(curve)} evaluations (tolerance {tolerance:.3g})")
+    return curve.end(None, f"no match within {len(curve)} evaluations (tolerance {curve.tolerance:.3g})")

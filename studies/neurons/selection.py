@@ -1,13 +1,14 @@
 """Neuron table -> neuron sets: top, bottom, random, explicit; per layer, exact counts, stated seeds.
 
-Owns the rules that make a control a control: count = round(fraction x width) in every layer and 0 is an error, ties go
-to the lower index, random sets are seeded and disjoint from the treated set unless asked. Pure pandas and numpy.
+Owns the rules that make a control comparable: count = round(fraction x width) in every layer and 0 is an error, ties
+go to the lower index, random sets are seeded and disjoint from a given set, such as the treated one. A neuron table has
+one row per neuron, with the columns layer, neuron and scores. Pure pandas and numpy.
 """
 
 import hashlib
 import json
 import numbers
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class NeuronSet:
 
     @classmethod
     def of(cls, indices: Mapping[int, Iterable[int]]) -> "NeuronSet":
-        """Sort and drop empty layers. Raises StudyError when a neuron is named twice."""
+        """Sorted, without empty layers. Raises StudyError when a neuron is named twice."""
         clean = {}
         for layer, neurons in sorted(indices.items()):
             neurons = tuple(sorted(int(neuron) for neuron in neurons))
@@ -45,15 +46,16 @@ class NeuronSet:
             for value in frame[column]:
                 if not isinstance(value, numbers.Real) or value % 1 != 0:
                     raise StudyError(f"the column {column} must hold whole numbers; found {value!r}")
-        return cls.of({layer: group["neuron"].tolist() for layer, group in frame.groupby("layer")})
+        return cls.of({layer: rows["neuron"].tolist() for layer, rows in frame.groupby("layer")})
 
     def to_frame(self) -> pd.DataFrame:
-        """Data frame with columns `layer` and `neuron`, one row a neuron."""
+        """Data frame with columns `layer` and `neuron`, one row per neuron."""
         rows = [(layer, neuron) for layer, neurons in self.indices.items() for neuron in neurons]
         return pd.DataFrame(rows, columns=["layer", "neuron"], dtype=np.int32)
 
     @property
     def count(self) -> int:
+        """Neurons in all layers."""
         return sum(map(len, self.indices.values()))
 
     @property
@@ -67,14 +69,20 @@ EMPTY = NeuronSet({})
 
 
 def top(neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collection[int] | None = None) -> NeuronSet:
-    """The `fraction` of every layer with the highest score; ties by lower index."""
+    """The `fraction` of every layer (of `layers`, if given) with the highest score; ties go to the lower index.
+
+    Raises StudyError for a score or layer that the table does not have, a score that is not finite, or no neuron.
+    """
     return NeuronSet.of(
         {layer: ranked[: _count(fraction, len(ranked), layer)] for layer, ranked in _ranked(neurons, score, layers, -1)}
     )
 
 
 def bottom(neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collection[int] | None = None) -> NeuronSet:
-    """The `fraction` of every layer with the lowest score; ties by lower index."""
+    """The `fraction` of every layer (of `layers`, if given) with the lowest score; ties go to the lower index.
+
+    Raises StudyError as `top`.
+    """
     return NeuronSet.of(
         {layer: ranked[: _count(fraction, len(ranked), layer)] for layer, ranked in _ranked(neurons, score, layers, 1)}
     )
@@ -83,19 +91,20 @@ def bottom(neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collec
 def above_percentile(
     neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collection[int] | None = None
 ) -> NeuronSet:
-    """The paper's rule: every neuron of a layer with score strictly above the layer's (1 - fraction) percentile."""
-    chosen = {}
+    """The paper's rule: every neuron of a layer with score strictly above the layer's (1 - fraction) percentile.
+
+    Raises StudyError as `top`, and where no neuron of a layer is above it.
+    """
+    chosen, percentile = {}, 100 * (1 - fraction)
     for layer, values in _scores(neurons, score, layers):
-        chosen[layer] = np.flatnonzero(values > np.percentile(values, 100 * (1 - fraction)))
+        chosen[layer] = np.flatnonzero(values > np.percentile(values, percentile))
         if not len(chosen[layer]):
-            raise StudyError(
-                f"no neuron of layer {layer} lies above its {100 * (1 - fraction):g}th percentile of {score}"
-            )
+            raise StudyError(f"no neuron of layer {layer} lies above its {percentile:g}th percentile of {score}")
     return NeuronSet.of(chosen)
 
 
 def ascending(neurons: pd.DataFrame, *, score: str, without: NeuronSet) -> dict[int, tuple[int, ...]]:
-    """{layer: neurons in ascending score}, those of `without` left out; only the layers that `without` touches."""
+    """{layer: neurons in ascending score}, those of `without` left out; only in its layers, in all if it is empty."""
     ranking = {}
     for layer, ranked in _ranked(neurons, score, without.indices or None, 1):
         left_out = set(without.indices.get(layer, ()))
@@ -108,7 +117,7 @@ def random_like(
 ) -> NeuronSet:
     """`counts[layer]` neurons drawn uniformly without replacement; the draw of a layer depends on (seed, layer) only.
 
-    Raises StudyError where the layer has not enough neurons outside `disjoint_from`.
+    Raises StudyError where a layer has too few neurons outside `disjoint_from`.
     """
     widths = neurons.groupby("layer").size()
     chosen = {}
@@ -128,9 +137,9 @@ def counts_of(fraction: float, neurons: pd.DataFrame, layers: Collection[int] | 
 
 
 def explicit(neuron_set: NeuronSet, neurons: pd.DataFrame, layers: Collection[int] | None = None) -> NeuronSet:
-    """The set itself, in `layers` if given, checked against the model's table.
+    """The set itself, restricted to `layers` if given, checked against the model's neuron table.
 
-    Raises StudyError for a neuron that is not there, or none.
+    Raises StudyError where it names a neuron or layer that the model does not have, and where it is empty.
     """
     widths = neurons.groupby("layer").size()
     _check_layers(neurons, neuron_set.indices)
@@ -151,13 +160,14 @@ def rows_of(neurons: pd.DataFrame, neuron_set: NeuronSet) -> pd.DataFrame:
     return neuron_set.to_frame().merge(neurons, on=["layer", "neuron"], how="left", validate="one_to_one")
 
 
-def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None):
+def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None) -> Iterator[tuple[int, np.ndarray]]:
+    """(layer, scores by neuron index) of `layers`, or of all."""
     if score not in neurons.columns:
         raise StudyError(f"the neuron table has no column {score!r}{did_you_mean(score, neurons.columns)}")
     _check_layers(neurons, layers or ())
-    for layer, group in neurons.sort_values(["layer", "neuron"]).groupby("layer"):
+    for layer, rows in neurons.sort_values(["layer", "neuron"]).groupby("layer"):
         if layers is None or layer in layers:
-            values = group[score].to_numpy(dtype=np.float64)
+            values = rows[score].to_numpy(dtype=np.float64)
             if not np.isfinite(values).all():
                 broken = int((~np.isfinite(values)).sum())
                 raise StudyError(f"{broken} neurons of layer {layer} have no finite {score}; choose another score")
@@ -165,14 +175,17 @@ def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None):
 
 
 def _check_layers(neurons: pd.DataFrame, layers: Iterable[int]) -> None:
-    """A layer that is not there would be an intervention that is silently absent."""
+    """Refuse a layer that the model does not have: an intervention there would be silently absent."""
     last = int(neurons["layer"].max())
     for layer in layers:
         if not 0 <= layer <= last:
             raise StudyError(f"there is no layer {layer}; layers are 0 to {last}")
 
 
-def _ranked(neurons: pd.DataFrame, score: str, layers: Collection[int] | None, sign: int):
+def _ranked(
+    neurons: pd.DataFrame, score: str, layers: Collection[int] | None, sign: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(layer, neuron indices by score): ascending with sign 1, descending with -1."""
     for layer, values in _scores(neurons, score, layers):
         yield layer, np.argsort(sign * values, kind="stable")
 

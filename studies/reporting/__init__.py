@@ -1,1 +1,1 @@
-"""Results -> text, figures and pages."""
+"""Results as plain JSON, text, figures and pages."""

@@ -1,4 +1,8 @@
-"""Figures of a study: numbers in, PNG bytes out. Nothing is shown on a screen; fonts fit MLflow's artifact view."""
+"""Figures of a study: numbers in, PNG bytes out.
+
+Owns the colours, sizes and axes that all figures share. Nothing is shown on a screen; fonts fit MLflow's artifact view.
+matplotlib is imported inside functions and without pyplot: no backend, no global state.
+"""
 
 import io
 import math
@@ -6,24 +10,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from scipy.stats import norm
+import scipy  # `scipy.stats` is loaded on first use
 
-from studies.neurons.layer_groups import ALL
-from studies.reporting.text import is_perplexity, is_surprisal
+from studies.reporting.records import is_perplexity, is_surprisal
 from studies.statistics.excess_surprisal import CONTENT, SCAFFOLDING
+from studies.statistics.increases import ALL
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 OTHERS = ("#2f855a", "#6b46c1", "#b83280", "#975a16")
 DPI = 130
-
-
 PANELS_ACROSS = 4
+"""In `conditions`; further benchmarks begin another row."""
+SHOWN_CLASSES = 24
+"""In `excess_bars`."""
+SHOWN_NEURONS, SHOWN_PAIRS = 6, 4
+"""In `entangled_neurons`."""
 
 
 def conditions(model: Mapping[str, Any]) -> bytes:
-    """One panel a benchmark: every condition's estimate with its 95 % interval, the baseline as a dashed line.
+    """One panel per benchmark: every condition's estimate with its 95 % interval, the baseline as a dashed line.
 
-    Members of schedules and dose-responses are left out: their own figures have them.
+    model: its part of the report. Members of schedules and dose-responses are left out: their own figures have them.
     """
     from matplotlib.figure import Figure
 
@@ -54,7 +61,10 @@ def conditions(model: Mapping[str, Any]) -> bytes:
 
 
 def matching_curve(curve: pd.DataFrame, *, baseline: float, treated: float, title: str) -> bytes:
-    """Perplexity against the fraction of lowest-scored neurons clamped, every evaluated point."""
+    """Perplexity against the fraction of lowest-scored neurons clamped, every evaluated point.
+
+    curve: columns fraction, perplexity.
+    """
     figure, (axis,) = panels(1, 3.6)
     ordered = curve.sort_values("fraction")
     axis.plot(ordered["fraction"], ordered["perplexity"], "o-", color=BLUE, label="lowest-scored neurons")
@@ -69,17 +79,17 @@ def matching_curve(curve: pd.DataFrame, *, baseline: float, treated: float, titl
 def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
     """Median, 99th percentile and maximum of WD in every layer, with the negative share of the top 1 %."""
     figure, (left, right) = panels(2, 3.6)
-    groups = neurons.groupby("layer")["wasserstein_distance"]
+    by_layer = neurons.groupby("layer")["wasserstein_distance"]
     for label, values, colour in (
-        ("maximum", groups.max(), ORANGE),
-        ("99th percentile", groups.quantile(0.99), BLUE),
-        ("median", groups.median(), GREY),
+        ("maximum", by_layer.max(), ORANGE),
+        ("99th percentile", by_layer.quantile(0.99), BLUE),
+        ("median", by_layer.median(), GREY),
     ):
         left.plot(values.index, values, "o-", markersize=3, color=colour, label=label)
     left.set(xlabel="layer", ylabel="Wasserstein distance to N(0, 1)", yscale="log", title=title)
     _plain_numbers(left)
     left.legend(fontsize=8)
-    threshold = neurons.groupby("layer")["wasserstein_distance"].transform(lambda values: values.quantile(0.99))
+    threshold = by_layer.transform(lambda values: values.quantile(0.99))
     for label, chosen, colour in (
         ("top 1 %", neurons[neurons["wasserstein_distance"] >= threshold], ORANGE),
         ("all", neurons[neurons["wasserstein_distance"] > 0], GREY),
@@ -93,7 +103,10 @@ def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> bytes:
 
 
 def negative_shares(models: Sequence[Mapping[str, Any]]) -> bytes:
-    """Where the distance to N(0, 1) sits, model by model: the most entangled neurons against the others."""
+    """Where the distance to N(0, 1) sits, model by model: the most entangled neurons against the others.
+
+    models: their parts of the report.
+    """
     figure, (axis,) = panels(1, 1.4 + 0.55 * len(models), width=7)
     for height, model in enumerate(reversed(models)):
         share = model["structure"]["negative_share"]
@@ -112,14 +125,11 @@ def negative_shares(models: Sequence[Mapping[str, Any]]) -> bytes:
     return png(figure)
 
 
-SHOWN_CLASSES = 24
-
-
 def excess_bars(table: pd.DataFrame, *, kind: str, title: str) -> bytes:
     """Excess surprisal by class, sorted, with 95 % intervals; beside it how frequent the class is.
 
-    table: as `surprisal.Excess.table`; kind: `upos` (the paper's two sets of classes have colours) or `relation`, of
-    which the most frequent are shown.
+    table: as `excess_surprisal.Excess.table`; kind: `upos` (the paper's two sets of classes have colours) or
+    `relation`. The most frequent classes are shown.
     """
     rows = table[table["kind"] == kind].nlargest(SHOWN_CLASSES, "num_items").sort_values("excess")
     figure, (left, right) = panels(2, 1.2 + 0.24 * len(rows))
@@ -142,31 +152,34 @@ def excess_bars(table: pd.DataFrame, *, kind: str, title: str) -> bytes:
     return png(figure)
 
 
-SHOWN_NEURONS, SHOWN_PAIRS = 6, 4
-
-
 def entangled_neurons(densities: pd.DataFrame, pairs: pd.DataFrame, *, title: str) -> bytes:
-    """One row a neuron: the density of its output against the normal one, zero marked, and the pairs it pulls apart.
+    """One row per neuron: its output's density against the normal one, zero marked, and the pairs it pulls apart.
 
     densities: columns layer, neuron, low, high, count, mean, std; pairs: layer, neuron, rank, and of i and j each
-    context, token and y. The first few neurons and pairs.
+    context, token and y. Only the first `SHOWN_NEURONS` and their first `SHOWN_PAIRS` are shown.
     """
     from matplotlib.figure import Figure
 
-    shown = list(densities.groupby(["layer", "neuron"], sort=False))[:SHOWN_NEURONS]
-    figure = Figure(figsize=(13, 2.3 * len(shown) + 0.6), layout="constrained")
-    axes = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[1, 1.6])
-    for (left, right), ((layer, neuron), bins) in zip(axes, shown, strict=True):
+    neurons = list(densities.groupby(["layer", "neuron"], sort=False))[:SHOWN_NEURONS]
+    figure = Figure(figsize=(13, 2.3 * len(neurons) + 0.6), layout="constrained")
+    axes = figure.subplots(len(neurons), 2, squeeze=False, width_ratios=[1, 1.6])
+    for (left, right), ((layer, neuron), bins) in zip(axes, neurons, strict=True):
         mean, std = bins["mean"].iloc[0], bins["std"].iloc[0]
         widths = bins["high"] - bins["low"]
         middle = (bins["low"] + bins["high"]) / 2
         left.fill_between(middle, bins["count"] / bins["count"].sum() / widths, step="mid", color=BLUE, alpha=0.5)
-        left.plot(middle, norm.pdf(middle, mean, std), color=GREY, linewidth=1.2, label="normal, same mean and std")
+        left.plot(
+            middle,
+            scipy.stats.norm.pdf(middle, mean, std),
+            color=GREY,
+            linewidth=1.2,
+            label="normal, same mean and std",
+        )
         left.axvline(0, color="black", linestyle="--", linewidth=1)
         left.set(title=f"layer {layer}, neuron {neuron}", yticks=[])
         left.title.set_fontsize(9)
-        mine = pairs[(pairs["layer"] == layer) & (pairs["neuron"] == neuron)].nsmallest(SHOWN_PAIRS, "rank")
-        for colour, pair in zip((ORANGE, *OTHERS), mine.itertuples(), strict=False):
+        ranked = pairs[(pairs["layer"] == layer) & (pairs["neuron"] == neuron)].nsmallest(SHOWN_PAIRS, "rank")
+        for colour, pair in zip((ORANGE, *OTHERS), ranked.itertuples(), strict=False):
             left.plot([pair.y_i, pair.y_j], [0, 0], "o-", color=colour, markersize=4, clip_on=False, zorder=3)
             for line, side in enumerate("ij"):
                 y, token, context = (getattr(pair, f"{name}_{side}") for name in ("y", "token", "context"))
@@ -188,15 +201,15 @@ def _one_line(text: str) -> str:
 
 
 def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> bytes:
-    """Groups of layers across, phenomena down: the increase over the baseline; a dot where its interval excludes 0.
+    """Layer groups across, phenomena down: the increase over the baseline; a dot where its interval excludes 0.
 
-    effects: as `studies.neurons.layer_groups.effects`.
+    effects: as `increases.layer_effects`.
     """
     table = effects.pivot(index="phenomenon", columns="group", values="estimate")
     order = [ALL, *table.index.drop(ALL)]
     table = table.loc[order]
-    sure = effects.assign(sure=(effects["low"] > 0) | (effects["high"] < 0))
-    sure = sure.pivot(index="phenomenon", columns="group", values="sure").loc[order]
+    marked = effects.assign(excludes_0=(effects["low"] > 0) | (effects["high"] < 0))
+    excludes_0 = marked.pivot(index="phenomenon", columns="group", values="excludes_0").loc[order]
     names = effects.drop_duplicates("group").sort_values("group")["layers"]
     figure, (axis,) = panels(1, 1.6 + 0.34 * len(order), width=2.6 + 0.75 * len(names))
     largest = max(float(table.abs().max().max()), 1e-9)
@@ -205,7 +218,7 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> byte
         for x, group in enumerate(table.columns):
             value = table.loc[phenomenon, group]
             ink = "white" if abs(value) > 0.6 * largest else "black"
-            mark = " •" if sure.loc[phenomenon, group] else ""
+            mark = " •" if excludes_0.loc[phenomenon, group] else ""
             axis.text(x, y, f"{value:+.3f}{mark}", ha="center", va="center", fontsize=7, color=ink)
     axis.set_xticks(range(len(names)), names)
     axis.set_yticks(range(len(order)), order)
@@ -216,7 +229,10 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> byte
 
 
 def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
-    """One panel a benchmark: increase over the baseline against depth; all items with a 95 % band, phenomena."""
+    """One panel per benchmark: increase over the baseline against depth, of all items (95 % band) and by phenomenon.
+
+    tables: {benchmark: as `increases.layer_effects`}.
+    """
     from matplotlib import colormaps
 
     figure, axes = panels(len(tables), 5.2)
@@ -238,9 +254,9 @@ def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
 
 
 def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
-    """Increase over the baseline against the fraction, one panel a benchmark; seeds share a colour.
+    """Increase over the baseline against the fraction, one panel per benchmark; seeds share a colour.
 
-    table: columns condition, base, benchmark, fraction, estimate, low, high; doubling: where perplexity doubles.
+    table: columns condition, base, benchmark, fraction, estimate, low, high; doubling: as `records.doubling_record`.
     """
     benchmarks = list(dict.fromkeys(table["benchmark"]))
     figure, axes = panels(len(benchmarks), 4.2)
@@ -255,34 +271,35 @@ def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, t
             axis.fill_between(rows["fraction"], rows["low"], rows["high"], color=ink, alpha=0.12)
         if is_perplexity(benchmark):
             axis.axhline(math.log(2), color=GREY, linestyle="--", linewidth=1, label="perplexity doubled")
-            for one in doubling:
-                if one["estimate"] != "inf":
-                    axis.axvline(one["estimate"], color=GREY, linestyle=":", linewidth=1)
+            for fraction in (record["estimate"] for record in doubling):
+                if fraction != "inf":
+                    axis.axvline(fraction, color=GREY, linestyle=":", linewidth=1)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
         axis.set(xscale="log", xlabel="fraction of each layer's neurons", ylabel=increase_label(benchmark))
         axis.set_title(benchmark, fontsize=10)
-        axis.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+        axis.xaxis.set_major_formatter(plain_number)
         axis.legend(fontsize=8)
     figure.suptitle(title, fontsize=11)
     return png(figure)
 
 
 def _error_bar(value: Mapping[str, float | None]) -> list[list[float]] | None:
-    """An interval as matplotlib's xerr."""
-    if value["low"] is None:
+    """An interval as matplotlib's xerr; None where there is only an estimate."""
+    estimate, low, high = value["estimate"], value["low"], value["high"]
+    if estimate is None or low is None or high is None:
         return None
-    return [[value["estimate"] - value["low"]], [value["high"] - value["estimate"]]]
+    return [[estimate - low], [high - estimate]]
 
 
 def increase_label(benchmark: str) -> str:
-    """What an axis of increases over the baseline says."""
+    """The label of an axis of increases over the baseline."""
     if is_perplexity(benchmark):
         return "rise of log-perplexity (nats)"
     return "rise of surprisal (nats a token)" if is_surprisal(benchmark) else "increase of the error"
 
 
 def panels(columns: int, height: float, width: float | None = None) -> tuple[Any, Sequence[Any]]:
-    """A figure with panels side by side."""
+    """A figure and its panels side by side; height and width in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width or 1.0 + 4.0 * columns, height), layout="constrained")
@@ -291,14 +308,19 @@ def panels(columns: int, height: float, width: float | None = None) -> tuple[Any
 
 def _plain_numbers(axis: Any) -> None:
     """0.05 and 46 instead of powers of ten, also between the decades: these logarithmic axes span little."""
-    for one in (axis.xaxis, axis.yaxis):
-        one.set_major_formatter(lambda value, position: f"{value:g}")
-    axis.yaxis.set_minor_formatter(lambda value, position: f"{value:g}")
-    axis.xaxis.set_minor_formatter(lambda value, position: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    axis.xaxis.set_major_formatter(plain_number)
+    axis.yaxis.set_major_formatter(plain_number)
+    axis.yaxis.set_minor_formatter(plain_number)
+    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+
+
+def plain_number(value: float, _position: int) -> str:
+    """A tick's label without powers of ten (a formatter of matplotlib's)."""
+    return f"{value:g}"
 
 
 def png(figure: Any) -> bytes:
-    """The finished figure."""
+    """The finished figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

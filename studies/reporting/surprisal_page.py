@@ -1,10 +1,11 @@
-"""Excess surprisal -> one HTML page of example sentences, each token or word coloured by what a condition adds to it.
+"""Excess surprisal -> one HTML page of example sentences, each token or word coloured by the surprisal it gains.
 
-Self-contained: no script, nothing is loaded; every text is escaped.
+The page is self-contained: no script, nothing is loaded, every text is escaped.
 """
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pandas as pd
 from studies.benchmarks.sampling import evenly
 
 SENTENCES = 15
-"""In each of the two lists."""
+"""Shown in each of the two lists."""
 MIN_WORDS, MAX_WORDS = 6, 60
 """Sentences of other lengths are left out."""
 FULL_COLOUR = 3.0
@@ -28,16 +29,16 @@ span.t { border-radius: 3px; padding: 1px 0; }
 
 
 def examples_page(items: pd.DataFrame, documents: Sequence[str], words: pd.DataFrame, *, title: str) -> str:
-    """The sentences with the highest mean excess, and an even sample of all.
+    """The page: the sentences with the highest mean excess, and an even sample of all.
 
-    items: as `surprisal.Excess.items`; words: as `annotation.WORD_COLUMNS`.
+    items: as `excess_surprisal.Excess.items`; words: as `annotation.WORD_COLUMNS`.
     """
     sentences = words.groupby("sentence").agg(
         document=("document", "first"), start=("start", "min"), end=("end", "max"), length=("start", "size")
     )
     sentences = sentences[sentences["length"].between(MIN_WORDS, MAX_WORDS)]
-    of_word = items["word"].to_numpy()
-    scored = items.assign(sentence=np.where(of_word >= 0, words["sentence"].to_numpy()[of_word], -1))
+    word = items["word"].to_numpy()
+    scored = items.assign(sentence=np.where(word >= 0, words["sentence"].to_numpy()[word], -1))
     sentences = sentences.join(scored.groupby("sentence")["excess"].mean(), how="inner")
     most = sentences.nlargest(SENTENCES, "excess")
     even = sentences.iloc[evenly(len(sentences), min(SENTENCES, len(sentences)))]
@@ -49,27 +50,29 @@ def examples_page(items: pd.DataFrame, documents: Sequence[str], words: pd.DataF
         f'<p class="legend">Excess surprisal over the baseline, nats: {legend} '
         "Hover over a stretch for its numbers. The number in front is the sentence's mean.</p>",
     ]
-    for heading, chosen in (("Sentences that became most surprising", most), ("An even sample of all sentences", even)):
+    for heading, listed in (("Sentences that became most surprising", most), ("An even sample of all sentences", even)):
         parts.append(f"<h2>{heading}</h2>")
-        parts += [_sentence(one, items, documents[one.document]) for one in chosen.itertuples(index=False)]
+        parts += [
+            _sentence(sentence, items, documents[sentence.document]) for sentence in listed.itertuples(index=False)
+        ]
     return "\n".join([*parts, "</html>", ""])
 
 
-def _sentence(sentence, items: pd.DataFrame, text: str) -> str:
+def _sentence(sentence: Any, items: pd.DataFrame, text: str) -> str:
+    """sentence: a row with document, start, end and excess; text: its document."""
     inside = items["start"].ge(sentence.start) & items["end"].le(sentence.end) & items["start"].lt(items["end"])
-    mine = items[inside & items["document"].eq(sentence.document)]
-    pieces, at = [], sentence.start
-    for item in mine.itertuples(index=False):
-        start = max(at, item.start)
+    pieces, written = [], sentence.start
+    for item in items[inside & items["document"].eq(sentence.document)].itertuples(index=False):
+        start = max(written, item.start)
         nats = f"{item.surprisal:.2f} to {item.surprisal_treated:.2f} nats, {item.excess:+.2f}"
-        told = f"{item.upos} {item.relation}: {nats}"
-        pieces.append(html.escape(text[at:start]))
+        tooltip = f"{item.upos} {item.relation}: {nats}"
+        pieces.append(html.escape(text[written:start]))
         pieces.append(
-            f'<span class="t" style="background:{_colour(item.excess)}" title="{html.escape(told)}">'
+            f'<span class="t" style="background:{_colour(item.excess)}" title="{html.escape(tooltip)}">'
             f"{html.escape(text[start : item.end])}</span>"
         )
-        at = max(at, item.end)
-    pieces.append(html.escape(text[at : sentence.end]))
+        written = max(written, item.end)
+    pieces.append(html.escape(text[written : sentence.end]))
     return f'<p class="s"><small>{sentence.excess:+.2f}</small>{"".join(pieces)}</p>'
 
 

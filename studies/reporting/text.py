@@ -1,141 +1,65 @@
-"""What a study found, as plain data: one table a model, the verdicts, the noise floor; and the same as Markdown.
+"""A report as text: Markdown for MLflow, and the lines that the terminal and notebooks show.
 
-Owns the summary that the terminal, MLflow and notebooks show, so that they never disagree. Fractions lie in [0, 1].
+The one source of these words, so that the places never disagree. Reads the plain JSON of `records` and computes
+nothing. Fractions lie in [0, 1]. Reports of earlier versions are printed too: what they lack is left out.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
+from studies.reporting.records import SIGNIFICANT, Cell, is_perplexity
 
-from studies.claims.paper import Verdict
-from studies.neurons.layer_groups import Trend
-from studies.statistics.excess_surprisal import Contrast
-from studies.statistics.intervals import (
-    Interval,
-    NoiseFloor,
-    accuracy_interval,
-    perplexity_interval,
-    surprisal_interval,
-)
-from studies.statistics.neuron_table import Structure
-
-Cell = dict[str, float | None]
+SHOWN_CLASSES = 6
+"""Parts of speech named on a line, those with the most excess surprisal."""
 
 
-def is_perplexity(benchmark: str) -> bool:
-    """Whether a benchmark's items are windows of a corpus."""
-    return benchmark == "perplexity"
+def markdown(report: Mapping[str, Any]) -> str:
+    """The whole report as Markdown, for MLflow's description of the parent run."""
+    lines = [f"# {report['study']}", ""]
+    for model in report["models"]:
+        lines += [f"## {model['display']}", "", *_condition_table(model)]
+        lines += ["", "95 % bootstrap intervals over items. " + model["noise"], ""]
+        lines += _bullets(finding_lines(model))
+        lines += [*_verdicts(model), ""]
+    for series in report.get("series", ()):
+        lines += [f"## Training of {series['label']}", "", *_bullets(series_lines(series))]
+        lines += [*_verdicts(series), ""]
+    if scorecard := scorecard_table(report["models"]):
+        lines += ["## Scorecard", "", *_table(scorecard), ""]
+    if report["unfinished"]:
+        lines += ["## Not finished", "", *_bullets(report["unfinished"])]
+    return "\n".join(lines)
 
 
-def is_surprisal(benchmark: str) -> bool:
-    """Whether a benchmark's items are tokens of documents."""
-    return benchmark.startswith("surprisal")
+def _condition_table(model: Mapping[str, Any]) -> list[str]:
+    names = [benchmark["name"] for benchmark in model["benchmarks"]]
+    rows = [["condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])]]
+    for row in model["rows"]:
+        cells = [row["remark"] or format_cell(name, row["cells"].get(name)) for name in names]
+        rows.append([row["condition"], row["neurons"], *cells])
+    return _table(rows)
 
 
-def cell(benchmark: str, items: pd.DataFrame) -> Cell:
-    """{estimate, low, high} of one condition on one benchmark, 95 % bootstrap over items (of surprisal: documents)."""
-    if is_perplexity(benchmark):
-        interval = perplexity_interval(items)
-    else:
-        interval = surprisal_interval(items) if is_surprisal(benchmark) else accuracy_interval(items)
-    return interval_record(interval)
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Heading first."""
+    heading, *others = rows
+    return ["| " + " | ".join(cells) + " |" for cells in (heading, ["---"] * len(heading), *others)]
 
 
-def verdict_record(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as plain JSON."""
-    return {
-        "claim": verdict.claim,
-        "statement": verdict.statement,
-        "model": verdict.model,
-        "status": str(verdict.status),
-        "effect": interval_record(verdict.effect),
-        "contrast": interval_record(verdict.contrast),
-        "num_items": verdict.num_items,
-        "detail": verdict.detail,
-        "published": verdict.published,
-    }
+def _bullets(lines: Iterable[str]) -> list[str]:
+    return [f"- {line}" for line in lines]
 
 
-def noise_record(floor: NoiseFloor) -> dict[str, Any]:
-    """A noise floor as plain JSON."""
-    return dict(floor._asdict())
-
-
-def trend_record(found: Trend) -> dict[str, Any]:
-    """A trend as plain JSON."""
-    return {**found._asdict(), "p_value": None if math.isnan(found.p_value) else found.p_value}
-
-
-def doubling_record(condition: str, highest_dose: float, found: Interval) -> dict[str, Any]:
-    """Where perplexity doubles, as plain JSON: beyond the doses is the word `inf`, not known is None."""
-    words = {math.inf: "inf"}
-    sides = {side: None if math.isnan(one) else words.get(one, one) for side, one in found._asdict().items()}
-    return {"condition": condition, "highest_dose": highest_dose, **sides}
-
-
-def contrast_record(found: Contrast) -> dict[str, Any]:
-    """A contrast of parts of speech as plain JSON."""
-    p_value = None if math.isnan(found.p_value) else found.p_value
-    counts = {"documents": found.num_documents, "items": found.num_items}
-    return {**interval_record(found.interval), "p_value": p_value, **counts}
-
-
-SIGNIFICANT = 0.05
-
-
-def changed_phenomena(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of `comparisons.compare`: on which phenomena a condition is lower or higher, McNemar's p Holm-corrected.
-
-    Seeded conditions are left out: there are many, and their table has them all.
-    """
-    found = []
-    named = comparisons[~comparisons["condition"].str.contains("/seed=")]
-    for keys, rows in named.groupby(["condition", "against", "benchmark"], sort=False):
-        parts = rows[rows["p_holm"].notna()]
-        if len(parts):
-            changed = parts[parts["p_holm"] < SIGNIFICANT]
-            sides = {"lower": changed[changed["difference"] < 0], "higher": changed[changed["difference"] > 0]}
-            one = dict(zip(("condition", "against", "benchmark"), keys, strict=True)) | {"num_phenomena": len(parts)}
-            found.append(one | {side: of_side["phenomenon"].tolist() for side, of_side in sides.items()})
-    return found
-
-
-def structure_record(found: Structure, shared: pd.DataFrame) -> dict[str, Any]:
-    """What the neuron table and the neuron sets say by themselves, as plain JSON; random sets' overlaps left out."""
-    share, by_layer = found.share, found.correlation["correlation"].iloc[1:]
-    sides = {side: interval_record(getattr(share, side)) for side in ("top", "rest", "difference")}
-    chosen = shared[~(shared["one"].str.contains("/seed=") | shared["other"].str.contains("/seed="))]
-    correlation = None
-    if found.overall_correlation is not None:
-        layers = {"lowest": by_layer.min(), "median": by_layer.median(), "highest": by_layer.max()}
-        correlation = {"overall": found.overall_correlation, **{name: float(value) for name, value in layers.items()}}
-    return {
-        "negative_share": sides | {"num_top": share.num_top, "num_rest": share.num_rest},
-        "correlation": correlation,
-        "overlaps": chosen[["one", "other", "share", "share_by_chance"]].to_dict("records"),
-    }
-
-
-def series_lines(series: Mapping[str, Any]) -> list[str]:
-    """What a training's report says before its verdicts: how WD and accuracy go together, how the costs grow."""
+def _verdicts(judged: Mapping[str, Any]) -> list[str]:
+    """Of a model or a training."""
     lines = []
-    for benchmark, groups in series["correlations"].items():
-        known = {name: one for name, one in groups.items() if one["estimate"] is not None}
-        if known:
-            over = f"over {max(one['checkpoints'] for one in known.values())} checkpoints, cohort of {series['cohort']}"
-            values = ", ".join(f"{name} {text_of('', one)}" for name, one in known.items())
-            lines.append(f"Pearson correlation of median WD and {benchmark} accuracy {over}: {values}")
-    for one in series["growth"]:
-        p_value = one["trend"]["p_value"]
-        trend = "" if p_value is None else f", Page's trend p = {p_value:.2g}"
-        change = f"{text_of('', one)} more at step {one['last']:,} than at step {one['first']:,}"
-        lines.append(f"{one['condition']}, cost on {one['benchmark']}: {change}{trend}")
+    for verdict in judged["verdicts"]:
+        lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
+        lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
     return lines
 
 
-def scorecard(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def scorecard_table(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Claims over models, heading first: `holds, +0.120 [0.110, 0.131]`; empty with fewer than two models."""
     by_claim: dict[str, dict[str, str]] = {}
     for model in models:
@@ -150,7 +74,7 @@ def scorecard(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [["claim", *labels], *rows]
 
 
-def text_of(benchmark: str, value: Cell | None) -> str:
+def format_cell(benchmark: str, value: Cell | None) -> str:
     """`40.2 [38.1, 42.5]` or `0.812 [0.795, 0.829]`; a dash where there is nothing."""
     if value is None or value["estimate"] is None:
         return "-"
@@ -161,103 +85,81 @@ def text_of(benchmark: str, value: Cell | None) -> str:
     return f"{estimate} [{value['low']:{digits}}, {value['high']:{digits}}]"
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """The whole report as Markdown, for MLflow's description of the parent run."""
-    lines = [f"# {report['study']}", ""]
-    for model in report["models"]:
-        lines += [f"## {model['display']}", ""]
-        names = [benchmark["name"] for benchmark in model["benchmarks"]]
-        lines += _row(["condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])])
-        lines += _row(["---"] * (2 + len(names)))
-        for row in model["rows"]:
-            cells = [row["remark"]] * len(names) if row["remark"] else [text_of(n, row["cells"].get(n)) for n in names]
-            lines += _row([row["condition"], row["neurons"], *cells])
-        lines += ["", "95 % bootstrap intervals over items. " + model["noise"], ""]
-        lines += [f"- {line}" for line in finding_lines(model)]
-        lines += [*_verdicts(model), ""]
-    for series in report.get("series", ()):
-        lines += [f"## Training of {series['label']}", "", *(f"- {line}" for line in series_lines(series))]
-        lines += [*_verdicts(series), ""]
-    if card := scorecard(report["models"]):
-        heading, *rows = card
-        lines += ["## Scorecard", "", *_row(heading), *_row(["---"] * len(heading))]
-        lines += [line for row in rows for line in _row(row)]
-        lines.append("")
-    if report["unfinished"]:
-        lines += ["## Not finished", "", *(f"- {line}" for line in report["unfinished"])]
-    return "\n".join(lines)
-
-
-def _verdicts(judged: Mapping[str, Any]) -> list[str]:
+def series_lines(series: Mapping[str, Any]) -> list[str]:
+    """What a training's report says before its verdicts: how WD and accuracy go together, how the costs grow."""
     lines = []
-    for verdict in judged["verdicts"]:
-        lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
-        lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
+    for benchmark, by_condition in series["correlations"].items():
+        known = {name: value for name, value in by_condition.items() if value["estimate"] is not None}
+        if known:
+            num_checkpoints = max(value["checkpoints"] for value in known.values())
+            values = ", ".join(f"{name} {format_cell('', value)}" for name, value in known.items())
+            lines.append(
+                f"Pearson correlation of median WD and {benchmark} accuracy over {num_checkpoints} checkpoints, cohort"
+                f" of {series['cohort']}: {values}"
+            )
+    for growth in series["growth"]:
+        change = f"{format_cell('', growth)} more at step {growth['last']:,} than at step {growth['first']:,}"
+        trend = _p_value("Page's trend", growth["trend"])
+        lines.append(f"{growth['condition']}, cost on {growth['benchmark']}: {change}{trend}")
     return lines
 
 
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
-    """What a model's report says between its table and its verdicts, a line each; older reports say less."""
+    """What a model's report says between its table and its verdicts, one finding per line."""
     parts = (seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
     return [line for part in parts for line in part(model)]
 
 
 def seed_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line a random control: mean and range of the headlines over its seeds."""
-    texts: dict[str, list[str]] = {}
-    for one in model.get("seeds", ()):
-        values = (f"{one[name]:.4g}" for name in ("mean", "lowest", "highest"))
-        texts.setdefault(f"{one['condition']}, mean of {one['seeds']} seeds", []).append(
-            "{} {} ({} to {})".format(one["metric"], *values)
-        )
-    return [f"{subject}: {', '.join(parts)}" for subject, parts in texts.items()]
+    """One line per random control: mean and range of the headlines over its seeds."""
+    by_subject: dict[str, list[str]] = {}
+    for summary in model.get("seeds", ()):
+        mean, lowest, highest = (f"{summary[name]:.4g}" for name in ("mean", "lowest", "highest"))
+        subject = f"{summary['condition']}, mean of {summary['seeds']} seeds"
+        by_subject.setdefault(subject, []).append(f"{summary['metric']} {mean} ({lowest} to {highest})")
+    return [f"{subject}: {', '.join(values)}" for subject, values in by_subject.items()]
 
 
 def phenomenon_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line a comparison that differs on some phenomena, and one for all that differ on none."""
-    lines, none = [], []
-    for one in model.get("comparisons", ()):
-        subject = f"{one['condition']} against {one['against']} on {one['benchmark']}"
-        sides = [f"{side} on {', '.join(one[side])}" for side in ("lower", "higher") if one[side]]
+    """One line per comparison that differs on some phenomena, and one for all that differ on none."""
+    lines, unchanged = [], []
+    for comparison in model.get("comparisons", ()):
+        subject = f"{comparison['condition']} against {comparison['against']} on {comparison['benchmark']}"
+        sides = [f"{side} on {', '.join(comparison[side])}" for side in ("lower", "higher") if comparison[side]]
         if sides:
-            count = len(one["lower"]) + len(one["higher"])
-            lines.append(f"{subject}, {count} of {one['num_phenomena']} phenomena: {'; '.join(sides)}")
+            num_changed = len(comparison["lower"]) + len(comparison["higher"])
+            lines.append(f"{subject}, {num_changed} of {comparison['num_phenomena']} phenomena: {'; '.join(sides)}")
         else:
-            none.append(subject)
+            unchanged.append(subject)
     if lines:
         lines[-1] += f" (McNemar, Holm, p < {SIGNIFICANT:g})"
-    return [*lines, *([f"no phenomenon differs for {'; '.join(none)}"] if none else [])]
-
-
-SHOWN_CLASSES = 6
+    return [*lines, *([f"no phenomenon differs for {'; '.join(unchanged)}"] if unchanged else [])]
 
 
 def excess_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line a condition and surprisal benchmark: the parts of speech with the most excess, and the contrast."""
+    """One line per condition and surprisal benchmark: the parts of speech with the most excess, and the contrast."""
     lines = []
-    for one in model.get("excess", ()):
-        if one["spread"] or "/seed=" in one["condition"]:
+    for excess in model.get("excess", ()):
+        if excess["spread"] or "/seed=" in excess["condition"]:
             continue
-        classes = [row for row in one["upos"] if row["name"] != "X"]
-        most = ", ".join(f"{row['name']} {row['excess']:+.3f}" for row in classes[:SHOWN_CLASSES])
-        contrast = text_of("", one["contrast"])
-        p_value = one["contrast"]["p_value"]
-        test = f", Wilcoxon p = {p_value:.2g}" if p_value is not None else ""
+        tagged = [row for row in excess["upos"] if row["name"] != "X"]
+        most = ", ".join(f"{row['name']} {row['excess']:+.3f}" for row in tagged[:SHOWN_CLASSES])
+        contrast = format_cell("", excess["contrast"]) + _p_value("Wilcoxon", excess["contrast"])
         lines.append(
-            f"{one['condition']}, excess on {one['benchmark']} (nats a {one['unit']}): {one['all']['excess']:+.3f}, "
-            f"most on {most}; determiners, punctuation, auxiliaries, particles over nouns, verbs, adjectives, adverbs "
-            f"{contrast}{test}"
+            f"{excess['condition']}, excess on {excess['benchmark']} (nats a {excess['unit']}): "
+            f"{excess['all']['excess']:+.3f}, most on {most}; determiners, punctuation, auxiliaries, particles over "
+            f"nouns, verbs, adjectives, adverbs {contrast}"
         )
     return lines
 
 
 def structure_lines(model: Mapping[str, Any]) -> list[str]:
-    """Where the distance to N(0, 1) sits, how the two scores agree, what neuron sets share."""
+    """Where the distance to N(0, 1) sits, how the two scores agree, which neurons the sets share."""
     structure = model.get("structure")
     if not structure:
         return []
     share, correlation = structure["negative_share"], structure["correlation"]
-    top, rest = (text_of("", share[side]) for side in ("top", "rest"))
+    top, rest = (format_cell("", share[side]) for side in ("top", "rest"))
     lines = [
         f"negative share of the Wasserstein distance: {top} among the {share['num_top']:,} most entangled neurons, "
         f"{rest} among the other {share['num_rest']:,}"
@@ -268,40 +170,41 @@ def structure_lines(model: Mapping[str, Any]) -> list[str]:
             "{lowest:.2f} to {highest:.2f} by layer (median {median:.2f})".format(**correlation)
         )
     lines += [
-        f"{one['one']} and {one['other']} share {one['share']:.1%} of their neurons ({one['share_by_chance']:.1%} by "
-        "chance)"
-        for one in structure["overlaps"]
+        f"{overlap['one']} and {overlap['other']} share {overlap['share']:.1%} of their neurons "
+        f"({overlap['share_by_chance']:.1%} by chance)"
+        for overlap in structure["overlaps"]
     ]
     return lines
 
 
 def trend_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line a cumulative layer schedule and benchmark: whether the cost rises with depth."""
+    """One line per cumulative layer schedule and benchmark: whether the cost rises with depth."""
     lines = []
     for schedule in model["schedules"]:
-        for benchmark, found in schedule["trends"].items():
+        for benchmark, trend in schedule["trends"].items():
             subject = f"{schedule['condition']}, rise of the cost on {benchmark} with depth"
-            over = f"{found['num_groups']} depths, {found['num_blocks']} blocks"
-            if found["p_value"] is None:
-                lines.append(f"{subject}: too few depths or blocks to test ({over})")
+            counts = f"{trend['num_groups']} depths, {trend['num_blocks']} blocks"
+            if trend["p_value"] is None:
+                lines.append(f"{subject}: too few depths or blocks to test ({counts})")
             else:
-                lines.append(f"{subject}: p = {found['p_value']:.2g} (Page's test, {over})")
+                lines.append(f"{subject}: p = {trend['p_value']:.2g} (Page's test, {counts})")
     return lines
 
 
 def doubling_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line a dose-response: the fraction at which perplexity doubles."""
+    """One line per dose-response: the fraction at which perplexity doubles."""
     lines = []
-    for one in model["doubling"]:
-        highest = f"{one['highest_dose']:g}"
-        if one["estimate"] == "inf":
-            lines.append(f"{one['condition']}: perplexity does not double up to a fraction of {highest}")
+    for doubling in model["doubling"]:
+        highest = f"{doubling['highest_dose']:g}"
+        if doubling["estimate"] == "inf":
+            lines.append(f"{doubling['condition']}: perplexity does not double up to a fraction of {highest}")
             continue
-        text = f"{one['condition']}: perplexity doubles at a fraction of {one['estimate']:.3g}"
-        if one["low"] is not None:
-            low, high = (f"over {highest}" if side == "inf" else f"{side:.3g}" for side in (one["low"], one["high"]))
-            text += f" [{low}, {high}]"
-        lines.append(text)
+        line = f"{doubling['condition']}: perplexity doubles at a fraction of {doubling['estimate']:.3g}"
+        if doubling["low"] is not None:
+            bounds = (doubling["low"], doubling["high"])
+            low, high = (f"over {highest}" if bound == "inf" else f"{bound:.3g}" for bound in bounds)
+            line += f" [{low}, {high}]"
+        lines.append(line)
     return lines
 
 
@@ -311,19 +214,14 @@ def noise_sentence(floors: Mapping[str, Mapping[str, Any]]) -> str:
     for benchmark, floor in floors.items():
         if is_perplexity(benchmark):
             parts.append(f"{benchmark} by {floor['relative_perplexity_difference']:.1e} (relative)")
-        else:
-            moved = f"{benchmark} log-probabilities by at most {floor['max_logprob_difference']:.1e} nats"
-            decided = f", {floor['num_changed_decisions']} of {floor['num_items']} decisions"
-            parts.append(moved + ("" if floor["num_changed_decisions"] is None else decided))
+            continue
+        part = f"{benchmark} log-probabilities by at most {floor['max_logprob_difference']:.1e} nats"
+        if floor["num_changed_decisions"] is not None:
+            part += f", {floor['num_changed_decisions']} of {floor['num_items']} decisions"
+        parts.append(part)
     return f"Noise floor (the baseline on another pack plan moves): {'; '.join(parts)}." if parts else ""
 
 
-def _row(cells: Sequence[str]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |"]
-
-
-def interval_record(interval: Interval | None) -> Cell | None:
-    """An interval as plain JSON; nan is None."""
-    if interval is None:
-        return None
-    return {name: (None if value != value else float(value)) for name, value in interval._asdict().items()}
+def _p_value(test: str, tested: Mapping[str, Any]) -> str:
+    """`, Wilcoxon p = 0.01`; empty where there was too little to test."""
+    return "" if tested["p_value"] is None else f", {test} p = {tested['p_value']:.2g}"

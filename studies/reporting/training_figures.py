@@ -1,11 +1,12 @@
-"""Figures of a training: numbers in, PNG bytes out. Training steps stand on an axis that is logarithmic but for 0."""
+"""Figures of a training: numbers in, PNG bytes out. The axis of training steps is logarithmic, with room for step 0."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
 
-from studies.reporting.figures import BLUE, GREY, ORANGE, OTHERS, increase_label, panels, png
+from studies.reporting.figures import BLUE, GREY, ORANGE, OTHERS, increase_label, panels, plain_number, png
 from studies.statistics.training import ALL_NEURONS
 
 TITLES = {
@@ -18,20 +19,21 @@ TITLES = {
 
 
 def trajectory_figure(table: pd.DataFrame, *, treated: str, title: str, log: bool = False) -> bytes:
-    """One panel a quantity: median of every group over training, with the range of the cohort.
+    """One panel per quantity: median of every set of neurons over training, with the range of the cohort.
 
-    table: as `dynamics.trajectories`; treated: the cohort's group; log: a logarithmic axis for what spans decades.
+    table: as `statistics.training.trajectories`; treated: the cohort's name; log: a logarithmic axis, for quantities
+    that span decades.
     """
     quantities = list(dict.fromkeys(table["quantity"]))
     figure, axes = panels(len(quantities), 4.0)
     inks = _inks(dict.fromkeys(table["group"]), treated)
     for axis, quantity in zip(axes, quantities, strict=True):
-        for group, rows in table[table["quantity"] == quantity].groupby("group", sort=False):
-            rows = rows.sort_values("step")
-            label = f"{group} ({rows['num_neurons'].iloc[0]:,} neurons)"
-            _curve(axis, rows["step"], rows["median"], label, inks[group])
-            if group in (treated, ALL_NEURONS):
-                axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[group], alpha=0.15)
+        for name, unsorted in table[table["quantity"] == quantity].groupby("group", sort=False):
+            rows = unsorted.sort_values("step")
+            label = f"{name} ({rows['num_neurons'].iloc[0]:,} neurons)"
+            _curve(axis, rows["step"], rows["median"], label, inks[name])
+            if name in (treated, ALL_NEURONS):
+                axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[name], alpha=0.15)
         _finish(axis, table["step"])
         axis.set_title(TITLES.get(quantity, quantity.replace("_", " ")), fontsize=10)
         if log:
@@ -41,17 +43,17 @@ def trajectory_figure(table: pd.DataFrame, *, treated: str, title: str, log: boo
 
 
 def condition_figure(values: Mapping[str, Mapping[str, Mapping[int, float]]], *, treated: str, title: str) -> bytes:
-    """One panel a benchmark: every condition's headline over training.
+    """One panel per benchmark: every condition's headline over training.
 
     values: {benchmark's label: {condition: {training step: value}}}.
     """
     figure, axes = panels(len(values), 4.0)
-    inks = _inks({name: None for of_benchmark in values.values() for name in of_benchmark}, treated)
+    inks = _inks({name: None for by_condition in values.values() for name in by_condition}, treated)
     for axis, (benchmark, by_condition) in zip(axes, values.items(), strict=True):
-        for condition, series in by_condition.items():
-            steps = sorted(series)
-            _curve(axis, steps, [series[step] for step in steps], condition, inks[condition])
-        _finish(axis, pd.Series([step for series in by_condition.values() for step in series]))
+        for condition, by_step in by_condition.items():
+            steps = sorted(by_step)
+            _curve(axis, steps, [by_step[step] for step in steps], condition, inks[condition])
+        _finish(axis, pd.Series([step for by_step in by_condition.values() for step in by_step]))
         if benchmark.startswith("perplexity"):
             axis.set_yscale("log")
         axis.set_title(benchmark, fontsize=9)
@@ -60,7 +62,7 @@ def condition_figure(values: Mapping[str, Mapping[str, Mapping[int, float]]], *,
 
 
 def effect_figure(effects: pd.DataFrame, *, treated: str, title: str) -> bytes:
-    """One panel a benchmark: what each condition costs over training, with 95 % bands.
+    """One panel per benchmark: what each condition costs over training, with 95 % bands.
 
     effects: columns step, condition, benchmark, estimate, low, high.
     """
@@ -68,8 +70,8 @@ def effect_figure(effects: pd.DataFrame, *, treated: str, title: str) -> bytes:
     figure, axes = panels(len(benchmarks), 4.0)
     inks = _inks(dict.fromkeys(effects["condition"]), treated)
     for axis, benchmark in zip(axes, benchmarks, strict=True):
-        for condition, rows in effects[effects["benchmark"] == benchmark].groupby("condition", sort=False):
-            rows = rows.sort_values("step")
+        for condition, unsorted in effects[effects["benchmark"] == benchmark].groupby("condition", sort=False):
+            rows = unsorted.sort_values("step")
             _curve(axis, rows["step"], rows["estimate"], condition, inks[condition])
             axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[condition], alpha=0.12)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
@@ -81,46 +83,46 @@ def effect_figure(effects: pd.DataFrame, *, treated: str, title: str) -> bytes:
 
 
 def correlation_figure(points: Mapping[str, Sequence[tuple[int, float, float]]], *, title: str, note: str) -> bytes:
-    """One panel a benchmark: the cohort's median WD against accuracy, a point a checkpoint, joined in time.
+    """One panel per benchmark: the cohort's median WD against accuracy, a point per checkpoint, joined in time.
 
-    points: {benchmark: (training step, WD, accuracy)}.
+    points: {benchmark: (training step, WD, accuracy) of each checkpoint}; note: the rest of the title.
     """
     figure, axes = panels(len(points), 4.2)
-    for axis, (benchmark, found) in zip(axes, points.items(), strict=True):
-        steps, distances, accuracies = zip(*found, strict=True)
+    for axis, (benchmark, checkpoints) in zip(axes, points.items(), strict=True):
+        steps, distances, accuracies = zip(*checkpoints, strict=True)
         axis.plot(distances, accuracies, "-", color=GREY, linewidth=1)
-        drawn = axis.scatter(distances, accuracies, c=range(len(steps)), cmap="viridis", zorder=3)
-        for step, x, y in found:
+        scatter = axis.scatter(distances, accuracies, c=range(len(steps)), cmap="viridis", zorder=3)
+        for step, x, y in checkpoints:
             axis.annotate(f"{step:,}", (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7)
         axis.set(xlabel="median Wasserstein distance of the cohort", ylabel=f"{benchmark}: accuracy of the baseline")
-    figure.colorbar(drawn, ax=axes, ticks=[], label="training")
+    figure.colorbar(scatter, ax=axes, ticks=[], label="training")
     figure.suptitle(f"{title}: {note}", fontsize=10)
     return png(figure)
 
 
 def _curve(axis: Any, steps: Sequence[int], values: Sequence[float], label: str, ink: str) -> None:
-    """One group over training; the cohort in front."""
+    """One line over training; the cohort's in front."""
     axis.plot(steps, values, "o-", markersize=3, color=ink, label=label, zorder=3 if ink == ORANGE else 2)
 
 
 def _finish(axis: Any, steps: pd.Series) -> None:
-    """The legend, and the axis of training steps."""
+    """Add the legend and scale the axis of training steps."""
     axis.legend(fontsize=7, framealpha=0.6)
     first = max(1.0, float(steps[steps > 0].min())) if (steps > 0).any() else 1.0
     axis.set_xscale("symlog", linthresh=first)
     axis.set_xlim(-0.1 * first if steps.min() == 0 else 0.8 * steps.min(), 1.25 * max(first, steps.max()))
-    axis.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+    axis.xaxis.set_major_formatter(plain_number)
     axis.set_xlabel("training step")
 
 
-def _inks(groups: Any, treated: str) -> dict[str, str]:
+def _inks(names: Iterable[str], treated: str) -> dict[str, str]:
     """The cohort orange, random neurons blue, all neurons and the baseline grey, others in turn."""
-    inks, others = {}, iter(OTHERS * 20)
-    for group in groups:
-        if group == treated:
-            inks[group] = ORANGE
-        elif group in (ALL_NEURONS, "baseline"):
-            inks[group] = GREY
+    inks, others = {}, cycle(OTHERS)
+    for name in names:
+        if name == treated:
+            inks[name] = ORANGE
+        elif name in (ALL_NEURONS, "baseline"):
+            inks[name] = GREY
         else:
-            inks[group] = BLUE if "/seed=" in group else next(others)
+            inks[name] = BLUE if "/seed=" in name else next(others)
     return inks

@@ -1,1 +1,1 @@
-"""Item tables -> estimates with intervals. Pure functions of data frames."""
+"""Item frames and neuron tables -> estimates with intervals. Pure functions of data frames."""

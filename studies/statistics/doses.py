@@ -1,7 +1,8 @@
 """Dose-response: what an ablation costs against the fraction of neurons it acts on.
 
 Owns the fraction at which perplexity doubles, with interpolation between the doses and an interval, and the table of
-increases over the baseline. Doses are fractions of every layer's neurons.
+increases over the baseline. Doses are fractions of every layer's neurons. Shape suffixes: B resamples (or none), W
+windows, K doses, X doses and 0.
 """
 
 import math
@@ -11,17 +12,26 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.neurons.layer_groups import increase
+from studies.statistics.increases import increase
 from studies.statistics.intervals import Interval
 
 RESAMPLES = 2000
+
+DOSE_COLUMNS = ("fraction", "estimate", "low", "high", "num_items")
+
+
+def dose_response(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
+    """The increase of error, log-perplexity or surprisal over the baseline at every dose: columns `DOSE_COLUMNS`."""
+    rows = [(fraction, *increase(items, baseline), len(items)) for fraction, items in sorted(by_fraction.items())]
+    return pd.DataFrame(rows, columns=list(DOSE_COLUMNS))
 
 
 def doubling_fraction(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.DataFrame]) -> Interval:
     """The smallest fraction at which perplexity is twice the baseline's, linear in log-perplexity between the doses.
 
     The curve begins at (0, baseline). 95 % bootstrap percentile interval over windows, paired. Infinite where
-    perplexity does not double within the doses; nan bounds with a single window. Raises ValueError for other windows.
+    perplexity does not double within the doses; nan bounds with a single window. Raises ValueError if a dose was scored
+    on other windows than the baseline.
     """
     fractions = sorted(by_fraction)
     base = baseline.set_index("window")["nll"]
@@ -39,10 +49,10 @@ def doubling_fraction(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.Dat
         return Interval(estimate, math.nan, math.nan)
     windows = (np.arange(len(base)),)
     with np.errstate(invalid="ignore"):  # scipy also takes the standard error, where some are infinite
-        found = scipy.stats.bootstrap(
+        bootstrap = scipy.stats.bootstrap(
             windows, crossing, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0
         )
-    resampled = found.bootstrap_distribution
+    resampled = bootstrap.bootstrap_distribution
     low, high = np.quantile(resampled, [0.025, 0.975], method="inverted_cdf")  # no interpolation: some may be infinite
     return Interval(estimate, float(low), float(high))
 
@@ -54,15 +64,6 @@ def _crossing(fractions: list[float], rises_BK: np.ndarray) -> np.ndarray:
     above_BX = y_BX >= math.log(2)
     after_B = above_BX.argmax(-1)
     before_B = np.maximum(after_B - 1, 0)
-    y0, y1 = (np.take_along_axis(y_BX, one[..., None], -1)[..., 0] for one in (before_B, after_B))
-    share = (math.log(2) - y0) / np.where(y1 > y0, y1 - y0, 1.0)
-    return np.where(above_BX.any(-1), x[before_B] + share * (x[after_B] - x[before_B]), np.inf)
-
-
-DOSE_COLUMNS = ("fraction", "estimate", "low", "high", "num_items")
-
-
-def responses(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
-    """The increase of error or log-perplexity over the baseline at every dose: columns `DOSE_COLUMNS`."""
-    rows = [(fraction, *increase(items, baseline), len(items)) for fraction, items in sorted(by_fraction.items())]
-    return pd.DataFrame(rows, columns=list(DOSE_COLUMNS))
+    y0_B, y1_B = (np.take_along_axis(y_BX, dose_B[..., None], -1)[..., 0] for dose_B in (before_B, after_B))
+    share_B = (math.log(2) - y0_B) / np.where(y1_B > y0_B, y1_B - y0_B, 1.0)
+    return np.where(above_BX.any(-1), x[before_B] + share_B * (x[after_B] - x[before_B]), np.inf)

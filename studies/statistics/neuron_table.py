@@ -1,11 +1,12 @@
-"""What a neuron table says by itself: where the non-Gaussian mass sits, how the scores agree, how sets overlap.
+"""Descriptions of a neuron table: where the non-Gaussian mass sits, how the scores agree, how neuron sets overlap.
 
-The negative share of a neuron is its negative part of WD over the whole. Pure pandas and scipy.
+Needs no evaluation of the model. The negative share of a neuron is the negative part of its WD divided by the whole.
+Pure pandas and scipy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ class NegativeShare(NamedTuple):
     """The `TOP_SHARE` of every layer with the highest WD."""
     rest: Interval
     difference: Interval
-    """Of top and rest."""
+    """Top minus rest."""
     num_top: int
     num_rest: int
 
@@ -36,16 +37,23 @@ def negative_share(neurons: pd.DataFrame) -> NegativeShare:
     share = table["wasserstein_distance_negative"] / table["wasserstein_distance"]
     rank = table.groupby("layer")["wasserstein_distance"].rank(ascending=False, method="first")
     width = neurons.groupby("layer").size()
-    top = rank <= np.maximum(1, (TOP_SHARE * table["layer"].map(width)).round())
-    parts = share[top].to_numpy(), share[~top].to_numpy()
-    how = {"num_resamples": 1000, "batch": 20}
-    difference = bootstrap_interval(parts, lambda one, other, axis=-1: one.mean(axis) - other.mean(axis), **how)
-    sides = (bootstrap_interval((part,), np.mean, **how) for part in parts)
-    return NegativeShare(*sides, difference, *map(len, parts))
+    is_top = rank <= np.maximum(1, (TOP_SHARE * table["layer"].map(width)).round())
+    top_share, rest_share = share[is_top].to_numpy(), share[~is_top].to_numpy()
+
+    def interval(statistic: Callable[..., Any], *samples: np.ndarray) -> Interval:
+        return bootstrap_interval(samples, statistic, num_resamples=1000, batch=20)
+
+    return NegativeShare(
+        top=interval(np.mean, top_share),
+        rest=interval(np.mean, rest_share),
+        difference=interval(lambda a, b, axis=-1: a.mean(axis) - b.mean(axis), top_share, rest_share),
+        num_top=len(top_share),
+        num_rest=len(rest_share),
+    )
 
 
 class Structure(NamedTuple):
-    """What is derived from one neuron table."""
+    """The descriptions of one neuron table."""
 
     share: NegativeShare
     correlation: pd.DataFrame
@@ -66,21 +74,17 @@ CORRELATION_COLUMNS = ("layer", "num_neurons", "correlation")
 
 
 def score_correlation(neurons: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation of WD with MD, one row a layer; the row of layer -1 is over all neurons.
+    """Spearman's rank correlation of WD with MD, one row per layer; the row of layer -1 is over all neurons.
 
     Columns `CORRELATION_COLUMNS`; neurons whose MD is not finite are left out. Empty where MD was not scored.
     """
     if "mapping_difficulty" not in neurons:
         return pd.DataFrame(columns=list(CORRELATION_COLUMNS))
     table = neurons[np.isfinite(neurons["mapping_difficulty"])]
-    rows = [
-        (
-            layer,
-            len(part),
-            float(scipy.stats.spearmanr(part["wasserstein_distance"], part["mapping_difficulty"]).statistic),
-        )
-        for layer, part in [(-1, table), *table.groupby("layer")]
-    ]
+    rows = []
+    for layer, part in [(-1, table), *table.groupby("layer")]:
+        spearman = scipy.stats.spearmanr(part["wasserstein_distance"], part["mapping_difficulty"])
+        rows.append((layer, len(part), float(spearman.statistic)))
     return pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
 
 
@@ -88,17 +92,17 @@ OVERLAP_COLUMNS = ("one", "other", "num_one", "num_other", "num_both", "share", 
 
 
 def overlaps(sets: Mapping[str, NeuronSet], widths: Mapping[int, int]) -> pd.DataFrame:
-    """How much every two neuron sets share: columns `OVERLAP_COLUMNS`; empty sets are left out.
+    """How many neurons every two sets share: columns `OVERLAP_COLUMNS`; empty sets are left out.
 
-    share: of the smaller set, what is in the other too; share_by_chance: what random sets of these sizes, layer by
-    layer, would share. widths: {layer: neurons}.
+    share: the part of the smaller set that is in the other too; share_by_chance: its expectation for random sets of
+    these sizes, layer by layer. widths: {layer: neurons}.
     """
     rows = []
-    some = {name: one for name, one in sets.items() if one.count}
-    for (name, one), (other_name, other) in combinations(some.items(), 2):
-        layers = set(one.indices) & set(other.indices)
-        both = sum(len(set(one.indices[layer]) & set(other.indices[layer])) for layer in layers)
-        chance = sum(len(one.indices[layer]) * len(other.indices[layer]) / widths[layer] for layer in layers)
-        smaller = min(one.count, other.count)
-        rows.append((name, other_name, one.count, other.count, both, both / smaller, chance / smaller))
+    nonempty = {name: neurons for name, neurons in sets.items() if neurons.count}
+    for (name, neurons), (other_name, other) in combinations(nonempty.items(), 2):
+        layers = set(neurons.indices) & set(other.indices)
+        both = sum(len(set(neurons.indices[layer]) & set(other.indices[layer])) for layer in layers)
+        chance = sum(len(neurons.indices[layer]) * len(other.indices[layer]) / widths[layer] for layer in layers)
+        smaller = min(neurons.count, other.count)
+        rows.append((name, other_name, neurons.count, other.count, both, both / smaller, chance / smaller))
     return pd.DataFrame(rows, columns=list(OVERLAP_COLUMNS))

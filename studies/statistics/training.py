@@ -2,7 +2,7 @@
 
 The cohort is fixed at one checkpoint and followed both ways. Owns the trajectories (scores and weights of the cohort,
 of random neurons, of all), the correlation of the cohort's scores with accuracy, and how the ablation's cost grows.
-Pure numpy, pandas and scipy; a checkpoint is its training step.
+Pure numpy, pandas and scipy; a checkpoint is named by its training step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.neurons.layer_groups import Trend, increase, trend
 from studies.neurons.selection import NeuronSet, rows_of
-from studies.statistics.intervals import Interval, bootstrap_interval, changes
+from studies.statistics.increases import Trend, increase, trend
+from studies.statistics.intervals import Interval, bootstrap_interval
+from studies.statistics.items import item_changes
 
 ALL_NEURONS = "all"
 SCORES = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty")
@@ -22,7 +23,7 @@ RESAMPLES = 2000
 MIN_CHECKPOINTS = 5
 """Fewer checkpoints than this decide no correlation or trend."""
 TRAJECTORY_COLUMNS = ("step", "group", "quantity", "median", "low", "high", "mean", "num_neurons")
-"""low, high: the range of a cohort, the middle 90 % of all neurons."""
+"""group: a cohort's name or `ALL_NEURONS`; low, high: the range of a cohort, the middle 90 % of all neurons."""
 
 
 def trajectories(
@@ -34,38 +35,38 @@ def trajectories(
     """
     rows = []
     for step, table in sorted(tables.items()):
-        groups = {name: rows_of(table, neurons) for name, neurons in cohorts.items()} | {ALL_NEURONS: table}
+        followed = {name: rows_of(table, neurons) for name, neurons in cohorts.items()} | {ALL_NEURONS: table}
         for quantity in quantities:
             if quantity not in table:
                 continue
-            for name, group in groups.items():
-                values = group[quantity].dropna().to_numpy(np.float64)
+            for name, neurons in followed.items():
+                values = neurons[quantity].dropna().to_numpy(np.float64)
                 if len(values):
                     ends = [0.05, 0.95] if name == ALL_NEURONS else [0.0, 1.0]
                     low, high = np.quantile(values, ends)
-                    row = (step, name, quantity, np.median(values), low, high, values.mean(), len(values))
-                    rows.append(row)
+                    rows.append((step, name, quantity, np.median(values), low, high, values.mean(), len(values)))
     return pd.DataFrame(rows, columns=list(TRAJECTORY_COLUMNS))
 
 
 def gain(tables: Mapping[int, pd.DataFrame], neurons: NeuronSet, quantity: str, first: int, last: int) -> Interval:
     """Mean rise of a quantity over these neurons between two steps; 95 % bootstrap over neurons."""
-    return _mean_interval(_moves(tables, neurons, quantity, first, last))
+    return _mean_interval(_rises(tables, neurons, quantity, first, last))
 
 
 def gain_difference(
-    tables: Mapping[int, pd.DataFrame], one: NeuronSet, other: NeuronSet, quantity: str, first: int, last: int
+    tables: Mapping[int, pd.DataFrame], cohort: NeuronSet, control: NeuronSet, quantity: str, first: int, last: int
 ) -> Interval:
     """`gain` of one set of neurons minus that of another."""
-    samples = tuple(_moves(tables, neurons, quantity, first, last) for neurons in (one, other))
+    samples = tuple(_rises(tables, neurons, quantity, first, last) for neurons in (cohort, control))
     return bootstrap_interval(
         samples, lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis), num_resamples=RESAMPLES
     )
 
 
-def _moves(tables, neurons: NeuronSet, quantity: str, first: int, last: int) -> np.ndarray:
-    values = (rows_of(tables[step], neurons)[quantity].to_numpy(np.float64) for step in (first, last))
-    return -np.subtract(*values)
+def _rises(tables: Mapping[int, pd.DataFrame], neurons: NeuronSet, quantity: str, first: int, last: int) -> np.ndarray:
+    """Rise of the quantity from step `first` to step `last`, per neuron."""
+    before, after = (rows_of(tables[step], neurons)[quantity].to_numpy(np.float64) for step in (first, last))
+    return -(before - after)
 
 
 def settling(
@@ -74,7 +75,7 @@ def settling(
     """How much less a neuron's weights move per training step in the last interval than in the first.
 
     Mean over neurons, 95 % bootstrap. weights: {later step of two neighbours: cosine dissimilarities}; before: {step:
-    the step of its earlier neighbour}.
+    the step of its earlier neighbour}; quantity: the column of `weights`.
     """
     first, last = (
         rows_of(weights[step], neurons)[quantity].to_numpy(np.float64) / (step - before[step])
@@ -84,12 +85,12 @@ def settling(
 
 
 def _mean_interval(values: np.ndarray) -> Interval:
-    """A mean with its 95 % bootstrap interval; values that are nan are left out."""
+    """Mean over neurons with its 95 % bootstrap interval; values that are not finite are left out."""
     return bootstrap_interval((values[np.isfinite(values)],), np.mean, num_resamples=RESAMPLES)
 
 
 class Correlation(NamedTuple):
-    """Of two quantities over checkpoints, which follow each other in time: they are no independent sample."""
+    """Correlation of two quantities over checkpoints, which follow each other in time: no independent sample."""
 
     pearson: Interval
     """With Fisher's 95 % interval (`scipy.stats.pearsonr`); nan bounds with fewer than four checkpoints."""
@@ -97,15 +98,16 @@ class Correlation(NamedTuple):
     num_checkpoints: int
 
 
-def correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
-    """Over checkpoints; nan where one of the two does not vary."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+def correlation(first: Sequence[float], second: Sequence[float]) -> Correlation:
+    """Correlate two quantities over checkpoints; nan with fewer than three, or where one of the two does not vary."""
+    x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    nan = float("nan")
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Correlation(Interval(*(float("nan"),) * 3), float("nan"), len(x))
-    found = scipy.stats.pearsonr(x, y)
-    low, high = found.confidence_interval() if len(x) > 3 else (float("nan"),) * 2
-    rank = float(scipy.stats.spearmanr(x, y).statistic)
-    return Correlation(Interval(float(found.statistic), float(low), float(high)), rank, len(x))
+        return Correlation(Interval(nan, nan, nan), nan, len(x))
+    pearson = scipy.stats.pearsonr(x, y)
+    low, high = pearson.confidence_interval() if len(x) > 3 else (nan, nan)
+    spearman = float(scipy.stats.spearmanr(x, y).statistic)
+    return Correlation(Interval(float(pearson.statistic), float(low), float(high)), spearman, len(x))
 
 
 class Growth(NamedTuple):
@@ -120,15 +122,18 @@ class Growth(NamedTuple):
 
 
 def growth(baseline: Mapping[int, pd.DataFrame], treated: Mapping[int, pd.DataFrame]) -> Growth:
-    """Of one benchmark: {training step: items}, under the baseline and under the ablation. Raises ValueError where the
-    checkpoints were scored on different items."""
-    effects = {step: changes(treated[step], baseline[step]) for step in sorted(set(baseline) & set(treated))}
-    first, last = effects[min(effects)], effects[max(effects)]
-    return Growth(increase(last, first), trend(effects), len(first))
+    """How the ablation's cost on one benchmark changes over the checkpoints that both have.
+
+    baseline, treated: {training step: items}. Raises ValueError where the checkpoints were scored on different items.
+    """
+    costs = {step: item_changes(treated[step], baseline[step]) for step in sorted(set(baseline) & set(treated))}
+    first, last = costs[min(costs)], costs[max(costs)]
+    return Growth(increase(last, first), trend(costs), len(first))
 
 
 def growth_over(
     treated: Mapping[int, pd.DataFrame], control: Mapping[int, pd.DataFrame], first: int, last: int
 ) -> Interval:
-    """`growth`'s difference with a control in the baseline's place."""
-    return increase(*(changes(treated[step], control[step]) for step in (last, first)))
+    """`growth`'s difference between two steps, with a control in the baseline's place."""
+    at_first, at_last = (item_changes(treated[step], control[step]) for step in (first, last))
+    return increase(at_last, at_first)

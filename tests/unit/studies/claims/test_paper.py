@@ -1,23 +1,21 @@
-"""The scorecard on synthetic evidence: every claim must be able to hold, to fail, and to be undecidable."""
+"""The claims on synthetic evidence: each must be able to hold, to fail, and to be undecidable."""
 
 import dataclasses
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from studies.claims.paper import (
-    CLAIM_SETS,
-    MIN_DECISIONS,
-    MIN_WINDOWS,
-    Evidence,
-    Scaffolding,
-    Status,
-    double_dissociation,
-)
+from studies.claims.evidence import MIN_DECISIONS, MIN_WINDOWS, Evidence, Scaffolding
+from studies.claims.paper import CLAIM_SETS, double_dissociation
+from studies.claims.scorecard import Status, Verdict
+from studies.statistics.comparisons import mcnemar
 from studies.statistics.excess_surprisal import Contrast
-from studies.statistics.intervals import Interval, mcnemar, pool
+from studies.statistics.intervals import Interval
+from studies.statistics.items import pool
 from studies.statistics.neuron_table import NegativeShare
 
 NAMES = [
@@ -30,23 +28,32 @@ NAMES = [
 ]
 
 
-def graded(num_items, accuracy):
+def graded(num_items: int, accuracy: float) -> np.ndarray:
     """The same items are right first, so that conditions are nested."""
     return (np.arange(num_items) < round(accuracy * num_items)).astype(float)
 
 
-def frames(*, log_perplexity, blimp, tse, arc_easy, piqa, num_items=400, num_windows=20):
+def frames(
+    *,
+    log_perplexity: float,
+    blimp: float,
+    tse: float,
+    arc_easy: float,
+    piqa: float,
+    num_items: int = 400,
+    num_windows: int = 20,
+) -> dict[str, pd.DataFrame]:
     """Item frames of one condition from the accuracy on each benchmark."""
     window = np.arange(num_windows)
     losses = log_perplexity + 0.2 * np.sin(window) + 0.01 * np.cos(10 * log_perplexity + window)
-    out = {"perplexity": pd.DataFrame({"window": window, "nll": losses, "num_tokens": 2047})}
+    by_benchmark = {"perplexity": pd.DataFrame({"window": window, "nll": losses, "num_tokens": 2047})}
     for name, accuracy in {"blimp": blimp, "tse": tse}.items():
-        out[name] = pd.DataFrame(
+        by_benchmark[name] = pd.DataFrame(
             {"uid": "u", "phenomenon": "p", "pair": range(num_items), "correct": graded(num_items, accuracy)}
         )
     for name, accuracy in {"arc_easy": arc_easy, "piqa": piqa}.items():
-        out[name] = pd.DataFrame({"id": range(num_items), "correct": graded(num_items, accuracy)})
-    return out
+        by_benchmark[name] = pd.DataFrame({"id": range(num_items), "correct": graded(num_items, accuracy)})
+    return by_benchmark
 
 
 BASELINE = {"log_perplexity": 3.0, "blimp": 0.8, "tse": 0.8, "arc_easy": 0.6, "piqa": 0.7}
@@ -55,17 +62,23 @@ MATCHED = {"log_perplexity": 3.21, "blimp": 0.78, "tse": 0.78, "arc_easy": 0.5, 
 RANDOM = {**BASELINE, "log_perplexity": 3.01}
 
 
-def evidence(*, baseline=None, treated=None, matched=None, random=None, size=None, **fields):
-    """The paper's picture, with changes."""
-    size = size or {}
-    first, second = ({**RANDOM, **(random or {})}, RANDOM)
+def evidence(
+    *,
+    baseline: Mapping[str, float] = {},
+    treated: Mapping[str, float] = {},
+    matched: Mapping[str, float] = {},
+    random: Mapping[str, float] = {},
+    size: Mapping[str, int] = {},
+    **fields: Any,
+) -> Evidence:
+    """The paper's picture, with changes: of conditions' results (of the first random control), and of other fields."""
     values = {
         "model": "tiny",
         "relu": False,
-        "baseline": frames(**{**BASELINE, **(baseline or {})}, **size),
-        "treated": frames(**{**TREATED, **(treated or {})}, **size),
-        "matched": frames(**{**MATCHED, **(matched or {})}, **size),
-        "randoms": {"random_0": frames(**first, **size), "random_1": frames(**second, **size)},
+        "baseline": frames(**{**BASELINE, **baseline}, **size),
+        "treated": frames(**{**TREATED, **treated}, **size),
+        "matched": frames(**{**MATCHED, **matched}, **size),
+        "randoms": {"random_0": frames(**{**RANDOM, **random}, **size), "random_1": frames(**RANDOM, **size)},
         "treated_fraction": 0.01,
         "matched_fraction": 0.35,
         "match_bracket": (0.34, 0.36),
@@ -75,15 +88,17 @@ def evidence(*, baseline=None, treated=None, matched=None, random=None, size=Non
     return Evidence(**(values | fields))
 
 
-def score(given):
+def score(given: Evidence) -> dict[str, Verdict]:
+    """{claim: verdict}."""
     return {verdict.claim: verdict for verdict in double_dissociation(given)}
 
 
-def statuses(given):
+def statuses(given: Evidence) -> dict[str, Status]:
+    """{claim: status}."""
     return {name: verdict.status for name, verdict in score(given).items()}
 
 
-def test_the_papers_picture_holds_throughout():
+def test_the_papers_picture_holds_throughout() -> None:
     assert statuses(evidence()) == dict.fromkeys(NAMES, Status.HOLDS)
     assert CLAIM_SETS["double_dissociation"] is double_dissociation and list(CLAIM_SETS)[1:] == [
         "paper",
@@ -91,7 +106,7 @@ def test_the_papers_picture_holds_throughout():
     ]
 
 
-def test_signs_and_numbers_of_the_effects():
+def test_signs_and_numbers_of_the_effects() -> None:
     verdicts = score(evidence())
     assert verdicts["perplexity_cost"].effect.estimate == pytest.approx(0.2, abs=0.01)
     assert verdicts["perplexity_cost"].contrast.estimate == pytest.approx(0.19, abs=0.01)
@@ -121,20 +136,20 @@ def test_signs_and_numbers_of_the_effects():
         ),
     ],
 )
-def test_a_flipped_effect_or_contrast_fails_its_claim_alone(changes, failing):
-    found = statuses(evidence(**changes))
-    assert {name for name, status in found.items() if status is not Status.HOLDS} == failing
-    assert {found[name] for name in failing} == {Status.DOES_NOT_HOLD}
+def test_a_flipped_effect_or_contrast_fails_its_claim_alone(changes: dict[str, Any], failing: set[str]) -> None:
+    by_claim = statuses(evidence(**changes))
+    assert {name for name, status in by_claim.items() if status is not Status.HOLDS} == failing
+    assert {by_claim[name] for name in failing} == {Status.DOES_NOT_HOLD}
 
 
-def test_one_random_seed_is_enough_to_refute():
+def test_one_random_seed_is_enough_to_refute() -> None:
     verdict = score(evidence(random={"log_perplexity": 3.3}))["perplexity_cost"]
     assert verdict.status is Status.DOES_NOT_HOLD
     assert verdict.contrast.estimate == pytest.approx(-0.1, abs=0.01)
     assert "over random_0, the weakest of 2 random controls" in verdict.detail
 
 
-def test_an_effect_within_the_noise_does_not_hold():
+def test_an_effect_within_the_noise_does_not_hold() -> None:
     """One pair of 400 lost: the estimate has the right sign, the interval touches 0."""
     given = evidence(baseline={"blimp": 0.8}, treated={"blimp": 0.7975}, matched={"blimp": 0.8})
     verdict = score(given)["syntax_loss/blimp"]
@@ -142,7 +157,7 @@ def test_an_effect_within_the_noise_does_not_hold():
     assert verdict.status is Status.DOES_NOT_HOLD
 
 
-def test_missing_matched_control():
+def test_missing_matched_control() -> None:
     given = evidence()
     verdicts = score(dataclasses.replace(given, matched=None, matched_fraction=None, match_bracket=None))
     assert verdicts.pop("perplexity_cost").status is Status.HOLDS
@@ -152,19 +167,19 @@ def test_missing_matched_control():
 
 
 @pytest.mark.parametrize("field", ["matched_fraction", "treated_fraction", "match_bracket"])
-def test_missing_fraction_of_the_match(field):
-    found = score(evidence(**{field: None}))
-    assert found["matched_cost"].status is Status.NOT_DECIDABLE
-    assert field.replace("_", " ") in found["matched_cost"].detail
-    assert found["knowledge_spared"].status is Status.HOLDS
+def test_missing_fraction_of_the_match(field: str) -> None:
+    verdicts = score(evidence(**{field: None}))
+    assert verdicts["matched_cost"].status is Status.NOT_DECIDABLE
+    assert field.replace("_", " ") in verdicts["matched_cost"].detail
+    assert verdicts["knowledge_spared"].status is Status.HOLDS
 
 
-def test_missing_random_control():
+def test_missing_random_control() -> None:
     verdict = score(evidence(randoms={}))["perplexity_cost"]
     assert (verdict.status, verdict.detail) == (Status.NOT_DECIDABLE, "no random control (n = 20)")
 
 
-def test_missing_benchmark_is_named():
+def test_missing_benchmark_is_named() -> None:
     given = evidence()
     del given.matched["piqa"]
     verdicts = score(given)
@@ -174,25 +189,25 @@ def test_missing_benchmark_is_named():
     assert verdicts["syntax_loss/blimp"].status is Status.HOLDS
 
 
-def test_no_benchmarks_at_all():
+def test_no_benchmarks_at_all() -> None:
     verdicts = score(evidence(syntactic=(), non_syntactic=()))
     assert list(verdicts) == [*NAMES[:2], "syntax_loss", *NAMES[4:]]
     assert [verdict.status for verdict in verdicts.values()][2:] == [Status.NOT_DECIDABLE] * 3
 
 
-def test_the_fewest_windows_cannot_agree_by_chance():
+def test_the_fewest_windows_cannot_agree_by_chance() -> None:
     assert 0.5**MIN_WINDOWS < 0.025 < 0.5 ** (MIN_WINDOWS - 1)
 
 
 @pytest.mark.parametrize("short", [0, 1])
-def test_few_windows(short):
-    found = statuses(evidence(size={"num_windows": MIN_WINDOWS - short}))
+def test_few_windows(short: int) -> None:
+    by_claim = statuses(evidence(size={"num_windows": MIN_WINDOWS - short}))
     expected = Status.NOT_DECIDABLE if short else Status.HOLDS
-    assert (found["perplexity_cost"], found["matched_cost"]) == (expected, expected)
+    assert (by_claim["perplexity_cost"], by_claim["matched_cost"]) == (expected, expected)
 
 
 @pytest.mark.parametrize("short", [0, 1])
-def test_few_pairs(short):
+def test_few_pairs(short: int) -> None:
     verdicts = score(evidence(size={"num_items": MIN_DECISIONS - short}))
     assert (verdicts["syntax_loss/blimp"].status is Status.NOT_DECIDABLE) == bool(short)
     if short:
@@ -200,13 +215,13 @@ def test_few_pairs(short):
         assert verdicts["knowledge_spared"].status is not Status.NOT_DECIDABLE  # 198 pooled
 
 
-def test_few_choices():
+def test_few_choices() -> None:
     verdicts = score(evidence(size={"num_items": MIN_DECISIONS - 1}, non_syntactic=("piqa",)))
     assert verdicts["knowledge_spared"].status is Status.NOT_DECIDABLE
     assert "non-syntactic: too few" in verdicts["double_dissociation"].detail
 
 
-def test_a_diverged_model_is_not_decided():
+def test_a_diverged_model_is_not_decided() -> None:
     given = evidence()
     given.treated["perplexity"].loc[3, "nll"] = np.inf
     verdicts = score(given)
@@ -215,21 +230,21 @@ def test_a_diverged_model_is_not_decided():
     assert "perplexity match not checked" in verdicts["syntax_loss/blimp"].detail
 
 
-def test_relu_models_are_not_applicable():
+def test_relu_models_are_not_applicable() -> None:
     verdicts = score(evidence(relu=True, treated={"blimp": 0.9}))
     assert {name: verdict.status for name, verdict in verdicts.items()} == dict.fromkeys(NAMES, Status.NOT_APPLICABLE)
     assert all("ReLU" in verdict.detail for verdict in verdicts.values())
 
 
 @pytest.mark.parametrize("benchmark", ["perplexity", "blimp", "arc_easy"])
-def test_other_items_under_one_condition_raise(benchmark):
+def test_other_items_under_one_condition_raise(benchmark: str) -> None:
     given = evidence()
     given.treated[benchmark] = given.treated[benchmark].iloc[1:]
     with pytest.raises(ValueError, match="item sets differ"):
         double_dissociation(given)
 
 
-def test_details_show_the_numbers_behind_the_verdict():
+def test_details_show_the_numbers_behind_the_verdict() -> None:
     verdicts = score(evidence())
     syntax = verdicts["syntax_loss/blimp"].detail
     assert "accuracy -0.2000 [" in syntax and "; -0.1800 [" in syntax
@@ -243,7 +258,7 @@ def test_details_show_the_numbers_behind_the_verdict():
     assert "35 % (Llama)" in verdicts["matched_cost"].published
 
 
-def test_p_values_are_corrected_over_the_whole_scorecard():
+def test_p_values_are_corrected_over_the_whole_scorecard() -> None:
     """The smallest of the six tests is multiplied by six; alone on the card it would be by two."""
     changes = {
         "treated": {"blimp": 0.78, "tse": 0.8, "arc_easy": 0.6, "piqa": 0.7},
@@ -270,15 +285,15 @@ MORE = {
 }
 
 
-def with_scaffolding(**changes):
+def with_scaffolding(**changes: Any) -> dict[str, Any]:
     return {"scaffolding": {"surprisal": SCAFFOLDING._replace(**changes)}}
 
 
-def weak(interval):
+def weak(interval: Interval) -> Contrast:
     return SCAFFOLDING.contrast._replace(interval=interval)
 
 
-def test_token_surprisal_is_a_scorecard_of_its_own():
+def test_token_surprisal_is_a_scorecard_of_its_own() -> None:
     verdicts = {verdict.claim: verdict for verdict in CLAIM_SETS["token_surprisal"](whole())}
     assert list(verdicts) == ["perplexity_cost", "scaffolding/surprisal"]
     assert {verdict.status for verdict in verdicts.values()} == {Status.HOLDS}
@@ -288,7 +303,7 @@ def test_token_surprisal_is_a_scorecard_of_its_own():
     assert {verdict.status for verdict in relu} == {Status.NOT_APPLICABLE} and len(relu) == 2
 
 
-def whole(**changes):
+def whole(**changes: Any) -> Evidence:
     """The paper's picture with its other controls."""
     fields = {name: frames(**{**BASELINE, **MORE[name], **changes.pop(name, {})}) for name in MORE}
     randoms = evidence().randoms
@@ -296,14 +311,21 @@ def whole(**changes):
     return evidence(**{**fields, "difficulty_randoms": randoms, **derived, **changes})
 
 
-def paper_statuses(given):
+def paper_statuses(given: Evidence) -> dict[str, Status]:
+    """{claim: status} of all claims of the paper."""
     return {verdict.claim: verdict.status for verdict in CLAIM_SETS["paper"](given)}
 
 
-def test_the_papers_other_claims_hold_where_its_picture_does():
-    found = paper_statuses(whole())
-    assert list(found) == [*NAMES, "negative_mass", "difficulty_agrees", "sign_not_magnitude", "scaffolding/surprisal"]
-    assert set(found.values()) == {Status.HOLDS}
+def test_the_papers_other_claims_hold_where_its_picture_does() -> None:
+    by_claim = paper_statuses(whole())
+    assert list(by_claim) == [
+        *NAMES,
+        "negative_mass",
+        "difficulty_agrees",
+        "sign_not_magnitude",
+        "scaffolding/surprisal",
+    ]
+    assert set(by_claim.values()) == {Status.HOLDS}
 
 
 @pytest.mark.parametrize(
@@ -317,10 +339,10 @@ def test_the_papers_other_claims_hold_where_its_picture_does():
         ("scaffolding/surprisal", with_scaffolding(over_randoms={"a": Interval(0.1, -0.01, 0.2)})),
     ],
 )
-def test_they_fail_one_by_one(claim, changes):
-    found = paper_statuses(whole(**changes))
-    assert found.pop(claim) is Status.DOES_NOT_HOLD
-    assert set(found.values()) == {Status.HOLDS}
+def test_they_fail_one_by_one(claim: str, changes: dict[str, Any]) -> None:
+    by_claim = paper_statuses(whole(**changes))
+    assert by_claim.pop(claim) is Status.DOES_NOT_HOLD
+    assert set(by_claim.values()) == {Status.HOLDS}
 
 
 @pytest.mark.parametrize(
@@ -338,32 +360,32 @@ def test_they_fail_one_by_one(claim, changes):
         ("scaffolding/surprisal", with_scaffolding(contrast=SCAFFOLDING.contrast._replace(num_documents=9)), "too few"),
     ],
 )
-def test_they_say_why_they_cannot_be_decided(claim, changes, reason):
+def test_they_say_why_they_cannot_be_decided(claim: str, changes: dict[str, Any], reason: str) -> None:
     given = dataclasses.replace(whole(), **changes)
     (verdict,) = [verdict for verdict in CLAIM_SETS["paper"](given) if verdict.claim == claim]
     assert verdict.status is Status.NOT_DECIDABLE and reason in verdict.detail
 
 
-def test_where_the_mass_sits_is_asked_of_relu_models_too():
-    found = paper_statuses(whole(relu=True))
-    assert found.pop("negative_mass") is Status.HOLDS
-    assert set(found.values()) == {Status.NOT_APPLICABLE} and len(found) == len(NAMES) + 3
+def test_the_negative_mass_applies_to_relu_models_too() -> None:
+    by_claim = paper_statuses(whole(relu=True))
+    assert by_claim.pop("negative_mass") is Status.HOLDS
+    assert set(by_claim.values()) == {Status.NOT_APPLICABLE} and len(by_claim) == len(NAMES) + 3
 
 
-def test_the_dissociation_comes_with_a_logistic_model_where_there_are_paradigms_enough():
-    def detail(given):
+def test_the_dissociation_comes_with_a_logistic_model_where_there_are_paradigms_enough() -> None:
+    def detail(given: Evidence) -> str:
         (verdict,) = [v for v in double_dissociation(given) if v.claim == "double_dissociation"]
         return verdict.detail
 
     given = evidence()
     assert "(logistic model, GEE: too few paradigms)" in detail(given)
-    for frames_ in (given.baseline, given.treated, given.matched):
+    for items in (given.baseline, given.treated, given.matched):
         for benchmark in ("blimp", "tse"):
-            frames_[benchmark]["uid"] = [f"u{i % 8}" for i in range(400)]
+            items[benchmark]["uid"] = [f"u{i % 8}" for i in range(400)]
     assert "the log-odds ratio is -" in detail(given)
 
 
-def test_all_tests_of_a_scorecard_are_one_family():
+def test_all_tests_of_a_scorecard_are_one_family() -> None:
     given = whole(magnitude={"blimp": 0.75, "tse": 0.75})
     (verdict,) = [v for v in CLAIM_SETS["paper"](given) if v.claim == "sign_not_magnitude"]
     corrected = float(re.search(r"treated/magnitude p = ([^ ]+)", verdict.detail)[1])

@@ -1,6 +1,10 @@
 """Neuron sets: exact counts, ties by index, seeded and disjoint controls, and refusals instead of empty sets."""
 
+import random
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +19,7 @@ from studies.neurons.selection import EMPTY, NeuronSet
 WIDTHS = (40, 40, 25)
 
 
-def table(scores=None, widths=WIDTHS) -> pd.DataFrame:
+def table(scores: Sequence[Sequence[float]] | None = None, widths: Sequence[int] = WIDTHS) -> pd.DataFrame:
     """A neuron table in a shuffled row order; `scores` per layer, else seeded ones without ties."""
     generator = np.random.default_rng(0)
     frames = [
@@ -33,8 +37,9 @@ def table(scores=None, widths=WIDTHS) -> pd.DataFrame:
 
 
 def scores_of(neurons: pd.DataFrame, layer: int) -> list[float]:
-    one = neurons[neurons["layer"] == layer].sort_values("neuron")
-    return one["wasserstein_distance"].tolist()
+    """In the order of the neurons."""
+    rows = neurons[neurons["layer"] == layer].sort_values("neuron")
+    return rows["wasserstein_distance"].tolist()
 
 
 WD = {"score": "wasserstein_distance"}
@@ -42,7 +47,7 @@ WD = {"score": "wasserstein_distance"}
 
 @settings(max_examples=40, deadline=None)
 @given(scores=st.lists(st.integers(0, 5), min_size=3, max_size=30), fraction=st.floats(0.01, 0.99))
-def test_top_and_bottom_are_exact_by_rank_with_ties_to_the_lower_index(scores, fraction):
+def test_top_and_bottom_are_exact_by_rank_with_ties_to_the_lower_index(scores: list[int], fraction: float) -> None:
     neurons = table([scores], widths=(len(scores),))
     count = round(fraction * len(scores))
     if count == 0:
@@ -55,31 +60,31 @@ def test_top_and_bottom_are_exact_by_rank_with_ties_to_the_lower_index(scores, f
     assert selection.bottom(neurons, **WD, fraction=fraction).indices == {0: tuple(sorted(order[:count]))}
 
 
-def test_the_count_is_taken_in_every_layer():
-    found = selection.top(table(), **WD, fraction=0.1)
-    assert {layer: len(indices) for layer, indices in found.indices.items()} == {0: 4, 1: 4, 2: round(2.5)}
-    assert found.count == 10
+def test_the_count_is_taken_in_every_layer() -> None:
+    chosen = selection.top(table(), **WD, fraction=0.1)
+    assert {layer: len(indices) for layer, indices in chosen.indices.items()} == {0: 4, 1: 4, 2: round(2.5)}
+    assert chosen.count == 10
     assert selection.counts_of(0.1, table()) == {0: 4, 1: 4, 2: 2}
 
 
 @pytest.mark.parametrize("rule", [selection.top, selection.bottom])
-def test_a_fraction_of_no_neuron_is_an_error(rule):
+def test_a_fraction_of_no_neuron_is_an_error(rule: Callable[..., NeuronSet]) -> None:
     with pytest.raises(StudyError, match=r"^fraction 0.01 of the 40 neurons of layer 0 is no neuron at all$"):
         rule(table(), **WD, fraction=0.01)
     with pytest.raises(StudyError, match="of the 25 neurons of layer 2"):
         selection.counts_of(0.0199, table())
 
 
-def test_layers_restrict_the_selection():
-    found = selection.top(table(), **WD, fraction=0.1, layers=[2, 0])
-    assert set(found.indices) == {0, 2}
-    assert found.indices[2] == selection.top(table(), **WD, fraction=0.1).indices[2]
+def test_layers_restrict_the_selection() -> None:
+    chosen = selection.top(table(), **WD, fraction=0.1, layers=[2, 0])
+    assert set(chosen.indices) == {0, 2}
+    assert chosen.indices[2] == selection.top(table(), **WD, fraction=0.1).indices[2]
     assert set(selection.counts_of(0.1, table(), [1])) == {1}
     assert set(selection.counts_of(0.1, table(), None)) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("layers", [[3], [0, 99], [-1]])
-def test_a_layer_that_is_not_there_is_refused_not_left_out(layers):
+def test_a_layer_that_the_model_lacks_is_refused_not_left_out(layers: list[int]) -> None:
     """Left out, it would leave a smaller set, or none: the baseline under another name."""
     wanted = f"there is no layer {layers[-1]}; layers are 0 to 2"
     for rule in (selection.top, selection.bottom, selection.above_percentile):
@@ -92,7 +97,7 @@ def test_a_layer_that_is_not_there_is_refused_not_left_out(layers):
 # -- the paper's percentile rule -------------------------------------------------------------------------------------
 
 
-def test_the_percentile_rule_is_strict():
+def test_the_percentile_rule_is_strict() -> None:
     """0..9: the 80th percentile lies between 7 and 8; with ties at the threshold, fewer are above it."""
     assert selection.above_percentile(table([range(10)], (10,)), **WD, fraction=0.2).indices == {0: (8, 9)}
     tied = [0, 0, 0, 0, 0, 5, 5, 5, 5, 9]
@@ -101,7 +106,7 @@ def test_the_percentile_rule_is_strict():
     assert selection.top(table([tied], (10,)), **WD, fraction=0.2).indices == {0: (5, 9)}
 
 
-def test_the_percentile_rule_refuses_a_layer_of_equal_scores():
+def test_the_percentile_rule_refuses_a_layer_of_equal_scores() -> None:
     with pytest.raises(StudyError, match="no neuron of layer 0 lies above its 99th percentile of wasserstein_distance"):
         selection.above_percentile(table([[1.0] * 10], (10,)), **WD, fraction=0.01)
 
@@ -110,13 +115,13 @@ def test_the_percentile_rule_refuses_a_layer_of_equal_scores():
 
 
 @pytest.mark.parametrize("rule", [selection.top, selection.bottom, selection.above_percentile])
-def test_an_unknown_score_is_named_with_the_nearest(rule):
+def test_an_unknown_score_is_named_with_the_nearest(rule: Callable[..., NeuronSet]) -> None:
     with pytest.raises(StudyError, match=r"no column 'waserstein_distance'; did you mean 'wasserstein_distance'\?"):
         rule(table(), score="waserstein_distance", fraction=0.1)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_score_that_is_not_finite_is_refused(value):
+def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
     neurons = table()
     neurons.loc[(neurons["layer"] == 1) & (neurons["neuron"] < 3), "wasserstein_distance"] = value
     for rule in (selection.top, selection.bottom, selection.above_percentile):
@@ -125,7 +130,7 @@ def test_a_score_that_is_not_finite_is_refused(value):
         assert rule(neurons, **WD, fraction=0.1, layers=[0]).count, "another layer's NaN is not in the way"
 
 
-def test_ascending_leaves_the_treated_out_and_keeps_to_their_layers():
+def test_ascending_leaves_the_treated_out_and_keeps_to_their_layers() -> None:
     neurons = table()
     treated = NeuronSet.of({0: [3, 7], 2: [1]})
     ranking = selection.ascending(neurons, **WD, without=treated)
@@ -140,39 +145,39 @@ def test_ascending_leaves_the_treated_out_and_keeps_to_their_layers():
 # -- random controls -------------------------------------------------------------------------------------------------
 
 
-def test_random_sets_are_seeded_exact_and_disjoint():
+def test_random_sets_are_seeded_exact_and_disjoint() -> None:
     neurons, treated = table(), selection.top(table(), **WD, fraction=0.2)
     counts = {layer: len(indices) for layer, indices in treated.indices.items()}
-    one = selection.random_like(neurons, counts=counts, seed=1, disjoint_from=treated)
-    assert {layer: len(indices) for layer, indices in one.indices.items()} == counts
-    for layer, indices in one.indices.items():
+    control = selection.random_like(neurons, counts=counts, seed=1, disjoint_from=treated)
+    assert {layer: len(indices) for layer, indices in control.indices.items()} == counts
+    for layer, indices in control.indices.items():
         assert not set(indices) & set(treated.indices[layer]) and max(indices) < WIDTHS[layer] and min(indices) >= 0
-    assert selection.random_like(neurons, counts=counts, seed=1, disjoint_from=treated) == one
-    assert selection.random_like(neurons, counts=counts, seed=2, disjoint_from=treated) != one
+    assert selection.random_like(neurons, counts=counts, seed=1, disjoint_from=treated) == control
+    assert selection.random_like(neurons, counts=counts, seed=2, disjoint_from=treated) != control
     overlapping = [selection.random_like(neurons, counts=counts, seed=s) for s in range(20)]
-    assert any(set(one.indices[0]) & set(treated.indices[0]) for one in overlapping), "disjoint only when asked"
+    assert any(set(drawn.indices[0]) & set(treated.indices[0]) for drawn in overlapping), "disjoint only when asked"
 
 
-def test_a_layers_draw_depends_on_seed_and_layer_only():
+def test_a_layers_draw_depends_on_seed_and_layer_only() -> None:
     neurons = table()
     both = selection.random_like(neurons, counts={0: 5, 1: 5}, seed=3)
     assert both.indices[1] == selection.random_like(neurons, counts={1: 5}, seed=3).indices[1]
     assert both.indices[0] != both.indices[1]
 
 
-def test_a_golden_draw():
+def test_a_golden_draw() -> None:
     """Random controls stand in users' records: another draw for the same seed needs a new version of `select`."""
     assert selection.random_like(table(), counts={0: 3, 2: 2}, seed=0).indices == {0: (20, 24, 32), 2: (2, 23)}
 
 
-def test_random_sets_are_uniform():
+def test_random_sets_are_uniform() -> None:
     hits, neurons = np.zeros(25), table()
     for seed in range(400):
         hits[list(selection.random_like(neurons, counts={2: 5}, seed=seed).indices[2])] += 1
     assert hits.sum() == 2000 and hits.min() > 40 and hits.max() < 120  # mean 80, standard deviation 8
 
 
-def test_too_few_neurons_for_a_disjoint_set_is_an_error():
+def test_too_few_neurons_for_a_disjoint_set_is_an_error() -> None:
     treated = selection.top(table(), **WD, fraction=0.6)
     with pytest.raises(StudyError, match="layer 0 has 16 neurons left for a random set of 24"):
         selection.random_like(table(), counts={0: 24}, seed=0, disjoint_from=treated)
@@ -182,7 +187,7 @@ def test_too_few_neurons_for_a_disjoint_set_is_an_error():
 # -- explicit sets ---------------------------------------------------------------------------------------------------
 
 
-def test_an_explicit_set_within_the_model_is_taken_as_it_is():
+def test_an_explicit_set_within_the_model_is_taken_as_it_is() -> None:
     wanted = NeuronSet.of({0: [0, 39], 2: [24]})
     assert selection.explicit(wanted, table()) is wanted
 
@@ -198,12 +203,12 @@ def test_an_explicit_set_within_the_model_is_taken_as_it_is():
         ({0: []}, "the neuron set is empty"),
     ],
 )
-def test_an_explicit_set_outside_the_model_is_refused(indices, expected):
+def test_an_explicit_set_outside_the_model_is_refused(indices: dict[int, list[int]], expected: str) -> None:
     with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
         selection.explicit(NeuronSet.of(indices), table())
 
 
-def test_a_neuron_named_twice_is_refused():
+def test_a_neuron_named_twice_is_refused() -> None:
     with pytest.raises(StudyError, match="layer 4 names a neuron twice"):
         NeuronSet.of({4: [1, 2, 1]})
 
@@ -213,25 +218,29 @@ def test_a_neuron_named_twice_is_refused():
 
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.integers(0, 5), st.sets(st.integers(0, 50)), max_size=4), st.randoms())
-def test_the_digest_does_not_depend_on_how_the_set_was_made(indices, generator):
+def test_the_digest_does_not_depend_on_how_the_set_was_made(indices: dict[int, Any], generator: random.Random) -> None:
     items = [(layer, list(neurons)) for layer, neurons in indices.items()]
     generator.shuffle(items)
     for _, neurons in items:
         generator.shuffle(neurons)
-    one = NeuronSet.of(indices)
+    neuron_set = NeuronSet.of(indices)
     other = NeuronSet.of({np.int64(layer): np.array(neurons, dtype=np.int64) for layer, neurons in items})
-    assert one == other and one.digest == other.digest and list(one.indices) == sorted(one.indices)
-    assert NeuronSet.from_frame(one.to_frame().sample(frac=1, random_state=0)) == one
-    assert one.count == sum(map(len, indices.values())) == len(one.to_frame())
+    assert (
+        neuron_set == other
+        and neuron_set.digest == other.digest
+        and list(neuron_set.indices) == sorted(neuron_set.indices)
+    )
+    assert NeuronSet.from_frame(neuron_set.to_frame().sample(frac=1, random_state=0)) == neuron_set
+    assert neuron_set.count == sum(map(len, indices.values())) == len(neuron_set.to_frame())
 
 
-def test_different_sets_have_different_digests():
+def test_different_sets_have_different_digests() -> None:
     sets = [EMPTY, NeuronSet.of({0: [1]}), NeuronSet.of({1: [1]}), NeuronSet.of({0: [1, 2]}), NeuronSet.of({0: [12]})]
-    assert len({one.digest for one in sets}) == len(sets)
+    assert len({neurons.digest for neurons in sets}) == len(sets)
     assert sets[1].digest == "fba85011fe2bd552509e7afcb5f61dbe5c418b7e6fea40413e9ff7162973a464"
 
 
-def test_frames_have_whole_numbers_and_survive_parquet_and_csv(tmp_path):
+def test_frames_have_whole_numbers_and_survive_parquet_and_csv(tmp_path: Path) -> None:
     wanted = NeuronSet.of({0: [5, 1], 7: [2]})
     frame = wanted.to_frame()
     assert frame.to_dict("list") == {"layer": [0, 0, 7], "neuron": [1, 5, 2]} and set(frame.dtypes) == {
@@ -247,8 +256,8 @@ def test_frames_have_whole_numbers_and_survive_parquet_and_csv(tmp_path):
 
 @pytest.mark.parametrize("column", ["layer", "neuron"])
 @pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), "1", None])
-def test_frames_with_anything_but_whole_numbers_are_refused(column, value):
-    """A NaN in `layer` would otherwise drop the row without a word, and 1.5 would become 1."""
+def test_frames_with_anything_but_whole_numbers_are_refused(column: str, value: Any) -> None:
+    """A NaN in `layer` would otherwise drop the row silently, and 1.5 would become 1."""
     frame = pd.DataFrame({"layer": [0, 1], "neuron": [3, 4]}, dtype=object)
     frame.loc[1, column] = value
     with pytest.raises(StudyError, match=f"the column {column} must hold whole numbers; found"):
@@ -256,6 +265,6 @@ def test_frames_with_anything_but_whole_numbers_are_refused(column, value):
 
 
 @pytest.mark.parametrize(("columns", "missing"), [(["layer"], "neuron"), (["neuron"], "layer"), (["x"], "layer")])
-def test_frames_without_a_column_are_refused(columns, missing):
+def test_frames_without_a_column_are_refused(columns: list[str], missing: str) -> None:
     with pytest.raises(StudyError, match=f"needs the columns layer and neuron; '{missing}' is missing"):
         NeuronSet.from_frame(pd.DataFrame({name: [1] for name in columns}))

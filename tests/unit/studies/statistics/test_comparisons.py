@@ -1,4 +1,4 @@
-"""What a reviewer asks of every condition: each number against a second way to it."""
+"""Comparisons of two conditions: each number against a second way to it."""
 
 import numpy as np
 import pandas as pd
@@ -6,11 +6,22 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from studies.neurons.layer_groups import ALL
-from studies.statistics.comparisons import COLUMNS, compare, interaction, seed_summary
+from studies.statistics.comparisons import (
+    COLUMNS,
+    compare,
+    holm,
+    interaction,
+    mcnemar,
+    noise_floor,
+    require_same_key,
+    seed_summary,
+)
+from studies.statistics.increases import ALL
+from tests.unit.studies.statistics.frames import pairs, windows
 
 
-def pairs(correct: np.ndarray, uids: int = 6, phenomena: int = 3) -> pd.DataFrame:
+def phenomena_pairs(correct: np.ndarray, uids: int = 6, phenomena: int = 3) -> pd.DataFrame:
+    """Pairs graded `correct`, dealt out to the uids in turn, and the uids to the phenomena."""
     number = np.arange(len(correct))
     uid = number % uids
     return pd.DataFrame(
@@ -24,6 +35,7 @@ def pairs(correct: np.ndarray, uids: int = 6, phenomena: int = 3) -> pd.DataFram
 
 
 def graded(seed: int, share: float, count: int = 600) -> np.ndarray:
+    """True with this probability."""
     return np.random.default_rng(seed).random(count) < share
 
 
@@ -34,12 +46,12 @@ def table() -> pd.DataFrame:
     window = np.arange(12)
     nll = 3 + 0.1 * np.sin(window)
     windows = pd.DataFrame({"window": window, "nll": nll, "num_tokens": 2047})
-    treated = {"blimp": pairs(after), "perplexity": windows.assign(nll=nll + 0.2 + 0.01 * np.cos(window))}
-    control = {"blimp": pairs(before), "perplexity": windows}
+    treated = {"blimp": phenomena_pairs(after), "perplexity": windows.assign(nll=nll + 0.2 + 0.01 * np.cos(window))}
+    control = {"blimp": phenomena_pairs(before), "perplexity": windows}
     return compare(treated, control, condition="treated", against="baseline")
 
 
-def test_one_row_a_phenomenon_and_one_for_all(table):
+def test_one_row_a_phenomenon_and_one_for_all(table: pd.DataFrame) -> None:
     assert table.columns.tolist() == list(COLUMNS)
     assert table[["benchmark", "phenomenon"]].to_numpy().tolist() == [
         *(["blimp", name] for name in (ALL, "p0", "p1", "p2")),
@@ -48,7 +60,7 @@ def test_one_row_a_phenomenon_and_one_for_all(table):
     assert table["num_items"].tolist() == [600, 200, 200, 200, 12]
 
 
-def test_only_the_phenomenon_that_lost_items_is_lower(table):
+def test_only_the_phenomenon_that_lost_items_is_lower(table: pd.DataFrame) -> None:
     rows = table.set_index("phenomenon")[:4]
     assert rows.loc["p1", "high"] < 0 and rows.loc["p1", "p_holm"] < 1e-6
     assert rows.loc["p0", "difference"] == 0 and rows.loc["p0", "p_holm"] == 1
@@ -56,7 +68,7 @@ def test_only_the_phenomenon_that_lost_items_is_lower(table):
     assert rows.loc[ALL, "difference"] == pytest.approx(rows.loc["p1", "difference"] / 3)
 
 
-def test_p_values_are_exact_and_corrected_over_the_phenomena_alone(table):
+def test_p_values_are_exact_and_corrected_over_the_phenomena_alone(table: pd.DataFrame) -> None:
     rows = table.set_index("phenomenon")[:4]
     assert rows.loc["p1", "p_value"] == pytest.approx(
         binomtest(int(rows.loc["p1", "num_lost"]), int(rows.loc["p1", "num_lost"])).pvalue
@@ -66,9 +78,9 @@ def test_p_values_are_exact_and_corrected_over_the_phenomena_alone(table):
     assert np.isnan(rows.loc[ALL, "p_holm"])
 
 
-def test_effect_sizes_are_cohens(table):
+def test_effect_sizes_are_cohens(table: pd.DataFrame) -> None:
     p1 = table[table["phenomenon"] == "p1"].iloc[0]
-    before = pairs(graded(0, 0.8))
+    before = phenomena_pairs(graded(0, 0.8))
     share = before[before["phenomenon"] == "p1"]["correct"].mean()
     expected = 2 * (np.arcsin(np.sqrt(share + p1["difference"])) - np.arcsin(np.sqrt(share)))
     assert p1["effect_size"] == pytest.approx(expected)
@@ -78,7 +90,7 @@ def test_effect_sizes_are_cohens(table):
     assert perplexity["low"] < 0.2 < perplexity["high"]
 
 
-def test_intervals_over_paradigms_are_wider_where_paradigms_differ(table):
+def test_intervals_over_paradigms_are_wider_where_paradigms_differ(table: pd.DataFrame) -> None:
     rows = table.set_index("phenomenon")[:4]
     assert rows.loc[ALL, "high_clustered"] - rows.loc[ALL, "low_clustered"] > 2 * (
         rows.loc[ALL, "high"] - rows.loc[ALL, "low"]
@@ -86,41 +98,84 @@ def test_intervals_over_paradigms_are_wider_where_paradigms_differ(table):
     assert np.isnan(rows.loc["p1", "low_clustered"]), "two paradigms are no sample of paradigms"
 
 
-def test_the_interaction_is_the_difference_of_the_log_odds_ratios():
-    def choices(correct):
+def test_the_interaction_is_the_difference_of_the_log_odds_ratios() -> None:
+    def choices(correct: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame({"id": np.arange(len(correct)), "correct": correct.astype(float)})
 
     shares = {"syntactic": (0.6, 0.8), "other": (0.55, 0.6)}
     treated, control = (
         (
-            {"blimp": pairs(graded(2 * side, shares["syntactic"][side], 3000))},
+            {"blimp": phenomena_pairs(graded(2 * side, shares["syntactic"][side], 3000))},
             {"arc": choices(graded(2 * side + 1, shares["other"][side], 3000))},
         )
         for side in (0, 1)
     )
-    found = interaction(treated, control)
+    fitted = interaction(treated, control)
 
-    def log_odds(items):
+    def log_odds(items: pd.DataFrame) -> float:
         share = items["correct"].mean()
         return np.log(share / (1 - share))
 
     by_hand = (log_odds(treated[0]["blimp"]) - log_odds(control[0]["blimp"])) - (
         log_odds(treated[1]["arc"]) - log_odds(control[1]["arc"])
     )
-    assert found.estimate == pytest.approx(by_hand, abs=1e-6), "a saturated model"
-    assert found.low < found.estimate < found.high < 0 and found.p_value < 1e-3
+    assert fitted.estimate == pytest.approx(by_hand, abs=1e-6), "a saturated model"
+    assert fitted.low < fitted.estimate < fitted.high < 0 and fitted.p_value < 1e-3
     assert interaction(control, control).estimate == pytest.approx(0, abs=1e-9)
 
 
-def test_too_few_clusters_are_no_test():
-    few, many = ({"blimp": pairs(graded(0, 0.7), uids=count)} for count in (4, 5))
+def test_too_few_clusters_are_no_test() -> None:
+    few, many = ({"blimp": phenomena_pairs(graded(0, 0.7), uids=count)} for count in (4, 5))
     other = {"arc": pd.DataFrame({"id": np.arange(300), "correct": graded(1, 0.5, 300).astype(float)})}
     assert interaction((few, other), (few, other)) is None
     assert interaction((many, other), (many, other)) is not None
-    tasks = {"lm_eval": pairs(graded(2, 0.5, 300), uids=1).drop(columns="phenomenon").assign(logprobs=None)}
+    tasks = {"lm_eval": phenomena_pairs(graded(2, 0.5, 300), uids=1).drop(columns="phenomenon").assign(logprobs=None)}
     assert interaction((many, tasks), (many, tasks)) is not None, "a task's items are clusters of their own"
 
 
-def test_seeds_are_a_mean_and_a_range_of_what_all_of_them_have():
-    found = seed_summary({"a": {"x": 1.0, "y": 5.0}, "b": {"x": 4.0}, "c": {"x": 1.0}})
-    assert found == {"x": {"mean": 2.0, "lowest": 1.0, "highest": 4.0}}
+def test_seeds_are_a_mean_and_a_range_of_what_all_of_them_have() -> None:
+    summary = seed_summary({"a": {"x": 1.0, "y": 5.0}, "b": {"x": 4.0}, "c": {"x": 1.0}})
+    assert summary == {"x": {"mean": 2.0, "lowest": 1.0, "highest": 4.0}}
+
+
+def test_mcnemar_is_the_exact_binomial_and_drops_ties() -> None:
+    control = pairs([1] * 8 + [0] * 1 + [1, 0] * 5 + [0.5, 0.5, 1])
+    treated = pairs([0] * 8 + [1] * 1 + [1, 0] * 5 + [0, 0.5, 0.5])
+    result = mcnemar(treated, control)
+    assert result[:3] == (8, 1, 3)
+    assert result.p_value == pytest.approx(2 * (1 + 9) / 2**9)
+    assert mcnemar(control, treated)[:2] == (1, 8)
+
+
+def test_mcnemar_without_changes() -> None:
+    assert mcnemar(pairs([1, 0]), pairs([1, 0])) == (0, 0, 0, 1.0)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_different_comparability_keys_are_named() -> None:
+    require_same_key({"baseline/blimp": "tree-a", "treated/blimp": "tree-a"})
+    require_same_key({})
+    with pytest.raises(ValueError, match=r"baseline/blimp with matched/blimp.*'tree-a' and 'flat-b'"):
+        require_same_key({"baseline/blimp": "tree-a", "treated/blimp": "tree-a", "matched/blimp": "flat-b"})
+
+
+def test_noise_floor_of_pairs_choices_and_perplexity() -> None:
+    baseline = pairs([1, 1, 0])
+    moved = baseline.assign(logprob_bad=[-12.0, -12.25, -12.0], correct=[1, 1, 1]).iloc[::-1]
+    assert noise_floor(baseline, moved) == (3, 0.25, 1, None)
+
+    choices = pd.DataFrame({"id": [0, 1], "logprobs": [[-1.0, -2.0], [-3.0]], "predicted": [0, 0], "correct": [1, 1]})
+    others = choices.assign(logprobs=[[-1.5, -2.0], [-3.0]], predicted=[1, 0])
+    assert noise_floor(choices, others) == (2, 0.5, 1, None)
+
+    losses = windows([3.0, 4.0])
+    assert noise_floor(losses, losses.assign(nll=losses["nll"] - 0.1))[3] == pytest.approx(1 - np.exp(-0.1))
+
+
+def test_noise_floor_refuses_what_is_not_finite() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        noise_floor(pairs([1]), pairs([1]).assign(logprob_bad=-np.inf))

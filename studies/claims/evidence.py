@@ -1,0 +1,107 @@
+"""What the paper's claims rest on: the item frames and summaries of one model, and whether they suffice for a test.
+
+Owns the roles that conditions play in the claims (baseline, treated, random and matched controls) and the fewest items
+that can decide a claim. Knows no claim. Callers rely on: a `Sample` without a problem holds every benchmark under every
+condition, with finite values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from studies.statistics.excess_surprisal import Contrast
+from studies.statistics.intervals import Interval
+from studies.statistics.neuron_table import NegativeShare
+
+MIN_WINDOWS = 6
+"""Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 with more."""
+MIN_DECISIONS = 100
+"""Fewest pairs or choices on each side of a test (pooled benchmarks count together)."""
+
+BenchmarkItems = Mapping[str, pd.DataFrame]
+"""Item frames of one condition, by benchmark."""
+
+
+class Scaffolding(NamedTuple):
+    """Where the treated condition's excess surprisal sits, on one benchmark."""
+
+    contrast: Contrast
+    """Determiners, punctuation, auxiliaries and particles over nouns, verbs, adjectives and adverbs."""
+    content: Interval
+    """Mean excess on nouns, verbs, adjectives and adverbs."""
+    over_randoms: Mapping[str, Interval | None]
+    """The contrast with each random control in the baseline's place; None where that was not scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything measured on one model; frames by benchmark, perplexity windows under "perplexity"."""
+
+    model: str
+    relu: bool
+    """Whether the model's activation is ReLU."""
+    baseline: BenchmarkItems
+    treated: BenchmarkItems
+    """Negative clamp of the top neurons."""
+    randoms: Mapping[str, BenchmarkItems]
+    """Negative clamp of as many random neurons, by condition name, one per seed."""
+    matched: BenchmarkItems | None
+    """Negative clamp of as many low-score neurons as raise perplexity by as much; None without a match."""
+    matched_fraction: float | None
+    treated_fraction: float | None
+    match_bracket: tuple[float, float] | None
+    """The evaluated fractions of low-score neurons just below and just above the treated perplexity."""
+    syntactic: tuple[str, ...]
+    """Benchmark names, one syntax_loss verdict each."""
+    non_syntactic: tuple[str, ...]
+    by_difficulty: BenchmarkItems | None = None
+    """Negative clamp of as many neurons, those with the highest mapping difficulty."""
+    difficulty_randoms: Mapping[str, BenchmarkItems] = field(default_factory=dict)
+    """Random controls of as many neurons; the treated condition's own where the numbers agree."""
+    correlation: float | None = None
+    """Spearman correlation of the two scores over all neurons."""
+    magnitude: BenchmarkItems | None = None
+    """The treated neurons under a ceiling that takes as much magnitude from the positive half."""
+    negative_share: NegativeShare | None = None
+    scaffolding: Mapping[str, Scaffolding | None] = field(default_factory=dict)
+    """By surprisal benchmark; None where the baseline or the treated condition was not scored on it."""
+
+
+class Sample(NamedTuple):
+    """The items that a test compares, and why they cannot decide it."""
+
+    conditions: Mapping[str, BenchmarkItems]
+    """{condition: its items}; those without items are left out."""
+    num_items: int
+    """Items of the first condition on the benchmarks of the test."""
+    problem: str | None
+    """The first reason why the conditions cannot be compared; None where they can."""
+
+
+def sample(conditions: Mapping[str, BenchmarkItems | None], benchmarks: tuple[str, ...]) -> Sample:
+    """The items of a test that compares `conditions` on `benchmarks`."""
+    measured = {condition: items for condition, items in conditions.items() if items is not None}
+    first = next(iter(conditions.values())) or {}
+    num_items = sum(len(first[benchmark]) for benchmark in benchmarks if benchmark in first)
+    return Sample(measured, num_items, _problem(conditions, benchmarks, num_items))
+
+
+def _problem(
+    conditions: Mapping[str, BenchmarkItems | None], benchmarks: tuple[str, ...], num_items: int
+) -> str | None:
+    if not benchmarks:
+        return "no benchmark"
+    for condition, items in conditions.items():
+        if items is None:
+            return f"no {condition} control"
+        for benchmark in benchmarks:
+            if benchmark not in items:
+                return f"no {benchmark} items of {condition}"
+            values = items[benchmark]["nll" if benchmark == "perplexity" else "correct"].to_numpy(np.float64)
+            if num_broken := int((~np.isfinite(values)).sum()):
+                return f"{num_broken} of {len(values)} {benchmark} items of {condition} not finite"
+    noun, fewest = ("windows", MIN_WINDOWS) if "perplexity" in benchmarks else ("items", MIN_DECISIONS)
+    return f"too few {noun}, at least {fewest} needed" if num_items < fewest else None
