@@ -1,18 +1,32 @@
 """Every family of the site table in both actors, on real vLLM, against raw Transformers hooks.
 
-Random forests of token sequences: log-probabilities within 1e-4 in float32, baseline and clamped; the empty set is
-bit-identical to an engine without hooks; pre-activation statistics equal the raw ones.
+On random forests of token sequences: log-probabilities agree within 1e-4 in float32, baseline and clamped; the empty
+set is bit-identical to an engine without hooks; pre-activation statistics equal the raw ones.
 """
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Part, ProfileRequest, Scored
+from actors.messages import (
+    EvaluateRequest,
+    Intervention,
+    ModelSource,
+    Part,
+    ProfileRequest,
+    Progress,
+    Scored,
+    Shard,
+    ShardRequest,
+)
 from actors.sites import SITES, architecture
 from studies.benchmarks.texts import Sentences, Windows
 from tests import oracles
@@ -21,24 +35,26 @@ from tests.sources import source_of
 from tests.tiers import first_tier
 
 TOLERANCE = 1e-4
+Call = Callable[..., Any]
+"""call(function, *arguments) in another process."""
 
 
 @pytest.fixture(scope="module")
-def engines():
+def engines() -> Iterator[Call]:
     """One process for all single-rank engines of this module: importing vLLM takes longer than starting an engine."""
     with one_process(timeout=300) as call:
         yield call
 
 
 @pytest.fixture
-def own_process():
+def own_process() -> Iterator[Call]:
     """A process for one engine only."""
     with one_process(timeout=300) as call:
         yield call
 
 
 def forest(seed: int = 0, count: int = 40) -> tuple[str, ...]:
-    """Texts that share prefixes, of different lengths, some longer than the sliding windows."""
+    """Texts of different lengths that share prefixes, some longer than the sliding windows."""
     rng = np.random.default_rng(seed)
     stems = ["".join(rng.choice(list("abcdef "), rng.integers(3, 20))) for _ in range(6)]
     return tuple(
@@ -51,7 +67,7 @@ def some_neurons(num_layers: int, d_mlp: int, share: float = 0.3) -> dict[int, t
     return {i: tuple(sorted(rng.choice(d_mlp, int(share * d_mlp), replace=False).tolist())) for i in range(num_layers)}
 
 
-INTERVENTIONS = {
+INTERVENTIONS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "negative": {"floor": 0.0},
     "positive": {"ceiling": 0.0},
@@ -64,20 +80,20 @@ INTERVENTIONS = {
 }
 
 
-def intervention(name: str, num_layers: int, d_mlp: int) -> dict:
+def intervention(name: str, num_layers: int, d_mlp: int) -> dict[str, Any]:
     """The fields of an Intervention on some neurons; no neurons for the baseline."""
     if not INTERVENTIONS[name]:
         return {"neurons": {}}
     neurons, rng = some_neurons(num_layers, d_mlp), np.random.default_rng(2)
-    fields = {"neurons": neurons, **INTERVENTIONS[name]}
+    fields: dict[str, Any] = {"neurons": neurons, **INTERVENTIONS[name]}
     if name in ("negative_mean", "ceilings"):
         sign = -1 if name == "negative_mean" else 1
         fields["values"] = {i: tuple(sign * rng.uniform(0.01, 0.2, len(chosen))) for i, chosen in neurons.items()}
     return fields
 
 
-def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) -> dict:
-    """In the engine's process: sums of every intervention, the receipts, and the facts."""
+def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
+    """In the engine's process: sums and receipt of every intervention, the route, and the probe's difference."""
     from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
@@ -88,7 +104,7 @@ def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) 
     )
     results = {m.step: m for m in actor.evaluate(request) if isinstance(m, Scored)}
     assert set(results) == set(interventions)
-    answer = {
+    outcome = {
         "sums": {name: result.sums for name, result in results.items()},
         "clipped": {name: result.receipt.clipped_fraction for name, result in results.items()},
         "neurons": {name: result.receipt.neurons_per_layer for name, result in results.items()},
@@ -97,82 +113,99 @@ def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) 
         "probe": actor.facts().probe_difference,
     }
     actor.close()
-    return answer
+    return outcome
 
 
-def sweep_and_alone(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, list[int]]:
-    """In the engine's process: layer-wise conditions in one request, each alone, and (layer passes, ideal, whole)."""
+def sweep_and_alone(
+    source: ModelSource, texts: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[int]]:
+    """In the engine's process: sums of layer-wise conditions in one request and alone; [layer passes, ideal, whole]."""
     from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
     neurons = some_neurons(source.num_layers, source.d_mlp)
-    layers = {"none": [], "first": [0], "last": [2], "middle": [1], "to middle": [0, 1], "all": [0, 1, 2]}
+    layers: dict[str, list[int]] = {
+        "none": [],
+        "first": [0],
+        "last": [2],
+        "middle": [1],
+        "to middle": [0, 1],
+        "all": [0, 1, 2],
+    }
     interventions = {
         f"{name} {kind}": Intervention(neurons={i: neurons[i] for i in chosen}, **INTERVENTIONS[kind])
         for name, chosen in layers.items()
         for kind in ("negative", "zero")
     }
 
-    def scored(chosen: dict) -> dict[str, Scored]:
+    def scored(chosen: dict[str, Intervention]) -> dict[str, Scored]:
         request = EvaluateRequest(benchmark="forest", texts=Sentences(texts=texts), interventions=chosen, max_nodes=60)
         return {m.step: m for m in actor.evaluate(request) if isinstance(m, Scored)}
 
     together = scored(interventions)
-    alone = {name: scored({name: one})[name].sums for name, one in reversed(interventions.items())}
+    alone = {name: scored({name: chosen})[name].sums for name, chosen in reversed(interventions.items())}
     sharing = next(iter(together.values()))
     actor.close()
     costs = [sharing.layer_passes, sharing.ideal_layer_passes, source.num_layers * len(interventions)]
-    return {name: one.sums for name, one in together.items()}, alone, costs
+    return {name: result.sums for name, result in together.items()}, alone, costs
 
 
-def oracle_sums(folder, texts, names):
+def oracle_sums(folder: Path, texts: tuple[str, ...], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Log-probability of every text under every intervention, by raw hooks."""
     from transformers import AutoTokenizer
 
     model, tokenizer = oracles.load(folder), AutoTokenizer.from_pretrained(folder)
     ids = [tokenizer(text)["input_ids"] for text in texts]
-    facts = architecture(json.loads((folder / "config.json").read_text()))
+    dimensions = architecture(json.loads((folder / "config.json").read_text()))
     sums = {}
     for name in names:
-        with oracles.RawIntervention(model, **intervention(name, facts.num_layers, facts.d_mlp)):
+        with oracles.RawIntervention(model, **intervention(name, dimensions.num_layers, dimensions.d_mlp)):
             sums[name] = np.array([float(oracles.token_log_probabilities(model, sequence).sum()) for sequence in ids])
     return sums
 
 
 @pytest.mark.parametrize("family", sorted(SITES))
-def test_log_probabilities_equal_raw_transformers(family, tmp_path, engines):
+def test_log_probabilities_equal_raw_transformers(family: str, tmp_path: Path, engines: Call) -> None:
     folder = oracles.make_model(tmp_path / family, family)
     texts, names = forest(), tuple(INTERVENTIONS)
-    found = engines(ablate, source_of(folder), texts, names)
+    outcome = engines(ablate, source_of(folder), texts, names)
     expected = oracle_sums(folder, texts, names)
-    assert found["route"] == "tree"
-    assert found["probe"] < TOLERANCE
+    assert outcome["route"] == "tree"
+    assert outcome["probe"] < TOLERANCE
     for name in names:
-        np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
-    np.testing.assert_array_equal(found["sums"]["baseline again"], found["sums"]["baseline"])
-    assert found["digests"]["baseline again"] == found["digests"]["baseline"] != found["digests"]["negative"]
-    assert found["neurons"]["negative"] == (76,) * 3 and found["neurons"]["baseline"] == (0,) * 3
-    assert 0.2 < found["clipped"]["negative"] < 0.8
-    moved = np.abs(found["sums"]["negative"] - found["sums"]["baseline"]).max()
+        np.testing.assert_allclose(outcome["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
+    np.testing.assert_array_equal(outcome["sums"]["baseline again"], outcome["sums"]["baseline"])
+    assert outcome["digests"]["baseline again"] == outcome["digests"]["baseline"] != outcome["digests"]["negative"]
+    assert outcome["neurons"]["negative"] == (76,) * 3 and outcome["neurons"]["baseline"] == (0,) * 3
+    assert 0.2 < outcome["clipped"]["negative"] < 0.8
+    moved = np.abs(outcome["sums"]["negative"] - outcome["sums"]["baseline"]).max()
     if family == "opt":  # ReLU: the negative clamp is the identity, to the last bit
-        assert moved == 0 and np.abs(found["sums"]["zero"] - found["sums"]["baseline"]).max() > 0.01
+        assert moved == 0 and np.abs(outcome["sums"]["zero"] - outcome["sums"]["baseline"]).max() > 0.01
     else:
         assert moved > 0.01
         for name in names[5:]:
-            assert np.abs(found["sums"][name] - found["sums"]["baseline"]).max() > 1e-3, name
+            assert np.abs(outcome["sums"][name] - outcome["sums"]["baseline"]).max() > 1e-3, name
 
 
 @pytest.mark.parametrize("family", first_tier(sorted(SITES), ["llama", "gpt_neox", "opt"]))
-def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(family, tmp_path, engines):
+def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(
+    family: str, tmp_path: Path, engines: Call
+) -> None:
     folder = oracles.make_model(tmp_path / family, family)
     together, alone, (passes, ideal, whole) = engines(sweep_and_alone, source_of(folder), forest(count=20))
     for name, sums in together.items():
         np.testing.assert_array_equal(sums, alone[name])
-    assert len({sums.tobytes() for sums in together.values()}) >= (6 if family == "opt" else 11), "they do differ"
+    assert len({sums.tobytes() for sums in together.values()}) >= (6 if family == "opt" else 11), (
+        "the conditions differ"
+    )
     assert passes == ideal < whole
 
 
-def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, dict, int, int]:
-    """In the engine's process: a sweep that tells its parts, and the same taken up from some of them."""
+def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[Any, ...]:
+    """In the engine's process: a sweep that sends its parts, resumed from some of them, and from unusable ones.
+
+    Returns the sums of each, and the packs that the second and the third computed.
+    """
     from actors.ablation import actor as ablation
     from orchestrator.execution.in_flight import join_parts
 
@@ -184,81 +217,83 @@ def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[dict, dict, di
         benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60
     )
     messages = list(actor.evaluate(request))
-    parts = {}
+    parts: dict[str, Part] = {}
     for part in (m for m in messages if isinstance(m, Part)):
-        if part.end_pack <= 3 or part.step == "one":  # of "one" all is there, of "two" the first three packs
+        if part.end_pack <= 3 or part.step == "one":  # all packs of "one", the first three of "two"
             parts[part.step] = join_parts(parts.get(part.step), part)
-    forwarded = []
-    sweep = actor._rpc
-    actor._rpc = lambda method, *arguments: (forwarded.append(method), sweep(method, *arguments))[1]
+    called: list[str] = []
+    engine, call = actor._engine, actor._engine.call
+    engine.call = lambda method, *arguments: (called.append(method), call(method, *arguments))[1]
     again = list(actor.evaluate(dataclasses.replace(request, parts=parts)))
     other = {name: dataclasses.replace(part, pack_plan="of another plan") for name, part in parts.items()}
-    before = len([method for method in forwarded if method == "halfwave_sweep"])
+    before = called.count("halfwave_sweep")
     third = list(actor.evaluate(dataclasses.replace(request, parts=other)))
-    after = len([method for method in forwarded if method == "halfwave_sweep"]) - before
+    after = called.count("halfwave_sweep") - before
     actor.close()
-    sums = [{m.step: m.sums for m in answers if isinstance(m, Scored)} for answers in (messages, again, third)]
+    sums = [{m.step: m.sums for m in stream if isinstance(m, Scored)} for stream in (messages, again, third)]
     return *sums, before, after
 
 
-def test_a_sweep_goes_on_from_its_parts_to_the_same_numbers(tmp_path, engines):
+def test_a_sweep_resumed_from_its_parts_gives_the_same_numbers(tmp_path: Path, engines: Call) -> None:
     folder = oracles.make_model(tmp_path / "llama", "llama")
     whole, again, third, before, after = engines(resumed, source_of(folder), forest(count=20))
     for name in ("one", "two"):
         np.testing.assert_array_equal(again[name], whole[name])
         np.testing.assert_array_equal(third[name], whole[name])
-    assert before == after - 3 > 0, "three packs were not computed again; those of another plan were"
+    assert before == after - 3 > 0, "three packs were not computed again; parts of another plan were ignored"
 
 
 def unhooked(source: ModelSource, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Flat log-probabilities of the engine as vLLM made it, then with our hooks and the empty set."""
+    """Flat log-probabilities of the engine as vLLM started it, and with our hooks and the empty set."""
     from actors.ablation.actor import AblationActor
+    from actors.ablation.receipts import apply
+    from actors.ablation.routes import RoutedModel, flat_log_probabilities
     from actors.ablation.token_tree import plan_packs
     from actors.tokens import tokenise
 
     class Watched(AblationActor):
-        def _install(self):
-            sequences = tokenise(Sentences(texts=texts), self._tokenizer, source.context)
+        def _install(self, source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> RoutedModel:
+            sequences = tokenise(Sentences(texts=texts), tokenizer, source.context)
             self.plan = plan_packs(sequences.ids, sequences.score_from, 64)
-            self.before = self._forward_flat(self.plan)
-            return super()._install()
+            self.before = flat_log_probabilities(self._engine, self.plan)
+            return super()._install(source, tokenizer)
 
     actor = Watched(source)
-    actor._apply(Intervention())
-    after = actor._forward_flat(actor.plan)
+    apply(actor._routed, Intervention())
+    after = flat_log_probabilities(actor._engine, actor.plan)
     actor.close()
     return actor.before, after
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox"])
-def test_the_empty_set_is_bit_identical_to_an_engine_without_hooks(family, tmp_path, engines):
+def test_the_empty_set_is_bit_identical_to_an_engine_without_hooks(family: str, tmp_path: Path, engines: Call) -> None:
     folder = oracles.make_model(tmp_path / family, family)
     before, after = engines(unhooked, source_of(folder), forest(count=12))
     np.testing.assert_array_equal(before, after)
 
 
-def test_the_flat_route_gives_the_same_numbers(tmp_path, engines):
+def test_the_flat_route_gives_the_same_numbers(tmp_path: Path, engines: Call) -> None:
     folder = oracles.make_model(tmp_path / "qwen3", "qwen3")
-    found = engines(ablate, source_of(folder, route="flat"), forest(count=12), ("baseline", "negative"))
+    outcome = engines(ablate, source_of(folder, route="flat"), forest(count=12), ("baseline", "negative"))
     expected = oracle_sums(folder, forest(count=12), ("baseline", "negative"))
-    assert found["route"] == "flat"
+    assert outcome["route"] == "flat"
     for name in expected:
-        np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
+        np.testing.assert_allclose(outcome["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("family", first_tier(["llama", "gpt2"], ["llama"]))
-def test_tensor_parallelism_gives_the_same_numbers(family, tmp_path, own_process):
+def test_tensor_parallelism_gives_the_same_numbers(family: str, tmp_path: Path, own_process: Call) -> None:
     folder = oracles.make_model(tmp_path / family, family)
     names = ("baseline", "negative")
-    found = own_process(ablate, source_of(folder, tensor_parallel=2), forest(count=16), names)
+    outcome = own_process(ablate, source_of(folder, tensor_parallel=2), forest(count=16), names)
     expected = oracle_sums(folder, forest(count=16), names)
-    assert found["neurons"]["negative"] == (76,) * 3  # summed over both ranks
+    assert outcome["neurons"]["negative"] == (76,) * 3  # summed over both ranks
     for name in names:
-        np.testing.assert_allclose(found["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
+        np.testing.assert_allclose(outcome["sums"][name], expected[name], atol=TOLERANCE, rtol=0)
 
 
-def profile_request(**changes) -> ProfileRequest:
-    values = {
+def profile_request(**changes: Any) -> ProfileRequest:
+    values: dict[str, Any] = {
         "step": "profile",
         "texts": Windows(text=" ".join(forest(3, 150)), window=64, stride=64),
         "skip_first": True,
@@ -273,14 +308,14 @@ def profile_request(**changes) -> ProfileRequest:
 
 
 @pytest.mark.parametrize("family", sorted(SITES))
-def test_scores_equal_raw_pre_activations(family, tmp_path):
+def test_scores_equal_raw_pre_activations(family: str, tmp_path: Path) -> None:
     from actors.scoring.actor import ScoreActor
 
     folder = oracles.make_model(tmp_path / family, family)
     request = profile_request()
     actor = ScoreActor(source_of(folder))
     *_, profiled = actor.profile(request)
-    ids = torch.tensor(np.stack(list(windows_of(actor, request))))
+    ids = torch.tensor(windows_of(actor, request))
     _, outputs = oracles.pre_activations(oracles.load(folder), ids)
     keep = torch.ones(ids.shape, dtype=torch.bool)
     keep[:, 0] = False
@@ -296,7 +331,7 @@ def test_scores_equal_raw_pre_activations(family, tmp_path):
     np.testing.assert_allclose(table["wasserstein_distance"], (z - quantiles[:, None]).abs().mean(1), atol=3e-3)
 
 
-def test_batches_and_shards_do_not_change_the_scores(tmp_path):
+def test_batches_and_shards_do_not_change_the_scores(tmp_path: Path) -> None:
     from actors.scoring.actor import ScoreActor
 
     source = source_of(oracles.make_model(tmp_path / "llama", "llama"))
@@ -304,10 +339,10 @@ def test_batches_and_shards_do_not_change_the_scores(tmp_path):
     *_, whole = actor.profile(profile_request())
     *_, batched = actor.profile(profile_request(batch_windows=1))
     num_blocks = -(-whole.num_windows // 16)
-    assert 2 < num_blocks < 9, "some of the others have nothing to do"
-    asked = []
+    assert 2 < num_blocks < 9, "some of the other actors have nothing to do"
+    asked: list[tuple[str, int]] = []
 
-    def ask(other, method, request):
+    def ask(other: ScoreActor, method: str, request: ShardRequest) -> Iterator[Progress | Shard]:
         asked.append((method, request.first_block))
         return getattr(other, method)(request)
 
@@ -322,7 +357,8 @@ def test_batches_and_shards_do_not_change_the_scores(tmp_path):
         np.testing.assert_allclose(values, whole.columns[name], rtol=1e-4, atol=1e-6)
 
 
-def windows_of(actor, request):
+def windows_of(actor: Any, request: ProfileRequest) -> np.ndarray:
+    """The windows of token ids that a score actor reads."""
     from actors.tokens import windows
 
     return windows(request.texts, actor._tokenizer, actor._source.context)

@@ -1,17 +1,19 @@
-"""How far a model's folder is trusted: no code of its own and no pickles unless the study file says so.
+"""How far a model's folder is trusted: no code runs, and no pickles are read, unless the study file allows it.
 
-Folders whose code, or whose pickles, leave a file behind when they run; through every loader of the actors.
+The folders' code and pickles leave a file behind when they run; every loader of the actors gets them.
 """
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from actors.ablation.reload import differing_config, plain_log_probabilities
+from actors.ablation.reload import differing_config, transformers_log_probabilities
 from actors.hf_model import load_model
 from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
 from actors.scoring.actor import ScoreActor
@@ -39,18 +41,18 @@ TEXTS = ("a keen fox", "the dogs bark", "zz")
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     return oracles.make_model(tmp_path / "tiny", "llama")
 
 
 @pytest.fixture
-def marker(tmp_path) -> Path:
-    """What exists once foreign code has run."""
+def marker(tmp_path: Path) -> Path:
+    """A file that exists once foreign code has run."""
     return tmp_path / "ran"
 
 
 def add_code(folder: Path, marker: Path, model_type: str = "llama") -> None:
-    """Code of the repository's own, named where Transformers looks for it; for tokenizers it is the only one."""
+    """Add code to the folder, named where Transformers looks for it; the tokenizer has no other class."""
     (folder / "own.py").write_text(OWN_CODE.format(marker=str(marker), model_type=model_type))
     auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
     change(folder / "config.json", model_type=model_type, auto_map=auto_map)
@@ -58,29 +60,32 @@ def add_code(folder: Path, marker: Path, model_type: str = "llama") -> None:
     change(folder / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=tokenizer)
 
 
-def change(path: Path, **fields) -> None:
+def change(path: Path, **fields: Any) -> None:
+    """Set fields of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 def pickle_weights(folder: Path) -> None:
-    """The folder's safetensors become `pytorch_model.bin`."""
+    """Replace the folder's safetensors by a `pytorch_model.bin`."""
     torch.save(oracles.load(folder).state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
 
 
 class Malicious:
-    """Unpickling makes the file."""
+    """Unpickling it creates the file."""
 
     def __init__(self, marker: Path):
         self.marker = marker
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
         return Path.touch, (self.marker,)
 
 
 # -- code ------------------------------------------------------------------------------------------------------------
 
-LOADERS = {
+Loader = Callable[[ModelSource], object]
+
+LOADERS: dict[str, Loader] = {
     "config": lambda source: differing_config(source, source),
     "plain model": load_model,
     "score actor": ScoreActor,
@@ -89,49 +94,53 @@ LOADERS = {
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
-def test_code_of_a_repository_runs_only_where_the_file_says_so(folder, marker, load):
+def test_code_of_a_repository_runs_only_where_the_study_file_allows_it(
+    folder: Path, marker: Path, load: Loader
+) -> None:
     source = source_of(folder)
     add_code(folder, marker)
     try:
         load(source)
     except StudyError as error:
-        assert_tells_the_field(error)
+        assert_names_the_remedy(error)
     assert not marker.exists()
     load(dataclasses.replace(source, trust_remote_code=True))
     assert marker.exists()
 
 
-def assert_tells_the_field(error: StudyError) -> None:
+def assert_names_the_remedy(error: StudyError) -> None:
     assert "\n" not in str(error) and "write trust_remote_code: true beside the model" in str(error)
 
 
 @pytest.mark.parametrize("load", [load_model, lambda source: differing_config(source, source)])
-def test_a_model_that_is_its_own_code_alone_is_refused_in_one_line(folder, marker, load):
+def test_a_model_that_exists_only_as_code_is_refused_in_one_line(folder: Path, marker: Path, load: Loader) -> None:
     source = source_of(folder)
     add_code(folder, marker, model_type="own")
     with pytest.raises(StudyError) as caught:
         load(source)
-    assert_tells_the_field(caught.value)
+    assert_names_the_remedy(caught.value)
     assert not marker.exists()
 
 
 # -- pickles ---------------------------------------------------------------------------------------------------------
 
 
-def test_pickled_weights_are_those_of_the_safetensors(folder):
+def test_pickled_weights_equal_those_of_the_safetensors(folder: Path) -> None:
     source, ids = source_of(folder), [np.array([0, 17, 42, 99])]
-    expected = plain_log_probabilities(source, ids)
+    expected = transformers_log_probabilities(source, ids)
     pickle_weights(folder)
-    np.testing.assert_array_equal(plain_log_probabilities(dataclasses.replace(source, pickled=True), ids), expected)
+    np.testing.assert_array_equal(
+        transformers_log_probabilities(dataclasses.replace(source, pickled=True), ids), expected
+    )
 
 
-def test_pickled_weights_are_not_read_where_the_source_does_not_say_so(folder):
+def test_pickled_weights_are_not_read_unless_the_source_says_so(folder: Path) -> None:
     pickle_weights(folder)
     with pytest.raises(OSError, match=r"no file named model\.safetensors"):
         load_model(source_of(folder))
 
 
-def test_a_malicious_pickle_runs_nothing(folder, marker):
+def test_a_malicious_pickle_runs_nothing(folder: Path, marker: Path) -> None:
     torch.save({"w": Malicious(marker)}, folder / "pytorch_model.bin")
     load_model(source_of(folder))  # the safetensors beside it
     (folder / "model.safetensors").unlink()
@@ -147,30 +156,31 @@ def test_a_malicious_pickle_runs_nothing(folder, marker):
 
 
 def by_an_engine(source: ModelSource) -> tuple[list[float], list[str]]:
-    """(log-probability of every text, ports that others can reach while the engine stands)."""
+    """(log-probability of every text, ports that other machines can reach while the engine runs)."""
     from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
     try:
         request = EvaluateRequest(benchmark="b", texts=Sentences(texts=TEXTS), interventions={"s": Intervention()})
-        (scored,) = (one for one in actor.evaluate(request) if isinstance(one, Scored))
+        (scored,) = (message for message in actor.evaluate(request) if isinstance(message, Scored))
         return scored.sums.tolist(), reachable()
     finally:
         actor.close()
 
 
 def refusal_of_an_engine(source: ModelSource) -> str:
+    """The error that starting an engine raises."""
     from actors.ablation.actor import AblationActor
 
-    with pytest.raises(Exception) as caught:  # vLLM's loaders each have errors of their own
+    with pytest.raises(Exception) as caught:  # each of vLLM's loaders raises its own errors
         AblationActor(source)
     return f"{type(caught.value).__name__}: {caught.value}"
 
 
-def test_an_engine_takes_pickles_without_code_and_stays_on_this_machine(folder, marker):
+def test_an_engine_reads_pickles_without_code_and_stays_on_this_machine(folder: Path, marker: Path) -> None:
     plain = source_of(folder)
     tokenizer = load_tokenizer(plain)
-    expected = [plain_log_probabilities(plain, [np.array(tokenizer(text)["input_ids"])]).sum() for text in TEXTS]
+    expected = [transformers_log_probabilities(plain, [np.array(tokenizer(text)["input_ids"])]).sum() for text in TEXTS]
     pickle_weights(folder)
     change(folder / "config.json", auto_map={"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"})
     (folder / "own.py").write_text(OWN_CODE.format(marker=str(marker), model_type="llama"))

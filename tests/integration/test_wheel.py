@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGES = ("orchestrator", "actors", "studies")
-IMPORTED = ("orchestrator", "orchestrator.cli", "actors.messages", "studies", "studies.benchmarks.corpora")
+IMPORTED = ("orchestrator.cli", "orchestrator.execution.runner", "actors.messages", "studies.benchmarks.corpora")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(source: Path, w
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.split("/")[0].endswith(".dist-info")}
     files = [file for package in PACKAGES for file in (source / package).rglob("*") if file.is_file()]
     assert names == {file.relative_to(source).as_posix() for file in files}
-    assert (source / "tests" / "unit" / "test_wheel.py").is_file()  # so that the next line can fail
+    assert (source / "tests" / "integration" / "test_wheel.py").is_file()  # so that the next line can fail
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
 
 

@@ -1,0 +1,1 @@
+"""Stores that earlier versions of Halfwave wrote, and how to unpack them."""
