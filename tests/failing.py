@@ -14,10 +14,10 @@ SMALL_DEVICE_NODES = 64
 class SmallDevice(AblationActor):
     """Its device holds packs of `SMALL_DEVICE_NODES` at most; with larger ones the allocator itself complains."""
 
-    def _gathered(self, method, wire, *rest):
-        if method == "halfwave_sweep" and len(wire[0]) // 8 > SMALL_DEVICE_NODES:
+    def _sweep_pack(self, pack, *rest):
+        if len(pack.ids) > SMALL_DEVICE_NODES:
             torch.empty(2**50)
-        return super()._gathered(method, wire, *rest)
+        return super()._sweep_pack(pack, *rest)
 
 
 class IllRank(AblationActor):

@@ -1,17 +1,20 @@
 """Oracles: raw hooks on plain Transformers models. They import nothing of ours, so they cannot share a mistake.
 
-Also builds the tiny random models of every family from their configs, with a tokenizer, as local folders.
+Also builds a tiny random model of every family from its config, with a tokenizer, as a local folder.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 VOCABULARY = 320
 
-# model_type -> (config class, config fields, path of layers, path of the projection in a layer)
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "llama": ("LlamaConfig", {"num_key_value_heads": 2}, "model.layers", "mlp.gate_proj"),
     "mistral": ("MistralConfig", {"num_key_value_heads": 2, "sliding_window": 8}, "model.layers", "mlp.gate_proj"),
     "qwen2": ("Qwen2Config", {"num_key_value_heads": 2}, "model.layers", "mlp.gate_proj"),
@@ -50,10 +53,11 @@ FAMILIES = {
         "mlp.dense_h_to_4h",
     ),
 }
+"""{model_type: (config class, config fields, path of the layers, path of the projection in a layer)}."""
 
 
 def make_tokenizer(folder: Path) -> None:
-    """A word-free byte-level tokenizer with VOCABULARY entries and a BOS that it puts in front of every text."""
+    """Save a byte-level tokenizer without merges that puts a BOS in front of every text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -66,8 +70,8 @@ def make_tokenizer(folder: Path) -> None:
     fast.save_pretrained(folder)
 
 
-def make_model(folder: Path, family: str, *, seed: int = 0, **fields) -> Path:
-    """A tiny random model of a family, saved as a folder; weights large enough that clamps matter."""
+def make_model(folder: Path, family: str, *, seed: int = 0, **fields: Any) -> Path:
+    """Save a tiny random model of a family, with weights large enough that clamps matter; returns `folder`."""
     import transformers
 
     name, special, _, _ = FAMILIES[family]
@@ -95,7 +99,7 @@ def make_model(folder: Path, family: str, *, seed: int = 0, **fields) -> Path:
     return folder
 
 
-def load(folder: Path):
+def load(folder: Path) -> PreTrainedModel:
     """The plain Transformers model in float32."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
@@ -113,23 +117,37 @@ ACTIVATIONS = {
 class RawIntervention:
     """What the paper's controls do to some neurons, by raw forward hooks on the projection or the activation.
 
-    values: {layer: one a neuron}, for `negative_mean` and `ceilings`.
+    neurons: {layer: indices}; values: {layer: one per neuron}, for `negative_mean` and `ceilings`.
     """
 
-    def __init__(self, model, neurons, kind="clamp", floor=-torch.inf, ceiling=torch.inf, values=None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        neurons: Mapping[int, Sequence[int]],
+        kind: str = "clamp",
+        floor: float = -torch.inf,
+        ceiling: float = torch.inf,
+        values: Mapping[int, Sequence[float]] | None = None,
+    ):
         family = model.config.model_type
         _, _, layers, projection = FAMILIES[family]
-        behind = kind in ("posrelu", "signflip")
-        path = ACTIVATIONS.get(family, "mlp.act_fn") if behind else projection
+        after = kind in ("posrelu", "signflip")
+        path = ACTIVATIONS.get(family, "mlp.act_fn") if after else projection
         self.handles = []
         for layer, indices in neurons.items():
             module = model.get_submodule(layers)[layer].get_submodule(path)
             columns = torch.tensor(list(indices), dtype=torch.long)
             own = torch.tensor(values[layer], dtype=torch.float32) if values else None
 
-            def hook(module, arguments, output, columns=columns, own=own):
+            def hook(
+                module: nn.Module,
+                arguments: tuple[Tensor, ...],
+                output: Tensor,
+                columns: Tensor = columns,
+                own: Tensor | None = own,
+            ) -> Tensor:
                 output = output.clone()
-                chosen, before = output[..., columns], arguments[0][..., columns] if behind else None
+                chosen, before = output[..., columns], arguments[0][..., columns] if after else None
                 output[..., columns] = {
                     "clamp": lambda: chosen.clamp(floor, ceiling),
                     "ceilings": lambda: torch.minimum(chosen, own),
@@ -141,28 +159,30 @@ class RawIntervention:
 
             self.handles.append(module.register_forward_hook(hook))
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         for handle in self.handles:
             handle.remove()
 
 
 @torch.no_grad()
-def token_log_probabilities(model, ids: list[int]) -> torch.Tensor:
-    """[len(ids) - 1] log p of every token after the first, one sequence at a time, no padding."""
+def token_log_probabilities(model: PreTrainedModel, ids: list[int]) -> Tensor:
+    """[len(ids) - 1] float32 log p of every token after the first, one sequence at a time, without padding."""
     logits = model(torch.tensor([ids])).logits[0, :-1].float()
     return logits.log_softmax(-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
 
 
 @torch.no_grad()
-def pre_activations(model, ids: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """([x of every layer], [a of every layer]) of the pre-activation projection, each [tokens, width]."""
+def pre_activations(model: PreTrainedModel, ids: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """([inputs of every layer], [outputs of every layer]) of the pre-activation projection, [tokens, width] each."""
     _, _, layers, projection = FAMILIES[model.config.model_type]
     inputs, outputs = [], []
 
-    def hook(module, arguments, output):
+    def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         inputs.append(arguments[0].reshape(-1, arguments[0].shape[-1]).clone())
         outputs.append(output.reshape(-1, output.shape[-1]).clone())
 

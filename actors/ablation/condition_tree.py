@@ -1,9 +1,9 @@
-"""Conditions of one model -> the order in which to run them so that shared layer prefixes are computed once.
+"""The order in which the conditions of one model run, so that shared layer prefixes are computed once.
 
-Owns the planning only; `logits_pass` runs it. Conditions that do the same to layers 0..k-1 enter layer k with the same
-hidden states. Sorted by what they do layer after layer, they form a trie that is walked depth-first; the states at the
-branch points still to come are held, at most `max_held` of them: beyond that sharing is given up, never a result.
-Boundary b lies in front of layer b; the number of layers is the boundary behind the last one.
+Owns the planning only; `logits_pass` executes it. Conditions that do the same to layers 0..k-1 enter layer k with the
+same hidden states. Sorted by what they do layer after layer, they form a trie that is walked depth-first, while the
+states at branch points still ahead are held, at most `max_held` at once: beyond that, layers are recomputed, and no
+result changes. Boundary b lies before layer b; boundary num_layers lies after the last layer.
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,23 +17,25 @@ class Pass(NamedTuple):
     condition: int
     """Index in the caller's order."""
     resume: int
-    """Boundary to start from: 0 = the embedding, the number of layers = all the same as the pass before."""
+    """Boundary to start from: 0 = the embedding, num_layers = the result of the previous pass is taken over."""
     held: tuple[int, ...]
     """Boundaries whose states are held after this pass, ascending."""
 
 
 def plan_passes(layers: Sequence[Sequence[Hashable]], max_held: int) -> list[Pass]:
-    """Order the conditions and say where each begins.
+    """Order the conditions and determine the boundary at which each starts.
 
-    layers: per condition what it does to each layer, equal where it does the same; max_held: states that may be held at
-    once. With room enough every distinct prefix of layers is computed exactly once: `ideal_layer_passes`.
+    layers: for each condition, what it does to each layer, equal where it does the same. max_held: number of states
+    that may be held at once. With enough room, every distinct prefix of layers is computed exactly once:
+    `ideal_layer_passes`.
     """
     numbers: dict[Hashable, int] = {}
-    keys = [tuple(numbers.setdefault(one, len(numbers)) for one in condition) for condition in layers]
+    keys = [tuple(numbers.setdefault(layer, len(numbers)) for layer in condition) for condition in layers]
     order = sorted(range(len(keys)), key=lambda i: (keys[i], i))
     num_layers = len(keys[0])
     shared = [_num_shared(keys[a], keys[b]) for a, b in pairwise(order)]
-    passes, held = [], []
+    passes: list[Pass] = []
+    held: list[int] = []
     for k, condition in enumerate(order):
         common = shared[k - 1] if k else 0
         held = [boundary for boundary in held if boundary <= common]
@@ -50,11 +52,11 @@ def plan_passes(layers: Sequence[Sequence[Hashable]], max_held: int) -> list[Pas
 
 def layer_passes(passes: Sequence[Pass], num_layers: int) -> list[int]:
     """[num_layers] how often each layer is computed for one pack."""
-    return [sum(one.resume <= layer for one in passes) for layer in range(num_layers)]
+    return [sum(turn.resume <= layer for turn in passes) for layer in range(num_layers)]
 
 
 def ideal_layer_passes(layers: Sequence[Sequence[Hashable]]) -> int:
-    """Distinct prefixes of layers: the fewest layer computations that give every condition's result."""
+    """Number of distinct prefixes of layers: the fewest layer computations that yield every condition's result."""
     return len({tuple(condition[: depth + 1]) for condition in layers for depth in range(len(condition))})
 
 

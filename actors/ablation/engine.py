@@ -1,70 +1,171 @@
-"""The vLLM engine of an ablation actor: its options, the versions behind it."""
+"""One vLLM engine in this process, with `vllm_worker` loaded into its workers: started, called, shut down.
 
+Owns the options and the environment of an ablation engine (eager, no prefix cache, the smallest KV cache that the flat
+route needs, reachable from this machine only), calls to its workers, and prompt log-probabilities by ordinary requests.
+Knows nothing of packs and clamps. Invariant: a call returns what every rank returned, or raises the error of the rank
+that failed first; `EngineDied` stands for a worker process that ended without one.
+"""
+
+import contextlib
+import dataclasses
 import os
+import tempfile
+import uuid
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
-from actors.hf_model import trusted_alone
-from actors.messages import (
-    DTYPE_BYTES,
-    ModelSource,
-)
+import numpy as np
+
+from actors.hf_model import refusing_untrusted
+from actors.messages import DTYPE_BYTES, EngineDied, ModelSource
+from actors.sites import Site
+from studies.errors import InterventionError
 
 FLAT_TOKENS = 2064
-"""Longest sequence of the flat route: the presets' window and a few; `engine: {max_model_len: ...}` raises it."""
+"""Longest sequence of the flat route: the presets' window and a few tokens. `engine: {max_model_len: ...}` in the study
+file raises it."""
 
 
-def _start_engine(model: ModelSource):
-    """A vLLM engine in this process: eager, no prefix cache, the smallest KV cache that the flat probe needs."""
+class Hooks(NamedTuple):
+    """What installing the hooks found out about the model."""
+
+    tree_refused: str
+    """Why the tree route is impossible; '' if it is possible."""
+    attention: str
+    """The attention kernel of the tree route, with the reason for it."""
+
+
+class Engine:
+    """A started engine. Its worker processes live until `close`."""
+
+    def __init__(self, source: ModelSource):
+        self._label = source.label
+        self._last_words = os.path.join(tempfile.gettempdir(), f"halfwave-{uuid.uuid4().hex}.txt")
+        """File in which a rank that ends its process says why."""
+        self._llm: Any = _start_vllm(source)  # a vllm.LLM; vllm is imported in functions only
+
+    @property
+    def device(self) -> str:
+        """vLLM's device type, `cpu` or `cuda`."""
+        return self._llm.llm_engine.vllm_config.device_config.device_type
+
+    def install_hooks(self, site: Site, num_layers: int, d_mlp: int) -> Hooks:
+        """Hook the activations and attention layers. Raises InterventionError if their number is not `num_layers`."""
+        report = self.call("halfwave_install", dataclasses.asdict(site), d_mlp, self._last_words)[0]
+        if report["layers"] != num_layers:
+            raise InterventionError(f"{self._label}: {report['layers']} layers hooked, config.json says {num_layers}")
+        return Hooks(report["tree_refused"], report["attention"])
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of `vllm_worker.LogitsPass` on all ranks; returns one result per rank.
+
+        Raises EngineDied if a worker process ended without an error of its own.
+        """
+        try:
+            return self._llm.collective_rpc(method, args=arguments)
+        except Exception as error:
+            if not getattr(self._llm.llm_engine.model_executor, "is_failed", False):
+                raise
+            if os.path.exists(self._last_words):
+                with open(self._last_words) as file:
+                    raise RuntimeError(file.read()) from error
+            raise EngineDied(f"{self._label}: a worker process of the engine is gone: {error}") from error
+
+    def call_head(self, method: str, *arguments: Any) -> Any:
+        """As `call`, but returns only the result of the rank that holds the gathered head; the others return None."""
+        return next(result for result in self.call(method, *arguments) if result is not None)
+
+    def prompt_log_probabilities(self, sequences: Sequence[np.ndarray], num_top: int) -> list[list[dict[int, float]]]:
+        """For every token of every sequence {token: log-probability in nats}: of itself and of the `num_top` likeliest.
+
+        By ordinary requests with `prompt_logprobs`. Empty for a sequence's first token, which has no probability.
+        """
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+
+        outputs = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=ids.tolist()) for ids in sequences],
+            SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=num_top, detokenize=False),
+            use_tqdm=False,
+        )
+        return [
+            [{token: entry.logprob for token, entry in (entries or {}).items()} for entries in output.prompt_logprobs]
+            for output in outputs
+        ]
+
+    def vllm_configured(self) -> AbstractContextManager[None]:
+        """A context in which vLLM's configuration is this engine's.
+
+        vLLM's Transformers backend decorates Transformers' own classes, which then ask for it.
+        """
+        from vllm.config import set_current_vllm_config
+
+        return set_current_vllm_config(self._llm.llm_engine.vllm_config)
+
+    def close(self) -> None:
+        """Shut the engine and its worker processes down. Closing it again does nothing."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self._last_words)
+
+
+def _start_vllm(source: ModelSource) -> Any:
+    """A `vllm.LLM` in this process: eager, no prefix cache, the smallest KV cache that the flat probe needs."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if model.threads is not None:
+    if source.threads is not None:
         # Several engines may share a CPU machine: vLLM must not bind each of them to all cores.
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-        os.environ["OMP_NUM_THREADS"] = str(max(1, model.threads // model.tensor_parallel))
-    if not model.over_nodes:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, source.threads // source.tensor_parallel))
+    if not source.over_nodes:
         _stay_on_this_machine()
     from vllm import LLM
 
     # The KV cache serves the flat route only: one sequence of the longest window, keys and values of every head.
-    length = min(model.context, FLAT_TOKENS)
-    cache_bytes = int(1.25 * 2 * model.num_layers * model.d_model * DTYPE_BYTES[model.dtype] * length)
-    options = {
-        "model": model.path,
-        "revision": model.revision,
-        "tokenizer_revision": model.revision,
-        "load_format": _load_format(model),
-        "dtype": model.dtype,
+    length = min(source.context, FLAT_TOKENS)
+    cache_bytes = int(1.25 * 2 * source.num_layers * source.d_model * DTYPE_BYTES[source.dtype] * length)
+    options: dict[str, object] = {
+        "model": source.path,
+        "revision": source.revision,
+        "tokenizer_revision": source.revision,
+        "load_format": load_format(source),
+        "dtype": source.dtype,
         "max_model_len": length,
-        "tensor_parallel_size": model.tensor_parallel,
-        "distributed_executor_backend": "ray" if model.over_nodes else "mp" if model.tensor_parallel > 1 else "uni",
+        "tensor_parallel_size": source.tensor_parallel,
+        "distributed_executor_backend": "ray" if source.over_nodes else "mp" if source.tensor_parallel > 1 else "uni",
         "enforce_eager": True,
         "enable_prefix_caching": False,
         "kv_cache_memory_bytes": max(256 * 2**20, cache_bytes),
         "worker_extension_cls": "actors.ablation.vllm_worker.LogitsPass",
-        "trust_remote_code": model.trust_remote_code,
+        "trust_remote_code": source.trust_remote_code,
         "disable_log_stats": True,
         "seed": 0,
     }
-    if model.gpu_share < 1:
-        options["gpu_memory_utilization"] = 0.9 * model.gpu_share
-    with trusted_alone(model):
-        return LLM(**{**options, **model.engine})
+    if source.gpu_share < 1:
+        options["gpu_memory_utilization"] = 0.9 * source.gpu_share
+    with refusing_untrusted(source):
+        return LLM(**{**options, **source.engine})
 
 
-def _load_format(model: ModelSource) -> str:
-    """vLLM's word for the resolved weights; its `hf` takes .bin files, without their code, where nothing else is."""
-    return "hf" if model.pickled else "safetensors"
+def load_format(source: ModelSource) -> str:
+    """vLLM's name for the resolved weights. Its `hf` reads .bin files, without code, where there are no safetensors."""
+    return "hf" if source.pickled else "safetensors"
 
 
 def _stay_on_this_machine() -> None:
-    """An engine and its workers meet on one machine: by themselves vLLM, Gloo and NCCL would listen on its network."""
+    """Let the engine and its workers meet on the loopback: by default vLLM, Gloo and NCCL listen on the network."""
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if os.path.isdir("/sys/class/net/lo"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of the packages on which an ablation engine's numbers depend."""
     import torch
     import vllm
 

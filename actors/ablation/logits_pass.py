@@ -1,12 +1,12 @@
-"""Packs -> log-probabilities of their edges, over any decoder. Pure torch.
+"""Computes the log-probabilities of a pack's edges with any decoder. Pure torch.
 
 Owns the head: logits only for the rows that hold a scored edge, in chunks, log-softmax in float32, then the targets are
-gathered. Never makes a [tokens, vocabulary] matrix above `HEAD_BYTES`. A sweep over conditions resumes in the middle of
-the decoder where the layers before are shared (`condition_tree`); attention is `tree_attention`'s. Refuses to know what
-a decoder is beyond `Decoder`.
+gathered. Never builds a [rows, vocabulary] block above `HEAD_BYTES`, single rows excepted. A sweep over conditions
+resumes in the middle of the decoder where the layers before are shared (`condition_tree`); attention is left to
+`tree_attention`. Knows of a model only what `Decoder` says.
 
-N nodes of a pack, E scored edges, R rows with edges, V vocabulary. An edge's margin is its log-probability less the
-largest of its row: 0 where greedy decoding takes it.
+N nodes of a pack, E scored edges, R rows with edges, V vocabulary, d d_model. The margin of an edge is its
+log-probability minus the largest one of its row: 0 where greedy decoding picks it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,39 +14,56 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from actors.ablation.condition_tree import Pass
 from actors.ablation.token_tree import Pack
 from actors.ablation.tree_attention import Tree
 
 HEAD_BYTES = {"cpu": 32 * 2**20, "cuda": 512 * 2**20}
-"""Largest [rows, vocabulary] float32 block of the head; above 32 MiB glibc maps and clears fresh pages each time."""
+"""Largest [R, V] float32 block of the head; above 32 MiB, glibc maps and clears fresh pages for every block."""
 
 
 class Decoder(Protocol):
-    """What the pass needs of a model. A Transformers model whose attention calls `attend` will do; so does vLLM's."""
+    """The interface of a model to this pass: vLLM's, or Transformers' with `attend` as its attention.
+
+    With Transformers, whose attention function reads the tree from where `hidden` left it:
+
+        class TransformersDecoder:
+            device, vocabulary, flex = torch.device("cpu"), 32000, False
+
+            def __init__(self, model):
+                self.model = model
+
+            def hidden(self, ids_N, tree):
+                current_tree.set(tree)
+                return self.model.model(ids_N[None], position_ids=tree.depth_N[None], use_cache=False)[0][0]
+
+            def logits(self, hidden_Rd):
+                return self.model.lm_head(hidden_Rd)
+    """
 
     device: torch.device
     vocabulary: int
     flex: bool
-    """Whether attention goes through FlexAttention."""
+    """Whether attention runs through FlexAttention."""
 
-    def hidden(self, ids_N: torch.Tensor, tree: Tree) -> torch.Tensor:
-        """[N, d_model] final hidden states, positions taken from `tree.depth_N`."""
+    def hidden(self, ids_N: Tensor, tree: Tree) -> Tensor:
+        """[N, d] final hidden states; `tree.depth_N` holds the position ids."""
 
-    def logits(self, hidden_R: torch.Tensor) -> torch.Tensor | None:
-        """[R, V]; None on a rank that does not gather the head."""
+    def logits(self, hidden_Rd: Tensor) -> Tensor | None:
+        """[R, V]; None on a tensor-parallel rank that does not gather the head."""
 
 
 class LayerWalk:
-    """Decoder layers wrapped so that a forward can begin in front of any layer, from an output held earlier.
+    """Decoder layers wrapped so that a forward pass can start at any layer, from an output held earlier.
 
-    A layer before that point returns at once. What is held is whatever a layer returned, cloned: fused norms write into
-    it. The model's own loop over its layers is left as it is.
+    The layers before that point return at once. Outputs are held as whatever a layer returned, cloned, because fused
+    norms write into it. The model's own loop over its layers remains unchanged.
     """
 
     def __init__(self, layers: Sequence[nn.Module]):
+        """Wrap the `forward` of each layer, in place."""
         self.num_layers = len(layers)
         self._resume = 0
         self._hold: tuple[int, ...] = ()
@@ -54,15 +71,15 @@ class LayerWalk:
         for i, layer in enumerate(layers):
             layer.forward = partial(self._forward, i, layer.forward)
 
-    def begin(self, one: Pass) -> None:
-        """The next forward is this pass. Raises KeyError when the state it resumes from is not held."""
-        if one.resume and one.resume not in self._states:
-            raise KeyError(one.resume)
-        self._resume, self._hold = one.resume, one.held
-        self._states = {boundary: state for boundary, state in self._states.items() if boundary <= one.resume}
+    def begin(self, turn: Pass) -> None:
+        """Make the next forward pass this one. Raises KeyError if the state that it resumes from is not held."""
+        if turn.resume and turn.resume not in self._states:
+            raise KeyError(turn.resume)
+        self._resume, self._hold = turn.resume, turn.held
+        self._states = {boundary: state for boundary, state in self._states.items() if boundary <= turn.resume}
 
     def end(self) -> None:
-        """Keep only what later passes need; the next forward runs whole unless it is begun otherwise."""
+        """Keep only the states that later passes need; without `begin`, the next forward pass runs all layers."""
         self._states = {boundary: self._states[boundary] for boundary in self._hold}
         self._resume, self._hold = 0, ()
 
@@ -70,7 +87,8 @@ class LayerWalk:
         """Drop all states."""
         self._resume, self._hold, self._states = 0, (), {}
 
-    def _forward(self, i: int, original: Callable, *arguments: Any, **named: Any) -> Any:
+    # a layer returns a tensor or, where norms are fused, a tuple of them: whatever the model's own loop passes on
+    def _forward(self, i: int, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         if i < self._resume:
             state = self._states[self._resume]
             return _clone(state) if i + 1 == self._resume else state
@@ -81,7 +99,7 @@ class LayerWalk:
 
 
 def _clone(state: Any) -> Any:
-    if isinstance(state, torch.Tensor):
+    if isinstance(state, Tensor):
         return state.clone()
     return type(state)(_clone(part) for part in state) if isinstance(state, tuple | list) else state
 
@@ -94,39 +112,39 @@ def sweep_pack(
     switch: Callable[[int], None],
     *,
     margins: bool = False,
-) -> dict[int, torch.Tensor | FloatingPointError | None]:
-    """{condition: as `score_pack`, or its FloatingPointError} of one pack under every condition.
+) -> dict[int, Tensor | FloatingPointError | None]:
+    """Score one pack under every condition: {condition: the result of `score_pack`, or its FloatingPointError}.
 
-    switch: puts a condition's clamps in place. The results equal separate passes to the last bit.
+    switch: puts a condition's clamps in force. The results equal those of separate passes to the last bit.
     """
-    found: dict[int, torch.Tensor | FloatingPointError | None] = {}
     if not len(pack.rows):
-        return {one.condition: _no_edges(margins) for one in passes}
+        return {turn.condition: _no_edges(margins) for turn in passes}
+    results: dict[int, Tensor | FloatingPointError | None] = {}
     tree, last = Tree(pack, decoder.device, decoder.flex), -1
     try:
-        for one in passes:
-            if one.resume == walk.num_layers:
-                found[one.condition] = found[last]
+        for turn in passes:
+            if turn.resume == walk.num_layers:
+                results[turn.condition] = results[last]
                 continue
-            last = one.condition
+            last = turn.condition
             switch(last)
-            walk.begin(one)
+            walk.begin(turn)
             try:
-                found[last] = score_pack(decoder, pack, tree, margins=margins)
+                results[last] = score_pack(decoder, pack, tree, margins=margins)
             except FloatingPointError as error:
-                found[last] = error
+                results[last] = error
             walk.end()
     finally:
         walk.forget()
-    return found
+    return results
 
 
 @torch.inference_mode()
-def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None, *, margins: bool = False) -> torch.Tensor | None:
-    """[E] float32 log p(target | prefix) in nats of the pack's edges, on the CPU; with margins [2, E], they second.
+def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None, *, margins: bool = False) -> Tensor | None:
+    """[E] float32 log p(target | prefix) of the pack's edges, in nats, on the CPU; [2, E] with their margins.
 
     A pack without edges (a piece of a long context) is not forwarded. None on a tensor-parallel rank that does not hold
-    the gathered logits. Raises FloatingPointError when a log-probability is not finite: a NaN must never be a result.
+    the gathered logits. Raises FloatingPointError if a log-probability is not finite: a NaN must never be a result.
     """
     if not len(pack.rows):
         return _no_edges(margins)
@@ -146,18 +164,18 @@ def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None, *, margin
         if len(spare) < len(logits_RV):
             spare = torch.empty(logits_RV.shape, device=decoder.device)
         log_softmax_RV = torch.log_softmax(logits_RV, -1, dtype=torch.float32, out=spare[: len(logits_RV)])
-        found_E = log_softmax_RV[local_E, targets_E[edges].to(decoder.device)]
+        scores_E = log_softmax_RV[local_E, targets_E[edges].to(decoder.device)]
         if margins:
-            found_E = torch.stack([found_E, found_E - log_softmax_RV.amax(-1)[local_E]])
-        parts.append(found_E.cpu())
+            scores_E = torch.stack([scores_E, scores_E - log_softmax_RV.amax(-1)[local_E]])
+        parts.append(scores_E.cpu())
     if not parts:
         return None
-    found_E = torch.cat(parts, dim=-1)
-    broken = int((~found_E.isfinite()).sum())
-    if broken:
-        raise FloatingPointError(f"{broken} of {found_E.numel()} log-probabilities are not finite")
-    return found_E
+    scores_E = torch.cat(parts, dim=-1)
+    not_finite = int((~scores_E.isfinite()).sum())
+    if not_finite:
+        raise FloatingPointError(f"{not_finite} of {scores_E.numel()} log-probabilities are not finite")
+    return scores_E
 
 
-def _no_edges(margins: bool) -> torch.Tensor:
+def _no_edges(margins: bool) -> Tensor:
     return torch.empty(2, 0) if margins else torch.empty(0)

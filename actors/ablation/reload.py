@@ -1,77 +1,129 @@
-"""Checkpoints of one architecture: what must agree before one takes another's place, and what it then must answer.
+"""Exchanges the checkpoint in a running engine, and proves that it then answers as a fresh engine would.
 
-Owns the comparison of sources and of their config.json, and the log-probabilities of plain Transformers, which share
-nothing with the engine that they are held against. Knows nothing of vLLM.
+Owns the comparison of two checkpoints' sources and config.json, and the proof: an engine's first reload is compared
+with plain Transformers, which shares nothing with the engine; later ones take the same path with the same tensors.
+Every failure raises, and the caller then starts a fresh engine.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.hf_model import load_model, trusted_alone
-from actors.messages import ModelSource
+from actors.ablation.engine import load_format
+from actors.ablation.receipts import apply
+from actors.ablation.routes import RoutedModel
+from actors.hf_model import load_model, refusing_untrusted
+from actors.messages import Intervention, ModelSource
+from actors.tokens import load_tokenizer
 from studies.errors import InterventionError
 
-OWN = ("label", "path", "revision", "pickled")
-"""Fields in which checkpoints of one architecture differ."""
+RELOAD_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.15}
+"""Largest accepted mean over the probe's tokens of |reloaded - Transformers| log-probability, in nats. Measured on
+SmolLM2-135M: 7e-6, 0.006 and 0.06; single tokens differ by 0.4 in bfloat16."""
 
-IDLE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
-"""Keys of config.json that change no number here; the dtype is the source's own."""
+CHECKPOINT_FIELDS = ("label", "path", "revision", "pickled")
+"""Fields of ModelSource in which checkpoints of one architecture may differ."""
+
+IRRELEVANT_KEYS = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+"""Keys of config.json that change no number here; the dtype is given by the source."""
 
 
 class Reload(NamedTuple):
-    """One reload in place of an engine."""
+    """The traces of one reload of an engine."""
 
     read: Mapping[str, tuple[list[int], float]]
     """{tensor of the checkpoint: (shape, sum)}."""
     probe: np.ndarray
-    """The probe's log-probabilities after it, token by token."""
+    """[tokens] the probe's unclamped log-probabilities after it, in nats."""
 
     def check_against(self, last: "Reload") -> None:
-        """Raises InterventionError where this cannot be what the last reload, which was proven, was."""
-        shapes, last_shapes = ({name: shape for name, (shape, _) in one.read.items()} for one in (self, last))
-        if different := _first_difference(last_shapes, shapes):
-            raise InterventionError(f"the checkpoints do not have the same tensors: {different}")
+        """Raises InterventionError if this reload cannot be as good as the last one, which was proven."""
+        shapes, last_shapes = ({name: shape for name, (shape, _) in each.read.items()} for each in (self, last))
+        if difference := _first_difference(last_shapes, shapes):
+            raise InterventionError(f"the checkpoints do not have the same tensors: {difference}")
         if np.array_equal(self.probe, last.probe) and self.read != last.read:
             raise InterventionError("other weights left the probe's numbers as they were")
 
 
-def differing_field(one: ModelSource, other: ModelSource) -> str:
-    """The first field, with both values, in which two sources are not of one architecture; '' where they are."""
-    names = [field.name for field in dataclasses.fields(ModelSource) if field.name not in OWN]
-    return _first_difference(*({name: getattr(source, name) for name in names} for source in (one, other)))
+def reload_in_place(model: RoutedModel, source: ModelSource, last: Reload | None) -> tuple[RoutedModel, Reload]:
+    """Load another checkpoint into the model's engine; the model that it was must not be used again.
+
+    last: the engine's previous reload, None if this is its first. Raises if the engine is not proven to answer as a
+    fresh one with this checkpoint would: InterventionError, or whatever vLLM raises while it loads.
+    """
+    if difference := differing_config(model.source, source):
+        raise InterventionError(f"config.json: {difference}")
+    before = _unclamped_probe(model) if last is None else np.empty(0)
+    read = model.engine.call("halfwave_reload", source.path, source.revision, load_format(source))[0]
+    reloaded = RoutedModel(model.engine, source, load_tokenizer(source), model.hooks)
+    reload = Reload(read, _unclamped_probe(reloaded))
+    if last is None:
+        _check_against_transformers(reloaded, reload.probe, before)
+    else:
+        reload.check_against(last)
+    return reloaded, reload
 
 
-def differing_config(one: ModelSource, other: ModelSource) -> str:
-    """The same of what config.json says beyond the sources' fields: positions, norms, the number of heads."""
-    return _first_difference(_config(one), _config(other))
+def _unclamped_probe(model: RoutedModel) -> np.ndarray:
+    """[tokens] the probe's log-probabilities, after a check that every layer's hook is called as it should be."""
+    apply(model, Intervention())
+    return model.probe.token_log_probabilities(model.log_probabilities(model.probe))
 
 
-def _config(model: ModelSource) -> dict[str, Any]:
-    from transformers import AutoConfig
-
-    trust = model.trust_remote_code
-    with trusted_alone(model):
-        config = AutoConfig.from_pretrained(model.path, revision=model.revision, trust_remote_code=trust).to_dict()
-    return {name: value for name, value in config.items() if name not in IDLE}
-
-
-def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    for name in dict.fromkeys([*one, *other]):
-        if one.get(name) != other.get(name):
-            return f"{name} is {other.get(name)!r}, not {one.get(name)!r}"
-    return ""
+def _check_against_transformers(model: RoutedModel, probe: np.ndarray, before: np.ndarray) -> None:
+    """Raises InterventionError unless the probe agrees with Transformers, and better than before the reload."""
+    with model.engine.vllm_configured():
+        reference = transformers_log_probabilities(model.source, model.probe.sequences())
+    difference = float(np.abs(probe - reference).mean())
+    difference_before = float(np.abs(before - reference).mean()) if len(before) == len(reference) else math.inf
+    tolerance = min(RELOAD_TOLERANCE[model.source.dtype], difference_before / 2)
+    if not difference <= tolerance:
+        raise InterventionError(
+            f"the reloaded engine and Transformers differ by {difference:.3g} nats a token on the probe "
+            f"(tolerance {tolerance:.3g}; the weights before differed by {difference_before:.3g})"
+        )
 
 
-def plain_log_probabilities(model: ModelSource, sequences: list[np.ndarray]) -> np.ndarray:
-    """float32 log p of every token after a sequence's first, under Transformers on the CPU, one sequence at a time."""
+def transformers_log_probabilities(source: ModelSource, sequences: list[np.ndarray]) -> np.ndarray:
+    """[tokens] float32 log p of every token after a sequence's first, sequence after sequence, in nats.
+
+    Under plain Transformers on the CPU, one sequence at a time.
+    """
     import torch
 
-    plain, found = load_model(model), []
+    model, log_probabilities = load_model(source), []
     with torch.inference_mode():
         for ids in map(torch.as_tensor, sequences):
-            log_softmax_TV = plain(ids[None], use_cache=False).logits[0, :-1].float().log_softmax(-1)
-            found.append(log_softmax_TV.gather(-1, ids[1:, None])[:, 0].numpy())
-    return np.concatenate(found)
+            log_softmax_TV = model(ids[None], use_cache=False).logits[0, :-1].float().log_softmax(-1)
+            log_probabilities.append(log_softmax_TV.gather(-1, ids[1:, None])[:, 0].numpy())
+    return np.concatenate(log_probabilities)
+
+
+def differing_field(first: ModelSource, second: ModelSource) -> str:
+    """The first field, with both values, in which two sources are not of one architecture; '' if they are."""
+    names = [field.name for field in dataclasses.fields(ModelSource) if field.name not in CHECKPOINT_FIELDS]
+    return _first_difference(*({name: getattr(source, name) for name in names} for source in (first, second)))
+
+
+def differing_config(first: ModelSource, second: ModelSource) -> str:
+    """The same for config.json, which says more than a source has fields for: positions, norms, number of heads."""
+    return _first_difference(_config(first), _config(second))
+
+
+def _config(source: ModelSource) -> dict[str, Any]:
+    from transformers import AutoConfig
+
+    trust = source.trust_remote_code
+    with refusing_untrusted(source):
+        config = AutoConfig.from_pretrained(source.path, revision=source.revision, trust_remote_code=trust).to_dict()
+    return {name: value for name, value in config.items() if name not in IRRELEVANT_KEYS}
+
+
+def _first_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    for name in dict.fromkeys([*first, *second]):
+        if first.get(name) != second.get(name):
+            return f"{name} is {second.get(name)!r}, not {first.get(name)!r}"
+    return ""

@@ -1,14 +1,17 @@
-"""Token sequences -> a prefix forest -> packs; every distinct prefix is computed once.
+"""Plans token sequences as a prefix forest, cut into packs, in which every distinct prefix is computed once.
 
-Owns the planning, in numpy, never the arithmetic of a model. Nodes are token prefixes in depth-first order, so a node's
-descendants are one interval and a pack is three vectors: `ids`, `depth` (the position ids) and `end` (one past the
-node's last descendant). The whole attention mask is `kv <= q < end[kv]`. Leaves are never forwarded: log-probabilities
-live on edges, and an edge is read from its parent's logits. The plan is a pure function of (sequences, score_from,
-max_nodes), so conditions and resumed studies are always compared on identical batches; `digest` proves it.
+Owns the planning, in numpy, and none of a model's arithmetic. Nodes are token prefixes in depth-first order, so the
+descendants of a node are one interval, and a pack is three vectors: `ids`, `depth` (the position ids) and `end` (one
+past the node's last descendant). The whole attention mask is `kv <= q < end[kv]`. Leaves are never forwarded:
+log-probabilities live on edges, and an edge is read from its parent's logits. The plan is a pure function of
+(sequences, score_from, max_nodes), so conditions and resumed studies are always compared on identical batches;
+`digest` proves it.
+
+In shapes: N nodes of a pack, E scored edges, I internal nodes of the forest.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +20,11 @@ PACK_MULTIPLE = 32
 """Packs are cut to multiples of this many nodes: matrix libraries build a kernel for every new number of rows."""
 
 MORE_ANCESTORS = 4
-"""An even cut may repeat so many more ancestors; a window of text is never cut for it."""
+"""Additional ancestors that a cut at such a multiple may repeat: too few for a cut through a window of text."""
 
 
 class Pack(NamedTuple):
-    """One forward pass. N nodes; E scored edges, contiguous in the plan's edge order."""
+    """One forward pass: N nodes and E scored edges, contiguous in the plan's edge order."""
 
     ids: np.ndarray
     """[N] int64 token ids."""
@@ -30,9 +33,9 @@ class Pack(NamedTuple):
     end: np.ndarray
     """[N] int64 one past the last descendant inside this pack."""
     rows: np.ndarray
-    """[E] int64 node whose logits hold the edge, non-decreasing."""
+    """[E] int64 node from whose logits the edge is read, non-decreasing."""
     targets: np.ndarray
-    """[E] int64 token at the edge's far end."""
+    """[E] int64 token at the lower end of the edge."""
 
 
 def pack_to_wire(pack: Pack) -> list[bytes]:
@@ -41,41 +44,42 @@ def pack_to_wire(pack: Pack) -> list[bytes]:
 
 
 def pack_from_wire(wire: list[bytes]) -> Pack:
-    """Back from `pack_to_wire`."""
+    """The inverse of `pack_to_wire`."""
     return Pack(*(np.frombuffer(vector, dtype=np.int64).copy() for vector in wire))
 
 
 class PackPlan(NamedTuple):
-    """All packs of one request, and the way back from edges to sequences."""
+    """All packs of one request, and the mapping from edges back to sequences."""
 
     packs: list[Pack]
     edges: np.ndarray
-    """[sum of scored tokens] edge index of every scored token, sequence after sequence."""
+    """[number of scored tokens] edge index of every scored token, sequence after sequence."""
     offsets: np.ndarray
-    """[num_sequences + 1] where each sequence's tokens start in `edges`."""
+    """[num_sequences + 1] start of each sequence's tokens in `edges`."""
     num_edges: int
     tokens: np.ndarray
     """[num_tokens] the sequences themselves, one after the other, for the flat route."""
     lengths: np.ndarray
-    """[num_sequences] tokens of each sequence."""
+    """[num_sequences] number of tokens."""
     num_prefixes: int
-    """Distinct prefixes that have to be forwarded; `num_nodes` counts those repeated at cuts as often as they are."""
+    """Distinct prefixes to be forwarded; `num_nodes` counts every repetition of a prefix at a cut as well."""
     digest: str
+    """sha256 of the packs and of `edges`."""
     num_cut: int = 0
-    """Sequences that had lost their beginning when they were planned."""
+    """Sequences whose beginning was cut off before they were planned, to fit the model."""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that a plain, unpadded forward of all sequences would compute."""
+        """Tokens that a plain, unpadded forward pass over all sequences would compute."""
         return len(self.tokens)
 
     def sequences(self) -> list[np.ndarray]:
-        """The token sequences that were planned."""
+        """The token sequences that the plan was made for."""
         return np.split(self.tokens, np.cumsum(self.lengths)[:-1])
 
     @property
     def num_nodes(self) -> int:
-        """Nodes forwarded, ancestors repeated at cuts included."""
+        """Nodes forwarded, including the ancestors repeated at cuts."""
         return sum(len(pack.ids) for pack in self.packs)
 
     def token_log_probabilities(self, edge_log_probabilities: np.ndarray) -> np.ndarray:
@@ -92,17 +96,17 @@ class PackPlan(NamedTuple):
 
 
 def plan_packs(sequences: Sequence[np.ndarray], score_from: np.ndarray, max_nodes: int) -> PackPlan:
-    """Plan the packs that score `sequences` with at most `max_nodes` nodes each.
+    """Plan packs of at most `max_nodes` nodes each that score `sequences`.
 
-    sequences: token id vectors; score_from: [num_sequences] first position that is scored, at least 1. A path that is
-    longer than `max_nodes` raises the limit to its own length: attention needs all of it in one pack. Memory is
+    sequences: token id vectors; score_from: [num_sequences] first scored position, at least 1. A path longer than
+    `max_nodes` raises the limit to its own length, because attention needs all of it in one pack. Memory is
     O(num_sequences x longest). Raises ValueError for a sequence with nothing to score.
     """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     score_from = np.asarray(score_from, dtype=np.int64)
-    nothing = np.flatnonzero((score_from < 1) | (score_from >= lengths))
-    if len(nothing):
-        i = int(nothing[0])
+    unscored = np.flatnonzero((score_from < 1) | (score_from >= lengths))
+    if len(unscored):
+        i = int(unscored[0])
         raise ValueError(f"sequence {i} of {lengths[i]} tokens has nothing to score from position {score_from[i]}")
     forest = _Forest(sequences, lengths, score_from)
     limit = max(max_nodes, int(forest.depth.max()) + 1)
@@ -125,7 +129,7 @@ def plan_packs(sequences: Sequence[np.ndarray], score_from: np.ndarray, max_node
 
 
 class _Forest:
-    """The internal nodes (I of them) in depth-first order, and the scored edges sorted by parent."""
+    """The internal nodes in depth-first order, [I] each, and the scored edges sorted by parent."""
 
     def __init__(self, sequences: Sequence[np.ndarray], lengths: np.ndarray, score_from: np.ndarray):
         num_sequences, longest = len(sequences), int(lengths.max())
@@ -135,7 +139,7 @@ class _Forest:
         order = np.argsort(tokens.view(f"S{4 * longest}").ravel(), kind="stable")
         tokens, present = tokens[order].astype(np.int64) - 1, present[order]
 
-        # A node is new where a row leaves the one above it; depth-first numbering is then row-major order.
+        # A node is new where a row departs from the row above it; row-major order is then the depth-first numbering.
         differs = np.ones((num_sequences, longest), dtype=bool)
         differs[1:] = tokens[1:] != tokens[:-1]
         new = np.logical_or.accumulate(differs, axis=1) & present
@@ -174,8 +178,8 @@ def _subtree_ends(depth: np.ndarray) -> np.ndarray:
     """[I] one past each node's last descendant: the next node that is not deeper."""
     end = np.full(len(depth), len(depth), dtype=np.int64)
     order = np.lexsort((np.arange(len(depth)), depth))
-    # Among nodes of one depth d, a node ends at the next node of depth <= d. Walk depths from shallow to deep and keep
-    # the sorted positions seen so far: the next position is found by bisection.
+    # A node of depth d ends at the next node of depth <= d. Walk the depths from shallow to deep and keep the sorted
+    # positions seen so far: bisection finds the next one.
     boundaries = np.searchsorted(depth[order], np.arange(int(depth.max()) + 2))
     seen = np.empty(0, dtype=np.int64)
     for d in range(int(depth.max()) + 1):
@@ -187,24 +191,24 @@ def _subtree_ends(depth: np.ndarray) -> np.ndarray:
     return end
 
 
-def _cut(forest: _Forest, limit: int):
+def _cut(forest: _Forest, limit: int) -> Iterator[Pack]:
     """Walk depth-first and cut, repeating ancestors; prefer a shallow cut in the last quarter of a pack."""
     start, num_nodes = 0, len(forest.ids)
     while start < num_nodes:
-        ancestors = []
+        upwards = []
         above = forest.parent[start]
         while above >= 0:
-            ancestors.append(above)
+            upwards.append(above)
             above = forest.parent[above]
-        ancestors = np.array(ancestors[::-1], dtype=np.int64)
+        ancestors = np.array(upwards[::-1], dtype=np.int64)
         room = limit - len(ancestors)
         stop = min(start + room, num_nodes)
         if stop < num_nodes:
             stops = np.arange(start + max(1, (3 * room) // 4), stop + 1)[::-1]
             stop = stops[np.argmin(forest.depth[stops])]
-            even = stops[(stops - start + len(ancestors)) % PACK_MULTIPLE == 0]
-            if len(even) and forest.depth[even].min() <= forest.depth[stop] + MORE_ANCESTORS:
-                stop = even[np.argmin(forest.depth[even])]
+            multiples = stops[(stops - start + len(ancestors)) % PACK_MULTIPLE == 0]
+            if len(multiples) and forest.depth[multiples].min() <= forest.depth[stop] + MORE_ANCESTORS:
+                stop = multiples[np.argmin(forest.depth[multiples])]
         nodes = np.concatenate([ancestors, np.arange(start, stop)])
         first, last = np.searchsorted(forest.edge_parent, [start, stop])
         yield Pack(

@@ -1,43 +1,64 @@
 """Attention of a pack over its own keys and values, under the tree's mask `kv <= q < end[kv]`. Pure torch.
 
-On CUDA FlexAttention takes the rule as it stands and skips what it masks; elsewhere, and where FlexAttention cannot
-run, scaled-dot-product attention goes block by block over the few keys that a block can see. Sliding windows keep
-`depth[q] - depth[kv] < window`; ALiBi adds `slope * (depth[kv] - depth[q])`, one slope a head. Knows nothing of models
-beyond their queries, keys and values.
+On CUDA, FlexAttention takes the rule as it stands and skips masked blocks. Elsewhere, and where FlexAttention cannot
+run, scaled-dot-product attention runs block by block over the few keys that a block can see. Sliding windows keep
+`depth[q] - depth[kv] < window`; ALiBi adds `slope * (depth[kv] - depth[q])`, with one slope per head. Knows nothing of
+models beyond their queries, keys and values.
 
-N nodes of a pack, H query heads, G key-value heads, D head size, B blocks of Q queries and K keys.
+N nodes of a pack, H query heads, G key-value heads, D head size; B blocks of Q queries and K keys; L the padded length
+of FlexAttention. A mask is an additive bias: 0 where a query sees a key, -inf elsewhere.
 """
 
+from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from actors.ablation.token_tree import Pack
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
 BLOCK = 32
-"""Queries that attend together. On CPU 16 and 32 are alike, 64 a third slower, packs of 512 as a whole 4.5 times."""
+"""Queries that attend together. On a CPU, 16 and 32 take the same time, 64 takes a third longer, and packs of 512 as
+one block take 4.5 times as long."""
 
 FLEX_SHORTEST = 128
-"""FlexAttention gets N padded to a power of two from here on: it compiles once a length."""
+"""Shortest length to which FlexAttention's input is padded; all are powers of two, because each is compiled anew."""
+
+FLEX_TOLERANCE = 0.05
+"""Largest difference between FlexAttention and block attention on random inputs at which FlexAttention is used."""
+
+
+class FlexRule(NamedTuple):
+    """The tree's rule in FlexAttention's terms."""
+
+    block_mask: "BlockMask"
+    score_mod: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor] | None
+    """Adds ALiBi's bias; None without ALiBi."""
 
 
 class Tree:
     """One pack's structure on the device, carried to every attention layer.
 
-    Queries attend in blocks of neighbours. In depth-first order all that a block can see is the path above its first
-    node and the block itself, so its keys are few. Where that does not halve the work (long windows of text) there is
-    one block of all N nodes, and its mask is the plain [N, N] one.
+    Queries attend in blocks of neighbours. In depth-first order a block sees only the path above its first node and
+    itself, so its keys are few. Where that does not halve the work (long windows of text), all N nodes form one block
+    with the plain [N, N] mask.
     """
 
     def __init__(self, pack: Pack, device: torch.device | str, flex: bool = False):
+        """flex: use FlexAttention, unless the pack is one path, for which ordinary causal attention will do."""
         self.num_nodes = len(pack.end)
         self.is_path = bool((pack.end == self.num_nodes).all())
         self.flex = flex and not self.is_path
         self.depth_N = torch.as_tensor(pack.depth, device=device)
         self._end = pack.end
-        self._masks: dict = {}
+        self._masks: dict[tuple[int | None, tuple[float, ...], torch.dtype], Tensor] = {}
+        self._flex_rules: dict[tuple[int | None, tuple[float, ...]], FlexRule] = {}
         if not self.flex:
             self._cut_into_blocks(device)
 
@@ -52,10 +73,10 @@ class Tree:
         self.keys_BK = torch.as_tensor(np.maximum(keys_BK, 0), device=device)
         self.sees_BQK = torch.as_tensor(sees_BQK, device=device)
 
-    def mask(self, window: int | None, slopes: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
-        """[B, 1, Q, K], with slopes [B, H, Q, K], in the queries' dtype; made once.
+    def mask(self, window: int | None, slopes: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+        """[B, 1, Q, K], or [B, H, Q, K] with slopes, in the queries' dtype; cached.
 
-        0 (with slopes: minus slope x distance) where a query sees a key and -inf elsewhere.
+        0 (with slopes: minus slope x distance) where a query sees a key, and -inf elsewhere.
         """
         key = (window, slopes, dtype)
         if key not in self._masks:
@@ -71,36 +92,33 @@ class Tree:
             self._masks[key] = bias_BHQK.masked_fill_(~sees_BQK[:, None], -torch.inf)
         return self._masks[key]
 
-    def flex_rule(self, window: int | None, slopes: tuple[float, ...]) -> tuple:
-        """The same rule for FlexAttention, over N padded to a power of two; padding sees itself alone. Made once.
-
-        Returns its block mask and, with slopes, its score modification.
-        """
+    def flex_rule(self, window: int | None, slopes: tuple[float, ...]) -> FlexRule:
+        """The same rule for FlexAttention, over N padded to a power of two; padding sees only itself. Cached."""
         from torch.nn.attention.flex_attention import create_block_mask
 
-        if (window, slopes) not in self._masks:
+        if (window, slopes) not in self._flex_rules:
             length = max(FLEX_SHORTEST, 1 << (self.num_nodes - 1).bit_length())
             end_L = torch.arange(1, length + 1, device=self.depth_N.device)
             end_L[: self.num_nodes] = torch.as_tensor(self._end, device=self.depth_N.device)
             depth_L = torch.zeros_like(end_L)
             depth_L[: self.num_nodes] = self.depth_N
 
-            def sees(batch, head, q, kv):
+            def sees(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:  # noqa: ARG001 - FlexAttention's
                 inside = (kv <= q) & (q < end_L[kv])
                 return inside if window is None else inside & (depth_L[q] - depth_L[kv] < window)
 
             slope_H = torch.tensor(slopes, device=end_L.device)
 
-            def biased(score, batch, head, q, kv):
+            def biased(score: Tensor, batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:  # noqa: ARG001
                 return score - slope_H[head] * (depth_L[q] - depth_L[kv])
 
             block_mask = create_block_mask(sees, None, None, length, length, device=end_L.device)
-            self._masks[window, slopes] = block_mask, biased if slopes else None
-        return self._masks[window, slopes]
+            self._flex_rules[window, slopes] = FlexRule(block_mask, biased if slopes else None)
+        return self._flex_rules[window, slopes]
 
 
 def _blocks(end_N: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """([B, Q] queries, padded with the last node; [B, K] what a block's queries see between them, padded with -1)."""
+    """([B, Q] queries, padded with the last node; [B, K] keys that any query of the block sees, padded with -1)."""
     num_nodes = len(end_N)
     starts_B1 = np.arange(0, num_nodes, block)[:, None]
     own_BQ = starts_B1 + np.arange(block)
@@ -113,18 +131,18 @@ def _blocks(end_N: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def attend(
-    q_NHD: torch.Tensor,
-    k_NGD: torch.Tensor,
-    v_NGD: torch.Tensor,
+    q_NHD: Tensor,
+    k_NGD: Tensor,
+    v_NGD: Tensor,
     *,
     scale: float,
     tree: Tree,
     window: int | None,
     slopes: tuple[float, ...] = (),
-) -> torch.Tensor:
-    """[N, H, D] attention of a pack over its own keys and values under the tree's mask; grouped queries allowed.
+) -> Tensor:
+    """[N, H, D] attention of a pack over its own keys and values under the tree's mask; H may be a multiple of G.
 
-    slopes: ALiBi's, one a query head; () without ALiBi.
+    window: of sliding-window attention, in tokens. slopes: of ALiBi, one per query head; () without ALiBi.
     """
     options = {"scale": scale, "enable_gqa": q_NHD.shape[1] != k_NGD.shape[1]}
     if tree.is_path and not slopes and (window is None or window >= tree.num_nodes):
@@ -132,10 +150,10 @@ def attend(
         out = F.scaled_dot_product_attention(q_1HND, k_1GND, v_1GND, is_causal=True, **options)
         return out[0].transpose(0, 1)
     if tree.flex:
-        block_mask, biased = tree.flex_rule(window, slopes)
-        padding = block_mask.seq_lengths[0] - tree.num_nodes
+        rule = tree.flex_rule(window, slopes)
+        padding = rule.block_mask.seq_lengths[0] - tree.num_nodes
         padded = (F.pad(x, (0, 0, 0, 0, 0, padding)).transpose(0, 1)[None] for x in (q_NHD, k_NGD, v_NGD))
-        out = _flex_attention(q_NHD.device.type)(*padded, block_mask=block_mask, score_mod=biased, **options)
+        out = _flex_attention(q_NHD.device.type)(*padded, **rule._asdict(), **options)
         return out[0].transpose(0, 1)[: tree.num_nodes]
     padding = tree.queries_BQ.numel() - tree.num_nodes
     q_LHD = F.pad(q_NHD, (0, 0, 0, 0, 0, padding)) if padding else q_NHD
@@ -150,8 +168,8 @@ def attend(
 
 
 @cache
-def _flex_attention(device_type: str):
-    """Compiled on CUDA, where the kernel exists; as it is elsewhere, for tests (it makes the whole score matrix)."""
+def _flex_attention(device_type: str) -> Callable[..., Tensor]:
+    """Compiled on CUDA, where the kernel exists; elsewhere uncompiled, for tests (it builds the whole score matrix)."""
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention) if device_type == "cuda" else flex_attention
@@ -165,7 +183,7 @@ def flex_refusal(
     dtype: torch.dtype,
     slopes: tuple[float, ...] = (),
 ) -> str:
-    """'' where FlexAttention runs on this device and agrees with the blocks on a small tree, else why not."""
+    """'' if FlexAttention runs on this device and agrees with block attention on a small tree, else the reason."""
     if device.type != "cuda":
         return f"no kernel for {device.type}"
     end = np.array([6, 4, 3, 4, 6, 6])
@@ -180,7 +198,7 @@ def flex_refusal(
             attend(q, k, v, scale=head_size**-0.5, tree=Tree(pack, device, flex), window=None, slopes=slopes).float()
             for flex in (True, False)
         )
-    except Exception as error:  # the compiler and its driver raise what they like; blocks are always there
+    except Exception as error:  # the compiler and its driver raise errors of many classes; blocks always work
         return f"{type(error).__name__}: {error}".splitlines()[0]
     difference = float((flex - blocks).abs().max())
-    return "" if difference <= 0.05 else f"it differs from block attention by {difference:.3g}"
+    return "" if difference <= FLEX_TOLERANCE else f"it differs from block attention by {difference:.3g}"

@@ -1,6 +1,7 @@
-"""The pure torch modules on a CUDA device, against themselves on the CPU. Needs torch and numpy, nothing else of ours.
+"""The pure torch modules on a CUDA device, against themselves on the CPU. Needs only torch, numpy and pytest.
 
-python -m pytest tests/gpu -m gpu        and, for timings,        python -m tests.gpu.test_kernels
+python -m pytest tests/gpu -m gpu
+python -m tests.gpu.test_kernels        # timings
 """
 
 import time
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from actors.ablation.clamps import Act, ClampSet, LayerClamp
-from actors.ablation.token_tree import plan_packs
+from actors.ablation.clamps import ClampSet, LayerClamp, Operation
+from actors.ablation.token_tree import Pack, plan_packs
 from actors.ablation.tree_attention import Tree, attend, flex_refusal
+from actors.scoring.histograms import RangeCalibration
 from actors.scoring.mapping_difficulty import MappingDifficultySketch
-from actors.scoring.sketches import PreActivationSketch, RangeCalibration
+from actors.scoring.sketches import PreActivationSketch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,27 +24,28 @@ pytestmark = [
 HEADS, GROUPS, SIZE = 8, 2, 64
 
 
-def forest(num_sequences: int, max_nodes: int):
+def forest(num_sequences: int, max_nodes: int) -> list[Pack]:
     """Packs of random sentences that share prefixes."""
     generator = np.random.default_rng(0)
     sequences = [generator.integers(0, 4, generator.integers(4, 24)) for _ in range(num_sequences)]
     return plan_packs(sequences, np.ones(num_sequences, dtype=int), max_nodes).packs
 
 
-def heads(num_nodes: int, dtype: torch.dtype):
+def heads(num_nodes: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Random queries, keys and values, [N, heads, SIZE] each."""
     generator = torch.Generator().manual_seed(0)
     shapes = (HEADS, GROUPS, GROUPS)
     return [torch.randn(num_nodes, count, SIZE, generator=generator).to("cuda", dtype) for count in shapes]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_flex_attention_proves_itself(dtype):
+def test_flex_attention_proves_itself(dtype: torch.dtype) -> None:
     assert flex_refusal(torch.device("cuda"), HEADS, GROUPS, SIZE, dtype) == ""
 
 
 @pytest.mark.parametrize("window", [None, 5])
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-2), (torch.bfloat16, 5e-2)])
-def test_flex_and_block_attention_agree_on_every_pack(dtype, within, window):
+def test_flex_and_block_attention_agree_on_every_pack(dtype: torch.dtype, within: float, window: int | None) -> None:
     for pack in forest(400, 512):
         q, k, v = heads(len(pack.ids), dtype)
         flex, blocks = (
@@ -51,11 +54,11 @@ def test_flex_and_block_attention_agree_on_every_pack(dtype, within, window):
         exact = attend(
             q.cpu().double(), k.cpu().double(), v.cpu().double(), scale=0.125, tree=Tree(pack, "cpu"), window=window
         )
-        for found in (flex, blocks):
-            assert (found.cpu().double() - exact).abs().max() < within
+        for attended in (flex, blocks):
+            assert (attended.cpu().double() - exact).abs().max() < within
 
 
-def test_sketches_on_the_device_equal_those_on_the_cpu():
+def test_sketches_on_the_device_equal_those_on_the_cpu() -> None:
     y_TF = torch.randn(8192, 96, generator=torch.Generator().manual_seed(1)) ** 3
     i_P, j_P = torch.arange(0, 4000), torch.arange(4000, 8000)
     scores = {}
@@ -71,10 +74,10 @@ def test_sketches_on_the_device_equal_those_on_the_cpu():
         torch.testing.assert_close(on_device, on_cpu, rtol=1e-6, atol=1e-6)
 
 
-def test_clamps_act_on_the_device():
+def test_clamps_act_on_the_device() -> None:
     activation = torch.nn.SiLU()
     clamps = ClampSet([LayerClamp(activation, d_mlp=8, gated=False, device="cuda", dtype=torch.bfloat16)])
-    clamps.set({0: [1, 3]}, Act(floor=0.0))
+    clamps.set({0: [1, 3]}, Operation(floor=0.0))
     before = -torch.ones(4, 8, device="cuda", dtype=torch.bfloat16)
     after = activation(before)
     assert (after[:, [1, 3]] == 0).all()
@@ -82,8 +85,8 @@ def test_clamps_act_on_the_device():
 
 
 def timings() -> None:
-    """Microseconds a pack of 4,096 nodes: FlexAttention and block attention; and the sketch, per neuron."""
-    pack = max(forest(6000, 4096), key=lambda one: len(one.ids))
+    """Print the time per pack of 4,096 nodes, for FlexAttention and block attention, and the sketch's per neuron."""
+    pack = max(forest(6000, 4096), key=lambda pack: len(pack.ids))
     q, k, v = heads(len(pack.ids), torch.bfloat16)
     for name, flex in (("FlexAttention", True), ("block attention", False)):
         tree = Tree(pack, "cuda", flex)
@@ -104,7 +107,7 @@ def timings() -> None:
     for _ in range(8):
         sketch.update(y_TF)
     sketch.statistics()
-    print(f"sketch: {(time.perf_counter() - started) / 14_336 * 1e3:.4f} ms a neuron over 131,072 tokens")
+    print(f"sketch: {(time.perf_counter() - started) / 14_336 * 1e3:.4f} ms per neuron over 131,072 tokens")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from studies.benchmarks.annotation import AnnotatedDocuments, read_conllu
 from studies.benchmarks.texts import Documents
 from studies.errors import StudyError
 from studies.statistics.excess_surprisal import annotate
+from tests.tiers import first_tier
 from tests.unit.actors.trained_tokenizers import KINDS, trained
 
 TRICKY = "Na\u00efve caf\u00e9 \u2014 \u4f60\u597d, \U0001f44d\U0001f3fd!\n\n  2,345 don't\u00a0stop\u2026 \ufb01n\t(x)"
@@ -39,7 +40,7 @@ def frame_of(tokens: TokenSequences, surprisal: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(columns).assign(surprisal=surprisal.astype(np.float32))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_tier(KINDS, kept=("smollm2",)))
 def test_every_character_of_ud_ewt_belongs_to_one_token_or_is_white_space(ewt: AnnotatedDocuments, kind: str) -> None:
     tokenizer = trained(kind, ewt.documents)
     documents = (*ewt.documents, TRICKY)
@@ -54,7 +55,7 @@ def test_every_character_of_ud_ewt_belongs_to_one_token_or_is_white_space(ewt: A
     assert max(map(len, sequences.ids)) == 96 and min(sequences.score_from) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_tier(KINDS, kept=("smollm2",)))
 def test_sums_over_words_are_the_documents_own(ewt: AnnotatedDocuments, kind: str) -> None:
     sequences = tokenise(Documents(texts=ewt.documents, window=512, stride=256), trained(kind, ewt.documents), 4096)
     tokens = frame_of(sequences, np.random.default_rng(0).gamma(2.0, size=len(sequences.spans.start_T)))

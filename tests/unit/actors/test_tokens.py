@@ -1,7 +1,9 @@
-"""Where a context ends, and what stands in front of a text that has none."""
+"""Where a context ends, and which token replaces an empty one."""
+
+from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from actors.tokens import tokenise
 from studies.benchmarks.texts import Continuations
@@ -10,7 +12,7 @@ from tests import oracles
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
     """One token a character, and a BOS in front of every text."""
     folder = tmp_path_factory.mktemp("tokenizer")
     oracles.make_tokenizer(folder)
@@ -18,49 +20,50 @@ def tokenizer(tmp_path_factory):
 
 
 @pytest.fixture
-def bare(tmp_path):
-    """The same, but it adds nothing to a text."""
+def bare(tmp_path: Path) -> PreTrainedTokenizerBase:
+    """The same, but without any special token around a text."""
     from tokenizers import processors
 
     oracles.make_tokenizer(tmp_path)
-    found = AutoTokenizer.from_pretrained(tmp_path)
-    found.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    assert found("ab")["input_ids"] == found("ab", add_special_tokens=False)["input_ids"]
-    return found
+    bare = AutoTokenizer.from_pretrained(tmp_path)
+    bare.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    assert bare("ab")["input_ids"] == bare("ab", add_special_tokens=False)["input_ids"]
+    return bare
 
 
-def asked(tokenizer, context: str, continuation: str):
-    found = tokenise(Continuations(contexts=(context,), continuations=(continuation,)), tokenizer, 100)
-    return found.ids[0].tolist(), int(found.score_from[0])
+def tokenised(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str) -> tuple[list[int], int]:
+    """(token ids, first scored position)."""
+    sequences = tokenise(Continuations(contexts=(context,), continuations=(continuation,)), tokenizer, 100)
+    return sequences.ids[0].tolist(), int(sequences.score_from[0])
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "bare"])
-def test_only_the_continuation_is_scored(name, request):
+def test_only_the_continuation_is_scored(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer = request.getfixturevalue(name)
-    ids, start = asked(tokenizer, "abc", " de")
+    ids, start = tokenised(tokenizer, "abc", " de")
     assert tokenizer.decode(ids[start:]) == " de" and start == len(ids) - 3
 
 
-def test_a_context_that_is_too_long_loses_its_beginning(bare):
+def test_a_context_that_is_too_long_loses_its_beginning(bare: PreTrainedTokenizerBase) -> None:
     request = Continuations(contexts=("abcdefgh", "abc"), continuations=(" ij", " de"))
-    found = tokenise(request, bare, 7)
-    assert bare.decode(found.ids[0]) == "efgh ij" and found.score_from.tolist() == [4, 3] and found.num_cut == 1
-    assert bare.decode(found.ids[1]) == "abc de"
+    sequences = tokenise(request, bare, 7)
+    assert bare.decode(sequences.ids[0]) == "efgh ij" and bare.decode(sequences.ids[1]) == "abc de"
+    assert sequences.score_from.tolist() == [4, 3] and sequences.num_cut == 1
     with pytest.raises(StudyError, match="item 0 has 11 tokens; the model has positions for 2"):
         tokenise(request, bare, 2)
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "bare"])
-def test_all_of_a_continuation_without_a_context_is_scored_after_bos(name, request):
+def test_all_of_a_continuation_without_a_context_is_scored_after_bos(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer = request.getfixturevalue(name)
-    ids, start = asked(tokenizer, "", "abc")
+    ids, start = tokenised(tokenizer, "", "abc")
     assert ids[:start] == [tokenizer.bos_token_id] and tokenizer.decode(ids[start:]) == "abc"
 
 
-def test_eos_stands_in_for_bos_and_without_either_it_is_an_error(bare):
+def test_eos_replaces_a_missing_bos_and_without_either_it_is_an_error(bare: PreTrainedTokenizerBase) -> None:
     bare.bos_token = None
-    ids, start = asked(bare, "", "abc")
+    ids, start = tokenised(bare, "", "abc")
     assert ids[:start] == [bare.eos_token_id]
     bare.eos_token = None
     with pytest.raises(StudyError, match="item 0 has an empty context"):
-        asked(bare, "", "abc")
+        tokenised(bare, "", "abc")

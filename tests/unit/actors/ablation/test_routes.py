@@ -1,0 +1,71 @@
+"""The choice of the route and its proof, without vLLM; both routes on one plan."""
+
+import math
+
+import numpy as np
+import pytest
+
+from actors.ablation import routes
+from actors.ablation.routes import flat_log_probabilities, tree_log_probabilities
+from actors.messages import Route
+from studies.benchmarks.texts import Sentences
+from studies.errors import InterventionError, StudyError
+from tests.unit.actors.ablation.fake_engine import FakeEngine, log_probability, routed
+
+TEXTS = Sentences(texts=("abcd", "abce", "bcd"))
+
+
+@pytest.fixture(autouse=True)
+def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "versions", lambda: {"vllm": "0"})
+
+
+def test_the_tree_route_is_taken_where_both_routes_agree() -> None:
+    facts = routed(FakeEngine()).facts
+    assert (facts.route, facts.route_reason, facts.attention) == (Route.TREE, "", "block attention")
+    assert facts.probe_difference == 0.0 and facts.probe_tolerance == 0.01 and facts.max_nodes == 512
+
+
+@pytest.mark.parametrize("error", [0.02, -0.02, float("nan")])
+def test_a_difference_between_the_routes_is_an_error(error: float) -> None:
+    engine = FakeEngine()
+    engine.tree_error = error
+    with pytest.raises(InterventionError, match=r"^tiny: tree and flat route differ by .* \(tolerance 0\.01\)$"):
+        routed(engine)
+
+
+def test_auto_falls_back_to_the_flat_route_and_says_why() -> None:
+    facts = routed(FakeEngine(), tree_refused="attention sinks").facts
+    assert (facts.route, facts.route_reason, facts.attention) == (Route.FLAT, "attention sinks", "")
+    assert math.isnan(facts.probe_difference)
+
+
+def test_a_demanded_route_is_taken_or_refused() -> None:
+    engine = FakeEngine()
+    assert routed(engine, route="flat").facts.route_reason == "asked for in the study file"
+    assert "halfwave_score" not in engine.called
+    with pytest.raises(StudyError, match="tiny: route 'tree' is not possible: attention sinks"):
+        routed(FakeEngine(), route="tree", tree_refused="attention sinks")
+
+
+def test_both_routes_give_every_edge_its_log_probability() -> None:
+    engine = FakeEngine()
+    model = routed(engine)
+    plan = model.plan("b", TEXTS, 2)
+    tree, flat = tree_log_probabilities(engine, plan), flat_log_probabilities(engine, plan)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(tree, flat)
+    expected = [
+        sum(log_probability(a, b) for a, b in zip([0, *map(ord, text)], map(ord, text), strict=False))
+        for text in TEXTS.texts
+    ]
+    assert plan.sums(tree).tolist() == expected
+    with_margins = flat_log_probabilities(engine, plan, margins=True)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(with_margins, [flat, flat])  # the likeliest token has log-probability 0
+
+
+def test_a_plan_is_made_once_for_each_pack_size() -> None:
+    model = routed(FakeEngine())
+    plan = model.plan("b", TEXTS, None)
+    assert model.plan("b", TEXTS, None) is plan
+    assert model.plan("b", TEXTS, 2).digest != plan.digest
+    assert model.spans(plan) is None

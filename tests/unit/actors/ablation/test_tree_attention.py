@@ -1,0 +1,121 @@
+"""Tree attention against the softmax over what a node sees, found by following its ancestors.
+
+N nodes, H query heads, G key-value heads, D head size.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from actors.ablation import tree_attention
+from actors.ablation.token_tree import Pack, plan_packs
+from actors.ablation.tree_attention import Tree, attend
+
+BLOCKS = [1, 3, 8, 1000]
+SLOPES = (0.5, 0.25, 0.125, 0.0625)
+
+
+def visible(pack: Pack, window: int | None) -> np.ndarray:
+    """[N, N] bool, by following each node's parents; a parent is the last earlier node that is one less deep."""
+    num_nodes = len(pack.ids)
+    sees = np.zeros((num_nodes, num_nodes), dtype=bool)
+    for q in range(num_nodes):
+        node: int | None = q
+        depth = pack.depth[q]
+        while node is not None:
+            sees[q, node] = window is None or pack.depth[q] - pack.depth[node] < window
+            depth -= 1
+            node = next((j for j in range(node - 1, -1, -1) if pack.depth[j] == depth), None) if depth >= 0 else None
+    return sees
+
+
+def seen(tree: Tree, window: int | None) -> np.ndarray:
+    """[N, N] how many keys of a tree's blocks let a query see a node: 0 or 1, or the blocks overlap."""
+    counts = np.zeros((tree.num_nodes, tree.num_nodes), dtype=int)
+    block, _, query, key = np.nonzero(tree.mask(window, (), torch.float32).numpy() == 0)
+    flat = block * tree.queries_BQ.shape[1] + query
+    real = flat < tree.num_nodes
+    np.add.at(counts, (flat[real], tree.keys_BK.numpy()[block, key][real]), 1)
+    return counts
+
+
+@pytest.mark.parametrize("window", [None, 1, 2, 3, 100])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_mask_is_the_chain_of_ancestors_within_the_window(
+    monkeypatch: pytest.MonkeyPatch, window: int | None, block: int
+) -> None:
+    monkeypatch.setattr(tree_attention, "BLOCK", block)
+    generator = np.random.default_rng(0)
+    sequences = [generator.integers(0, 3, generator.integers(2, 9)) for _ in range(20)]
+    for pack in plan_packs(sequences, np.ones(20), 12).packs:
+        tree = Tree(pack, "cpu")
+        assert np.array_equal(seen(tree, window), visible(pack, window))
+        mask = tree.mask(window, (), torch.float32)
+        assert tree.mask(window, (), torch.float32) is mask, "made once for each window size"
+        assert np.array_equal(seen(tree, None), visible(pack, None)), "window sizes do not mix"
+
+
+def test_blocks_look_at_few_keys_where_sequences_are_short_and_at_the_whole_path_of_a_text() -> None:
+    generator = np.random.default_rng(0)
+    (sentences,) = plan_packs([generator.integers(0, 50, 10) for _ in range(50)], np.ones(50), 1000).packs
+    few = Tree(sentences, "cpu")
+    assert few.queries_BQ.shape[1] == tree_attention.BLOCK and few.keys_BK.shape[1] <= tree_attention.BLOCK + 9
+    (text,) = plan_packs([generator.integers(0, 50, 300)], np.ones(1), 1000).packs
+    assert Tree(text, "cpu").mask(None, (), torch.float32).shape == (1, 1, 299, 299)
+
+
+SEQUENCES = {"tree": ([1, 2, 3, 4], [1, 2, 5, 6], [7, 8]), "path": ([1, 2, 3, 4, 5, 6],)}
+
+
+def check_attention(pack: Pack, tree: Tree, window: int | None, slopes: tuple[float, ...], groups: int) -> None:
+    """Attention of random queries, keys and values over a tree, node by node."""
+    generator, num_nodes, heads, size = torch.Generator().manual_seed(0), len(pack.ids), 4, 8
+    q_NHD = torch.randn(num_nodes, heads, size, generator=generator)
+    k_NGD, v_NGD = (torch.randn(num_nodes, groups, size, generator=generator) for _ in range(2))
+    attended = attend(q_NHD, k_NGD, v_NGD, scale=0.7, tree=tree, window=window, slopes=slopes)
+    sees = visible(pack, window)
+    assert attended.shape == (num_nodes, heads, size)
+    for n in range(num_nodes):
+        for h in range(heads):
+            g = h // (heads // groups)
+            keys = torch.tensor(np.flatnonzero(sees[n]))
+            distance = torch.tensor(pack.depth[n] - pack.depth[keys.numpy()])
+            bias = -slopes[h] * distance if slopes else 0
+            weights = (0.7 * (k_NGD[keys, g].double() @ q_NHD[n, h].double()) + bias).softmax(0)
+            torch.testing.assert_close(attended[n, h].double(), weights @ v_NGD[keys, g].double(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("groups", [4, 2, 1])
+@pytest.mark.parametrize("slopes", [(), SLOPES], ids=["", "ALiBi"])
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("sequences", SEQUENCES.values(), ids=SEQUENCES)
+def test_attention_is_the_softmax_over_what_a_node_sees(
+    monkeypatch: pytest.MonkeyPatch,
+    groups: int,
+    slopes: tuple[float, ...],
+    window: int | None,
+    block: int,
+    sequences: tuple[list[int], ...],
+) -> None:
+    monkeypatch.setattr(tree_attention, "BLOCK", block)
+    (pack,) = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 100).packs
+    check_attention(pack, Tree(pack, "cpu"), window, slopes, groups)
+
+
+FLEX_CASES = [
+    pytest.param(groups, slopes, window, marks=[] if (groups, slopes, window) == (2, SLOPES, 2) else pytest.mark.long)
+    for groups in (4, 2, 1)
+    for slopes in ((), SLOPES)
+    for window in (None, 2)
+]
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(("groups", "slopes", "window"), FLEX_CASES)
+@pytest.mark.parametrize("sequences", SEQUENCES.values(), ids=SEQUENCES)
+def test_flex_attention_is_the_softmax_over_what_a_node_sees(
+    groups: int, slopes: tuple[float, ...], window: int | None, sequences: tuple[list[int], ...]
+) -> None:
+    (pack,) = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 100).packs
+    check_attention(pack, Tree(pack, "cpu", flex=True), window, slopes, groups)
