@@ -6,6 +6,7 @@ literal argument of `import_module`. The name of a module stands for the module 
 """
 
 import ast
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -106,7 +107,15 @@ def shipped(tree: Tree) -> list[str]:
     return [path for path in tree if within(module_name(path), MAY_IMPORT)]
 
 
-def imports(path: str, source: str) -> Iterator[Import]:
+@functools.cache
+def parsed(path: str, source: str) -> ast.Module:
+    """A module's syntax tree: every rule walks it."""
+    return ast.parse(source, path)
+
+
+@functools.cache
+def imports(path: str, source: str) -> tuple[Import, ...]:
+    """The imports of a module, wherever they stand."""
     package = path.split("/")[:-1]
 
     def visit(node: ast.AST, in_function: bool) -> Iterator[Import]:
@@ -125,7 +134,7 @@ def imports(path: str, source: str) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             yield from visit(child, inside)
 
-    return visit(ast.parse(source, path), False)
+    return tuple(visit(parsed(path, source), False))
 
 
 # ---- the rules
@@ -207,7 +216,7 @@ def names_say_something(tree: Tree) -> Iterator[str]:
 
 def every_module_has_a_docstring(tree: Tree) -> Iterator[str]:
     for path, source in tree.items():
-        if not (ast.get_docstring(ast.parse(source, path)) or "").strip():
+        if not (ast.get_docstring(parsed(path, source)) or "").strip():
             yield f"{path} has no docstring"
 
 
@@ -243,7 +252,7 @@ def data_is_never_code(tree: Tree) -> Iterator[str]:
                 yield f"{path}:{found.line} imports {found.name}, which runs what it reads"
             if found.name in ("torch.load", "yaml.load", "numpy.load"):
                 yield f"{path}:{found.line} imports {found.name} under a bare name"
-        for node in ast.walk(ast.parse(tree[path], path)):
+        for node in ast.walk(parsed(path, tree[path])):
             if isinstance(node, ast.Call) and (missing := _missing_argument(node)):
                 yield f"{path}:{node.lineno} calls {ast.unparse(node.func)} without {missing}"
 
@@ -277,7 +286,7 @@ def files_are_short(tree: Tree) -> Iterator[str]:
 
 def functions_fit_on_a_screen(tree: Tree) -> Iterator[str]:
     for path in shipped(tree):
-        for node in ast.walk(ast.parse(tree[path], path)):
+        for node in ast.walk(parsed(path, tree[path])):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 if lines > MAX_FUNCTION:

@@ -21,6 +21,7 @@ from tests.unit.house_rules import (
     imports_never_go_up,
     imports_run_one_way,
     names_say_something,
+    shipped,
     some_packages_are_imported_in_functions,
     some_packages_are_out_of_reach,
     the_top_level_is_tidy,
@@ -48,6 +49,15 @@ def test_the_top_level_of_the_repository_is_tidy() -> None:
     files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")[:-1]
     assert "pyproject.toml" in files
     assert list(the_top_level_is_tidy(dict.fromkeys(files, ""))) == []
+
+
+def test_the_map_of_the_code_names_every_module(repository: Tree) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = re.search(r"```\n(orchestrator/.*?)```", page, re.DOTALL)
+    assert tree is not None
+    named = set(re.findall(r"\w+", tree[1]))
+    modules = {path for path in shipped(repository) if not path.endswith("__init__.py")}
+    assert [path for path in sorted(modules) if not set(path.removesuffix(".py").split("/")) <= named] == []
 
 
 # ---- the rules themselves

@@ -17,6 +17,7 @@ from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.intervals import Interval
 from studies.statistics.items import pool
 from studies.statistics.neuron_table import NegativeShare
+from tests.tiers import every_third
 
 NAMES = [
     "perplexity_cost",
@@ -120,21 +121,23 @@ def test_signs_and_numbers_of_the_effects() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "failing"),
-    [
-        ({"treated": {"log_perplexity": 2.9}}, {"perplexity_cost"}),
-        ({"treated": {"blimp": 0.9}}, {"syntax_loss/blimp"}),
-        ({"baseline": {"blimp": 0.5}}, {"syntax_loss/blimp"}),
-        ({"matched": {"tse": 0.4}}, {"syntax_loss/tse"}),
-        ({"baseline": {"arc_easy": 0.45, "piqa": 0.55}}, {"knowledge_spared"}),
-        ({"treated": {"arc_easy": 0.45, "piqa": 0.55}}, {"knowledge_spared"}),
-        ({"matched_fraction": 0.005, "match_bracket": (0.004, 0.006)}, {"matched_cost"}),
-        ({"matched_fraction": 0.012, "match_bracket": (0.009, 0.015)}, {"matched_cost"}),
-        ({"matched_fraction": 0.012, "match_bracket": (0.01, 0.015)}, {"matched_cost"}),
-        (
-            {"treated": TREATED | {"blimp": 0.78, "tse": 0.78, "arc_easy": 0.5, "piqa": 0.6}},
-            {"syntax_loss/blimp", "syntax_loss/tse", "knowledge_spared", "double_dissociation"},
-        ),
-    ],
+    every_third(
+        [
+            ({"treated": {"log_perplexity": 2.9}}, {"perplexity_cost"}),
+            ({"treated": {"blimp": 0.9}}, {"syntax_loss/blimp"}),
+            ({"baseline": {"blimp": 0.5}}, {"syntax_loss/blimp"}),
+            ({"matched": {"tse": 0.4}}, {"syntax_loss/tse"}),
+            ({"baseline": {"arc_easy": 0.45, "piqa": 0.55}}, {"knowledge_spared"}),
+            ({"treated": {"arc_easy": 0.45, "piqa": 0.55}}, {"knowledge_spared"}),
+            ({"matched_fraction": 0.005, "match_bracket": (0.004, 0.006)}, {"matched_cost"}),
+            ({"matched_fraction": 0.012, "match_bracket": (0.009, 0.015)}, {"matched_cost"}),
+            ({"matched_fraction": 0.012, "match_bracket": (0.01, 0.015)}, {"matched_cost"}),
+            (
+                {"treated": TREATED | {"blimp": 0.78, "tse": 0.78, "arc_easy": 0.5, "piqa": 0.6}},
+                {"syntax_loss/blimp", "syntax_loss/tse", "knowledge_spared", "double_dissociation"},
+            ),
+        ]
+    ),
 )
 def test_a_flipped_effect_or_contrast_fails_its_claim_alone(changes: dict[str, Any], failing: set[str]) -> None:
     by_claim = statuses(evidence(**changes))
@@ -330,14 +333,16 @@ def test_the_papers_other_claims_hold_where_its_picture_does() -> None:
 
 @pytest.mark.parametrize(
     ("claim", "changes"),
-    [
-        ("negative_mass", {"negative_share": SHARE._replace(top=Interval(0.52, 0.49, 0.55))}),
-        ("negative_mass", {"negative_share": SHARE._replace(difference=Interval(0.01, -0.02, 0.04))}),
-        ("difficulty_agrees", {"by_difficulty": {"log_perplexity": 3.005}}),
-        ("sign_not_magnitude", {"magnitude": {"blimp": 0.4, "tse": 0.4}}),
-        ("scaffolding/surprisal", with_scaffolding(contrast=weak(Interval(0.1, -0.01, 0.2)))),
-        ("scaffolding/surprisal", with_scaffolding(over_randoms={"a": Interval(0.1, -0.01, 0.2)})),
-    ],
+    every_third(
+        [
+            ("negative_mass", {"negative_share": SHARE._replace(top=Interval(0.52, 0.49, 0.55))}),
+            ("negative_mass", {"negative_share": SHARE._replace(difference=Interval(0.01, -0.02, 0.04))}),
+            ("difficulty_agrees", {"by_difficulty": {"log_perplexity": 3.005}}),
+            ("sign_not_magnitude", {"magnitude": {"blimp": 0.4, "tse": 0.4}}),
+            ("scaffolding/surprisal", with_scaffolding(contrast=weak(Interval(0.1, -0.01, 0.2)))),
+            ("scaffolding/surprisal", with_scaffolding(over_randoms={"a": Interval(0.1, -0.01, 0.2)})),
+        ]
+    ),
 )
 def test_they_fail_one_by_one(claim: str, changes: dict[str, Any]) -> None:
     by_claim = paper_statuses(whole(**changes))
@@ -347,18 +352,24 @@ def test_they_fail_one_by_one(claim: str, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("claim", "changes", "reason"),
-    [
-        ("negative_mass", {"negative_share": None}, "no neuron table"),
-        ("negative_mass", {"negative_share": SHARE._replace(num_top=8)}, "too few neurons"),
-        ("difficulty_agrees", {"by_difficulty": None}, "no mapping-difficulty control"),
-        ("difficulty_agrees", {"difficulty_randoms": {}}, "no random control"),
-        ("sign_not_magnitude", {"magnitude": None}, "no magnitude control"),
-        ("scaffolding", {"scaffolding": {}}, "no surprisal benchmark"),
-        ("scaffolding/surprisal", {"scaffolding": {"surprisal": None}}, "not scored on it"),
-        ("scaffolding/surprisal", with_scaffolding(over_randoms={}), "no random control"),
-        ("scaffolding/surprisal", with_scaffolding(over_randoms={"a": None}), "a was not scored on it"),
-        ("scaffolding/surprisal", with_scaffolding(contrast=SCAFFOLDING.contrast._replace(num_documents=9)), "too few"),
-    ],
+    every_third(
+        [
+            ("negative_mass", {"negative_share": None}, "no neuron table"),
+            ("negative_mass", {"negative_share": SHARE._replace(num_top=8)}, "too few neurons"),
+            ("difficulty_agrees", {"by_difficulty": None}, "no mapping-difficulty control"),
+            ("difficulty_agrees", {"difficulty_randoms": {}}, "no random control"),
+            ("sign_not_magnitude", {"magnitude": None}, "no magnitude control"),
+            ("scaffolding", {"scaffolding": {}}, "no surprisal benchmark"),
+            ("scaffolding/surprisal", {"scaffolding": {"surprisal": None}}, "not scored on it"),
+            ("scaffolding/surprisal", with_scaffolding(over_randoms={}), "no random control"),
+            ("scaffolding/surprisal", with_scaffolding(over_randoms={"a": None}), "a was not scored on it"),
+            (
+                "scaffolding/surprisal",
+                with_scaffolding(contrast=SCAFFOLDING.contrast._replace(num_documents=9)),
+                "too few",
+            ),
+        ]
+    ),
 )
 def test_they_say_why_they_cannot_be_decided(claim: str, changes: dict[str, Any], reason: str) -> None:
     given = dataclasses.replace(whole(), **changes)
