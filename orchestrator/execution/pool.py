@@ -126,7 +126,7 @@ class Pool:
         return taken
 
     def why_unplaceable(self, demand: Demand) -> str:
-        """Why waiting for room is of no use; empty while others hold what the demand needs, or a node may still come."""
+        """Why waiting for room is of no use; empty while others hold what is needed, or a node may still come."""
         if Devices(self._whole).place(demand) is not None:
             if time.monotonic() > self._waiting.setdefault(demand, time.monotonic()) + OTHERS_SECONDS:
                 log.warning("waiting for %s, which others on this cluster hold", demand)
@@ -158,8 +158,8 @@ class Pool:
         }
 
     def start(self, start: Start, method: str = "", request: Any = None) -> None:
-        """Send a request to an actor: one that is there, whose weights are exchanged if it holds another checkpoint, or a
-        new one where the scheduler placed it. Without a method the actor is only opened."""
+        """Send a request to an actor, which is opened where it was placed if it is new, and reloads if it holds
+        another checkpoint. Without a method the actor is only opened."""
         if start.actor not in self._hosted:
             self._hosted[start.actor] = _open(start)
         hosted = self._hosted[start.actor]

@@ -83,7 +83,7 @@ class ResolvedModel:
 
     @property
     def selects_itself(self) -> bool:
-        """Whether its neurons are selected from its own profile; those of a series come from the cohort's checkpoint."""
+        """Whether its neurons are selected from its own profile, not from that of its series' cohort."""
         return self.checkpoint is None or self.checkpoint.cohort == self.label
 
     def document(self) -> dict[str, Any]:

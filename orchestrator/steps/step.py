@@ -52,7 +52,7 @@ KINDS: dict[str, Kind] = {
 
 
 def review_id(kind: str, params: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """The id of a review step, which is made from finished steps and stands in no plan: a report, a summary, a curve."""
+    """The id of a review step: made from finished steps, in no plan; a report, a summary, a curve."""
     return identify({"kind": kind, "version": KINDS[kind].version, "params": params, "inputs": list(inputs)})
 
 
