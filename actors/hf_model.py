@@ -1,7 +1,7 @@
 """Loads the plain Transformers model of a source, for the score actor and as the reference for reloaded engines.
 
-Owns how far a source is trusted. Code in its repository runs only where the study file allows it. Weights are read from
-safetensors unless the source resolved to pickles, and then without running the code that a pickle may carry.
+Owns how far a source is trusted. Code from its repository runs only where the study file allows it. Weights are read
+from safetensors unless the source resolved to pickles, and then without running the code that a pickle may carry.
 """
 
 import os
@@ -45,13 +45,13 @@ def refusing_untrusted(model: ModelSource) -> Iterator[None]:
         yield
     except UnpicklingError as error:
         raise StudyError(
-            f"{model.label}: its pickled weights hold more than tensors and are not loaded; where you trust "
+            f"{model.label}: its pickled weights hold more than tensors and are not loaded; if you trust "
             "them, convert them to safetensors yourself"
         ) from error
     except ValueError as error:
         if model.trust_remote_code or "trust_remote_code" not in str(error):
             raise
         raise StudyError(
-            f"{model.label} cannot be loaded without running code of its repository; read it, and write "
+            f"{model.label} cannot be loaded without running code from its repository; read it, and write "
             "trust_remote_code: true beside the model if you trust it"
         ) from error

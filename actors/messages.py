@@ -59,7 +59,7 @@ DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervention:
-    """A neuron set and what is done to it (`clamps.Act`); no neurons = the baseline, on the same code path."""
+    """A neuron set and what is done to it (`clamps.Operation`); no neurons = the baseline, on the same code path."""
 
     neurons: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """{layer: neuron indices}."""
@@ -102,7 +102,7 @@ class Part:
 
     step: str
     pack_plan: str
-    """Digest of the pack plan; a part is of no use to any other plan."""
+    """Digest of the pack plan; a part is useless for any other plan."""
     first_pack: int
     """The part holds the packs from this one up to, but not including, `end_pack`."""
     end_pack: int
@@ -162,7 +162,7 @@ class Scored:
 
 
 class EngineDied(Exception):
-    """A worker process of the engine ended without an error of its own, so that a fresh engine may well succeed."""
+    """A worker process of the engine ended without an error of its own, so a fresh engine may succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +298,7 @@ class Profiled:
     num_pairs: int
     """Mapping-difficulty pairs that entered the statistics."""
     num_pairs_dropped: int
-    """Pairs that were left out because their inputs are equal."""
+    """Pairs left out because their inputs are equal."""
     seconds: float
 
 
@@ -308,7 +308,7 @@ class ShardRequest:
 
     profile: ProfileRequest
     ranges: tuple[Mapping[str, np.ndarray | int], ...]
-    """The fields of `sketches.Ranges`, layer by layer."""
+    """The fields of `histograms.Ranges`, layer by layer."""
     first_block: int
     every: int
     """The shard holds the blocks first_block, first_block + every, ..."""
@@ -354,7 +354,7 @@ class ExamplesRequest:
     """{layer: neuron indices}."""
     pairs_per_neuron: int
     candidates: int
-    """Number of tokens, drawn at random over the whole text, among which pairs are sought."""
+    """Number of tokens, drawn at random from the whole text, among which pairs are searched."""
     context_tokens: int
     """Number of preceding tokens that are returned with each token of a pair."""
     num_bins: int

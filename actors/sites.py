@@ -2,11 +2,11 @@
 
 Owns the paths to the decoder layers, to the projection whose output is the pre-activation, and to the activation
 module that vLLM applies to it; reads a model's dimensions from its config.json. Rejects mixture-of-experts models and
-families without a row, because an intervention at a guessed site would yield a wrong number. Imports no torch, so the
+families without a row, because an intervention at a guessed site would give a wrong number. Imports no torch, so the
 control plane can read it.
 
-To add a family, add a row here and its oracle in `tests/oracles.py`; `tests/integration/test_families.py` runs every
-row.
+To add a family, add a row here and one in `FAMILIES` of `tests/oracles.py`; `tests/integration/test_families.py` runs
+every row.
 """
 
 from collections.abc import Mapping

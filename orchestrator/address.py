@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from studies.errors import StudyError
 
 ANSWER_SECONDS = 10.0
-"""How long an address may take to answer."""
+"""Time within which an address must answer."""
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """What a gRPC client sends first: HTTP/2's preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
 _SETTINGS = 4
-"""The type of the frame that a gRPC server answers with; it stands in the fourth byte."""
+"""The type of the frame that a gRPC server answers with; it is the fourth byte."""
 _FRAME_HEADER_BYTES = 9
 
 
@@ -50,14 +50,14 @@ def check_dashboard(address: str) -> None:
 
 
 def _endpoint(url: str, address: str) -> _Endpoint:
-    """Host and port of a URL. StudyError, with the address as the user typed it, if one is missing."""
+    """Host and port of a URL. StudyError, with the address as the user typed it, if either is missing."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:  # the port is no number, or too large
+    except ValueError:  # the port is not a number, or too large
         port = None
     if port is None or not parts.hostname:
-        raise StudyError(f"--address {address}: there is no host and port in it; write HOST:PORT")
+        raise StudyError(f"--address {address}: the host or the port is missing; write HOST:PORT")
     return _Endpoint(parts.hostname, port)
 
 

@@ -1,8 +1,8 @@
 """The command `halfwave`: verbs, options, exit codes, logging.
 
 Owns what a user types and what a verb prints with `--json`; the work is done by `study`, `garbage` and `jobs.submit`.
-Exit codes: 0 done, 1 a step failed, 2 something the user can mend (one line, no traceback), 130 interrupted.
-Modules are imported in the verbs that need them, so that no verb waits for another's.
+Exit codes: 0 done, 1 a step failed, 2 an error that the user can fix (one line, no traceback), 130 interrupted.
+Modules are imported in the verbs that need them, so that no verb waits for imports that only others need.
 """
 
 import contextlib
@@ -264,7 +264,7 @@ def _open(
 
 
 def _plan_json(study: str, planned: Iterable["PlannedStep"], forecast: "Forecast") -> dict[str, Any]:
-    """What `plan --json` prints. Its keys do not follow the names of fields."""
+    """What `plan --json` prints. Every key is written out, so that renaming a field changes no output."""
     steps = [
         {
             "id": entry.step.id,
@@ -279,14 +279,14 @@ def _plan_json(study: str, planned: Iterable["PlannedStep"], forecast: "Forecast
 
 
 def _follow(job: "Job") -> int:
-    """Print a job's log to its end; its exit code. Ctrl-C stops the job, a second one stops waiting for that."""
+    """Print a job's log to its end; returns its exit code. Ctrl-C stops the job, a second one ends the wait for it."""
     from orchestrator.jobs.submit import INTERRUPTED
 
     try:
         return job.follow(lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
         print(
-            f"halfwave: job {job.id} is asked to stop and closes its runs; press Ctrl-C again to leave without waiting",
+            f"halfwave: job {job.id} is stopping and closing its runs; press Ctrl-C again to leave without waiting",
             file=sys.stderr,
         )
         with contextlib.suppress(KeyboardInterrupt):

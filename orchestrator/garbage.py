@@ -1,8 +1,9 @@
 """What a store and a working folder hold that no study needs any more: the work behind `halfwave gc`.
 
-Garbage is: superseded runs (hidden by their tag and MLflow's stage "deleted") with their artifacts, outbox folders that
+Garbage is superseded runs (hidden by their tag and MLflow's stage "deleted") with their artifacts, outbox folders that
 a dead driver left half written or half removed, and remembered digests of files that are gone or have changed. A
-superseded run is kept while a run that stays rests on it: while it alone holds an input of one of that run's steps.
+superseded run is kept while a run that stays needs it, that is, while it alone holds an input of one of that run's
+steps.
 Complete outbox entries are results that were never sent, so they are never garbage.
 Invariant: `survey` changes nothing; `collect` removes what a survey found, and may be run again after a kill. A
 study that a driver runs, or may run on another machine, blocks `collect` unless it is forced.
@@ -40,13 +41,13 @@ class Garbage:
     """The result of a survey."""
 
     runs: tuple[StoredRun, ...]
-    """Superseded runs on which nothing rests."""
+    """Superseded runs on which nothing depends."""
     kept: tuple[StoredRun, ...]
-    """Superseded runs, old enough, on whose steps a run that stays rests."""
+    """Superseded runs, old enough, on whose steps a run that stays depends."""
     num_lost: int
-    """Steps that stand on `runs` alone; going back to their definitions computes them again."""
+    """Steps that are on `runs` alone; going back to their definitions computes them again."""
     running: tuple[str, ...]
-    """Studies of the store that a driver runs, as far as their leases tell."""
+    """Studies of the store that a driver runs, as far as their leases show."""
     leftovers: tuple[Path, ...]
     """Outbox folders that a dead driver left incomplete."""
     num_waiting: int
@@ -68,7 +69,7 @@ class GarbageCollector:
     """A store and the working folder beside it, opened for `survey` and `collect`."""
 
     def __init__(self, tracking_uri: str, workdir: Path) -> None:
-        """StudyError if there is no such store; none is made."""
+        """Raises StudyError if there is no such store; none is created."""
         database = locate(tracking_uri).database
         if database is not None and not database.is_file():
             raise StudyError(f"there is no MLflow store at {database}; name it with --workdir or --tracking-uri")
@@ -87,11 +88,11 @@ class GarbageCollector:
         old_enough = store.deleted_runs(older_than)
         candidates: list[StoredRun] = []
         staying: list[StoredRun] = []
-        numbers: set[str] = set()
+        experiment_ids: set[str] = set()
         for run in store.runs(list(experiments)) if experiments else ():
-            number, run_id, tags = run.info.experiment_id, run.info.run_id, run.data.tags
-            owner = experiments[number]
-            numbers.add(number)
+            experiment_id, run_id, tags = run.info.experiment_id, run.info.run_id, run.data.tags
+            owner = experiments[experiment_id]
+            experiment_ids.add(experiment_id)
             is_hidden = SUPERSEDED in tags and run.info.lifecycle_stage == "deleted"
             is_chosen = is_hidden and study in (None, owner) and (old_enough is None or run_id in old_enough)
             steps = tuple(committed_steps(store, run_id, tags, owner))
@@ -104,7 +105,7 @@ class GarbageCollector:
             runs=tuple(runs),
             kept=tuple(kept),
             num_lost=len(_step_ids(runs) - _step_ids([*staying, *kept])),
-            running=tuple(sorted(experiments[number] for number in numbers if is_held(store, number))),
+            running=tuple(sorted(experiments[held] for held in experiment_ids if is_held(store, held))),
             leftovers=tuple(leftovers),
             num_waiting=len(self._outbox.entries()),
             digests=tuple(self._cache.stale()),
@@ -129,7 +130,7 @@ class GarbageCollector:
             self._cache.save()
 
     def _needed(self, candidates: Sequence[StoredRun], staying: Sequence[StoredRun]) -> set[str]:
-        """Ids of the candidates on whose steps the staying runs rest, directly or through other steps."""
+        """Ids of the candidates on whose steps the staying runs depend, directly or through other steps."""
         if not candidates:
             return set()
         present = _step_ids(staying)
@@ -179,13 +180,13 @@ def parse_age(text: str) -> timedelta:
     """`7d`, `12h`, `1d12h30m`; StudyError for anything else."""
     match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?", text, re.ASCII)
     if not text or match is None:
-        raise StudyError(f"--older-than: {text!r} is no age; write days, hours and minutes: 7d, 12h or 1d12h30m")
+        raise StudyError(f"--older-than: {text!r} is not an age; write days, hours and minutes: 7d, 12h or 1d12h30m")
     days, hours, minutes = (int(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes)
 
 
 def summary_lines(garbage: Garbage, *, removed: bool) -> list[str]:
-    """The survey for people. `removed`: whether the garbage has been collected."""
+    """The survey as lines of text. `removed`: whether the garbage has been collected."""
     lines = _run_lines(garbage)
     if garbage.leftovers:
         folders = _count(len(garbage.leftovers), "incomplete outbox folder")
@@ -201,7 +202,7 @@ def summary_lines(garbage: Garbage, *, removed: bool) -> list[str]:
     if garbage.server and garbage.runs:
         ids = ",".join(run.run_id for run in garbage.runs)
         lines.append(
-            f"a client cannot remove runs from the server {garbage.server}; where its database is, type: "
+            f"a client cannot remove runs from the server {garbage.server}; on the machine with its database, run: "
             f"mlflow gc --backend-store-uri DATABASE --run-ids {ids}"
         )
     if garbage.is_empty:
@@ -226,7 +227,7 @@ def _run_lines(garbage: Garbage) -> list[str]:
         lines.append(f"{_count(len(garbage.runs), 'superseded run')}, {size}; {again}")
     if garbage.kept:
         verb = "holds" if len(garbage.kept) == 1 else "hold"
-        lines.append(f"{_count(len(garbage.kept), 'more superseded run')} {verb} steps that other runs rest on: kept")
+        lines.append(f"{_count(len(garbage.kept), 'more superseded run')} {verb} steps that other runs depend on: kept")
     return lines
 
 

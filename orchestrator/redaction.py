@@ -1,10 +1,10 @@
 """Which values of this process are secret, and texts without them.
 
-Secret are: the values of environment variables whose names say so (HF_TOKEN, MLFLOW_TRACKING_PASSWORD, AWS_* keys,
+Secrets are the values of environment variables whose names say so (HF_TOKEN, MLFLOW_TRACKING_PASSWORD, AWS_* keys,
 ...); the passwords of URIs in the environment and of tracking URIs; and, wherever it stands, the user part of a URI, a
 signature or token in its query, an authorization header and a token of the hub. Everything that is logged, recorded or
-printed as an error passes through `redacted`. A value of fewer than six characters is no secret, because it may be a
-word too.
+printed as an error passes through `redacted`. A value of fewer than six characters does not count as a secret, because
+it may be an ordinary word.
 """
 
 import json
@@ -44,7 +44,7 @@ _PATTERNS = (
     ),
     (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), STARS),
 )
-"""What is secret wherever it stands, and its replacement."""
+"""Patterns that are secret wherever they occur, each with its replacement."""
 
 _remembered: set[str] = set()
 """URIs whose passwords came from a study file or the command line."""
@@ -82,7 +82,7 @@ def _redacted(value: object, secrets: list[str]) -> object:
 
 
 def _secrets() -> list[str]:
-    """The secrets in every form in which they may stand in a text, the longest first."""
+    """The secrets in every form in which they may occur in a text, the longest first."""
     named = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
     passwords = {match[2] for uri in (*os.environ.values(), *_remembered) for match in _PASSWORD.finditer(uri)}
     decoded = {form for secret in named | passwords for form in (secret, unquote(secret))}

@@ -42,7 +42,7 @@ from orchestrator.workspace import (
 
 
 class Result(NamedTuple):
-    """What a run leaves behind."""
+    """The outcome of a run."""
 
     report: Mapping[str, Any]
     states: Mapping[str, State]
@@ -52,9 +52,9 @@ class Result(NamedTuple):
     unsent: int
     """Number of steps that still wait in the outbox for the tracking server."""
     ui_command: str
-    """Starts MLflow's interface on the record."""
+    """The shell command that starts MLflow's interface on the record."""
     ui_link: str
-    """The study in that interface."""
+    """The address of the study in that interface."""
 
     @property
     def computed(self) -> int:
@@ -108,7 +108,7 @@ class Study:
 
         data_root, model_root: folders in which data and models are looked up by name, before those of the file.
         workdir: default `.halfwave` in the file's project. tracking_uri: default that of the file, else a SQLite file
-        in the working folder. Raises StudyError, one line, for anything that the user can mend.
+        in the working folder. Raises StudyError, one line, for anything that the user can fix.
         """
         path = Path(path)
         spec, located = load_spec(path)
@@ -145,8 +145,9 @@ class Study:
     def forecast(self, planned: Sequence[PlannedStep], on: str | None = None, tflops: float | None = None) -> Forecast:
         """What the steps that are not recorded would take on a cluster such as `4x8@80`, or on this machine.
 
-        planned: of `planned`. on: NODESxGPUS or NODESxGPUS@GIB; None = this machine. tflops: 10^12 floating-point
-        operations a second of one GPU; None = the rates of `estimates`, by dtype. Raises StudyError for any other `on`.
+        planned: the result of `planned()`. on: NODESxGPUS or NODESxGPUS@GIB; None = this machine. tflops: 10^12
+        floating-point operations a second of one GPU; None = the rates of `estimates`, by dtype. Raises StudyError for
+        an `on` of any other form.
         """
         rates = RATES if tflops is None else RATES._replace(gpu=dict.fromkeys(RATES.gpu, tflops * 1e12))
         done = [entry.step.id for entry in planned if entry.cached]
@@ -170,7 +171,7 @@ class Study:
 
         listener: called with every transition: the step, its new state, a remark. on_progress: called with every
         report of a long step. address: of a running Ray cluster; None = a local one. silence_seconds: an actor that
-        sends no message for so long counts as hanging. patience_seconds: how long to wait for a node with resources
+        sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
         that no node has yet, on a cluster that grows.
 
         The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
@@ -219,7 +220,7 @@ class Study:
         )
 
     def _open_record(self) -> Record:
-        """The record with this run's definition and environment in it, closed to any other driver."""
+        """The record, opened with this run's definition and environment; no other driver can open it meanwhile."""
         record = self.record()
         record.open_study(
             self.spec.study,

@@ -1,7 +1,7 @@
 """Plans, forecasts and reports on the terminal, through rich.
 
-Owns their layout. What is said in a report is `studies.reporting.text`'s, so that the terminal, MLflow and notebooks
-never disagree; a running study is shown by `live_display`.
+Owns their layout. The wording of a report belongs to `studies.reporting.text`, so that the terminal, MLflow and
+notebooks never disagree; `live_display` shows a running study.
 """
 
 import sys

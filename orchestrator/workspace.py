@@ -1,7 +1,7 @@
 """Where a study lives and what it runs on: its working folder, the URI of its store, the environment.
 
-Owns the rule that finds the working folder, the rule that keeps a study file's own store inside it, and what is noted
-of the machine and the installed packages. Opens no store and starts nothing.
+Owns the rule that finds the working folder, the rule that keeps a study file's own store inside it, and what is
+recorded about the machine and the installed packages. Opens no store and starts nothing.
 Invariant: a study file alone never has anything written outside its working folder.
 """
 
@@ -21,7 +21,7 @@ FOLDER = ".halfwave"
 SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 """Schemes of tracking URIs that write nothing on this machine's disks."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
-"""Packages whose versions are recorded; vLLM's go by two names."""
+"""Packages whose versions are recorded, besides vLLM, whose package has one of two names."""
 
 
 # -- folders ---------------------------------------------------------------------------------------------------------
@@ -52,8 +52,8 @@ def make_workdir(path: Path) -> Path:
 
 
 def expand(path: str, folder: Path) -> Path:
-    """A path of a study file in `folder`, with `~` expanded. A home that does not exist stays as typed, and is then
-    not found."""
+    """A path of a study file in `folder`, with `~` expanded. `~name` of an unknown user stays as typed, a path that
+    does not exist."""
     return folder / os.path.expanduser(path)
 
 
@@ -119,7 +119,7 @@ def gpu_memory() -> list[int]:
 
 
 def _git_commit() -> str:
-    """Of Halfwave's own checkout, with `-dirty` after local changes; empty outside a checkout or without git."""
+    """The commit of Halfwave's own checkout, with `-dirty` after local changes; empty without a checkout or git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)

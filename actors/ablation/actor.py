@@ -105,7 +105,7 @@ class AblationActor:
         return RoutedModel(self._engine, source, tokenizer, hooks)
 
     def reload(self, source: ModelSource) -> None:
-        """Answer from now on, to the last bit, as a fresh actor of another checkpoint of the same architecture would.
+        """Load another checkpoint of the same architecture, and answer to the last bit as a fresh actor of it would.
 
         Raises StudyError, naming the first field that differs, if the architecture is another one. Where the engine
         cannot exchange the weights in place and prove it, fresh engines serve this checkpoint and all later ones; a
@@ -118,9 +118,9 @@ class AblationActor:
             try:
                 self._routed, self._last_reload = reload_in_place(self._routed, source, self._last_reload)
                 return
-            except Exception as error:  # of any kind: a fresh engine is always right, or raises itself
+            except Exception as error:  # of any kind: a fresh engine is always right, or raises an error itself
                 self._never_in_place = f"{type(error).__name__}: {error}"
-                log.warning("%s: fresh engines from here on, not reloaded ones: %s", source.label, self._never_in_place)
+                log.warning("%s: fresh engines from now on, not reloaded ones: %s", source.label, self._never_in_place)
         self.close()
         gc.collect()  # the engine's weights are in reference cycles
         self._open(source)
@@ -316,7 +316,7 @@ def _token_columns(spans: TokenSpans, log_probabilities_T: np.ndarray) -> dict[s
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device ran out of memory. An error from another process is known by its text alone."""
+    """Whether a device ran out of memory. An error from another process can be recognised by its text alone."""
     phrases = ("out of memory", "can't allocate memory", "cannot allocate memory")
     return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in phrases)
 

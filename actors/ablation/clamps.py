@@ -2,7 +2,7 @@
 
 Owns the buffers of each layer on the device and the two hooks that read them. One runs before the model's OWN
 activation and changes the pre-activation (clamps, the mean in place of the negative half); the other runs after it and
-changes the output (`posrelu`, `signflip`). Settings can be kept and restored at no cost. Pure torch, over any module
+changes the output (`posrelu`, `signflip`). Settings can be saved and restored at no cost. Pure torch, over any module
 tree. The invariant that callers rely on: while no neuron is selected, no hook touches a tensor, so the logits are
 bit-identical to those of an unhooked model.
 
@@ -53,7 +53,7 @@ class Setting(NamedTuple):
     """int64 columns of this rank's slice, ascending."""
     floor_n: torch.Tensor
     ceiling_n: torch.Tensor
-    """Under `negative_mean` floor and ceiling are both the neuron's own value, which replaces negative ones."""
+    """Under `negative_mean` floor and ceiling are both the neuron's own value, which replaces its negative inputs."""
 
 
 class LayerClamp:
@@ -136,7 +136,7 @@ class LayerClamp:
         kind, columns_n, floor_n, ceiling_n = self.setting
         if not len(columns_n) or kind in OUTPUT_KINDS:
             return None
-        # the projection made the fused tensor for this call alone; a plain one may have other readers
+        # the fused tensor was made for this call alone; one that is not fused may have other readers
         pre_TF = fused if self.gated else fused.clone()
         selected_Tn = pre_TF[..., columns_n]
         if kind == "negative_mean":

@@ -2,8 +2,8 @@
 
 Owns the planning only; `logits_pass` executes it. Conditions that do the same to layers 0..k-1 enter layer k with the
 same hidden states. Sorted by what they do layer after layer, they form a trie that is walked depth-first, while the
-states at branch points still ahead are held, at most `max_held` at once: beyond that, layers are recomputed, and no
-result changes. Boundary b lies before layer b; boundary num_layers lies after the last layer.
+states at branch points that are still needed are held, at most `max_held` at once: beyond that, layers are recomputed,
+and no result changes. Boundary b lies before layer b; boundary num_layers lies after the last layer.
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,7 +17,7 @@ class Pass(NamedTuple):
     condition: int
     """Index in the caller's order."""
     resume: int
-    """Boundary to start from: 0 = the embedding, num_layers = the result of the previous pass is taken over."""
+    """Boundary to start from: 0 = the embedding, num_layers = the result of the previous pass is reused."""
     held: tuple[int, ...]
     """Boundaries whose states are held after this pass, ascending."""
 

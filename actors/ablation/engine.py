@@ -28,7 +28,7 @@ file raises it."""
 
 
 class Hooks(NamedTuple):
-    """What installing the hooks found out about the model."""
+    """What installing the hooks reports about the model."""
 
     tree_refused: str
     """Why the tree route is impossible; '' if it is possible."""
@@ -42,7 +42,7 @@ class Engine:
     def __init__(self, source: ModelSource):
         self._label = source.label
         self._last_words = os.path.join(tempfile.gettempdir(), f"halfwave-{uuid.uuid4().hex}.txt")
-        """File in which a rank that ends its process says why."""
+        """File in which a rank that ends its process writes why."""
         self._llm: Any = _start_vllm(source)  # a vllm.LLM; vllm is imported in functions only
 
     @property
@@ -97,7 +97,7 @@ class Engine:
     def vllm_configured(self) -> AbstractContextManager[None]:
         """A context in which vLLM's configuration is this engine's.
 
-        vLLM's Transformers backend decorates Transformers' own classes, which then ask for it.
+        vLLM's Transformers backend decorates Transformers' own classes, which then require it.
         """
         from vllm.config import set_current_vllm_config
 
@@ -157,7 +157,7 @@ def load_format(source: ModelSource) -> str:
 
 
 def _stay_on_this_machine() -> None:
-    """Let the engine and its workers meet on the loopback: by default vLLM, Gloo and NCCL listen on the network."""
+    """Connect the engine and its workers over the loopback: by default vLLM, Gloo and NCCL listen on the network."""
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if os.path.isdir("/sys/class/net/lo"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

@@ -3,7 +3,7 @@
 Owns the head: logits only for the rows that hold a scored edge, in chunks, log-softmax in float32, then the targets are
 gathered. Never builds a [rows, vocabulary] block above `HEAD_BYTES`, single rows excepted. A sweep over conditions
 resumes in the middle of the decoder where the layers before are shared (`condition_tree`); attention is left to
-`tree_attention`. Knows of a model only what `Decoder` says.
+`tree_attention`. Knows no more of a model than `Decoder`.
 
 N nodes of a pack, E scored edges, R rows with edges, V vocabulary, d d_model. The margin of an edge is its
 log-probability minus the largest one of its row: 0 where greedy decoding picks it.
@@ -27,7 +27,7 @@ HEAD_BYTES = {"cpu": 32 * 2**20, "cuda": 512 * 2**20}
 class Decoder(Protocol):
     """The interface of a model to this pass: vLLM's, or Transformers' with `attend` as its attention.
 
-    With Transformers, whose attention function reads the tree from where `hidden` left it:
+    With Transformers, whose attention function reads the tree that `hidden` has set:
 
         class TransformersDecoder:
             device, vocabulary, flex = torch.device("cpu"), 32000, False

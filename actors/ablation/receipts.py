@@ -1,7 +1,7 @@
 """Applies an intervention and proves it: the receipt that every result carries.
 
-Owns the checks between what was requested and what happened on the device. Fails closed: an intervention that does not
-add up is an InterventionError, never a result. Knows nothing of what is scored under it.
+Owns the checks between what was requested and what happened on the device. Fails closed: an intervention whose checks
+fail is an InterventionError, never a result. Knows nothing of what is scored under it.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def apply(model: RoutedModel, intervention: Intervention) -> Receipt:
 
 
 def _check_calls(model: RoutedModel, calls: list[int]) -> None:
-    """calls: of each layer's hook on one rank, while the probe was forwarded."""
+    """calls: number of calls of each layer's hook on one rank, while the probe was forwarded."""
     # vLLM decides how many forward passes flat requests take: there all layers must agree
     expected = len(model.probe.packs) if model.facts.route is Route.TREE else max(calls)
     wrong = [layer for layer, count in enumerate(calls) if count != expected or not count]

@@ -32,12 +32,12 @@ IRRELEVANT_KEYS = ("_name_or_path", "transformers_version", "dtype", "torch_dtyp
 
 
 class Reload(NamedTuple):
-    """The traces of one reload of an engine."""
+    """What was observed of one reload of an engine."""
 
     read: Mapping[str, tuple[list[int], float]]
     """{tensor of the checkpoint: (shape, sum)}."""
     probe: np.ndarray
-    """[tokens] the probe's unclamped log-probabilities after it, in nats."""
+    """[tokens] the probe's unclamped log-probabilities after the reload, in nats."""
 
     def check_against(self, last: "Reload") -> None:
         """Raises InterventionError if this reload cannot be as good as the last one, which was proven."""
@@ -49,7 +49,7 @@ class Reload(NamedTuple):
 
 
 def reload_in_place(model: RoutedModel, source: ModelSource, last: Reload | None) -> tuple[RoutedModel, Reload]:
-    """Load another checkpoint into the model's engine; the model that it was must not be used again.
+    """Load another checkpoint into the model's engine; `model` must not be used again.
 
     last: the engine's previous reload, None if this is its first. Raises if the engine is not proven to answer as a
     fresh one with this checkpoint would: InterventionError, or whatever vLLM raises while it loads.
@@ -109,7 +109,7 @@ def differing_field(first: ModelSource, second: ModelSource) -> str:
 
 
 def differing_config(first: ModelSource, second: ModelSource) -> str:
-    """The same for config.json, which says more than a source has fields for: positions, norms, number of heads."""
+    """As `differing_field`, for config.json, which holds more than a source does: positions, norms, number of heads."""
     return _first_difference(_config(first), _config(second))
 
 

@@ -1,4 +1,4 @@
-"""One model in an engine, and the route from its texts to log-probabilities: token tree or flat.
+"""One model in an engine, and its route from texts to log-probabilities: token tree or flat.
 
 Owns the model's pack plans, the two routes, the choice between them and its proof: at start-up a probe is scored both
 ways, and a difference above the tolerance is an error. The tree route is the logits pass over packs; the flat route is
@@ -43,7 +43,7 @@ class RoutedModel:
     """A model that its engine has loaded, with the route that was chosen and proven for it."""
 
     def __init__(self, engine: Engine, source: ModelSource, tokenizer: "PreTrainedTokenizerBase", hooks: Hooks):
-        """Choose the route and prove it on the probe. Raises StudyError where that fails (see `prove_route`)."""
+        """Choose the route and prove it on the probe. Raises StudyError as `prove_route`."""
         self.engine, self.source, self.hooks = engine, source, hooks
         self._tokenizer = tokenizer
         self._plans: dict[tuple[str, int | None], PackPlan] = {}

@@ -19,7 +19,7 @@ class SweepResults:
         self._plan, self._steps = plan, list(steps)
         self._starts = np.cumsum([0, *(len(pack.rows) for pack in plan.packs)])
         self._num_sent = 0
-        """Packs that `parts` has handed out."""
+        """Packs that `parts` has returned."""
         self.edges = np.empty((len(steps), *((2,) if margins else ()), plan.num_edges), dtype=np.float32)
         """[steps, num_edges] log-probabilities in nats; [steps, 2, num_edges] with margins."""
         self.num_done = 0

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 PACK_MULTIPLE = 32
-"""Packs are cut to multiples of this many nodes: matrix libraries build a kernel for every new number of rows."""
+"""Packs are cut to multiples of this many nodes: matrix libraries compile a kernel for every new number of rows."""
 
 MORE_ANCESTORS = 4
 """Additional ancestors that a cut at such a multiple may repeat: too few for a cut through a window of text."""

@@ -1,6 +1,6 @@
 """Attention of a pack over its own keys and values, under the tree's mask `kv <= q < end[kv]`. Pure torch.
 
-On CUDA, FlexAttention takes the rule as it stands and skips masked blocks. Elsewhere, and where FlexAttention cannot
+On CUDA, FlexAttention takes the rule as it is and skips masked blocks. Elsewhere, and where FlexAttention cannot
 run, scaled-dot-product attention runs block by block over the few keys that a block can see. Sliding windows keep
 `depth[q] - depth[kv] < window`; ALiBi adds `slope * (depth[kv] - depth[q])`, with one slope per head. Knows nothing of
 models beyond their queries, keys and values.
@@ -28,7 +28,7 @@ BLOCK = 32
 one block take 4.5 times as long."""
 
 FLEX_SHORTEST = 128
-"""Shortest length to which FlexAttention's input is padded; all are powers of two, because each is compiled anew."""
+"""Shortest length to which FlexAttention's input is padded; all are powers of two, to compile few lengths."""
 
 FLEX_TOLERANCE = 0.05
 """Largest difference between FlexAttention and block attention on random inputs at which FlexAttention is used."""
@@ -51,7 +51,7 @@ class Tree:
     """
 
     def __init__(self, pack: Pack, device: torch.device | str, flex: bool = False):
-        """flex: use FlexAttention, unless the pack is one path, for which ordinary causal attention will do."""
+        """flex: use FlexAttention, unless the pack is one path, for which ordinary causal attention suffices."""
         self.num_nodes = len(pack.end)
         self.is_path = bool((pack.end == self.num_nodes).all())
         self.flex = flex and not self.is_path

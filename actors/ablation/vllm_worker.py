@@ -35,8 +35,8 @@ def exit_all_ranks_on_error(
     """Decorate a method in which the ranks of a tensor-parallel engine wait for each other.
 
     An error on one rank would leave the others waiting, and the engine with them. So the rank writes the error to the
-    file `last_words` (see `halfwave_install`) and ends its process, which vLLM notices. Over several nodes Ray does
-    that.
+    file `last_words` (see `halfwave_install`) and ends its process, which vLLM notices. Over several nodes Ray
+    does that.
     """
 
     @functools.wraps(method)
@@ -72,7 +72,7 @@ class LogitsPass:
         """Hook the activations and the attention layers.
 
         site: the fields of `sites.Site`. last_words: path of a file, not yet existing, in which a rank that ends its
-        process says why. Returns {"layers": number of layers hooked, "tree_refused": why the tree route is impossible
+        process writes why. Returns {"layers": number of layers hooked, "tree_refused": why the tree route is impossible
         or '', "attention": the attention kernel of the tree route}.
         """
         from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
@@ -209,7 +209,7 @@ def _load_in_place(model: nn.Module, config: Any) -> dict[str, tuple[list[int], 
     if left_out:
         raise InterventionError(f"the weights of {len(left_out)} modules were left out, {min(left_out)} among them")
     for module in model.modules():
-        # on CPU a head multiplies with a packed copy; that of a tied head, loaded by another module, is still the old
+        # on CPU a head multiplies with a packed copy, which is stale in a tied head: another module loads its weights
         if isinstance(getattr(module, "quant_method", None), UnquantizedEmbeddingMethod):
             module.quant_method.process_weights_after_loading(module)
     return read
@@ -253,14 +253,14 @@ def _unshared_activation(layer: nn.Module, path: str, exchange: str) -> nn.Modul
 
 
 class _AttentionImpl(Protocol):
-    """What is used of `vllm.v1.attention.backend.AttentionImpl`."""
+    """The members of `vllm.v1.attention.backend.AttentionImpl` that are used here."""
 
     scale: float
     forward: Callable[..., Tensor]
 
 
 class _AttentionLayer(Protocol):
-    """What is used of `vllm.model_executor.layers.attention.Attention`."""
+    """The members of `vllm.model_executor.layers.attention.Attention` that are used here."""
 
     impl: _AttentionImpl
     num_heads: int
@@ -308,7 +308,7 @@ class _VllmDecoder:
         return ""
 
     def choose_attention(self) -> str:
-        """Use FlexAttention if it proves itself for every shape of head; returns the choice and the reason."""
+        """Use FlexAttention if block attention agrees for every head shape; returns the choice and the reason."""
         layers = self._attention_layers().values()
         dtype = self._config.model_config.dtype
         shapes = sorted({(layer.num_heads, layer.num_kv_heads, layer.head_size, _slopes(layer)) for layer in layers})
@@ -321,7 +321,7 @@ class _VllmDecoder:
         return f"block attention ({refusal})" if refusal else "FlexAttention"
 
     def _attention_layers(self) -> dict[str, _AttentionLayer]:
-        """{name: layer} of all that vLLM registers as attention; `_tree_refusal` sorts out other kinds."""
+        """{name: layer} of all that vLLM registers as attention; `_tree_refusal` refuses other kinds."""
         return self._config.compilation_config.static_forward_context
 
 

@@ -65,7 +65,7 @@ class ScoreActor:
         self._open(source)
 
     def reload(self, source: ModelSource) -> None:
-        """Hold another checkpoint from now on; the old one is dropped first."""
+        """Load another checkpoint; the old one is dropped first."""
         self.close()
         self._open(source)
 
@@ -81,7 +81,7 @@ class ScoreActor:
         self._projections: list[nn.Module] = [layer.get_submodule(site.projection) for layer in layers]
         if len(self._projections) != source.num_layers:
             raise InterventionError(
-                f"{source.label}: {len(self._projections)} layers found, config.json says {source.num_layers}"
+                f"{source.label}: the model has {len(self._projections)} layers, config.json says {source.num_layers}"
             )
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class ScoreActor:
         ]
         sketches = self._empty_sketches(ranges)
         for done in self._accumulate_blocks(sketches, ids_BW, keep_BW, request, range(0, num_blocks, every)):
-            estimate = min(calibrated + done * every, total)  # the others have come about as far
+            estimate = min(calibrated + done * every, total)  # assuming that the others are about as far
             yield Progress(step=request.step, done=estimate, total=total, unit="windows")
         for shard in shards:
             for message in shard:

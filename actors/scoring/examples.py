@@ -1,6 +1,6 @@
 """Tables of a closer look at single neurons: the density of their outputs, and the token pairs that they split.
 
-Owns the columns of `messages.Examples`; the score actor brings the outputs, `split_pairs` the pairs. Pure numpy.
+Owns the columns of `messages.Examples`; the score actor supplies the outputs, `split_pairs` the pairs. Pure numpy.
 
 T tokens, C candidates among them.
 """
@@ -19,7 +19,7 @@ Table = dict[str, np.ndarray]
 def density_table(layer: int, neuron: int, y_T: np.ndarray, num_bins: int) -> Table:
     """A histogram of one neuron's outputs between their 0.01th and 99.99th percentiles, one row per bin.
 
-    Outputs beyond are counted in the first and last bin.
+    Outputs beyond them are counted in the first and last bin.
     """
     low, high = np.percentile(y_T, (0.01, 99.99))
     edges = np.linspace(low, high, num_bins + 1) if high > low else np.linspace(low - 1, low + 1, num_bins + 1)

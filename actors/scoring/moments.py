@@ -16,7 +16,7 @@ TOKENS = 2048
 """Tokens that are counted together."""
 
 CONSTANT_RATIO = 2.0**-40
-"""Below this std / |mean|, spread is rounding and not signal: one float32 ulp on one token in 4e9 is still above it."""
+"""Below this std / |mean|, spread is rounding, not signal: one float32 ulp on one token in 4e9 is still above it."""
 
 
 class Moments(NamedTuple):

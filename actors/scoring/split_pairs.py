@@ -1,6 +1,6 @@
 """The token pairs that a neuron splits: near inputs, far outputs, both outputs below zero. Pure torch.
 
-Owns the search for such pairs; the score actor brings the tokens.
+Owns the search for such pairs; the score actor supplies the tokens.
 
 T tokens, D d_model, P pairs.
 """

@@ -19,11 +19,11 @@ class TokenPairs(NamedTuple):
     i: np.ndarray
     """[P] index into `positions` of each pair's first token."""
     j: np.ndarray
-    """[P] the same of the second."""
+    """[P] index into `positions` of each pair's second token."""
 
 
 def draw_pairs(keep_BW: np.ndarray, pairs_per_block: int, seed: int, block: int) -> TokenPairs:
-    """Pair 2P distinct kept tokens of the block at random; P = pairs_per_block, fewer where the tokens do not suffice.
+    """Pair 2P distinct kept tokens of the block at random; P = pairs_per_block, fewer where tokens are too few.
 
     keep_BW: bool, the tokens that may be drawn; block: the block's index in the whole corpus.
     """

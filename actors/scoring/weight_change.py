@@ -1,7 +1,7 @@
 """How far a neuron's weights have moved between two checkpoints: cosine dissimilarity, in float64. Pure torch.
 
-Knows where the weights of a neuron are: its row of the gate projection (in a plain MLP: of the up projection), its row
-of a GLU's up projection, its column of the down projection.
+The weights of a neuron are its row of the gate projection (in a plain MLP: of the up projection), its row
+of a GLU's up projection, and its column of the down projection.
 
 F d_mlp, D d_model.
 """

@@ -18,7 +18,7 @@ from actors.messages import ActorLost, EngineDied, ModelSource, Opened, RequestF
 from orchestrator.redaction import redact_logs
 
 DEAD = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
-"""Raised by Ray when another process has died, as opposed to what was raised inside it."""
+"""Errors that Ray raises when another process has died, as opposed to errors raised inside it."""
 ERROR_LENGTH = 500
 """Characters of an error on one line; the log has all of it."""
 

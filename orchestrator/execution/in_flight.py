@@ -1,6 +1,6 @@
 """What is under way: the request of every actor, and the parts of steps that have arrived.
 
-Owns the runner's knowledge of its actors, one object an actor. Knows nothing of Ray: actors are names here.
+Owns the runner's knowledge of its actors, one object per actor. Knows nothing of Ray: actors are names here.
 Invariant: a part is kept until its step ends or the pack plan of the step changes.
 """
 
@@ -35,12 +35,12 @@ class InFlight:
         return self._actors.setdefault(name, _Actor())
 
     def send(self, actor: str, steps: tuple[str, ...], max_nodes: int | None) -> None:
-        """The actor has been sent a request for these steps."""
+        """Note that the actor has been sent a request for these steps."""
         state = self._actor(actor)
         state.steps, state.max_nodes = steps, max_nodes
 
     def end(self, actor: str) -> tuple[str, ...]:
-        """The actor's request is over; returns its steps, answered or not."""
+        """Note that the actor's request is over; returns its steps, answered or not."""
         state = self._actor(actor)
         steps, state.steps = state.steps, ()
         return steps
@@ -52,21 +52,21 @@ class InFlight:
     # -- opening -----------------------------------------------------------------------------------------------------
 
     def prewarm(self, actor: str, actor_kind: ActorKind) -> None:
-        """The actor is being opened before its first steps are ready."""
+        """Note that the actor is being opened before its first steps are ready."""
         self._actor(actor).prewarming = actor_kind
 
     def end_prewarming(self, actor: str) -> ActorKind | None:
-        """The actor has been opened, or has failed to; returns its kind, None if it was sent a request instead."""
+        """Note that opening has ended, well or not; returns the actor's kind, None if it was sent a request instead."""
         state = self._actor(actor)
         actor_kind, state.prewarming = state.prewarming, None
         return actor_kind
 
     def opened(self, actor: str, engine: EngineFacts) -> None:
-        """The actor has an engine with these properties."""
+        """Note the properties of the actor's engine."""
         self._actor(actor).engine = engine
 
     def engine(self, actor: str) -> EngineFacts:
-        """The properties of the actor's engine. Raises RuntimeError if it sent a result before it said it was open."""
+        """The properties of the actor's engine. Raises RuntimeError if it has not reported them yet."""
         engine = self._actor(actor).engine
         if engine is None:
             raise RuntimeError(f"{actor} sent a result before it reported its engine")
@@ -75,15 +75,15 @@ class InFlight:
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def add_part(self, part: Part) -> None:
-        """Packs of a step have arrived."""
+        """Add packs of a step that have arrived."""
         self._parts[part.step] = join_parts(self._parts.get(part.step), part)
 
     def parts(self, steps: Iterable[str]) -> dict[str, Part]:
-        """{step: what has arrived of it}, of the steps of which something has."""
+        """{step: its packs so far}, of the steps of which any have arrived."""
         return {step: self._parts[step] for step in steps if step in self._parts}
 
     def drop_part(self, step: str) -> None:
-        """The step has ended, or its pack plan has changed."""
+        """Forget the packs of a step that has ended, or whose pack plan has changed."""
         self._parts.pop(step, None)
 
 

@@ -12,7 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 DRAIN, STOP = 1, 2
-"""Levels of asking: finish what runs, or stop at the next safe point."""
+"""Levels of a request to end: finish what runs, or stop at the next safe point."""
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 

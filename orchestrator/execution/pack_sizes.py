@@ -8,7 +8,7 @@ from orchestrator.record.keys import Committed
 from orchestrator.steps.step import Step
 
 LEAST = 32
-"""Nodes of the smallest packs that are tried."""
+"""Nodes in the smallest packs that are tried."""
 TAG = "pack_nodes."
 """Prefix of the tag, followed by the step's name; the value is the size. Steps in the actors' own size have none."""
 
@@ -42,7 +42,7 @@ class PackSizes:
     def halve(self, step: Step, num_nodes: int, *, asked: int | None) -> int | None:
         """The next size after a pack of `num_nodes` did not fit; None where smaller packs are not possible.
 
-        asked: the size that the actor was asked for. A pack larger than that is a single sequence, which cannot be
+        asked: the size in the actor's request. A pack larger than that is a single sequence, which cannot be
         split.
         """
         smaller = num_nodes // 2

@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 ACTOR_CLASSES = {Role.SCORE: "actors.scoring.actor:ScoreActor", Role.ABLATION: "actors.ablation.actor:AblationActor"}
 NO_RETRIES: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
-"""Only the scheduler restarts what is lost."""
+"""Ray's options without retries: only the scheduler restarts what is lost."""
 CLOSE_SECONDS = 20.0
 OTHERS_SECONDS = 30.0
-"""How long to wait for room that others hold before saying so; what this driver gave up itself is free sooner."""
+"""Seconds to wait for room that others hold before a warning; devices that this driver releases are free sooner."""
 NODES_SECONDS = 2.0
 """Age at which the list of nodes is read again."""
 
@@ -126,7 +126,7 @@ class Pool:
         return taken
 
     def why_unplaceable(self, demand: Demand) -> str:
-        """Why waiting for room is of no use; empty while others hold what is needed, or a node may still come."""
+        """Why waiting for room is useless; empty while others hold what is needed, or a node may still come."""
         if Devices(self._whole).place(demand) is not None:
             if time.monotonic() > self._waiting.setdefault(demand, time.monotonic()) + OTHERS_SECONDS:
                 log.warning("waiting for %s, which others on this cluster hold", demand)
@@ -144,7 +144,7 @@ class Pool:
     # -- actors ------------------------------------------------------------------------------------------------------
 
     def residents(self) -> dict[str, Resident]:
-        """{actor: what the scheduler needs to know of it}."""
+        """{actor: what the scheduler needs to know about it}."""
         return {
             actor: Resident(
                 actor=actor,
@@ -223,7 +223,7 @@ def _open(start: Start) -> _Hosted:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(bundles[0].node, soft=False)
     else:
         nodes, parts = [bundle.node for bundle in bundles], whole
-        if start.role is Role.ABLATION:  # vLLM's workers are its child tasks, one a GPU
+        if start.role is Role.ABLATION:  # vLLM's workers are its child tasks, one per GPU
             nodes = [bundle.node for bundle in bundles for _ in bundle.gpus]
             parts = [_resources(bundle.cpus / len(bundle.gpus), 1.0) for bundle in bundles for _ in bundle.gpus]
             options = {**NO_RETRIES, "num_cpus": parts[0]["CPU"], "num_gpus": 0}

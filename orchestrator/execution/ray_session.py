@@ -51,7 +51,7 @@ def ray_session(address: str | None, **options: Any) -> Iterator[None]:
 
 
 def _local_address() -> str:
-    """The address that Ray has noted for this machine's cluster, which may be gone. StudyError if none is."""
+    """The address that Ray has noted for this machine's cluster, which may be gone. StudyError if there is none."""
     from ray._private.services import get_ray_address_from_environment
 
     try:

@@ -1,4 +1,4 @@
-"""Results of steps into the record, and the end of runs.
+"""Writes the results of steps into the record, and closes runs.
 
 Owns what has been committed so far and when a run of MLflow is closed. Equal conditions share a step: it is committed
 on its first run and adopted by the others. Invariant: a step is in `committed` only once the record holds it.
@@ -27,12 +27,12 @@ class Recorder:
                 self._members.setdefault(key.name, []).append(step)
 
     def begin(self, step: Step) -> None:
-        """A step starts: its runs show as running."""
+        """Show the runs of a step that starts as running."""
         for key in self._plan.runs[step.id]:
             self._record.begin(key)
 
     def adopt(self, step: Step, committed: Committed) -> Committed:
-        """Take over a step of the record, for all runs that it belongs to; returns it as it stands on the first."""
+        """Take over a step of the record, for all runs that it belongs to; returns it as it is on the first."""
         adopted = [self._record.adopt(key, committed) for key in self._plan.runs[step.id]]
         self.committed[step.id] = adopted[0]
         return adopted[0]

@@ -1,4 +1,4 @@
-"""Ready steps -> what an actor is asked.
+"""Ready steps -> the request to an actor.
 
 Owns which method of an actor serves a step kind and where the content of its request comes from: the plan, and the
 tables and neuron sets of earlier steps. An actor never looks anything up. Raises StudyError where an input cannot give
@@ -43,7 +43,7 @@ class Requests:
         in_flight: InFlight,
         sources: Mapping[str, ModelSource],
     ) -> None:
-        """committed: the finished steps; sources: by model label. Both may grow while this lives."""
+        """committed: the finished steps; sources: by model label. Both may grow meanwhile."""
         self._plan, self._inputs, self._committed = plan, inputs, committed
         self._packs, self._in_flight, self._sources = packs, in_flight, sources
         self._by_kind: dict[str, Callable[[Sequence[Step]], Request]] = {

@@ -1,8 +1,9 @@
 """The one loop of a study: decide, apply, wait once, record.
 
-Owns the states of the steps and the order of things; `requests` knows what actors are asked, `in_flight` what they are
-working on, `recorder` what has been committed. Whatever arrives is committed before the loop goes on, so a crash of the
-driver loses only what is in flight. Runs against the `ActorPool` protocol: importing this loads neither ray nor mlflow.
+Owns the states of the steps and the order of things; `requests` makes the requests to actors, `in_flight` knows what
+they are working on, `recorder` what has been committed. Whatever arrives is committed before the loop goes on, so a
+crash of the driver loses only what is in flight. Runs against the `ActorPool` protocol: importing this loads neither
+ray nor mlflow.
 """
 
 import dataclasses
@@ -88,7 +89,7 @@ class ActorPool(Protocol):
         ...
 
     def why_unplaceable(self, demand: Demand) -> str:
-        """Why waiting for room is of no use; empty while it may still come."""
+        """Why waiting for room is useless; empty while it may still come."""
         ...
 
 
@@ -104,7 +105,7 @@ class Runner:
         on_progress: Callable[[Step, Progress], None],
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        """draining: asked wherever stopping breaks nothing; True = start nothing more. It stops at once by raising."""
+        """draining: called wherever stopping breaks nothing; True = start nothing more. It raises to stop at once."""
         self._plan, self._record = plan, record
         self._listener, self._on_progress, self._draining = listener, on_progress, draining
         self._queues = ReadyQueues(plan.steps, {})
@@ -345,7 +346,7 @@ class Runner:
     # -- states ------------------------------------------------------------------------------------------------------
 
     def _recompute_other_packs(self) -> None:
-        """Steps that were committed in packs of another size than the other conditions' are computed once more."""
+        """Compute steps again that were committed in packs of another size than the other conditions'."""
         committed = self._recorder.committed
         for step in self._plan.steps.values():
             if step.id in committed and not self._packs.agree(step, committed[step.id]):
@@ -362,7 +363,7 @@ class Runner:
         self._end(step, State.DONE, "")
 
     def _end(self, step: Step, state: State, reason: str) -> None:
-        """A step has ended; a search that found no matched control has failed, though its outcome is recorded."""
+        """End a step. A search that found no matched control has failed, though its outcome is recorded."""
         if state in (State.DONE, State.CACHED) and (unmatched := self._recorder.why_unmatched(step)):
             state, reason = State.FAILED, unmatched
         self._queues.set(step.id, state)

@@ -2,7 +2,7 @@
 
 Owns the command that the cluster's head runs, the job's environment (variables that the user names, the store's address
 and the hub's offline switches), and how the job's end becomes an exit code; `upload` chooses the files. Refuses to know
-what the study computes. Ray is imported in functions: no other verb waits for its job client.
+what the study computes. Ray is imported in functions, so that no other verb waits for its job client.
 Invariant: values of variables are never printed and never part of the command, which Ray logs.
 """
 
@@ -122,7 +122,7 @@ def submit(
     """Submit `halfwave run STUDY` to the cluster whose dashboard is at `address`, http://HOST:PORT.
 
     tracking_uri: default that of the study file. variables: names of environment variables to pass on with their
-    values. Raises StudyError, before anything is uploaded, if the job would not work or nobody answers there.
+    values. Raises StudyError, before anything is uploaded, if the job would not work or nothing answers there.
     """
     spec, _ = load_spec(study)
     if options.workdir is not None and not options.workdir.is_absolute():
@@ -170,8 +170,8 @@ def job_environment(tracking_uri: str | None, variables: Iterable[str]) -> dict[
     environment = {name: os.environ[name] for name in OFFLINE_SWITCHES if name in os.environ}
     for name in variables:
         if name not in os.environ:
-            shown = name.split("=")[0] + "=***" if "=" in name else name
-            raise StudyError(f"--env {shown}: not a variable that is set here; --env takes its name alone")
+            masked = name.split("=")[0] + "=***" if "=" in name else name
+            raise StudyError(f"--env {masked}: not a variable that is set here; --env takes its name alone")
         environment[name] = os.environ[name]
     if tracking_uri is not None:
         environment["MLFLOW_TRACKING_URI"] = tracking_uri

@@ -1,6 +1,6 @@
 """The conditions of one model: seeds, layer groups and doses expanded.
 
-Owns the names of expanded conditions, which parts of a study file each takes, and which of them say nothing about a
+Owns the names of expanded conditions, the parts of the study file that each uses, and which of them do not apply to a
 ReLU model. Pure.
 """
 
@@ -38,7 +38,7 @@ class Condition:
     neurons: str | None = None
     """Id of the step that makes the neuron set (select or match); None for the baseline."""
     not_applicable: str = ""
-    """Why it says nothing about the model; empty where it does."""
+    """Why it does not apply to the model; empty where it does."""
 
     @property
     def is_whole(self) -> bool:
@@ -97,7 +97,7 @@ def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[LayerGrou
 
 
 def _not_applicable(model: ResolvedModel, conditions: Mapping[str, ConditionSpec], condition: ConditionSpec) -> str:
-    """Why a condition says nothing about this model; empty where it does."""
+    """Why a condition does not apply to this model; empty where it does."""
     if not model.architecture.is_relu:
         return ""
     if condition.clamp.is_relu_identity:

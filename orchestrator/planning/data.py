@@ -33,7 +33,7 @@ from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
 
 SCORING_JOINER, PERPLEXITY_JOINER = " ", "\n\n"
-"""Between the rows of a corpus, as the paper has them."""
+"""Texts between the rows of a corpus, as in the paper."""
 
 
 def corpus(name: str, split: str, joiner: str, places: Places) -> Corpus:
@@ -84,9 +84,9 @@ def benchmark(entry: EvaluationSpec, places: Places, *, half_ties: bool) -> Benc
 
 
 def require_distinct_tasks(benchmarks: Sequence[Benchmark], located: Located) -> None:
-    """Two benchmarks must not write one metric: raises StudyError, with file and line, where a task stands in two.
+    """Two benchmarks must not write one metric: raises StudyError, with file and line, where a task is in two.
 
-    The tasks in a group of lm-eval's are known only once it is loaded.
+    The tasks of an lm-eval group are known only once it is loaded.
     """
     owners: dict[str, str] = {}
     for i, loaded in enumerate(benchmarks):

@@ -44,7 +44,7 @@ class DigestCache:
 
     def save(self) -> None:
         aside = self._path.with_name(f".{self._path.name}-{os.getpid()}")
-        with contextlib.suppress(OSError):  # a folder that cannot be written in is the record's to complain of
+        with contextlib.suppress(OSError):  # the record reports a folder that is not writable
             self._path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_text(json.dumps(self._known, indent=0))
             os.replace(aside, self._path)  # whole or not at all: another driver may be reading it

@@ -1,7 +1,7 @@
 """Tables and neuron sets of finished steps, each read from the record once.
 
-The runner builds requests from them and the review its findings. Owns the copies in memory; whatever is read is
-verified by the record. Raises RecordError where an artifact is missing or damaged.
+The runner builds requests from them and the review its findings. Owns the copies in memory; the record
+verifies whatever is read. Raises RecordError where an artifact is missing or damaged.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Treatment(NamedTuple):
 
 
 class Inputs:
-    """The inputs of one plan's steps; `committed` may grow while this lives."""
+    """The inputs of one plan's steps; `committed` may grow meanwhile."""
 
     def __init__(self, record: Record, committed: Mapping[str, Committed]) -> None:
         self._record, self._committed = record, committed

@@ -26,31 +26,25 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
 PROVENANCE_FILE = "provenance.json"
-
-
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-
-
 _IDENTITY_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
-
-
+"""Suffixes of the files that enter a local model's digest."""
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of pickled weights, whole or sharded, as every loader looks for them."""
-
-
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""{dtype in a safetensors header: bytes of one number}."""
 
 
 class Checkpoint(NamedTuple):
     """Where a model stands in the training of its architecture."""
 
     series: str
-    """Shown name of the series."""
+    """Display name of the series."""
     step: int
     cohort: str
     """Label of the model at which the series selects its neurons."""
     before: str | None
-    """Label of the checkpoint before this one; None of the first."""
+    """Label of the checkpoint before this one; None for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +113,7 @@ def pin_series(
 ) -> tuple[ResolvedModel, ...]:
     """The checkpoints of a series, in the order of training; all of one architecture and vocabulary.
 
-    path: where the series stands in the study file. Raises StudyError with file and line.
+    path: where the series is in the study file. Raises StudyError with file and line.
     """
     cohort = f"{series.display}@{series.cohort or series.revisions[-1].name}"
     checkpoints: list[ResolvedModel] = []
@@ -127,7 +121,7 @@ def pin_series(
         where = (*path, "revisions", j)
         model = located.attribute(where, pin, entry, places, cache)
         if checkpoints and (difference := _other_architecture(model, checkpoints[0])):
-            raise located.error(where, f"{revision.name} is no checkpoint of the same model: {difference}")
+            raise located.error(where, f"{revision.name} is not a checkpoint of the same model: {difference}")
         before = checkpoints[-1].label if checkpoints else None
         checkpoint = Checkpoint(series=series.display, step=revision.step, cohort=cohort, before=before)
         checkpoints.append(replace(model, checkpoint=checkpoint))
@@ -141,7 +135,7 @@ def _other_architecture(model: ResolvedModel, first: ResolvedModel) -> str:
         if here != there:
             return f"{name} is {here}, {there} at {first.label}"
     if model.tokenizer != first.tokenizer and model.tokenizer and first.tokenizer:
-        return f"its tokenizer is another than that of {first.label}"
+        return f"its tokenizer differs from that of {first.label}"
     return ""
 
 
@@ -248,7 +242,7 @@ def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
 
 
 def _hub_weights(entry: ModelSpec, name: str, info: "ModelInfo", config: dict[str, Any]) -> tuple[int, bool]:
-    """Like `_weights`, from what the hub says of a repository."""
+    """Like `_weights`, from the hub's metadata of a repository."""
     if info.safetensors is not None:
         return info.safetensors.total, False
     sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or ()} if entry.pickled_weights else {}
@@ -275,7 +269,7 @@ def _of_hub(
 
 
 def _may_be_pickled(entry: ModelSpec, files: Collection[str]) -> bool:
-    """Whether pickles are what every loader will take of these files: the study file says so, and nothing is safer."""
+    """Whether every loader will read the pickles among these files: it is allowed, and there are no safetensors."""
     safe = any(name.endswith(".safetensors") for name in files)
     return entry.pickled_weights and not safe and any(name in files for name in PICKLES)
 

@@ -1,4 +1,4 @@
-"""How the steps of a plan ended: what the runner leaves and the review reads."""
+"""How the steps of a plan ended: what the runner returns and the review reads."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

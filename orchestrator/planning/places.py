@@ -14,14 +14,14 @@ class Places:
     """The folders of one study."""
 
     folder: Path
-    """The study file's; relative paths start here."""
+    """The study file's folder; relative paths start here."""
     data_root: Path | None
     """Local evaluation data; None = the hub."""
     model_roots: tuple[Path, ...]
     """Where models are looked up by name before the hub."""
 
     def path(self, written: str) -> Path:
-        """A path of the study file, with `~` expanded. A home that does not exist stays as typed and is not found."""
+        """A path of the study file, with `~` expanded; `~name` stays as typed where there is no such user."""
         return self.folder / os.path.expanduser(written)
 
 

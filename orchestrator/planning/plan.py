@@ -1,4 +1,4 @@
-"""Resolved study -> the DAG of frozen steps, the run of each, and the work that each takes.
+"""Resolved study -> the DAG of frozen steps, the runs that record each, and its estimated work.
 
 Owns which steps a study has and what each depends on; `conditions` has the names, `orchestrator.steps` the parameters,
 `run_keys` the runs. Pure: no Ray, no MLflow. Steps with equal ids collapse into one, so that baselines are shared.
@@ -81,7 +81,7 @@ def build_plan(study: ResolvedStudy) -> Plan:
 
 
 class _Builder:
-    """Adds the steps of one model after the other; cohorts come before the checkpoints that follow them."""
+    """Adds the steps of one model after another; cohorts come before the checkpoints that follow them."""
 
     def __init__(self, study: ResolvedStudy) -> None:
         self._study, self._spec = study, study.spec
@@ -110,7 +110,7 @@ class _Builder:
                 benchmark.name: self._evaluate(model, empty, benchmark, run, noise_floor=True)
                 for benchmark in self._study.benchmarks
             }
-        conditions = [empty, *(self._add_condition(model, one) for one in expand(self._spec, model))]
+        conditions = [empty, *(self._add_condition(model, condition) for condition in expand(self._spec, model))]
         order = [BASELINE, *self._spec.conditions]
         self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
 

@@ -1,4 +1,4 @@
-"""Names -> immutable facts. The only resolver of names: actors load exactly what it pinned.
+"""Names -> pinned models and data. The only resolver of names: actors load exactly what it pinned.
 
 Owns the order in which a study's names are looked up and the place in the file that each error names; `models` and
 `data` do the looking up. Everything a user can get wrong about names fails here, before anything is started.
@@ -106,4 +106,4 @@ def _check_conditions(spec: StudySpec, located: Located, pinned: Sequence[Resolv
             for fraction in condition.fractions if by_rank else ():
                 if not round(fraction * width):
                     least = f"a layer of {model.label} has {width}; take more than {0.5 / width:.2g}"
-                    raise located.error(("conditions", name, "fraction"), f"{fraction:g} is no neuron at all: {least}")
+                    raise located.error(("conditions", name, "fraction"), f"{fraction:g} selects no neuron: {least}")

@@ -1,9 +1,9 @@
 """The steps committed on a run: the tag that commits one, and the index document behind a long tag.
 
-A step counts as committed if its run has the tag `step.<name>` and the tag can be read; whatever else stands on the run
-is not. The tag holds the step's id, the digests of its artifacts, its metrics and its tags as JSON. If that is too long
-for a tag, it moves into the artifact `steps/<name>.json` and the tag holds that document's digest. Every key is named
-here and nowhere else, because stores keep them.
+A step counts as committed if its run has the tag `step.<name>` and the tag can be read; nothing else on the run counts.
+The tag holds the step's id, the digests of its artifacts, its metrics and its tags as JSON. If that is too long for a
+tag, it moves into the artifact `steps/<name>.json` and the tag holds that document's digest. Every key is named here
+and nowhere else, because stores keep them.
 """
 
 import json
@@ -26,7 +26,7 @@ def committed_steps(
     """The steps committed on a run, as its tags say: all, or those with a wanted step id.
 
     `experiment`: the name that they carry. A step whose tag or index is missing or damaged is left out, with a
-    warning. Raises Unreachable if an index cannot be asked for."""
+    warning. Raises Unreachable if the store does not answer."""
     for tag, value in tags.items():
         if not tag.startswith(STEP):
             continue

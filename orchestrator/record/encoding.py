@@ -41,7 +41,7 @@ def encode(
 
 
 def encode_json(document: Document) -> str:
-    """JSON as people read it: one key a line, characters as they are. ValueError for NaN and infinities."""
+    """JSON as people read it: one key per line, characters as they are. ValueError for NaN and infinities."""
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
 
 

@@ -40,7 +40,7 @@ class Entry:
         return f"{self.step_id}.{digest(json.dumps(owner).encode())[:12]}"
 
     def committed(self, run_id: str = "") -> Committed:
-        """The step as readers see it. `run_id`: the run it stands on, empty while it waits."""
+        """The step as readers see it. `run_id`: the run it is on, empty while it waits."""
         return Committed(
             step_id=self.step_id,
             step_name=self.step_name,
@@ -89,8 +89,8 @@ def encode_manifest(entry: Entry) -> bytes:
 
 
 def decode_manifest(content: bytes) -> Entry:
-    """The entry of a `manifest.json`; keys that are not ours are ignored. ValueError, KeyError or TypeError for what is
-    no manifest."""
+    """The entry of a `manifest.json`; keys that are not ours are ignored. ValueError, KeyError or TypeError for content
+    that is not a manifest."""
     manifest = json.loads(content)
     key = manifest["key"]
     return Entry(

@@ -27,7 +27,7 @@ class RecordedRun(NamedTuple):
 
     kind: str
     about: dict[str, str]
-    """The columns RUN_COLUMNS; the condition of a profile is empty."""
+    """{column of `RUN_COLUMNS`: value}; the condition of a profile is empty."""
     params: dict[str, str]
     steps: list[Committed]
 
@@ -95,7 +95,7 @@ def load_study(tracking_uri: str, study: str) -> StudyFrames:
     >>> frames.neurons("SmolLM2-135M-Instruct").nlargest(10, "wasserstein_distance")
     """
     database = locate(tracking_uri).database
-    if database is not None and not database.exists():  # MLflow would make an empty one
+    if database is not None and not database.exists():  # MLflow would create an empty one
         raise RecordError(f"no MLflow store at {database}")
     store = Store(tracking_uri)
     experiment = store.experiment(study)

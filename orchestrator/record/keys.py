@@ -25,7 +25,7 @@ class RunKey:
     """Which MLflow run a result belongs to."""
 
     kind: str
-    """`profile` (one run a model), `condition` and `schedule` (one a model and condition) or `study` (the parent)."""
+    """`profile` (one run per model), `condition`, `schedule` (one per model and condition) or `study` (the parent)."""
     model: str = ""
     """Label of the model; empty for the parent."""
     name: str

@@ -1,8 +1,8 @@
 """The lease on a study: at most one driver runs it at a time, on whatever machine.
 
-A lease is a tag on the study's experiment, so every driver of the store sees it. Whether a driver on this machine still
-runs is asked of its process; the lease of a driver elsewhere lapses when it has not been renewed for LAPSE_SECONDS. Two
-drivers that claim a study at once both look again a moment later, and only the one whose claim is in the tag goes on.
+A lease is a tag on the study's experiment, so every driver of the store sees it. A driver on this machine is alive if
+its process is; the lease of a driver elsewhere lapses when it has not been renewed for LAPSE_SECONDS. Two drivers that
+claim a study at once both look again a moment later, and only the one whose claim is in the tag goes on.
 Knows nothing of runs and steps.
 """
 
@@ -20,9 +20,9 @@ from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 TAG = "halfwave.lease"
 RENEW_SECONDS = 30.0
 LAPSE_SECONDS = 600.0
-"""Silence after which a driver on another machine counts as gone. A review of minutes keeps a driver silent."""
+"""Silence after which a driver on another machine counts as gone. A review keeps a driver silent for minutes."""
 SETTLE_SECONDS = 0.3
-"""Between a claim and the look whether it is still in the tag."""
+"""Pause between writing a claim and checking that it is still in the tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +30,11 @@ class Claim:
     """One driver's claim."""
 
     machine: str
-    """Boot and process namespace, within which a process number means something."""
+    """Boot and process namespace, within which a process id is unique."""
     host: str
     pid: int
     started: float
-    """When the process started, seconds since 1970: process numbers are used again."""
+    """When the process started, seconds since 1970: process ids are reused."""
     renewed: float
     """Seconds since 1970."""
 
@@ -157,9 +157,9 @@ def _read(store: Store, experiment: str) -> Claim | None:
 
 
 def _machine() -> str:
-    """Equal for processes that see each other's process numbers."""
+    """Equal for processes that see each other's process ids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:  # not Linux: the host's name is the best there is
+    except OSError:  # not Linux: the host's name is the best substitute
         return platform.node()

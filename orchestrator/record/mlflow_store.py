@@ -1,4 +1,4 @@
-"""The MLflow store: every call that is made of MLflow's client.
+"""The MLflow store: every call to MLflow's client.
 
 Owns the client, the paging, the saved view of an experiment, and artifacts, which are read back after writing and
 verified on reading. Tells two failures apart: `Unreachable` (no answer or no sensible one; another try may succeed) and
@@ -42,8 +42,8 @@ _CLIENT_DEFAULTS = {
 _PERMANENT = frozenset(
     {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "INVALID_STATE"}
 )
-"""Error codes of a store that answered and will never accept. All others (5xx, locked, timed out, a proxy's 404, an
-expired login) may pass."""
+"""Error codes of a store that answered and will never accept the call. All others (5xx, locked, timed out, a proxy's
+404, an expired login) may pass."""
 
 _VIEW_TAG = "mlflow.sharedViewState.halfwave"
 """Holds a saved view, as the interface of MLflow 3.17 keeps them on experiments; `Store.ui_link` opens it."""
@@ -63,7 +63,7 @@ class Location(NamedTuple):
     """Where a store is."""
 
     uri: str
-    """Good from any working folder."""
+    """Valid in any working folder."""
     database: Path | None
     """The file of a SQLite store."""
 
@@ -72,13 +72,13 @@ class Store:
     """MlflowClient, with permanent and passing failures kept apart and with verified artifacts."""
 
     def __init__(self, tracking_uri: str) -> None:
-        """Opens the store; a missing SQLite file is made. RecordError if there can be no such store."""
+        """Opens the store; a missing SQLite file is created. RecordError if the store cannot be opened."""
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         for name, value in _CLIENT_DEFAULTS.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a traceback for what is one line below
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback; one line is enough
         self.uri = locate(tracking_uri).uri
         remember(self.uri)
         self._artifact_uris: dict[str, str] = {}
@@ -125,9 +125,9 @@ class Store:
         return experiment
 
     def open_experiment(self, name: str, artifact_location: str | None, metrics: Sequence[str] = ()) -> str:
-        """The id of the experiment of this name, made if there is none; its saved view shows these metrics.
+        """The id of the experiment of this name, created if there is none; its saved view shows these metrics.
 
-        `artifact_location`: URI for the artifacts of an experiment made now; None leaves the choice to the server.
+        `artifact_location`: URI for the artifacts of an experiment created now; None leaves the choice to the server.
         RecordError if the experiment is deleted."""
         view = _view(metrics)
         experiment = self.experiment(name)
@@ -164,7 +164,7 @@ class Store:
             if not (token := page.token):
                 return
 
-    # ---- what stands on a run
+    # ---- metrics, params and tags of a run
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, date_ms: int) -> None:
         """Log metrics at step 0, dated with Unix time in milliseconds."""
@@ -233,7 +233,7 @@ class Store:
         return content
 
     def fetch(self, run_id: str, path: str) -> bytes | None:
-        """An artifact as it stands, or None where there is none."""
+        """An artifact, unverified; None where there is none."""
         if (folder := self.folder(run_id)) is not None:
             try:
                 return (folder / path).read_bytes()
@@ -243,7 +243,7 @@ class Store:
                 raise Unreachable(f"cannot read {folder / path}: {error.strerror}") from error
         from mlflow.artifacts import download_artifacts
 
-        uri = f"{self.artifact_uri(run_id)}/{path}"  # by run id MLflow makes six requests a file instead of two
+        uri = f"{self.artifact_uri(run_id)}/{path}"  # with a run id MLflow makes six requests per file, not two
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 file = self._call_artifacts(download_artifacts, uri, dst_path=scratch, tracking_uri=self.uri)
@@ -265,7 +265,7 @@ class Store:
         return set(paths) - present
 
     def _call_artifacts(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Artifact stores are plugins with exceptions of their own; any of those may pass."""
+        """Artifact stores are plugins with exceptions of their own, each of which becomes Unreachable."""
         try:
             return self._guarded(function, *args, **kwargs)
         except RecordError:
@@ -277,7 +277,7 @@ class Store:
 
     @property
     def removes_runs(self) -> bool:
-        """Whether runs can be removed for good from here: from a database they can, from a server they cannot."""
+        """Whether runs can be removed for good from here: from a database yes, from a server no."""
         return hasattr(self._backend, "_hard_delete_run")
 
     def deleted_runs(self, older_than: timedelta | None) -> set[str] | None:
@@ -322,7 +322,7 @@ class Store:
         return f"mlflow ui --backend-store-uri {shlex.quote(self.safe_uri)} --port 5000"
 
     def ui_link(self, experiment_id: str) -> str:
-        """The address of an experiment, opened on a table of its conditions; good while `ui_command` runs."""
+        """The address of an experiment, opened on a table of its conditions; valid while `ui_command` runs."""
         server = self._server() or "http://127.0.0.1:5000"
         view = "workflowType=machine_learning&viewStateShareKey=halfwave"  # without it MLflow opens on GenAI traces
         return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{view}"
@@ -348,7 +348,7 @@ def _view(metrics: Sequence[str]) -> str:
     """The value of `_VIEW_TAG`: one row per condition, with these metrics beside the params that define it."""
     state = {
         "searchFilter": f"tags.`{KIND}` = 'condition'",
-        "orderByKey": "params.`model`",  # in any order but by date the interface lists child runs flat, not folded away
+        "orderByKey": "params.`model`",  # unless sorted by date, the interface lists child runs flat, not folded away
         "orderByAsc": True,
         "selectedColumns": [*(f"params.`{name}`" for name in _VIEW_PARAMS), *(f"metrics.`{name}`" for name in metrics)],
     }

@@ -1,8 +1,8 @@
 """The outbox: a folder that holds every finished step, complete on disk, until MLflow has it.
 
 Owns the folders `<outbox>/<step id>.<run>/` (a manifest and the files of one entry) and what killed drivers leave
-between them. Knows nothing of MLflow's client. Invariant: an entry is absent or complete; it is written aside, synced,
-and renamed into place, and the sha256 of each of its files stands in its manifest. One driver writes; anyone may read.
+among them. Knows nothing of MLflow's client. Invariant: an entry is absent or complete; it is written aside, synced,
+and renamed into place, and its manifest holds the sha256 of each of its files. One driver writes; anyone may read.
 """
 
 import os

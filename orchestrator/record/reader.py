@@ -37,9 +37,9 @@ class Reader:
         ranks: dict[str, int] = {}
         experiments = self._store.experiments()
         for run in self._store.runs(list(experiments)) if experiments else ():
-            tags, number = run.data.tags, run.info.experiment_id
-            rank = 2 * (SUPERSEDED not in tags) + (number == self._experiment)
-            for step in committed_steps(self._store, run.info.run_id, tags, experiments[number], wanted):
+            tags, experiment_id = run.data.tags, run.info.experiment_id
+            rank = 2 * (SUPERSEDED not in tags) + (experiment_id == self._experiment)
+            for step in committed_steps(self._store, run.info.run_id, tags, experiments[experiment_id], wanted):
                 if rank > ranks.get(step.step_id, -1):
                     known[step.step_id], ranks[step.step_id] = step, rank
         waiting = {entry.step_id: entry.committed() for entry in self._outbox.entries() if entry.step_id in wanted}
@@ -104,5 +104,5 @@ class Reader:
         return self._store.read(run_id, path, committed.artifacts[path])
 
     def _run_id(self, committed: Committed) -> str:
-        """The run that a step stands on now; empty while it waits in the outbox."""
+        """The run that a step is on now; empty while it waits in the outbox."""
         return committed.run_id or self._sent.get(committed.step_id, "")

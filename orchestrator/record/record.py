@@ -2,7 +2,7 @@
 
 Experiment = study; one parent run per study; under it one run per (model, condition identity) and one profile run per
 model, reopened by later invocations. A step is committed artifacts first and, last of all, by the tag `step.<name>`
-with its id, digests and metrics: what has no tag was never committed, whatever else stands on the run. Everything
+with its id, digests and metrics: what has no tag was never committed, whatever else the run holds. Everything
 passes through the outbox, so a server that does not answer costs no result. A run whose definition changed gets
 `superseded_by` and MLflow's lifecycle stage "deleted", which hides it in the interface and in plain searches and loses
 nothing (before `halfwave gc`): `known` and `adopt` still find it, and going back to its definition restores it.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CLOSING_ATTEMPTS = 3
 CLOSING_PAUSE_S = 2.0
-"""Between two attempts of `Record.close` to reach a store that does not answer."""
+"""Pause between two attempts of `Record.close` to reach a store that does not answer."""
 
 
 class Results(TypedDict, total=False):
@@ -68,10 +68,10 @@ class Record(Reader):
     """
 
     def __init__(self, tracking_uri: str, *, outbox: Path) -> None:
-        """`outbox`: a folder, made if need be. The artifacts of a SQLite store lie in the folder `artifacts` beside its
-        file, those of any other where its server chooses.
+        """`outbox`: a folder, created if need be. The artifacts of a SQLite store lie in the folder `artifacts` beside
+        its file, those of any other where its server chooses.
 
-        Raises RecordError if there is no such store or one of the folders cannot be written in."""
+        Raises RecordError if the store cannot be opened or one of the folders is not writable."""
         database = locate(tracking_uri).database
         self._artifact_location: str | None = None
         if database is not None:
@@ -163,9 +163,9 @@ class Record(Reader):
     def adopt(self, key: RunKey, committed: Committed) -> Committed:
         """Copy a step that was found elsewhere, with everything it recorded, onto this study's run for `key`.
 
-        A step that already stands on that run stays as it is (or is mended, if damaged there), and the run becomes the
-        current one again if it was superseded; so a driver may adopt every cached step, for every run that shares it.
-        RecordError if an artifact is missing or changed."""
+        A step that is already on that run stays as it is (or is repaired, if damaged there), and the run becomes
+        the current one again if it was superseded; so a driver may adopt every cached step, for every run that shares
+        it. RecordError if an artifact is missing or changed."""
         key, study = check_key(key), self._opened()
         source = self._run_id(committed)
         if (own := self._on_run(key, committed, study, source)) is not None:
@@ -190,7 +190,7 @@ class Record(Reader):
         return self._deliver(entry, payload)
 
     def _on_run(self, key: RunKey, committed: Committed, study: str, source: str) -> Committed | None:
-        """The step as it stands, intact, on the run for `key`."""
+        """The step on the run for `key`, if it is there and intact."""
         run, tag = self._runs.find(key), STEP + committed.step_name
         if run is None or tag not in run.tags:
             return None
@@ -273,7 +273,7 @@ class Record(Reader):
         return self._store.ui_command()
 
     def ui_link(self) -> str:
-        """The address of this study, opened on a table of its conditions; good while `ui_command` runs."""
+        """The address of this study, opened on a table of its conditions; valid while `ui_command` runs."""
         return self._store.ui_link(self._experiment)
 
 

@@ -1,7 +1,7 @@
-"""The runs of one study in MLflow: which there are, which are current, and what stands on each.
+"""The runs of one study in MLflow: which there are, which are current, and what each holds.
 
 One run per slot (kind, model, condition) and identity. Owns a copy of each run's status, params and tags, so that
-nothing is asked or written twice, and the whole lifecycle: created, reopened, superseded, restored, closed. Refuses to
+nothing is read or written twice, and the whole lifecycle: created, reopened, superseded, restored, closed. Refuses to
 know of steps, artifacts and outages: a call that MLflow does not answer raises `Unreachable`, and may be repeated as it
 is. Invariant: after `ensure(key)` the key's run is the only current one in its slot.
 """
@@ -16,7 +16,7 @@ from orchestrator.record.tags import CONDITION, IDENTITY, KIND, MODEL, SUPERSEDE
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A run and what stands on it."""
+    """A run and what it holds."""
 
     run_id: str
     name: str
@@ -41,7 +41,7 @@ class Runs:
 
     @property
     def parent(self) -> Run:
-        """The study's own run. KeyError before it was ensured."""
+        """The study's own run. KeyError before `ensure` has made it."""
         return self._by_slot[Slot("study", "", "")][""]
 
     def running(self) -> list[Run]:

@@ -1,6 +1,6 @@
 """The way from the outbox to MLflow: what waits, in which order it is sent, and when to try again.
 
-Entries go first, oldest first; then the changes of runs (statuses, the note), which may rest on them. If MLflow does
+Entries go first, oldest first; then the changes of runs (statuses, the note), which may depend on them. If MLflow does
 not answer, everything stays and is tried again at the first call after a pause, so an outage costs no result. An entry
 that MLflow refuses for good is set aside, so that it blocks nothing, and the refusal is raised. Used from one thread.
 """
@@ -20,7 +20,7 @@ from orchestrator.record.tags import ADOPTED
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-"""Between two attempts to reach a store that does not answer; pauses double."""
+"""Pauses between two attempts to reach a store that does not answer; each is twice the last."""
 
 
 class Sender:
@@ -31,9 +31,9 @@ class Sender:
         self.sent: dict[str, str] = {}
         """{step id: run id} of the entries that have reached MLflow."""
         self._waiting: dict[str, Entry] = {}
-        """By the name of their folder, oldest first."""
+        """{name of its folder: entry}, oldest first."""
         self._refused: dict[str, Entry] = {}
-        """Entries that MLflow refused for good, likewise; they stay in the outbox."""
+        """{name of its folder: entry}, of entries that MLflow refused for good; they stay in the outbox."""
         self._changes: dict[Hashable, Callable[[], object]] = {}
         self._pause_s = self._retry_at = 0.0
 
@@ -48,7 +48,7 @@ class Sender:
         return bool(self._changes)
 
     def load(self, study: str) -> None:
-        """Take up what an earlier driver left in the outbox: remove torn entries, queue the study's others."""
+        """Take up what an earlier driver left in the outbox: remove incomplete entries, queue the study's others."""
         self._outbox.sweep()
         self._waiting = {entry.folder_name: entry for entry in self._outbox.entries(study)}
 
@@ -89,7 +89,7 @@ class Sender:
         self._changes[target] = apply
 
     def send(self, *, force: bool = False) -> None:
-        """Send what waits, unless a pause lasts and is not overridden with `force`.
+        """Send what waits, unless a pause lasts; `force` overrides the pause.
 
         RecordError, once everything else is sent, for what MLflow refuses for good."""
         if not (self._waiting or self._changes) or (time.monotonic() < self._retry_at and not force):

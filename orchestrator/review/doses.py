@@ -1,8 +1,8 @@
 """Finished dose-responses -> one MLflow run a model: increases over the baseline at every dose, the fraction at which
 perplexity doubles, a figure, and every metric over the dose.
 
-Owns which conditions form the curves and what is recorded of them; `studies.statistics.doses` has the statistics. Made
-from whatever doses have finished.
+Owns which conditions form the curves and what is recorded about them; `studies.statistics.doses` has the statistics.
+Made from whatever doses have finished.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from studies.statistics.doses import dose_response, doubling_fraction
 
 SUMMARY = "doses.json"
 STEPS_PER_UNIT = 10_000
-"""MLflow's steps are whole numbers: a dose stands at its fraction in units of 0.01 %."""
+"""MLflow's steps are whole numbers: a dose is its fraction in units of 0.01 %."""
 
 Curves = Mapping[str, Mapping[float, Condition]]
 """{condition, with its seed: {fraction: the condition at this dose}}."""

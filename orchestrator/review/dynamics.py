@@ -1,7 +1,7 @@
-"""Finished checkpoints of a training -> one MLflow run per series: trajectories, correlations, growth, verdicts.
+"""Finished checkpoints of a training run -> one MLflow run per series: trajectories, correlations, growth, verdicts.
 
-Owns what is recorded of a series and what the report says; `studies.statistics.training` has the statistics. Every
-metric stands at its training step, so MLflow's own charts show the trajectories. Made from whatever checkpoints have
+Owns what is recorded about a series and its part of the report; `studies.statistics.training` has the statistics. Every
+metric is logged at its training step, so MLflow's own charts show the trajectories. Made from whatever checkpoints have
 finished.
 """
 
@@ -33,13 +33,13 @@ WEIGHTS = ("pre_activation", "up", "down")
 
 
 def record_dynamics(findings: Findings) -> list[dict[str, Any]]:
-    """Record every series of checkpoints; returns what the report says of each that has two or more finished."""
+    """Record every series of checkpoints; returns the report's entry for each with two or more of them finished."""
     summaries = (_Series(findings, name, models).record() for name, models in findings.plan.series.items())
     return [summary for summary in summaries if summary is not None]
 
 
 class _Series:
-    """One training, as far as its checkpoints have finished."""
+    """One training run, as far as its checkpoints have finished."""
 
     def __init__(self, findings: Findings, name: str, models: list[ResolvedModel]) -> None:
         self._findings, self._plan, self._name = findings, findings.plan, name
@@ -60,7 +60,7 @@ class _Series:
         return {name: neurons for name, neurons in neuron_sets.items() if neurons.count}
 
     def record(self) -> dict[str, Any] | None:
-        """What the report says; None where fewer than two checkpoints have finished anything."""
+        """The report's entry; None where fewer than two checkpoints have finished anything."""
         key = RunKey(
             kind="schedule",
             model=self._name,
@@ -83,7 +83,7 @@ class _Series:
         return [[model.label, step, model.digest] for step, model in self._models.items()]
 
     def _step_id(self) -> str:
-        """The id of the step that this would be, given what has finished."""
+        """The id of the review step for what has finished."""
         labels = {model.label for model in self._models.values()}
         evaluations = (
             step

@@ -120,7 +120,7 @@ class Findings:
         return self._structures.get(model.label)
 
     def examples(self, model: ResolvedModel) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-        """Densities and token pairs of the neurons with the highest Wasserstein distance, if they were asked for."""
+        """Densities and token pairs of the neurons with the highest Wasserstein distance; None where there are none."""
         examples = self._on_profile_run(model, "examples")
         if examples is None:
             return None

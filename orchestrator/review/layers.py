@@ -1,6 +1,6 @@
 """Finished layer schedules -> one MLflow run each: effects by group and phenomenon, trends, figures, series over depth.
 
-Owns which conditions form a schedule and what is recorded of it; `studies.statistics.increases` has the statistics.
+Owns which conditions form a schedule and what is recorded about it; `studies.statistics.increases` has the statistics.
 Made from whatever groups have finished.
 """
 
@@ -41,7 +41,7 @@ class _Schedule(NamedTuple):
 
 
 def record_schedules(findings: Findings, model: ResolvedModel) -> list[dict[str, Any]]:
-    """Record every schedule of a model that has finished groups; returns what the report says of each."""
+    """Record every schedule of a model that has finished groups; returns the report's entry for each."""
     schedules = {schedule.step.id: schedule for schedule in _schedules(findings, model)}
     committed = adopt_or_make(
         findings.record,
@@ -60,7 +60,7 @@ def record_schedules(findings: Findings, model: ResolvedModel) -> list[dict[str,
 
 
 def _schedules(findings: Findings, model: ResolvedModel) -> list[_Schedule]:
-    """The schedules of a model, each with the step that it would be, given the evaluations that have finished."""
+    """The schedules of a model, each with the review step for its finished evaluations."""
     by_curve: dict[str, dict[LayerGroup, Condition]] = {}
     for condition in findings.plan.conditions[model.label]:
         if condition.group is not None:
@@ -104,7 +104,7 @@ def _measure(findings: Findings, model: ResolvedModel, schedule: _Schedule) -> S
         for benchmark, table in tables.items()
         if table["phenomenon"].nunique() > 1
     }
-    p_values = {f"trend/{benchmark}/p_value": found["p_value"] for benchmark, found in trends.items()}
+    p_values = {f"trend/{benchmark}/p_value": test["p_value"] for benchmark, test in trends.items()}
     names = [group.name for group in schedule.groups]
     return StepResult(
         metrics={name: value for name, value in p_values.items() if value is not None},

@@ -34,7 +34,7 @@ def file_name(name: str) -> str:
 
 
 class ModelReport:
-    """The part of one model."""
+    """One model's part of the report."""
 
     def __init__(self, findings: Findings, model: ResolvedModel) -> None:
         self._findings, self._model, self.label = findings, model, model.label
@@ -44,7 +44,7 @@ class ModelReport:
         """{artifact: this model's part}, filled by `build`."""
 
     def build(self) -> dict[str, Any]:
-        """The part as plain JSON."""
+        """This part as plain JSON."""
         findings, model = self._findings, self._model
         benchmarks = self._plan.study.benchmarks
         floors = self._noise_floors()

@@ -1,8 +1,8 @@
 """Review steps: looked up, adopted or made, and their runs closed; once for all of them.
 
-A review step rests on finished steps and stands in no plan. Its id is the hash of its kind, its parameters and those
-steps, so that it is made again exactly when one of them is another. Owns nothing else: what a step holds is its
-maker's affair.
+A review step is made from finished steps and is part of no plan. Its id is the hash of its kind, its parameters and
+those steps, so that it is made again exactly when one of them changes. Refuses to know what a step holds: its caller
+makes it.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,5 +62,5 @@ def _commit(record: Record, step: ReviewStep, result: StepResult) -> Committed:
 
 
 def broken_runs(plan: Plan, outcome: Outcome) -> frozenset[str]:
-    """Names of the runs on which a step failed or was skipped. A review step added later does not mend them."""
+    """Names of the runs on which a step failed or was skipped. A review step added later does not change that."""
     return frozenset(key.name for step, state in outcome.states.items() if state in BROKEN for key in plan.runs[step])

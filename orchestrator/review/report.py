@@ -1,6 +1,6 @@
 """Finished steps -> the report: tables, verdicts and figures, recorded on the parent run.
 
-Made from whatever has finished; what has not is named. Owns what the report holds for the study as a whole;
+Made from whatever has finished; steps that have not are listed. Owns what the report holds for the study as a whole;
 `model_report` has the part of each model.
 """
 
@@ -34,7 +34,7 @@ class Review(NamedTuple):
 
 
 def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
-    """Make the report of a study, or read it back if every step that it rests on is the same."""
+    """Make the report of a study, or read it back if every step that it is made from is the same."""
     unfinished = [
         f"{step.title}: {outcome.states[step.id]} ({outcome.reasons.get(step.id, 'no reason')})"
         for step in plan.steps.values()
@@ -69,7 +69,7 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
 
 
 def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str]) -> str:
-    """The id of the report on these results: it holds what the results themselves do not know."""
+    """The id of the report on these results, and on whatever else it depends on: claims, annotations, checkpoints."""
     finished = sorted(step for step, state in outcome.states.items() if state in FINISHED)
     spec, surprisals = plan.study.spec, [b for b in plan.study.benchmarks if isinstance(b, SurprisalBenchmark)]
     places = {model.label: model.checkpoint for model in plan.study.models if model.checkpoint}

@@ -1,7 +1,7 @@
 """Finished surprisal evaluations -> excess surprisal by part of speech on every condition's run: table, figures, page.
 
-Owns what is recorded of it and what the report says; `studies.statistics.excess_surprisal` has the statistics. The
-words come in here: they are tagged once per study, and only where something is left to make.
+Owns what is recorded about it and its part of the report; `studies.statistics.excess_surprisal` has the statistics. The
+words are tagged once per study, and only where a step is left to make.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from studies.statistics.excess_surprisal import CLOSED, OPEN, Excess
 
 
 def record_excess(findings: Findings, model: ResolvedModel) -> list[dict[str, Any]]:
-    """Record the excess of each condition of a model on every surprisal benchmark; returns what the report says."""
+    """Record the excess of each condition of a model on every surprisal benchmark; returns the report's entries."""
     conditions = [c for c in findings.plan.conditions[model.label] if c.spec and not c.not_applicable]
     # Of two conditions that share a step, the whole one comes first: figures and the page are made for it.
     conditions.sort(key=lambda condition: not condition.is_whole)

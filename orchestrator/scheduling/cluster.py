@@ -32,7 +32,7 @@ class Resident:
     role: Role
     busy: bool
     prewarming: bool = False
-    """Whether it is busy only because it is being opened before its first steps are ready."""
+    """Whether it is only being opened, before its first steps are ready."""
     placement: Placement = ()
 
     @property
@@ -42,7 +42,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """The nodes, and what the scheduler must know of the study's actors."""
+    """The nodes, and what the scheduler must know about the study's actors."""
 
     nodes: Collection[Node]
     demands: Mapping[ActorKind, Demand]
@@ -77,6 +77,6 @@ class Cluster:
         return [self.demands[actor_kind] for actor_kind in one_per_group.values()]
 
     def actor_group(self, actor_kind: ActorKind) -> ActorGroup:
-        """The interchangeable actors that this kind belongs to: a series of checkpoints, or one model; in one role."""
+        """The interchangeable actors that this kind belongs to: those of a series, or of one model, in one role."""
         model, role = actor_kind
         return ("series", self.series[model], role) if model in self.series else ("model", model, role)

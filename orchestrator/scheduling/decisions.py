@@ -19,7 +19,7 @@ class Start(NamedTuple):
     model: str = ""
     actor: str = ""
     placement: Placement = ()
-    """Where to open a new actor; empty for an actor that is there."""
+    """Where to open a new actor; empty for an actor that exists."""
     reload: bool = False
     """Whether the actor holds another checkpoint, whose weights are exchanged in place."""
 

@@ -39,7 +39,7 @@ RATES = Rates()
 
 
 def flops(model: ResolvedModel, work: float) -> float:
-    """Floating-point operations for `work` tokens: 2 a parameter and token, without attention's quadratic part."""
+    """Floating-point operations for `work` tokens: 2 per parameter and token, without attention's quadratic part."""
     return 2.0 * model.num_parameters * work
 
 
@@ -58,7 +58,7 @@ def weight_bytes(model: ResolvedModel) -> int:
 
 
 def cluster_of(plan: Plan, nodes: Sequence[Node], rates: Rates = RATES) -> Cluster:
-    """What the scheduler must know of these nodes and of the plan's models."""
+    """What the scheduler must know about these nodes and the plan's models."""
     models = plan.study.models
     return Cluster(
         nodes=nodes,
@@ -87,8 +87,8 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Acto
 
     On GPUs: `tensor_parallel` of them, by default the fewest that hold the model, and as many CPUs. Where there are
     more models than GPUs, small ones share one. Without GPUs the CPUs are divided evenly, so that the models run side
-    by side; the checkpoints of a series take turns on one share. Nodes that have neither GPUs nor CPUs are taken for
-    the head of a cluster that will grow: one of GPUs. Score actors load a model over the GPUs of one node at most, and
+    by side; the checkpoints of a series take turns on one share. A cluster with neither GPUs nor CPUs is taken for
+    the head of a growing cluster of GPUs. Score actors load a model over the GPUs of one node at most, and
     each shard of the corpus loads a model of its own.
     """
     num_gpus = sum(node.gpus for node in nodes)
@@ -114,7 +114,7 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Acto
 
 
 def _score_demand(model: ResolvedModel, demand: Demand, suited: Sequence[Node]) -> Demand:
-    """Of a model's score actor, from the resources that its ablation actor gets."""
+    """Resources of a model's score actor, from those of its ablation actor."""
     gpus_of_a_node, shards = max((node.gpus for node in suited), default=0), model.spec.shards
     gpus = float(gpus_of_a_node) if demand.gpus > gpus_of_a_node > 0 else demand.gpus
     cpus = max(1.0, demand.cpus // shards) if not demand.gpus and model.spec.cpus is None else demand.cpus
@@ -124,7 +124,7 @@ def _score_demand(model: ResolvedModel, demand: Demand, suited: Sequence[Node]) 
 def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node]) -> int:
     """Number of ranks of a model's engine: as the file says, else the least power of two whose parts fit a GPU.
 
-    1 where no node says how much memory its GPUs have, or where no number of ranks would do.
+    1 where no node says how much memory its GPUs have, or where no number of ranks would suffice.
     """
     if model.spec.tensor_parallel is not None:
         return model.spec.tensor_parallel

@@ -30,11 +30,11 @@ class Fit(NamedTuple):
     need: int
     """Bytes needed on each GPU, or on the node of an actor without a GPU."""
     available: int
-    """Bytes on the roomiest GPU or node; 0 = unknown."""
+    """Bytes on the largest GPU or node; 0 = unknown."""
     lacking: str
     """Resources that no node has for it; '' if it can be placed."""
     actors: int
-    """Most of its actors that work at the same time."""
+    """Largest number of its actors that work at the same time."""
     begins: float
     """Seconds after the start of the study."""
     ends: float
@@ -94,7 +94,7 @@ def parse_nodes(text: str) -> list[Node]:
     """`4x8@80` -> four nodes with eight GPUs of 80 GiB each; 16 CPUs a GPU. Raises StudyError for any other form."""
     parts = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,2})(?:@([1-9]\d{0,3}))?", text)
     if parts is None:
-        raise StudyError(f"--on: {text!r} is no cluster; write NODESxGPUS, as in 4x8, or NODESxGPUS@GIB, as in 4x8@80")
+        raise StudyError(f"--on: {text!r} is not a cluster; write NODESxGPUS or NODESxGPUS@GIB, as in 4x8 or 4x8@80")
     nodes, gpus, gib = int(parts[1]), int(parts[2]), int(parts[3] or GPU_GIB)
     return [Node(f"{i}", cpus=16.0 * gpus, gpus=gpus, gpu_bytes=gib * 2**30) for i in range(nodes)]
 

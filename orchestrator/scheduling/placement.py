@@ -1,7 +1,7 @@
 """Which devices an actor gets: nodes with labels, whole GPUs or a share of one. Pure accounting, no Ray.
 
 Owns what is free and where the next actor goes: to the fullest node that has room, so that large nodes stay empty. An
-actor with several GPUs lies on one node if any node is that large, otherwise on several. Invariant: the shares of one
+actor with several GPUs goes to one node if any node is that large, otherwise to several. Invariant: the shares of one
 GPU never sum to more than 1, nor the CPUs on a node to more than it has. Ray assigns the devices of a node by the same
 rule, best fit; here they are only counted.
 """
@@ -71,7 +71,7 @@ class Devices:
             self.take(placement)
 
     def take(self, placement: Placement) -> None:
-        """Mark a placement as held. Its bundles on nodes that are gone count for nothing."""
+        """Mark a placement as held. Its bundles on nodes that are gone are ignored."""
         self._add(placement, -1.0)
 
     def give_back(self, placement: Placement) -> None:

@@ -35,7 +35,7 @@ def decide(
 ) -> list[Decision]:
     """The decisions to apply now; an empty list means that there is nothing to do before the next event.
 
-    residents: by name of the actor. draining: start nothing more, stop when nothing runs.
+    residents: {name of the actor: actor}. draining: start nothing more, stop when nothing runs.
     """
     if draining:
         return [] if any(resident.busy for resident in residents.values()) else [Stop()]
@@ -72,9 +72,9 @@ class _Turn:
         self._starved: ActorKind | None = None
         """The most urgent kind that waits for room."""
         self._waiting: set[Demand] = set()
-        """Of the kinds that wait for room."""
+        """Demands of the kinds that wait for room."""
         self._reserved_nodes: set[str] = set()
-        """For kinds that wait for more room than there is now."""
+        """Nodes kept free for kinds that wait for more room than there is now."""
         self._on_reserved: set[ActorKind] = set()
         """Kinds of the actors on those nodes."""
         self._too_large: set[Demand] = set()
@@ -175,7 +175,7 @@ class _Turn:
         self._waiting.add(demand)
         if eviction := self._make_room(demand):
             return eviction
-        if (node := self._devices.roomiest(demand)) is not None:  # else less urgent actors could keep it out for ever
+        if (node := self._devices.roomiest(demand)) is not None:  # else less urgent actors could keep it out forever
             self._reserved_nodes.add(node)
             self._on_reserved |= {
                 resident.actor_kind

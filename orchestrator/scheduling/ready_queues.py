@@ -62,7 +62,7 @@ class _Queue:
 
 
 class ReadyQueues:
-    """The steps of one study; see the module. All public attributes are for reading."""
+    """The steps of one study; see the module. All public attributes are read-only."""
 
     def __init__(self, steps: Mapping[str, Step], costs: Mapping[str, float], states: Mapping[str, State] = {}):
         """steps: by id, in topological order; costs: estimated seconds by id; states: of steps that have ended."""
@@ -148,7 +148,7 @@ class ReadyQueues:
         self.set(step, State.PENDING)
 
     def never_prewarm(self, actor_kind: ActorKind) -> None:
-        """Opening an actor of this kind before its steps were ready has failed: `upcoming_kinds` omits it from now."""
+        """Opening an actor of this kind before its steps were ready has failed: `upcoming_kinds` omits the kind now."""
         self._never_prewarmed.add(actor_kind)
 
     def _update_totals(self, step: str, before: State, state: State) -> None:
@@ -174,8 +174,8 @@ class ReadyQueues:
             self._update_upcoming(later)
 
     def _under_way(self, step: str) -> bool:
-        """Whether it finishes without a further decision about actors: it has finished, it runs, or it is a step of the
-        driver whose inputs are all under way."""
+        """Whether it finishes without a further decision about actors: it has finished, it runs, or it is a driver step
+        whose inputs are all under way."""
         if self._states[step] is State.PENDING:
             return self.steps[step].role is Role.DRIVER and not self._num_stalled_inputs[step]
         return self._states[step] not in BROKEN

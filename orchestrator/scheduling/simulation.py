@@ -1,7 +1,7 @@
 """The scheduler driven by estimated or recorded durations instead of actors: how long a study takes on some cluster.
 
 Owns the simulated clock, and the lower bound that a makespan is compared with. Pure: no Ray; thousands of steps on
-hundreds of nodes take seconds. A request ends when its actor is open and the time of all its steps has passed.
+hundreds of nodes take seconds. A request ends when its actor is open and the seconds of all its steps have passed.
 """
 
 import heapq
@@ -21,7 +21,7 @@ RELOAD = 0.2
 """Time to exchange a checkpoint's weights, as a fraction of opening an actor (measured: a seventh of an actor's whole
 time)."""
 NEAR = 1.05
-"""Makespan over bound up to which the other order is not tried."""
+"""The other order is not tried if the makespan is at most this multiple of the bound."""
 MOMENTS = 32
 """At most twice this many moments are tried for a bound."""
 
@@ -141,7 +141,7 @@ def lower_bound(
 ) -> float:
     """Seconds that no schedule can undercut, the largest of three bounds.
 
-    The longest path, with an opening before it. All work, with one opening a model (or series of checkpoints), spread
+    The longest path, with an opening before it. All work, with one opening per model (or series of checkpoints), spread
     evenly over all devices. Two steps, one after the other, of those that have too few devices to run side by side: see
     `_two_in_turn`.
     """

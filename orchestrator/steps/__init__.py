@@ -1,1 +1,1 @@
-"""Steps: one file a kind, with its parameters, what an actor is asked and what its answer becomes."""
+"""Steps: one file per kind, with its parameters, the request to an actor and the result of the answer."""

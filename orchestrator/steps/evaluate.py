@@ -1,7 +1,7 @@
 """evaluate: scores one benchmark under one condition.
 
-Runs on an ablation actor; steps of one model and benchmark that are ready together go out as one request. The step
-kind serves the noise floor as well: the baseline on another pack plan.
+Runs on an ablation actor; steps of one model and benchmark that are ready together go out as one request. The noise
+floor, the baseline on another pack plan, is of this step kind too.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _NEUTRAL_ENGINE_OPTIONS = {
     "max_num_batched_tokens",
     "max_num_seqs",
 }
-"""Engine options that change no number; every other option is a science parameter."""
+"""Engine options that change no result; every other option is a science parameter."""
 
 
 def params(

@@ -19,7 +19,7 @@ from studies.benchmarks.corpora import Corpus
 MAX_TOKENS = 16_384
 """Tokens of the scoring text that the step reads, at most."""
 PAIRS, CANDIDATES, CONTEXT, BINS = 10, 3000, 24, 120
-"""Pairs per neuron, tokens among which they are sought, tokens of context shown before each, and bins of a density.
+"""Pairs per neuron, tokens among which they are searched, tokens of context shown before each, and bins of a density.
 Part of the kind's version."""
 
 

@@ -26,7 +26,7 @@ def identify(payload: Mapping[str, Any]) -> str:
 
 
 def difference(new: Mapping[str, Any], old: Mapping[str, Any], at: str = "") -> list[str]:
-    """What changed, one line a leaf: `params.fraction: 0.01 -> 0.02`."""
+    """What changed, one line per leaf: `params.fraction: 0.01 -> 0.02`."""
     lines = []
     for key in sorted({*new, *old}):
         place = f"{at}{key}"

@@ -20,7 +20,7 @@ from studies.neurons.selection import NeuronSet
 
 
 class Target(NamedTuple):
-    """What the matched control is held against."""
+    """What the matched control is compared with."""
 
     treated: NeuronSet
     baseline_perplexity: float

@@ -1,6 +1,6 @@
 """What an actor's answer becomes in the record: the metrics, tables, documents and tags of one step.
 
-Owns the stored form of what actors say about themselves. Each is written key by key: renaming a field of a message
+Owns the stored form of receipts and of engines' properties. Each is written key by key: renaming a field of a message
 must never change what a store holds.
 """
 

@@ -1,4 +1,4 @@
-"""The step: one unit of work that is recorded once; and the closed table of step kinds.
+"""The step, one unit of work that is recorded once; and the table of step kinds.
 
 A step's id is the hash of its payload: kind, the kind's version, science parameters, the model's digest, and the ids
 of its inputs. Raise the version of a kind when its numbers move, and list it in CHANGELOG.md; a golden-number test per
@@ -41,7 +41,7 @@ KINDS: dict[str, Kind] = {
     "select": Kind(1, Role.DRIVER),
     "evaluate": Kind(2, Role.ABLATION),
     "match": Kind(1, Role.ABLATION),
-    # Review steps: made from finished steps, in no plan.
+    # Review steps: made from finished steps, part of no plan.
     "layers": Kind(1, Role.DRIVER),  # the effects of a layer schedule
     "doses": Kind(1, Role.DRIVER),  # a dose-response
     "summary": Kind(1, Role.DRIVER),  # the mean accuracy of a condition's multiple-choice benchmarks
@@ -52,7 +52,7 @@ KINDS: dict[str, Kind] = {
 
 
 def review_id(kind: str, params: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """The id of a review step: made from finished steps, in no plan; a report, a summary, a curve."""
+    """The id of a review step (a report, a summary, a curve): made from finished steps, part of no plan."""
     return identify({"kind": kind, "version": KINDS[kind].version, "params": params, "inputs": list(inputs)})
 
 
@@ -69,7 +69,7 @@ class Step:
     condition: str
     """`wasserstein`, `random/seed=0`, `baseline`; empty for the profile."""
     payload: Mapping[str, Any]
-    """What the id is the hash of."""
+    """The data that the id is the hash of."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """{role in this step: step id}."""
     group: str = ""
@@ -105,7 +105,7 @@ class State(StrEnum):
     """Computed and recorded by this run."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """A step that it depends on failed."""
+    """A step that it depends on failed or was skipped."""
 
 
 FINISHED = {State.CACHED, State.DONE}

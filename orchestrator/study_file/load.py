@@ -17,7 +17,7 @@ from orchestrator.study_file.spec import PRESETS, StudySpec
 from studies.errors import StudyError
 
 MAX_CHARACTERS = 2**21
-"""Length of a study file; `located.MAX_NODES` values of reasonable length fit."""
+"""Longest study file; `located.MAX_NODES` values of reasonable length fit into it."""
 
 
 def load_spec(path: Path) -> tuple[StudySpec, Located]:

@@ -1,6 +1,6 @@
 """Pydantic's errors in a reader's words: one line with file, line, key path, problem and remedy.
 
-Owns the wording and the choice of the error to report: the first in the file, and of a list and its entry the entry.
+Owns the wording and the choice of the error to report: the first in the file; between a list and its entry, the entry.
 Knows the grammar only for the keys that each block allows.
 """
 
@@ -80,7 +80,7 @@ def _problem(first: ErrorDetails, alternatives: Sequence[ErrorDetails]) -> str:
 
 
 def _expected(details: ErrorDetails) -> str:
-    """What stands after "must be"; pydantic's own message where we have no words."""
+    """What stands after "must be"; pydantic's own message for a type that is not in `_EXPECTED`."""
     kind = details["type"]
     words = _EXPECTED.get(kind) or _EXPECTED.get(kind.split("_")[0])
     return words.format(**_bounds(details.get("ctx", {}))) if words else details["msg"]

@@ -37,8 +37,8 @@ OUR_ENGINE_OPTIONS = {
     "worker_cls",
     "worker_extension_cls",
 }
-"""Engine options that a study file must not set: they have a field of their own here, or an intervention would silently
-be absent without our value, or they load code or other weights, or write files, in a place of their own."""
+"""Engine options that a study file must not set: they have a field of their own here, or an intervention could silently
+be absent without our value, or they load other code or weights, or they write files elsewhere."""
 
 
 class _Loading(Strict):
@@ -83,7 +83,7 @@ class _Loading(Strict):
 
 
 def _is_folder(name: str) -> bool:
-    """Whether a name without a key means a local folder; any other is looked up."""
+    """Whether a bare name means a local folder; any other name is looked up."""
     return name.startswith((".", "/", "~"))
 
 
@@ -126,7 +126,7 @@ class Revision(NamedTuple):
 
 
 def _revision(value: Any) -> Revision:
-    """From `step1000`, or `{main: 143000}` where the name does not say the step."""
+    """From `step1000`, or `{main: 143000}` where the name does not contain the step."""
     if isinstance(value, Revision):
         return value
     written = value

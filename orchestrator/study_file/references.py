@@ -26,7 +26,7 @@ _CONDITION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
 _FILE_NAME = re.compile(r"\w[\w. -]{0,99}")
 _LABEL = re.compile(r"\w[\w.@/ -]{0,99}")
 _RESERVED = {*EVALUATIONS, "matching", "noise_floor", "progress"} - {"pairs", "choices"}
-"""First words of metrics that a user's evaluation must not have."""
+"""Names that a user's evaluation must not have, because other metrics begin with them."""
 
 
 def check_references(spec: StudySpec, located: Located) -> None:
@@ -95,7 +95,7 @@ def _check_match(spec: StudySpec, name: str, located: Located) -> None:
 
 
 def _check_evaluations_of_condition(spec: StudySpec, name: str, names: list[str], located: Located) -> None:
-    """`names`: of the study's evaluations."""
+    """`names`: the names of the study's evaluations."""
     for i, evaluation in enumerate(spec.conditions[name].evaluate or ()):
         if evaluation not in names:
             remedy = did_you_mean(evaluation, names)
@@ -145,7 +145,7 @@ def _check_evaluation_name(spec: StudySpec, i: int, names: list[str], located: L
 
 
 def _check_model_labels(spec: StudySpec, located: Located) -> None:
-    """A label names runs, tables and folders."""
+    """A label names runs, tables and folders, so it must be plain and unique."""
     places: list[KeyPath] = [("models", i) for i in range(len(spec.models))]
     places += [("checkpoints", i) for i, series in enumerate(spec.checkpoints) for _ in series.revisions]
     labels = [model.display for model in spec.all_models]

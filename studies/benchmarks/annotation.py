@@ -19,15 +19,15 @@ import pandas as pd
 from studies.errors import StudyError, did_you_mean
 
 WORD_COLUMNS = ("document", "sentence", "start", "end", "upos", "relation", "features")
-"""Columns of a word table, one row a word in the order of the text: the word's document, its sentence (numbered over
+"""Columns of a word table, one row per word in the order of the text: the word's document, its sentence (numbered over
 all documents), the characters [start, end) of the document's text, universal part of speech, dependency relation, and
-`Name=Value|...`."""
+morphological features as `Name=Value|...`."""
 
 UPOS = (
     *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN"),
     *("PUNCT", "SCONJ", "SYM", "VERB", "X"),
 )
-"""The universal parts of speech; X means `other`, and stands for what no word covers."""
+"""The universal parts of speech; X means `other`, and stands for tokens that no word covers."""
 
 WordRow = tuple[int, int, int, int, str, str, str]
 """One row of a word table, in the order of `WORD_COLUMNS`."""
@@ -64,7 +64,7 @@ class Tagger:
 
     pipeline: str
     version: str
-    """Of the pipeline and of spaCy."""
+    """The versions of the pipeline and of spaCy."""
 
     @property
     def identity(self) -> str:
@@ -87,7 +87,7 @@ class Tagger:
 
 
 def installed_tagger(pipeline: str) -> Tagger:
-    """Look up a spaCy pipeline. Raises StudyError if spaCy or the pipeline is not installed, or it does not tag."""
+    """Look up a spaCy pipeline. Raises StudyError if spaCy or the pipeline is missing, or does not tag and parse."""
     spacy = _spacy()
     if not spacy.util.is_package(pipeline):
         installed = spacy.util.get_installed_models()
@@ -96,7 +96,7 @@ def installed_tagger(pipeline: str) -> Tagger:
         raise StudyError(f"the spaCy pipeline {pipeline!r} is not installed; {remedy}")
     meta = spacy.util.get_model_meta(spacy.util.get_package_path(pipeline))
     if missing := [part for part in ("tagger", "parser") if part not in meta.get("pipeline", ())]:
-        raise StudyError(f"the spaCy pipeline {pipeline!r} has no {missing[0]}; take one that tags and parses")
+        raise StudyError(f"the spaCy pipeline {pipeline!r} has no {missing[0]}; choose one that tags and parses")
     return Tagger(pipeline=pipeline, version=f"{meta['version']}, spaCy {spacy.__version__}")
 
 

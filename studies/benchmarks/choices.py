@@ -84,7 +84,7 @@ class ChoiceBenchmark:
         margins: np.ndarray | None = None,  # noqa: ARG002
         tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
-        """Columns id, logprobs (nats, one for each choice), gold, predicted, correct and correct_norm, a row an item.
+        """Columns id, logprobs (nats, one for each choice), gold, predicted, correct and correct_norm; a row per item.
 
         Ties go to the first choice, as with `argmax`. Lengths are in characters, so `counts` (tokens) is not used.
         """
@@ -127,7 +127,7 @@ def _items(path: Path) -> tuple[Item, ...]:
 
 
 def _item(row: Row, where: str, index: int) -> Item:
-    """index: the item's id where the row has none."""
+    """One item; `index` is its id where the row has none."""
     context, choices, gold = row.get("context"), row.get("choices"), row.get("gold")
     if not isinstance(context, str) or not context.strip():
         raise StudyError(f"{where}: 'context' must be a non-empty text; found {context!r}")

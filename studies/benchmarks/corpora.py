@@ -27,7 +27,7 @@ class Corpus:
     """One text, joined, and where it came from."""
 
     label: str
-    """Shown beside its numbers, for example "wikitext2 validation" or "embedded train"."""
+    """Displayed beside its numbers, for example "wikitext2 validation" or "embedded train"."""
     text: str
     source: str
     """Provenance: data set on the hub, or local file."""

@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub, through `datasets`.
 
-Owns our calls of `datasets`, and turns each of its failures into a StudyError of one line that names the local
+Owns all calls to `datasets`, and turns each of its failures into a StudyError of one line that names the local
 alternative.
 """
 

@@ -31,7 +31,7 @@ METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
 """{the harness's name of a metric: ours}; every other metric keeps its name."""
 
 OUTPUT_TYPES = ("multiple_choice", "loglikelihood")
-"""Types of task that log-probabilities of given text can answer."""
+"""Types of task that need only log-probabilities of given text."""
 
 FEWSHOT_SEED = 1234
 """The harness's own default."""
@@ -40,7 +40,7 @@ Definition = Any
 """A task of the harness, which has no types: `lm_eval.api.task.Task`."""
 
 Sample = dict[str, Any]
-"""What the harness's evaluator returns of one document; the keys are its own."""
+"""What the harness's evaluator returns for one document; the keys are its own."""
 
 
 class Question(NamedTuple):
@@ -73,9 +73,9 @@ class TaskBenchmark:
     """The multiple-choice tasks; none where the tasks test grammar."""
     is_syntactic: bool
     contexts: tuple[str, ...]
-    """[num_requests]"""
+    """[num_requests] contexts."""
     continuations: tuple[str, ...]
-    """[num_requests]"""
+    """[num_requests] continuations."""
     questions: tuple[Question, ...]
     margins: bool
     """Whether a task asks if greedy decoding produces the continuation."""
@@ -90,7 +90,7 @@ class TaskBenchmark:
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """One metric a task; a task need not have it."""
+        """One metric per task; a task may lack it."""
         return tuple(f"{task}/accuracy" for task in self.tasks)
 
     @property
@@ -108,7 +108,7 @@ class TaskBenchmark:
         margins: np.ndarray | None = None,
         tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
-        """Columns uid (the task), pair (the document), logprobs (nats, one a request), predicted and correct.
+        """Columns uid (the task), pair (the document), logprobs (nats, one per request), predicted and correct.
 
         The harness's own metrics of the document follow, under its names. correct is `acc` where the task has it and it
         is 0 or 1; else whether the likeliest choice is a target or, for a single request, whether it is greedy.

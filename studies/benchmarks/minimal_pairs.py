@@ -1,9 +1,9 @@
 """Minimal pairs: BLiMP, TSE, the embedded generator or a user's jsonl, and what their log-probabilities say.
 
 Owns what counts as correct: the good sentence's log-probability above the bad one's; a tie counts half (preset
-`strict`) or is wrong (`paper`). BLiMP compares sums, TSE means per token, as the paper does. Owns also the only
-unpickler of the product, which builds containers, strings and numbers and finds no global. Knows nothing of tokens or
-models.
+`strict`) or is wrong (`paper`). BLiMP compares sums, TSE means per token, as the paper does. Also owns the only
+unpickler of the product, which builds containers, strings and numbers and resolves no global. Knows nothing of
+tokens or models.
 """
 
 import hashlib
@@ -88,7 +88,7 @@ class PairBenchmark:
         margins: np.ndarray | None = None,  # noqa: ARG002
         tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
-        """Columns uid, phenomenon, pair, logprob_good, logprob_bad and correct, a row a pair.
+        """Columns uid, phenomenon, pair, logprob_good, logprob_bad and correct, one row per pair.
 
         Log-probabilities are sums in nats, or means per token where `per_token`; correct is 0, 0.5 (a tie) or 1.
         """
@@ -120,7 +120,7 @@ class PairBenchmark:
 def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairBenchmark:
     """BLiMP: 67 paradigms, from the hub or `<root>/blimp/*.jsonl`; the first `per_paradigm` pairs of each.
 
-    Raises StudyError if the data cannot be had, or naming file and line if a row is not BLiMP's.
+    Raises StudyError if the data cannot be loaded, or, naming file and line, if a row is not BLiMP's.
     """
     if root is None:
         from studies.benchmarks.hub import config_names, load_rows
@@ -142,7 +142,7 @@ def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairB
 
 
 def _blimp_pair(row: Row, where: str, index: int) -> Pair:
-    """index: the pair's number where the row has no pairID (local copies) or pair_id (the hub)."""
+    """One pair; `index` numbers it where the row has no pairID (local copies) or pair_id (the hub)."""
     fields = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
     uid, phenomenon, good, bad = required_texts(row, where, *fields)
     return Pair(uid, phenomenon, str(row.get("pairID", row.get("pair_id", index))), good, bad)
@@ -155,8 +155,8 @@ def tse(
 
     per_case: keep the first pairs of every case, contiguous, because prefixes are shared within a case only.
     templates: keep these templates only; None = all.
-    Raises StudyError without a root (the data set has no maintained copy on the hub), if a template is unknown, or
-    naming the file that is not TSE's.
+    Raises StudyError without a root (the data set has no maintained copy on the hub), if a template is unknown, or,
+    naming it, if a file is not TSE's.
     """
     if root is None:
         raise StudyError(
@@ -189,7 +189,7 @@ def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchma
         by_uid.setdefault(pair.uid, []).append(pair)
     pairs: list[Pair] = []
     for uid, members in by_uid.items():
-        # A frame in all its number combinations is 2 or 4 neighbours, so blocks of 4 are whole frames. Even spacing
+        # The number combinations of a frame are 2 or 4 neighbours, so blocks of 4 are whole frames. Even spacing
         # would fall in step with the generator's word lists and use few of the words.
         blocks = [members[i : i + 4] for i in range(0, len(members), 4)]
         wanted = len(blocks) if per_construction is None else min(len(blocks), max(1, per_construction // 4))

@@ -1,8 +1,8 @@
 """The eight non-syntactic benchmarks, from local jsonl in lm-evaluation-harness's zero-shot prompt form.
 
 Rows of `<root>/mc/<task>.jsonl` hold `id`, `context`, `choices`, `gold` and, in `raw`, the original fields that the
-harness's prompt needs beside them. Every task but WinoGrande scores context + " " + choice; WinoGrande is scored
-partially, as in the harness: the rest of the sentence after either option. Choices stand in the harness's order, so
+harness's prompt needs in addition. Every task but WinoGrande scores context + " " + choice; WinoGrande is scored
+partially, as in the harness: the rest of the sentence after either option. Choices are in the harness's order, so
 that ties resolve alike.
 
 Deviations from the harness: HellaSwag's second half of the context keeps its lower-case start (the local copy has no
@@ -30,7 +30,7 @@ def _boolq(row: Row, index: int) -> Item:  # noqa: ARG001
 def _sciq(row: Row, index: int) -> Item:
     """The supporting paragraph first, and the right choice last.
 
-    The choices of a local row stand in the order right, wrong, wrong, wrong, rotated left by the row's index.
+    The choices of a local row are in the order right, wrong, wrong, wrong, rotated left by the row's index.
     """
     rotation = index % len(row["choices"])
     gold, *wrong = (row["choices"][(i - rotation) % len(row["choices"])] for i in range(len(row["choices"])))

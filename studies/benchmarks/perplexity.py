@@ -55,7 +55,7 @@ class PerplexityBenchmark:
 
     @property
     def noise_floor_nodes(self) -> int:
-        """Two windows a pack instead of one."""
+        """Two windows per pack instead of one."""
         return 2 * self.window
 
     def results(
@@ -65,7 +65,7 @@ class PerplexityBenchmark:
         margins: np.ndarray | None = None,  # noqa: ARG002
         tokens: Mapping[str, np.ndarray] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
-        """Columns window, nll (mean over the window's scored tokens, nats) and num_tokens, a row a window."""
+        """Columns window, nll (mean over the window's scored tokens, nats) and num_tokens, one row per window."""
         return pd.DataFrame({"window": np.arange(len(sums)), "nll": -sums / counts, "num_tokens": counts})
 
     def metrics(self, items: pd.DataFrame) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The one interface between benchmarks and everything that runs, records or reviews them.
 
-Owns the meaning of each member. Planning, steps and review ask only what stands here and never which class a benchmark
-is, so a new benchmark is one class in one module and one entry in the study file's schema.
+Owns the meaning of each member. Planning, steps and review use only these members and never ask for the class of a
+benchmark, so a new benchmark is one class in one module, a block in the study file's grammar and a line in the planner.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import pandas as pd
 from studies.benchmarks.texts import TextRequest
 
 NOISE_FLOOR_NODES = 160
-"""`noise_floor_nodes` of benchmarks that are no windows; no device has it as its default pack size."""
+"""`noise_floor_nodes` of benchmarks that are not windows; no device has it as its default pack size."""
 
 
 class Benchmark(Protocol):
@@ -61,7 +61,7 @@ class Benchmark(Protocol):
 
     @property
     def label(self) -> str:
-        """Shown to people beside its numbers; says "embedded" where the material ships with Halfwave."""
+        """The name for people, beside its numbers; says "embedded" where the material ships with Halfwave."""
 
     @property
     def headlines(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Benchmark(Protocol):
         counts: [num_sequences] scored tokens.
         margins: [num_sequences] float64, sum of log p(token) - max log p; 0 where greedy decoding produces the whole
         continuation. Present where `Continuations.margins` is set.
-        tokens: columns document, start, end (characters) and log_probability, a row a scored token. Present for
+        tokens: columns document, start, end (characters) and log_probability, one row per scored token. Present for
         `Documents`.
         """
 

@@ -1,4 +1,4 @@
-"""Which rows a smaller run keeps: evenly spaced, in order, and the same ones every time."""
+"""Which rows a smaller run keeps: evenly spaced, in order, and the same every time."""
 
 
 def evenly(available: int, wanted: int) -> list[int]:

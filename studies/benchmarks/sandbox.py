@@ -1,9 +1,9 @@
-"""The surroundings in which lm-evaluation-harness runs task definitions: quiet, seeded, and without foreign code.
+"""The environment in which lm-evaluation-harness runs task definitions: quiet, seeded, and without foreign code.
 
-Owns the guard on every point where a definition becomes code or a place on disk. Nothing but the harness's own code
-runs, and nothing is written where a definition says, unless the user trusts it; where a guarded point has moved in
-another version of the harness, no definition is loaded at all. Knows nothing of benchmarks. `lm_eval` is imported
-inside functions: it brings torch and Transformers with it.
+Owns the guard on every point where a definition becomes code or a path on disk. Unless the user trusts a definition,
+only the harness's own code runs, and nothing is written to a path that the definition names; where a guarded point has
+moved in another version of the harness, no definition is loaded at all. Knows nothing of benchmarks. `lm_eval` is
+imported inside functions: it brings torch and Transformers with it.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class _Guard(NamedTuple):
 
 @contextlib.contextmanager
 def harness_context(trust_remote_code: bool) -> Iterator[None]:
-    """Inside: no progress bars (the harness and `datasets` draw one a task), the harness's seeds, and a sandbox.
+    """Inside: no progress bars (the harness and `datasets` draw one per task), the harness's seeds, and a sandbox.
 
     trust_remote_code: leave the sandbox out. Restores the state of both random generators. Raises StudyError where a
     definition wants to run code of its own.
@@ -52,7 +52,7 @@ def harness_context(trust_remote_code: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sandbox() -> Iterator[None]:
-    """Replaces every guarded point; raises the first refusal, whatever the harness made of it."""
+    """Replaces every guarded point; raises the first refusal, even if the harness has swallowed it."""
     refusals: list[str] = []
     guards = _guards(refusals)
     originals = [getattr(module, name) for module, name, _ in guards]
@@ -72,7 +72,7 @@ def _sandbox() -> Iterator[None]:
 
 
 def _guards(refusals: list[str]) -> list[_Guard]:
-    """The points where a definition becomes code or a place: its Python, its templates, its metrics, its data's cache.
+    """The points where a definition becomes code or a path: its Python, its templates, its metrics, its data's cache.
 
     Each replacement appends to `refusals` and raises StudyError where it refuses.
     """
@@ -92,7 +92,7 @@ def _guards(refusals: list[str]) -> list[_Guard]:
         )
     except (ImportError, AttributeError) as error:
         raise StudyError(
-            f"this lm-eval runs the code of its definitions at places that are not guarded ({error}); install lm-eval "
+            f"this version of lm-eval runs the code of definitions at unguarded points ({error}); install lm-eval "
             "0.4.13, or write trust_remote_code: true beside the tasks"
         ) from None
     own_folder = Path(lm_eval.__file__).resolve().parent
@@ -112,7 +112,7 @@ def _guards(refusals: list[str]) -> list[_Guard]:
         return load_dataset(*arguments, **options)
 
     def refuse_metric(name: str, *_: Any, **__: Any) -> NoReturn:
-        refuse(f"the metric {name} is Python that is fetched")
+        refuse(f"the metric {name} is downloaded Python code")
 
     sandboxed = SandboxedEnvironment(undefined=templates.undefined, keep_trailing_newline=True)
     sandboxed.filters = templates.filters

@@ -1,8 +1,8 @@
-"""Token surprisal of annotated documents: what to score, and one row a token from log-probabilities.
+"""Token surprisal of annotated documents: what to score, and one row per token from log-probabilities.
 
 Owns where the documents and their words come from; `studies.statistics.excess_surprisal` compares conditions. Every
-token of every document is scored once. The word table is not part of what a model is asked, so another tagger
-recomputes no evaluation: only `annotation`, which enters the identity of what is derived from the words, changes.
+token of every document is scored once. The word table is not part of the request to a model, so another tagger
+recomputes no evaluation: it changes only `annotation`, which enters the identity of what is derived from the words.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ class SurprisalBenchmark:
 
     @property
     def noise_floor_nodes(self) -> int:
-        """Two windows a pack instead of one."""
+        """Two windows per pack instead of one."""
         return 2 * self.window
 
     @cached_property
@@ -103,7 +103,7 @@ class SurprisalBenchmark:
         margins: np.ndarray | None = None,  # noqa: ARG002
         tokens: Mapping[str, np.ndarray] | None = None,
     ) -> pd.DataFrame:
-        """Columns document, start, end (characters of the document) and surprisal (nats, float32), a row a token.
+        """Columns document, start, end (characters of the document) and surprisal (nats, float32), one row per token.
 
         Raises ValueError if the tokens are missing or are not as many as were scored.
         """
@@ -158,7 +158,7 @@ def annotated_corpus(
 
 
 def _words_of(words: pd.DataFrame, documents: list[int]) -> pd.DataFrame:
-    """The words of these documents, which are numbered anew from 0."""
+    """The words of these documents, which are renumbered from 0."""
     kept = words[words["document"].isin(documents)].reset_index(drop=True)
     kept["document"] = np.searchsorted(documents, kept["document"])
     return kept

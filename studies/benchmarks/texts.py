@@ -1,6 +1,6 @@
-"""The four kinds of text request: what a benchmark asks log-probabilities of.
+"""The four kinds of text request: the texts whose log-probabilities a benchmark needs.
 
-Plain frozen data that benchmarks make and actors answer. Refuses to know tokens: how a kind is tokenised, and from
+Plain frozen data, made by benchmarks and answered by actors. Refuses to know tokens: how a kind is tokenised, and from
 which position on it is scored, belongs to `actors.tokens`. Here tokens are only estimated, from the number of
 characters.
 """

@@ -1,4 +1,4 @@
-"""What the paper's claims rest on: the item frames and summaries of one model, and whether they suffice for a test.
+"""What the paper's claims are judged on: the item frames and summaries of one model, and whether they suffice.
 
 Owns the roles that conditions play in the claims (baseline, treated, random and matched controls) and the fewest items
 that can decide a claim. Knows no claim. Callers rely on: a `Sample` without a problem holds every benchmark under every
@@ -17,7 +17,7 @@ from studies.statistics.intervals import Interval
 from studies.statistics.neuron_table import NegativeShare
 
 MIN_WINDOWS = 6
-"""Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 with more."""
+"""Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 of them with more."""
 MIN_DECISIONS = 100
 """Fewest pairs or choices on each side of a test (pooled benchmarks count together)."""
 
@@ -71,7 +71,7 @@ class Evidence:
 
 
 class Sample(NamedTuple):
-    """The items that a test compares, and why they cannot decide it."""
+    """The items that a test compares, and why they cannot decide it, if they cannot."""
 
     conditions: Mapping[str, BenchmarkItems]
     """{condition: its items}; those without items are left out."""

@@ -35,7 +35,7 @@ from studies.statistics.intervals import (
 from studies.statistics.items import pool
 
 MIN_NEURONS = 30
-"""Fewest neurons among the most entangled."""
+"""Fewest of the most entangled neurons that can decide a claim."""
 
 _CLAIMS = {
     "perplexity_cost": Claim(

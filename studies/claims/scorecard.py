@@ -19,7 +19,7 @@ from studies.statistics.intervals import Interval
 
 
 class Status(StrEnum):
-    """What the evidence says of one claim on one model."""
+    """What the evidence says about one claim on one model."""
 
     HOLDS = "holds"
     DOES_NOT_HOLD = "does not hold"
@@ -42,7 +42,7 @@ class Verdict:
     contrast: Interval | None
     """Effect minus that of the control (the weakest of several); None where the effect is itself the contrast."""
     num_items: int
-    """Windows, pairs or choices that the verdict rests on."""
+    """Windows, pairs or choices that the verdict is based on."""
     detail: str
     """The numbers, or the reason for none, on one line."""
     published: str
@@ -93,13 +93,13 @@ def undecided(claim: str, reason: str, num_items: int) -> Draft:
 
 
 def not_applicable(claims: Iterable[str]) -> list[Draft]:
-    """The drafts of claims about a ReLU model's negative clamp."""
+    """The drafts of claims about a ReLU model, where the negative clamp is the identity."""
     reason = "ReLU model: the negative clamp is the identity"
     return [Draft(claim, Status.NOT_APPLICABLE, reason, 0) for claim in claims]
 
 
 def verdicts(model: str, claims: Mapping[str, Claim], drafts: Sequence[Draft]) -> list[Verdict]:
-    """The scorecard of one model (or training); the McNemar tests of all drafts are corrected as one family.
+    """The scorecard of one model (or training run); the McNemar tests of all drafts are corrected as one family.
 
     claims: the words of every claim that a draft names.
     """

@@ -1,7 +1,7 @@
-"""The paper's claims on a training: what each says, and how a series of checkpoints decides it.
+"""The paper's claims on a training run: what each says, and how a series of checkpoints decides it.
 
-The rule is the scorecard's: no claim is left out, and a verdict says what it rests on. A series is one training, so its
-checkpoints are no independent sample; intervals over neurons and items say how sure the change itself is.
+The rule is the scorecard's: no claim is left out, and a verdict says what it is based on. A series is one training run,
+so its checkpoints are not an independent sample; intervals over neurons and items say how certain the change itself is.
 """
 
 from collections.abc import Mapping
@@ -174,7 +174,7 @@ def wd_and_accuracy(evidence: TrainingEvidence, benchmark: str, neurons: NeuronS
 
 
 def wd_correlation(evidence: TrainingEvidence, benchmark: str, neurons: NeuronSet) -> training.Correlation:
-    """Over checkpoints, of these neurons' median WD with the baseline's accuracy."""
+    """Correlation, over checkpoints, of these neurons' median WD with the baseline's accuracy."""
     points = wd_and_accuracy(evidence, benchmark, neurons)
     return training.correlation([wd for _, wd, _ in points], [accuracy for _, _, accuracy in points])
 

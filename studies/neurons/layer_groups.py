@@ -1,6 +1,6 @@
 """Layer schedules: the layer groups that an ablation acts on, one at a time, or all up to and including one.
 
-Owns how groups are made and named; what an ablation costs there is `statistics.increases`. Layers count from 0; a
+Owns how groups are made and named; `statistics.increases` has what an ablation of them costs. Layers count from 0; a
 group's `depth` is the number of layers up to its end.
 """
 
@@ -45,7 +45,7 @@ def layer_groups(groups: int | Sequence[Sequence[int]], schedule: str, num_layer
     """
     if isinstance(groups, int):
         if groups > num_layers:
-            raise StudyError(f"{groups} groups of {num_layers} layers; at most one a layer")
+            raise StudyError(f"{groups} groups of {num_layers} layers; at most one per layer")
         parts = [tuple(map(int, part)) for part in np.array_split(np.arange(num_layers), groups)]
     else:
         parts = [tuple(sorted(part)) for part in groups]

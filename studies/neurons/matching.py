@@ -1,4 +1,4 @@
-"""The perplexity-matched control: the search for the fraction of lowest-scored neurons, apart from any model.
+"""The perplexity-matched control: the search for the fraction of lowest-scored neurons, independent of any model.
 
 Owns the search; the caller measures. The invariant: every evaluated point is kept, and a point is accepted only if it
 meets both tolerances; nothing is interpolated into a result.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class SearchLimits(NamedTuple):
-    """How near a match must come, and when the search gives up."""
+    """How close a match must be, and when the search gives up."""
 
     within: float = 0.01
     """Accepted if |perplexity - treated| <= within * treated, ..."""

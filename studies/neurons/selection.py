@@ -1,7 +1,7 @@
 """Neuron table -> neuron sets: top, bottom, random, explicit; per layer, exact counts, stated seeds.
 
-Owns the rules that make a control comparable: count = round(fraction x width) in every layer and 0 is an error, ties
-go to the lower index, random sets are seeded and disjoint from a given set, such as the treated one. A neuron table has
+Owns the rules that make a control comparable: count = round(fraction x width) in every layer, where 0 is an error; ties
+go to the lower index; random sets are seeded and disjoint from a given set, such as the treated one. A neuron table has
 one row per neuron, with the columns layer, neuron and scores. Pure pandas and numpy.
 """
 
@@ -193,5 +193,5 @@ def _ranked(
 def _count(fraction: float, width: int, layer: int) -> int:
     count = round(fraction * width)
     if count == 0:
-        raise StudyError(f"fraction {fraction:g} of the {width} neurons of layer {layer} is no neuron at all")
+        raise StudyError(f"fraction {fraction:g} of the {width} neurons of layer {layer} selects no neuron")
     return count

@@ -1,6 +1,6 @@
 """Figures of a study: numbers in, PNG bytes out.
 
-Owns the colours, sizes and axes that all figures share. Nothing is shown on a screen; fonts fit MLflow's artifact view.
+Owns the colours, sizes and axes that all figures share. Nothing is drawn on a screen; fonts fit MLflow's artifact view.
 matplotlib is imported inside functions and without pyplot: no backend, no global state.
 """
 
@@ -20,11 +20,11 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 OTHERS = ("#2f855a", "#6b46c1", "#b83280", "#975a16")
 DPI = 130
 PANELS_ACROSS = 4
-"""In `conditions`; further benchmarks begin another row."""
+"""Panels in a row of `conditions`; further benchmarks begin another row."""
 SHOWN_CLASSES = 24
-"""In `excess_bars`."""
+"""Bars of `excess_bars`."""
 SHOWN_NEURONS, SHOWN_PAIRS = 6, 4
-"""In `entangled_neurons`."""
+"""Rows of `entangled_neurons`, and token pairs in each."""
 
 
 def conditions(model: Mapping[str, Any]) -> bytes:
@@ -195,7 +195,7 @@ def entangled_neurons(densities: pd.DataFrame, pairs: pd.DataFrame, *, title: st
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks, and without scripts that the figures' font lacks."""
+    """The text without line breaks, and without scripts that the figures' font lacks."""
     text = text.replace("\n", "⏎").replace("\t", " ")
     return "".join(character if ord(character) < 0x2E80 else "□" for character in text)
 

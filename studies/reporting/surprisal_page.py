@@ -1,4 +1,4 @@
-"""Excess surprisal -> one HTML page of example sentences, each token or word coloured by the surprisal it gains.
+"""Excess surprisal -> one HTML page of example sentences, each token or word coloured by its excess.
 
 The page is self-contained: no script, nothing is loaded, every text is escaped.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 from studies.benchmarks.sampling import evenly
 
 SENTENCES = 15
-"""Shown in each of the two lists."""
+"""Sentences in each of the two lists."""
 MIN_WORDS, MAX_WORDS = 6, 60
 """Sentences of other lengths are left out."""
 FULL_COLOUR = 3.0

@@ -1,6 +1,6 @@
 """A report as text: Markdown for MLflow, and the lines that the terminal and notebooks show.
 
-The one source of these words, so that the places never disagree. Reads the plain JSON of `records` and computes
+The one source of this wording, so that the places never disagree. Reads the plain JSON of `records` and computes
 nothing. Fractions lie in [0, 1]. Reports of earlier versions are printed too: what they lack is left out.
 """
 
@@ -41,7 +41,7 @@ def _condition_table(model: Mapping[str, Any]) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Heading first."""
+    """A Markdown table; the first row is its heading."""
     heading, *others = rows
     return ["| " + " | ".join(cells) + " |" for cells in (heading, ["---"] * len(heading), *others)]
 
@@ -51,7 +51,7 @@ def _bullets(lines: Iterable[str]) -> list[str]:
 
 
 def _verdicts(judged: Mapping[str, Any]) -> list[str]:
-    """Of a model or a training."""
+    """The verdicts of a model or a series."""
     lines = []
     for verdict in judged["verdicts"]:
         lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
@@ -86,7 +86,7 @@ def format_cell(benchmark: str, value: Cell | None) -> str:
 
 
 def series_lines(series: Mapping[str, Any]) -> list[str]:
-    """What a training's report says before its verdicts: how WD and accuracy go together, how the costs grow."""
+    """What a series' report says before its verdicts: how WD and accuracy correlate, how the costs grow."""
     lines = []
     for benchmark, by_condition in series["correlations"].items():
         known = {name: value for name, value in by_condition.items() if value["estimate"] is not None}

@@ -1,4 +1,4 @@
-"""Figures of a training: numbers in, PNG bytes out. The axis of training steps is logarithmic, with room for step 0."""
+"""Figures of a training run: numbers in, PNG bytes out. The axis of steps is logarithmic, with room for step 0."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle

@@ -1,7 +1,7 @@
 """What a reviewer asks of every condition: paired differences by phenomenon, corrected tests, effect sizes, seeds.
 
 Two conditions are compared item by item; intervals are bootstrapped over items and again over whole paradigms or
-templates (are they a sample of all there could be?), McNemar's p values are Holm-corrected over the phenomena of a
+templates (are they a sample of all possible ones?), McNemar's p values are Holm-corrected over the phenomena of a
 benchmark. Tests and corrections are statsmodels' and scipy's. Works on the item frames of `items`, of which no two are
 compared across comparability keys (`require_same_key`); knows nothing of models.
 """
@@ -35,14 +35,14 @@ COLUMNS = (
     "p_holm",
     "effect_size",
 )
-"""Of `compare`'s table.
+"""Columns of `compare`'s table.
 
 difference: of accuracy, or of log-perplexity or surprisal in nats; effect_size: Cohen's h, or d of the paired
 differences; *_clustered: the interval over paradigms or templates, of surprisal over documents; p_value: McNemar's.
 """
 
 MIN_CLUSTERS = 5
-"""With fewer paradigms or templates an interval over them says nothing."""
+"""With fewer paradigms or templates an interval over them is meaningless."""
 
 
 class McNemar(NamedTuple):

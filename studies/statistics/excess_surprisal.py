@@ -26,7 +26,7 @@ OPEN = (*CONTENT, "INTJ", "PROPN")
 
 RESAMPLES = 2000
 MIN_DOCUMENTS = 10
-"""Fewer documents than this decide nothing."""
+"""A contrast over fewer documents is not tested, and decides no claim."""
 MIN_WORDS = 5
 """A relation or feature with fewer is left out of the tables."""
 
@@ -35,7 +35,7 @@ def words_of_tokens(tokens: pd.DataFrame, words: pd.DataFrame) -> np.ndarray:
     """[T] row of `words` that each token overlaps most, the first of equals; -1 where it overlaps none.
 
     tokens: document, start, end; an empty token is the rest of the character before it, or white space. Both tables
-    stand in the order of the text.
+    are in the order of the text.
     """
     word_T = np.full(len(tokens), -1, dtype=np.int64)
     rows_of_words = {document: rows.to_numpy() for document, rows in words.groupby("document").groups.items()}

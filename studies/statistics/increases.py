@@ -15,12 +15,12 @@ from studies.neurons.layer_groups import LayerGroup
 from studies.statistics.intervals import Interval, accuracy_difference, log_perplexity_difference, surprisal_difference
 
 ALL = "all"
-"""The phenomenon that is all items together."""
+"""The phenomenon that stands for all items together."""
 
 MIN_BLOCKS = 3
-"""Fewer blocks than this decide no trend."""
+"""A trend over fewer blocks is not tested."""
 MIN_CONDITIONS = 3
-"""Fewer ordered conditions than this decide no trend."""
+"""A trend over fewer ordered conditions is not tested."""
 
 EFFECT_COLUMNS = ("group", "layers", "depth", "phenomenon", "estimate", "low", "high", "num_items")
 

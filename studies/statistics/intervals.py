@@ -1,11 +1,11 @@
-"""Bootstrap intervals: how sure are we of an accuracy, a perplexity, or what a condition changed about them?
+"""Bootstrap intervals of an accuracy, a perplexity, or the change that a condition makes to them.
 
 Works on the item frames of `items`. Invariants callers rely on: a difference of two conditions is paired item by item,
 and ValueError is raised where the item sets differ or a value is not finite; equal input (and seed) give equal
 intervals; all sums are float64.
 
 A resample of n items is one multinomial draw of how often each DISTINCT value occurs, so the mean of 67,000 graded
-items (three distinct values; five for paired differences) costs three numbers a resample instead of 67,000, with
+items (three distinct values; five for paired differences) costs three numbers per resample, not 67,000, with
 exactly the distribution of drawing items one by one. Items are resampled within their uid, because the benchmark's mix
 of paradigms is fixed; uids of fewer than `MIN_STRATUM` items are put into one stratum, since resampling inside tiny
 strata hides variance. `cluster="uid"` draws whole uids instead (are the paradigms a sample?).
@@ -24,7 +24,7 @@ MIN_STRATUM = 10
 """Uids with fewer items than this are resampled together."""
 
 CONFIDENCE = 0.95
-"""Of every interval."""
+"""Confidence level of every interval."""
 
 RESAMPLES = 2000
 

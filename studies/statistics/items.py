@@ -38,7 +38,7 @@ def finite_values(items: pd.DataFrame, column: str) -> np.ndarray:
 def same_items(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
     """`treated` in the row order of `control`; ValueError unless both hold the same items, once each.
 
-    Tokens of documents have no name of their own (several may share one character): they must stand in the same order.
+    Tokens of documents have no name of their own (several may share one character): they must be in the same order.
     """
     if "surprisal" in control:
         spans = ["document", "start", "end"]

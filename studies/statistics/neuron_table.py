@@ -16,7 +16,7 @@ from studies.neurons.selection import NeuronSet
 from studies.statistics.intervals import Interval, bootstrap_interval
 
 TOP_SHARE = 0.01
-"""The most entangled neurons of each layer, as in the paper's figures."""
+"""Fraction of each layer's neurons, those with the highest WD, that count as the most entangled, as in the paper."""
 
 
 class NegativeShare(NamedTuple):
@@ -57,7 +57,7 @@ class Structure(NamedTuple):
 
     share: NegativeShare
     correlation: pd.DataFrame
-    """As `score_correlation`."""
+    """The table that `score_correlation` returns."""
 
     @property
     def overall_correlation(self) -> float | None:

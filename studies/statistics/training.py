@@ -1,8 +1,8 @@
-"""Training dynamics: how a cohort of neurons, and what its ablation costs, change over the checkpoints of one training.
+"""Training dynamics: how a cohort of neurons and the cost of its ablation change over the checkpoints of one run.
 
-The cohort is fixed at one checkpoint and followed both ways. Owns the trajectories (scores and weights of the cohort,
-of random neurons, of all), the correlation of the cohort's scores with accuracy, and how the ablation's cost grows.
-Pure numpy, pandas and scipy; a checkpoint is named by its training step.
+The cohort is fixed at one checkpoint and followed in both directions. Owns the trajectories (scores and weights of the
+cohort, of random neurons, of all), the correlation of the cohort's scores with accuracy, and how the ablation's cost
+grows. Pure numpy, pandas and scipy; a checkpoint is named by its training step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ ALL_NEURONS = "all"
 SCORES = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty")
 RESAMPLES = 2000
 MIN_CHECKPOINTS = 5
-"""Fewer checkpoints than this decide no correlation or trend."""
+"""Fewest checkpoints over which a correlation can decide a claim."""
 TRAJECTORY_COLUMNS = ("step", "group", "quantity", "median", "low", "high", "mean", "num_neurons")
 """group: a cohort's name or `ALL_NEURONS`; low, high: the range of a cohort, the middle 90 % of all neurons."""
 
@@ -90,7 +90,7 @@ def _mean_interval(values: np.ndarray) -> Interval:
 
 
 class Correlation(NamedTuple):
-    """Correlation of two quantities over checkpoints, which follow each other in time: no independent sample."""
+    """Correlation of two quantities over checkpoints, which follow each other in time: not an independent sample."""
 
     pearson: Interval
     """With Fisher's 95 % interval (`scipy.stats.pearsonr`); nan bounds with fewer than four checkpoints."""

@@ -162,7 +162,7 @@ def test_superseded_runs_that_a_current_one_rests_on_stay(workdir: Path) -> None
     commit(record, key("w", "bb"), "new-select", "select", "new-profile")
     record.close("KILLED")
     answer = run(workdir, "--delete")
-    assert answer.output == "2 more superseded runs hold steps that other runs rest on: kept\nnothing to remove\n"
+    assert answer.output == "2 more superseded runs hold steps that other runs depend on: kept\nnothing to remove\n"
 
     record = opened(workdir)
     commit(record, key("m", "bb"), "new-match", "match", "new-select")
@@ -207,7 +207,7 @@ def test_the_command_exits_with_2_and_one_line(tmp_path: Path, capsys: Any, monk
     from orchestrator.cli import entry
 
     for options, problem in (
-        (["--older-than", "soon"], "halfwave: --older-than: 'soon' is no age"),
+        (["--older-than", "soon"], "halfwave: --older-than: 'soon' is not an age"),
         ([], f"halfwave: there is no MLflow store at {tmp_path / 'mlflow.db'}; name it with --workdir"),
     ):
         monkeypatch.setattr("sys.argv", ["halfwave", "gc", "--workdir", str(tmp_path), *options])

@@ -203,7 +203,7 @@ UNTRUSTED = {
     "a file it includes": ("include: ../elsewhere.yaml", "runs Python, code.process_docs"),
     "a metric that is fetched": (
         "metric_list: [{{metric: '{root}/metric.py', aggregation: mean, higher_is_better: true}}]",
-        "the metric .*metric.py is Python that is fetched",
+        "the metric .*metric.py is downloaded Python code",
     ),
     "a template": (
         "doc_to_text: \"{{{{ ''.__class__.__mro__[1].__subclasses__() }}}}\"",

@@ -239,7 +239,7 @@ def test_a_fresh_engine_answers_where_a_reload_is_not_proven(
     expected, reloaded, started, (warning,), refused = engines(hindered, first, second, forest(count=12), hindrance)
     assert reloaded == expected
     assert started == [first.label, second.label, first.label]
-    assert warning == f"{second.label}: fresh engines from here on, not reloaded ones: {refused}"
+    assert warning == f"{second.label}: fresh engines from now on, not reloaded ones: {refused}"
     assert re.match(REASONS[hindrance], refused)
 
 

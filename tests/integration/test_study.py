@@ -251,7 +251,7 @@ def test_ctrl_c_twice_stops_at_once_and_closes_the_runs(root, tmp_path):
         (("fraction: 0.1, clamp: negative", "fraction: 1.1, clamp: negative"), [":7: conditions.treated.fraction"]),
         (
             ("fraction: 0.1, clamp: zero", "fraction: 0.001, clamp: zero"),
-            [":10: conditions.off.fraction: 0.001 is no neuron at all: a layer of llama has 256; take more than 0.002"],
+            [":10: conditions.off.fraction: 0.001 selects no neuron: a layer of llama has 256; take more than 0.002"],
         ),
         (
             ("- pairs: {root}/pairs.jsonl", "- lm_eval: {{tasks: [no_such_task]}}"),

@@ -213,7 +213,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_its_line(root):
         file = write_study(root, "other.yaml", TRAINING.replace("step30]", f"{step}]"))
         done = run(file, root / "other")
         assert done.returncode == 2 and done.stderr.count("\n") == 1
-        expected = f"other.yaml:2: checkpoints.revisions.2: {step} is no checkpoint of the same model: {difference}"
+        expected = f"other.yaml:2: checkpoints.revisions.2: {step} is not a checkpoint of the same model: {difference}"
         assert expected in done.stderr
 
 

@@ -36,7 +36,7 @@ class OwnModel(LlamaForCausalLM):
 class OwnTokenizer(PreTrainedTokenizerFast):
     pass
 """
-REMEDY = "where you trust them, convert them to safetensors yourself"
+REMEDY = "if you trust them, convert them to safetensors yourself"
 TEXTS = ("a keen fox", "the dogs bark", "zz")
 
 

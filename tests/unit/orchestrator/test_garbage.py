@@ -64,7 +64,7 @@ def test_a_survey_in_lines() -> None:
     assert summary_lines(GARBAGE, removed=False) == [
         "  one: tiny · w (01234567, 2 steps)",
         "1 superseded run, 3.0 MiB; going back to their definitions recomputes 1 step",
-        "1 more superseded run holds steps that other runs rest on: kept",
+        "1 more superseded run holds steps that other runs depend on: kept",
         "1 incomplete outbox folder of dead drivers, 0.5 MiB",
         "1 remembered digest of files that are gone or have changed",
         "2 steps wait in the outbox for the tracking server: kept, the next run of their study sends them",
@@ -100,6 +100,7 @@ def test_ages(text: str, age: timedelta) -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "d", "7 d", "-7d", "7d ", "1.5d", "7w", "12h7d", "٧d", "9999999d", "NaN"])
 def test_a_bad_age_is_one_line(text: str) -> None:
-    with pytest.raises(StudyError, match=r"^--older-than: .* is no age; write days, hours and minutes: 7d") as caught:
+    expected = r"^--older-than: .* is not an age; write days, hours and minutes: 7d"
+    with pytest.raises(StudyError, match=expected) as caught:
         parse_age(text)
     assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ def test_a_cluster_is_written_as_nodes_gpus_and_their_memory() -> None:
 
 @pytest.mark.parametrize("text", ["", "4", "0x8", "4x0", "4x8@", "4x8@0", "x8", "4 x 8"])
 def test_anything_else_is_no_cluster(text: str) -> None:
-    with pytest.raises(StudyError, match="is no cluster; write NODESxGPUS"):
+    with pytest.raises(StudyError, match="is not a cluster; write NODESxGPUS"):
         parse_nodes(text)
 
 

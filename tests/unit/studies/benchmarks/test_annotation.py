@@ -108,7 +108,7 @@ def test_a_tagger_has_its_versions_and_must_tag_and_parse(monkeypatch: pytest.Mo
     stub_spacy(monkeypatch, "tok2vec", "tagger", "parser")
     assert installed_tagger("en_core_web_sm") == Tagger(pipeline="en_core_web_sm", version="3.8.0, spaCy 3.8.7")
     stub_spacy(monkeypatch, "tagger")
-    assert study_error(installed_tagger, "en_core_web_sm").endswith("has no parser; take one that tags and parses")
+    assert study_error(installed_tagger, "en_core_web_sm").endswith("has no parser; choose one that tags and parses")
 
 
 def test_a_missing_spacy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_top_and_bottom_are_exact_by_rank_with_ties_to_the_lower_index(scores: l
     neurons = table([scores], widths=(len(scores),))
     count = round(fraction * len(scores))
     if count == 0:
-        with pytest.raises(StudyError, match="no neuron at all"):
+        with pytest.raises(StudyError, match="selects no neuron"):
             selection.top(neurons, **WD, fraction=fraction)
         return
     order = sorted(range(len(scores)), key=lambda j: (-scores[j], j))
@@ -69,7 +69,7 @@ def test_the_count_is_taken_in_every_layer() -> None:
 
 @pytest.mark.parametrize("rule", [selection.top, selection.bottom])
 def test_a_fraction_of_no_neuron_is_an_error(rule: Callable[..., NeuronSet]) -> None:
-    with pytest.raises(StudyError, match=r"^fraction 0.01 of the 40 neurons of layer 0 is no neuron at all$"):
+    with pytest.raises(StudyError, match=r"^fraction 0.01 of the 40 neurons of layer 0 selects no neuron$"):
         rule(table(), **WD, fraction=0.01)
     with pytest.raises(StudyError, match="of the 25 neurons of layer 2"):
         selection.counts_of(0.0199, table())
