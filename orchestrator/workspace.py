@@ -51,12 +51,6 @@ def make_workdir(path: Path) -> Path:
     return path
 
 
-def expand(path: str, folder: Path) -> Path:
-    """A path of a study file in `folder`, with `~` expanded. `~name` of an unknown user stays as typed, a path that
-    does not exist."""
-    return folder / os.path.expanduser(path)
-
-
 def existing_folder(path: str | Path, option: str) -> Path:
     """A folder from the command line, with `~` expanded. Raises StudyError, naming the option, if it is absent."""
     folder = Path(os.path.expanduser(path))

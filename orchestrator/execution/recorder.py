@@ -31,11 +31,10 @@ class Recorder:
         for key in self._plan.runs[step.id]:
             self._record.begin(key)
 
-    def adopt(self, step: Step, committed: Committed) -> Committed:
-        """Take over a step of the record, for all runs that it belongs to; returns it as it is on the first."""
+    def adopt(self, step: Step, committed: Committed) -> None:
+        """Take over a step of the record, for all runs that it belongs to."""
         adopted = [self._record.adopt(key, committed) for key in self._plan.runs[step.id]]
         self.committed[step.id] = adopted[0]
-        return adopted[0]
 
     def commit(self, step: Step, result: StepResult) -> None:
         """Record a result, with the payload that its id is the hash of."""

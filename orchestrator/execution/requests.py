@@ -67,8 +67,8 @@ class Requests:
         if step.params["select"] == "explicit":
             name = next(c.base for c in self._plan.conditions[step.model] if c.name == step.condition)
             explicit = self._plan.study.neuron_sets[name]
-        like = self._inputs.neuron_set(step.inputs["like"]) if "like" in step.inputs else None
         table = self._inputs.neuron_table(step.inputs["profile"])
+        like = self._inputs.neuron_set(step.inputs["like"]) if "like" in step.inputs else None
         return select.choose(step.params, table, like=like, explicit=explicit)
 
     def _profile(self, steps: Sequence[Step]) -> Request:

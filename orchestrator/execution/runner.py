@@ -142,9 +142,9 @@ class Runner:
                 self._reasons[step.id] = "its recorded artifacts are damaged"
                 log.warning("%s: recorded artifacts are missing or damaged; it is computed again", step.title)
                 continue
-            committed = self._recorder.adopt(step, known[step.id])
+            self._recorder.adopt(step, known[step.id])
             self._end(step, State.CACHED, "")
-            self._packs.learn(step, committed)
+            self._packs.learn(step, known[step.id])
         self._recompute_other_packs()
         return self._queues.ended
 

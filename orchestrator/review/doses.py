@@ -47,10 +47,8 @@ def record_doses(findings: Findings, model: ResolvedModel) -> list[dict[str, Any
         params={"model": model.label, "condition": "dose-response", "schedule": "doses"},
     )
     step = ReviewStep(review_id("doses", {"study": findings.plan.study.spec.study}, inputs), "doses", (key,))
-    committed = adopt_or_make(findings.record, [step], lambda _: _measure(findings, model, curves))
-    if step.id not in committed:
-        return []
-    doubling: list[dict[str, Any]] = findings.document(committed[step.id], SUMMARY)["doubling"]
+    summaries = adopt_or_make(findings.record, [step], lambda _: _measure(findings, model, curves), summary=SUMMARY)
+    doubling: list[dict[str, Any]] = summaries[step.id]["doubling"] if step.id in summaries else []
     return doubling
 
 

@@ -76,8 +76,8 @@ class _Series:
             },
         )
         step = ReviewStep(self._step_id(), "dynamics", (key,))
-        committed = adopt_or_make(self._findings.record, [step], lambda _: self._measure())
-        return self._findings.document(committed[step.id], SUMMARY) if step.id in committed else None
+        summaries = adopt_or_make(self._findings.record, [step], lambda _: self._measure(), summary=SUMMARY)
+        return summaries.get(step.id)
 
     def _checkpoints(self) -> list[list[Any]]:
         return [[model.label, step, model.digest] for step, model in self._models.items()]

@@ -42,8 +42,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
     matching = findings.matching(control) if control and model.selects_itself else None
     structure = findings.structure(model)
     benchmarks = findings.plan.study.benchmarks
-    fraction = specs[treated].fraction
-    assert not isinstance(fraction, tuple), "a treated condition is whole"
+    fraction = specs[treated].fraction  # several on a ReLU model, where a condition that does not apply stays whole
     return Evidence(
         model=model.label,
         relu=model.architecture.is_relu,
@@ -52,7 +51,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         randoms={name: findings.items(model, name) for name in randoms},
         matched=findings.items(model, control.name) if control else None,
         matched_fraction=matching.fraction if matching else None,
-        treated_fraction=fraction,
+        treated_fraction=None if isinstance(fraction, tuple) else fraction,
         match_bracket=_bracket(findings.perplexity(model, treated), matching) if matching else None,
         syntactic=tuple(benchmark.name for benchmark in benchmarks if benchmark.is_syntactic is True),
         non_syntactic=tuple(benchmark.name for benchmark in benchmarks if benchmark.is_syntactic is False),
@@ -111,9 +110,13 @@ def _variant(specs: Mapping[str, ConditionSpec], treated: ConditionSpec, **chang
     return next(same, None)
 
 
-def _bracket(level: float, matching: Matching) -> tuple[float, float]:
-    """The evaluated fractions next below and above the treated perplexity."""
-    assert matching.fraction is not None, "only a matched control has a bracket"
+def _bracket(level: float, matching: Matching) -> tuple[float, float] | None:
+    """The evaluated fractions next below and above the treated perplexity; None where no fraction matched.
+
+    A search that is repeated may fail although the control's evaluations are recorded from an earlier one.
+    """
+    if matching.fraction is None:
+        return None
     below = [fraction for fraction, perplexity in matching.curve if perplexity < level]
     above = [fraction for fraction, perplexity in matching.curve if perplexity >= level]
     return max(below, default=0.0), min(above, default=matching.fraction)

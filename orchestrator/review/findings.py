@@ -5,6 +5,7 @@ comparability keys differ. Whatever did not finish is absent, never an error.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -129,11 +130,18 @@ class Findings:
 
     def _on_profile_run(self, model: ResolvedModel, kind: str) -> str | None:
         """A finished step of this kind on the model's profile run; equal models share one, under either label."""
-        for step, keys in self.plan.runs.items():
-            mine = any(key.kind == "profile" and key.model == model.label for key in keys)
-            if mine and self.plan.steps[step].kind == kind and self._done(step):
-                return step
-        return None
+        return self._profile_steps.get((model.label, kind))
+
+    @cached_property
+    def _profile_steps(self) -> dict[tuple[str, str], str]:
+        """{(model label, step kind): the finished step on the model's profile run}."""
+        return {
+            (key.model, self.plan.steps[step].kind): step
+            for step, keys in self.plan.runs.items()
+            if self._done(step)
+            for key in keys
+            if key.kind == "profile"
+        }
 
     # -- neuron sets -------------------------------------------------------------------------------------------------
 

@@ -43,19 +43,20 @@ class _Schedule(NamedTuple):
 def record_schedules(findings: Findings, model: ResolvedModel) -> list[dict[str, Any]]:
     """Record every schedule of a model that has finished groups; returns the report's entry for each."""
     schedules = {schedule.step.id: schedule for schedule in _schedules(findings, model)}
-    committed = adopt_or_make(
+    summaries = adopt_or_make(
         findings.record,
         [schedule.step for schedule in schedules.values()],
         lambda step: _measure(findings, model, schedules[step.id]),
+        summary=SUMMARY,
     )
     return [
         {
             "condition": schedule.name,
             "schedule": schedule.kind,
-            "trends": findings.document(committed[step], SUMMARY)["trends"],
+            "trends": summaries[step]["trends"],
         }
         for step, schedule in schedules.items()
-        if step in committed
+        if step in summaries
     ]
 
 

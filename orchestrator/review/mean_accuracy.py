@@ -10,7 +10,7 @@ from orchestrator.review.recorded import ReviewStep, adopt_or_make, broken_runs
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import review_id
 
-METRIC = "multiple_choice/mean_accuracy"
+METRIC, SUMMARY = "multiple_choice/mean_accuracy", "summary.json"
 
 
 def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None:
@@ -40,6 +40,6 @@ def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None
 
     def make(step: ReviewStep) -> StepResult:
         metrics = {METRIC: means[step.id]}
-        return StepResult(metrics, {}, {"summary.json": metrics})
+        return StepResult(metrics, {}, {SUMMARY: metrics})
 
-    adopt_or_make(record, steps, make, broken=broken_runs(plan, outcome))
+    adopt_or_make(record, steps, make, summary=SUMMARY, broken=broken_runs(plan, outcome))

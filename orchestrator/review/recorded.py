@@ -1,16 +1,15 @@
-"""Review steps: looked up, adopted or made, and their runs closed; once for all of them.
+"""Review steps: looked up, adopted or made, and their runs closed, in one place for all of them.
 
-A review step is made from finished steps and is part of no plan. Its id is the hash of its kind, its parameters and
-those steps, so that it is made again exactly when one of them changes. Refuses to know what a step holds: its caller
-makes it.
+A review step is made from finished steps and is in no plan. Its id is the hash of its kind, its parameters and those
+steps, so that it is made again exactly when one of them changes. Knows nothing of what a step holds.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
-from orchestrator.record.keys import Committed, RunKey
+from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BROKEN
@@ -23,7 +22,7 @@ class ReviewStep(NamedTuple):
     name: str
     """Unique within its runs: `layers`, `excess.surprisal`."""
     runs: tuple[RunKey, ...]
-    """The runs that it is recorded on."""
+    """The runs that record it."""
 
 
 def adopt_or_make(
@@ -31,36 +30,35 @@ def adopt_or_make(
     steps: Sequence[ReviewStep],
     make: Callable[[ReviewStep], StepResult | None],
     *,
+    summary: str,
     broken: frozenset[str] = frozenset(),
-) -> dict[str, Committed]:
+) -> dict[str, dict[str, Any]]:
     """Put every step on its runs, from the record where it is known, else as `make` makes it.
 
-    make: None = there is nothing to record. broken: names of the runs that end as FAILED. Returns {step id: where its
-    results lie}; a step that two entries share is made once.
+    make: returns None if there is nothing to record. summary: the path of the document that is returned of each step.
+    broken: names of the runs that end as FAILED. Returns {step id: its summary}; a step that is given twice is recorded
+    once. What was just made is not read back, so that a store that is away meanwhile costs nothing.
     """
-    committed = record.intact([step.id for step in steps]) if steps else {}
-    for step in steps:
-        if step.id in committed:
+    unique = {step.id: step for step in steps}
+    known = record.intact(list(unique)) if unique else {}
+    summaries: dict[str, dict[str, Any]] = {}
+    for step in unique.values():
+        if step.id in known:
             for key in step.runs:
-                record.adopt(key, committed[step.id])
+                record.adopt(key, known[step.id])
+            summaries[step.id] = record.document(known[step.id], summary)
         else:
             result = make(step)
             if result is None:
                 continue
-            committed[step.id] = _commit(record, step, result)
+            for key in step.runs:
+                record.commit(key, step.id, step.name, **result._asdict())
+            summaries[step.id] = result.documents[summary]
         for key in step.runs:
             record.finish(key, "FAILED" if key.name in broken else "FINISHED")
-    return committed
-
-
-def _commit(record: Record, step: ReviewStep, result: StepResult) -> Committed:
-    first, *others = step.runs
-    committed = record.commit(first, step.id, step.name, **result._asdict())
-    for key in others:
-        record.adopt(key, committed)
-    return committed
+    return summaries
 
 
 def broken_runs(plan: Plan, outcome: Outcome) -> frozenset[str]:
-    """Names of the runs on which a step failed or was skipped. A review step added later does not change that."""
+    """Names of the runs on which a step failed or was skipped. A review step added later does not repair them."""
     return frozenset(key.name for step, state in outcome.states.items() if state in BROKEN for key in plan.runs[step])

@@ -52,10 +52,11 @@ def _of_benchmark(
     for condition in conditions:
         if condition.name in steps:
             first.setdefault(steps[condition.name].id, condition)
-    recorded = adopt_or_make(
+    summaries = adopt_or_make(
         findings.record,
         list(steps.values()),
         lambda step: _measure(findings, model, benchmark, first[step.id]),
+        summary=f"excess/{benchmark.name}.json",
         broken=broken_runs(findings.plan, findings.outcome),
     )
     return [
@@ -63,7 +64,7 @@ def _of_benchmark(
             "condition": condition.name,
             "benchmark": benchmark.name,
             "spread": not condition.is_whole,
-            **findings.document(recorded[steps[condition.name].id], f"excess/{benchmark.name}.json"),
+            **summaries[steps[condition.name].id],
         }
         for condition in conditions
         if condition.name in steps

@@ -14,7 +14,6 @@ from orchestrator.workspace import (
     default_workdir,
     environment,
     existing_folder,
-    expand,
     gpu_memory,
     make_workdir,
     store_of_study_file,
@@ -34,14 +33,6 @@ def test_a_working_folder_that_cannot_be_created_is_one_line(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(StudyError, match=r"^the working folder .* cannot be created: .*; choose one with --workdir$"):
         make_workdir(tmp_path / "file" / "work")
-
-
-def test_paths_of_a_study_file_start_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/ada")
-    assert expand("data", tmp_path) == tmp_path / "data"
-    assert expand("/data", tmp_path) == Path("/data")
-    assert expand("~/data", tmp_path) == Path("/home/ada/data")
-    assert expand("~nobody-here/data", tmp_path) == tmp_path / "~nobody-here" / "data"
 
 
 def test_an_absent_folder_is_one_line_that_names_the_option(tmp_path: Path) -> None:

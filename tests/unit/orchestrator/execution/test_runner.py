@@ -17,8 +17,8 @@ from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS
 from orchestrator.steps.step import FINISHED, State, Step
+from tests.fakes import NODE, FakePool, FakeRecord, matched, scored
 from tests.plans import plan, step_id
-from tests.unit.orchestrator.execution.fakes import NODE, FakePool, FakeRecord, matched, scored
 from tests.world import make_cluster
 
 CLUSTER = make_cluster([NODE], {"a": Demand(2.0, 0.0)})

@@ -25,7 +25,7 @@ from actors.messages import (
     Scored,
 )
 from orchestrator.planning.plan import Plan
-from orchestrator.record.keys import Committed, RunKey
+from orchestrator.record.keys import NOTHING, Committed, RunKey
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
@@ -176,6 +176,7 @@ class FakeRecord:
         self.finished: dict[str, str] = {}
         """{run: status}."""
         self.begun: set[str] = set()
+        self.notes: list[str] = []
         self.damaged: set[str] = set()
         self.away: list[Exception] = []
         """Errors that the next reads of tables raise, one each."""
@@ -192,7 +193,7 @@ class FakeRecord:
         return committed
 
     def commit(self, key: RunKey, step_id: str, step_name: str, *, metrics: Any, frames: Any, documents: Any,
-               tags: Any, series: Any, files: Any = None) -> Committed:  # fmt: skip
+               tags: Any = NOTHING, series: Any = NOTHING, files: Any = NOTHING) -> Committed:  # fmt: skip
         self._frames |= {(step_id, path): frame for path, frame in frames.items()}
         self._documents |= {(step_id, path): document for path, document in documents.items()}
         self.steps[step_id] = Committed(
@@ -208,6 +209,16 @@ class FakeRecord:
 
     def renew(self) -> None:
         pass
+
+    def intact(self, step_ids: Sequence[str]) -> dict[str, Committed]:
+        return {step: committed for step, committed in self.known(step_ids).items() if self.verify(committed)}
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def replace_document(self, step_id: str, path: str, **changes: Any) -> None:
+        """As if an earlier run had recorded a document with other values."""
+        self._documents[step_id, path] |= changes
 
     def frame(self, committed: Committed, path: str) -> pd.DataFrame:
         if self.away:

@@ -1,0 +1,103 @@
+"""The review of runs against a record in memory: what the report holds, and what is made only once."""
+
+from typing import Any
+
+from orchestrator.execution.runner import Runner
+from orchestrator.planning.outcome import Outcome
+from orchestrator.planning.plan import Plan
+from orchestrator.review.report import review
+from orchestrator.scheduling.placement import Demand
+from orchestrator.steps.step import State
+from tests.fakes import NODE, FakePool, FakeRecord
+from tests.plans import RELU, STUDY, model, plan, step_id
+from tests.world import make_cluster
+
+CLAIMS = STUDY + "claims: double_dissociation\n"
+DOSES = """\
+study: doses
+models: [org/a]
+profile: {tokens: 4096, window: 128}
+conditions:
+  dose: {select: top, fraction: [0.1, 0.2], clamp: negative}
+  dose_random: {select: random, like: dose, clamp: negative}
+  positive: {select: top, fraction: 0.1, clamp: positive}
+evaluate: [perplexity, embedded_pairs, embedded_knowledge]
+claims: double_dissociation
+"""
+
+
+def run(study: Plan, record: FakeRecord) -> Outcome:
+    """One whole run."""
+    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner.load_finished()
+    return runner.run(FakePool(study), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
+
+
+def verdicts(report: Any) -> dict[str, dict[str, Any]]:
+    """{claim: its verdict}."""
+    return {verdict["claim"]: verdict for verdict in report["models"][0]["verdicts"]}
+
+
+def test_a_report_holds_every_condition_and_every_claim() -> None:
+    study, record = plan(CLAIMS), FakeRecord()
+    made = review(study, run(study, record), record)
+    assert not made.cached and made.report["unfinished"] == []
+    rows = made.report["models"][0]["rows"]
+    assert [row["condition"] for row in rows] == [c.name for c in study.conditions["a"]]
+    assert all(set(row["cells"]) == {"perplexity", "embedded_pairs", "embedded_knowledge"} for row in rows)
+    assert "double_dissociation" in verdicts(made.report) and record.notes
+
+
+def test_a_second_review_of_the_same_results_reads_the_report_back() -> None:
+    study, record = plan(CLAIMS), FakeRecord()
+    outcome = run(study, record)
+    first, steps = review(study, outcome, record), dict(record.steps)
+    second = review(study, outcome, record)
+    assert second.cached and second.report == first.report and record.steps == steps
+
+
+def test_what_did_not_finish_is_named_with_its_reason() -> None:
+    study, record = plan(), FakeRecord()
+    outcome = run(study, record)
+    failed = step_id(study, "evaluate.embedded_pairs", "treated")
+    states = {**outcome.states, failed: State.FAILED}
+    report = review(study, Outcome(states, {failed: "out of luck"}, outcome.committed), record).report
+    assert report["unfinished"] == ["evaluate.embedded_pairs a treated: failed (out of luck)"]
+    (row,) = [row for row in report["models"][0]["rows"] if row["condition"] == "treated"]
+    assert set(row["cells"]) == {"perplexity", "embedded_knowledge"}
+
+
+def test_a_repeated_search_may_fail_although_the_control_is_evaluated() -> None:
+    """The evaluations of the control are recorded from an earlier search; now there is no fraction to speak of."""
+    study, record = plan(CLAIMS), FakeRecord()
+    outcome = run(study, record)
+    search = step_id(study, "match", "matched")
+    record.replace_document(search, "match.json", matched=False, fraction=None)
+    report = review(study, replace_state(outcome, search, State.FAILED), record).report
+    assert verdicts(report)["matched_cost"]["status"] == "not decidable"
+
+
+def test_doses_that_do_not_apply_to_a_relu_model_leave_a_report() -> None:
+    study, record = plan(DOSES, models=[model(architecture=RELU)]), FakeRecord()
+    report = review(study, run(study, record), record).report
+    remarks = {row["condition"]: row["remark"] for row in report["models"][0]["rows"]}
+    assert remarks["dose"].startswith("not applicable") and not remarks["positive"]
+    assert {verdict["status"] for verdict in report["models"][0]["verdicts"]} == {"not applicable"}
+
+
+def test_a_layer_schedule_and_doses_have_runs_of_their_own() -> None:
+    text = STUDY.replace(
+        "  random:", "  deep: {select: top, fraction: 0.1, clamp: negative, layers: {groups: 2}}\n  random:"
+    )
+    text = text.replace("  random:", "  dose: {select: top, fraction: [0.1, 0.2], clamp: negative}\n  random:")
+    study, record = plan(text), FakeRecord()
+    model_report = review(study, run(study, record), record).report["models"][0]
+    assert [schedule["condition"] for schedule in model_report["schedules"]] == ["deep"]
+    assert [entry["condition"] for entry in model_report["doubling"]] == ["dose"]
+    assert {"layers", "doses", "report"} <= {committed.step_name for committed in record.steps.values()}
+    assert {record.finished["deep by layers · a"], record.finished["dose-response · a"]} == {"FINISHED"}
+
+
+def replace_state(outcome: Outcome, step: str, state: State) -> Outcome:
+    """The outcome with one step in another state."""
+    return outcome._replace(states={**outcome.states, step: state})
