@@ -180,7 +180,7 @@ def test_no_wait_prints_the_id_alone_and_ctrl_c_stops_a_followed_job_in_order(
     following.send_signal(signal.SIGINT)
     _, complaint = following.communicate(timeout=300)
     assert following.returncode == 130
-    assert "is asked to stop" in complaint and "submit again to resume" in complaint and "Traceback" not in complaint
+    assert "asked to stop" in complaint and "submit again to resume" in complaint and "Traceback" not in complaint
     assert witness.read_text() == "closed\n"
 
 
