@@ -286,7 +286,8 @@ def _follow(job: "Job") -> int:
         return job.follow(lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
         print(
-            f"halfwave: job {job.id} has been asked to stop and is closing its runs; press Ctrl-C again to leave without waiting",
+            f"halfwave: job {job.id} has been asked to stop and is closing its runs; "
+            "press Ctrl-C again to leave without waiting",
             file=sys.stderr,
         )
         with contextlib.suppress(KeyboardInterrupt):
