@@ -58,7 +58,6 @@ class Recorder:
         if step.kind != "match":
             return ""
         outcome = self._record.document(self.committed[step.id], MATCHING)
-        assert isinstance(outcome, dict)
         return "" if outcome["matched"] else f"the control cannot be matched: {outcome['reason']}"
 
     def close_runs(self, step: Step, states: Mapping[str, State]) -> None:

@@ -57,13 +57,13 @@ ONLY_IN = {
         "orchestrator.jobs.submit",  # Ray's job client
     ),
     "mlflow": ("orchestrator.record.mlflow_store",),
-    "vllm": ("actors.ablation",),
+    "vllm": ("actors.ablation.engine", "actors.ablation.vllm_worker"),
     "lm_eval": ("studies.benchmarks.lm_eval", "studies.benchmarks.sandbox"),
     "spacy": ("studies.benchmarks.annotation",),
     "pydantic": ("orchestrator.study_file",),
     "yaml": ("orchestrator.study_file.located",),
-    "typer": ("orchestrator.cli", "orchestrator.terminal"),
-    "rich": ("orchestrator.cli", "orchestrator.terminal", "orchestrator.live_display"),
+    "typer": ("orchestrator.cli",),
+    "rich": ("orchestrator.terminal", "orchestrator.live_display"),
 }
 """Of the packages that are shipped, these modules alone may import it."""
 
