@@ -17,6 +17,7 @@ from orchestrator.steps import evaluate, examples, match, profile, select, weigh
 from orchestrator.steps.identity import identify
 from orchestrator.steps.step import BASELINE, KINDS, Step
 from orchestrator.study_file.spec import ConditionSpec
+from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.texts import CHARACTERS_PER_TOKEN
 
@@ -64,6 +65,11 @@ class Plan:
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark of this name."""
         return next(benchmark for benchmark in self.study.benchmarks if benchmark.name == name)
+
+    @property
+    def perplexity(self) -> Benchmark | None:
+        """The study's perplexity, the first benchmark with that measure: what matching matches and claims refer to."""
+        return next((benchmark for benchmark in self.study.benchmarks if benchmark.measure == PERPLEXITY), None)
 
 
 def build_plan(study: ResolvedStudy) -> Plan:

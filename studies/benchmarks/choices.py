@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.measures import MULTIPLE_CHOICE, Measure
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import Row, read_jsonl
 from studies.benchmarks.texts import Continuations
@@ -42,6 +43,7 @@ class ChoiceBenchmark:
     label: str
     items: tuple[Item, ...]
     identity_params: ClassVar[Mapping[str, int | None]] = {}
+    measure: ClassVar[Measure] = MULTIPLE_CHOICE
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = False
 

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.measures import TASKS, Measure
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.sampling import evenly
 from studies.benchmarks.sandbox import harness_context
@@ -86,6 +87,7 @@ class TaskBenchmark:
     aggregations: Mapping[str, Mapping[str, Callable[[list[Any]], Any]]] = field(repr=False)
     """{task: {metric: how the harness aggregates the documents' values}}."""
     identity_params: ClassVar[Mapping[str, int | None]] = {}
+    measure: ClassVar[Measure] = TASKS
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
 
     @property

@@ -19,6 +19,7 @@ from typing import ClassVar, NamedTuple, NoReturn
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.measures import MINIMAL_PAIRS, Measure
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import Row, data_files, read_jsonl, required_texts
 from studies.benchmarks.texts import Sentences
@@ -52,6 +53,7 @@ class PairBenchmark:
     """Compare mean log-probabilities per token instead of sums (TSE)."""
     half_ties: bool = True
     identity_params: ClassVar[Mapping[str, int | None]] = {}
+    measure: ClassVar[Measure] = MINIMAL_PAIRS
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = True
     choices: ClassVar[tuple[str, ...]] = ()

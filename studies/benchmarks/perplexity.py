@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from studies.benchmarks.corpora import Corpus
+from studies.benchmarks.measures import PERPLEXITY, Measure
 from studies.benchmarks.texts import Windows
 
 
@@ -25,6 +26,7 @@ class PerplexityBenchmark:
     num_tokens: int | None
     """Tokens from the start of the corpus; None = all."""
     name: str = "perplexity"
+    measure: ClassVar[Measure] = PERPLEXITY
     is_syntactic: ClassVar[bool | None] = None
     choices: ClassVar[tuple[str, ...]] = ()
 

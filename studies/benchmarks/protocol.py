@@ -1,7 +1,8 @@
 """The one interface between benchmarks and everything that runs, records or reviews them.
 
-Owns the meaning of each member. Planning, steps and review use only these members and never ask for the class of a
-benchmark, so a new benchmark is one class in one module, a block in the study file's grammar and a line in the planner.
+Owns the meaning of each member. Planning, steps, statistics and review use only these members and never ask for the
+class of a benchmark, so a new benchmark is one class in one module, a block in the study file's grammar and a line in
+the planner.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.measures import Measure
 from studies.benchmarks.texts import TextRequest
 
 NOISE_FLOOR_NODES = 160
@@ -21,11 +23,23 @@ class Benchmark(Protocol):
 
     A whole example, the mean surprisal of each sentence's last word::
 
+        LAST_WORD = Measure(
+            name="last_word",
+            value="surprisal",
+            higher_is_better=False,
+            key=("sentence",),
+            block="sentence",
+            log_probabilities=("surprisal",),
+            noun="sentences",
+            increase_label="rise of the last word's surprisal (nats)",
+        )
+
         @dataclass(frozen=True, slots=True, kw_only=True)
         class LastWords:
             name: str
             label: str
             sentences: tuple[str, ...]
+            measure: ClassVar[Measure] = LAST_WORD
             identity_params: ClassVar[Mapping[str, int | None]] = {}
             noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
             is_syntactic: ClassVar[bool | None] = None
@@ -62,6 +76,10 @@ class Benchmark(Protocol):
     @property
     def label(self) -> str:
         """The name for people, beside its numbers; says "embedded" where the material ships with Halfwave."""
+
+    @property
+    def measure(self) -> Measure:
+        """What it measures on an item: one of `studies.benchmarks.measures`, or one of its own."""
 
     @property
     def headlines(self) -> tuple[str, ...]:

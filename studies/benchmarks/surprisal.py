@@ -18,6 +18,7 @@ import pandas as pd
 
 from studies.benchmarks.annotation import AnnotatedDocuments, GoldWords, Tagger, installed_tagger, read_conllu
 from studies.benchmarks.corpora import load_documents
+from studies.benchmarks.measures import SURPRISAL, Measure
 from studies.benchmarks.sampling import evenly
 from studies.benchmarks.texts import Documents
 from studies.errors import StudyError
@@ -48,6 +49,7 @@ class SurprisalBenchmark:
     """Tokens."""
     stride: int
     """Tokens that a later window of a document scores, at most window - 1."""
+    measure: ClassVar[Measure] = SURPRISAL
     is_syntactic: ClassVar[bool | None] = None
     choices: ClassVar[tuple[str, ...]] = ()
 

@@ -9,7 +9,7 @@ from orchestrator.planning.conditions import NOISE_FLOOR
 from orchestrator.planning.plan import Plan
 from orchestrator.steps.step import BASELINE, KINDS, Role
 from studies.benchmarks.minimal_pairs import PairBenchmark
-from studies.benchmarks.protocol import NOISE_FLOOR_NODES
+from studies.benchmarks.protocol import NOISE_FLOOR_NODES, Benchmark
 from studies.neurons.selection import NeuronSet
 from tests.plans import (
     BENCHMARKS,
@@ -24,6 +24,7 @@ from tests.plans import (
     model,
     plan,
     step_id,
+    study,
     training,
 )
 
@@ -42,6 +43,18 @@ def moved(one: Plan, other: Plan) -> set[str]:
 ALL = {f"{s.name} {s.condition}".strip() for s in plan().steps.values()}
 PROFILED = {name for name in ALL if not name.endswith(" baseline")}
 """Everything that rests on the neuron profile."""
+
+
+def test_the_perplexity_of_a_study():
+    """The first benchmark with that measure, whatever it is called; None without one."""
+    windows, *others = BENCHMARKS
+
+    def perplexity(*benchmarks: Benchmark) -> Benchmark | None:
+        return replace(plan(), study=study(benchmarks=benchmarks)).perplexity
+
+    assert perplexity(*BENCHMARKS) is windows and perplexity(*others) is None
+    renamed = replace(windows, name="wikitext")
+    assert perplexity(*others, renamed, windows) is renamed
 
 
 def test_golden_number_of_steps():

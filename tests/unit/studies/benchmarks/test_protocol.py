@@ -17,6 +17,7 @@ from studies.benchmarks.annotation import WORD_COLUMNS, GoldWords
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.lm_eval import TaskBenchmark
+from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TASKS, Measure
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.benchmarks.protocol import Benchmark
@@ -50,6 +51,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
         {
             "name": "perplexity",
             "label": "perplexity (c)",
+            "measure": PERPLEXITY,
             "headlines": ("perplexity",),
             "digest": "88cde4b3d71aac46d4089bbbed0731bf0b3b89fe57862932bcd017518a790032",
             "request": Windows(text=TEXT, window=4, stride=4, num_tokens=None),
@@ -77,6 +79,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
         {
             "name": "pairs",
             "label": "my pairs",
+            "measure": MINIMAL_PAIRS,
             "headlines": ("pairs/accuracy",),
             "digest": "ae7098d1cd7df9d71e26f9f433ee48a818f07a317f3d880d290a06b981186641",
             "request": Sentences(
@@ -98,6 +101,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
         {
             "name": "know",
             "label": "knowledge",
+            "measure": MULTIPLE_CHOICE,
             "headlines": ("know/accuracy",),
             "digest": "4f6659bc456eab18b2e27c6fcc83ad6ffc30fe544e9ad354483ccbda21cae471",
             "request": Continuations(contexts=("c", "c", "c1", "c2"), continuations=(" p", " q", " r", " r")),
@@ -113,6 +117,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
         {
             "name": "lm_eval",
             "label": "x, y",
+            "measure": TASKS,
             "headlines": ("x/accuracy", "y/accuracy"),
             "digest": "d",
             "request": SHORT_TEXT,
@@ -138,6 +143,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
         {
             "name": "surprisal-x",
             "label": "surprisal, nats a token (d, gold)",
+            "measure": SURPRISAL,
             "headlines": ("surprisal-x/nats_per_token",),
             "digest": "effec99b87c132beec51361af8710c83bdcc1f17ec26269f0a8c009a554c6116",
             "request": Documents(texts=("a bc", "dé"), window=8, stride=7),
@@ -162,7 +168,7 @@ def test_every_member_of_every_class_is_held_above() -> None:
     held: dict[type, set[str]] = {}
     for benchmark, expected in MEMBERS.values():
         held.setdefault(type(benchmark), set()).update(expected)
-    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 10
+    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 11
 
 
 @pytest.mark.parametrize("benchmark_class", CLASSES)
@@ -181,7 +187,12 @@ def test_the_example_in_the_docstring_is_a_benchmark() -> None:
         "hashlib": hashlib,
         "json": json,
     }
-    names |= {"Continuations": Continuations, "pd": pd, "NOISE_FLOOR_NODES": protocol.NOISE_FLOOR_NODES}
+    names |= {
+        "Continuations": Continuations,
+        "Measure": Measure,
+        "pd": pd,
+        "NOISE_FLOOR_NODES": protocol.NOISE_FLOOR_NODES,
+    }
     exec(textwrap.dedent(lines), names)
     example: Benchmark = names["LastWords"](name="last", label="last words", sentences=("the cat sat", "it ran"))
     assert all(hasattr(example, name) for name in PROPERTIES)

@@ -1,0 +1,138 @@
+"""What a benchmark measures on an item: the one description from which all statistics, figures and texts follow.
+
+Plain frozen data. Owns the meaning of each field and the measures that several benchmarks share; `studies.statistics`
+owns the arithmetic. Refuses to know any benchmark, condition or model.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MIN_ITEMS = 100
+"""Fewest graded items on each side of a test (pooled benchmarks count together)."""
+MIN_WINDOWS = 6
+"""Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 of them with more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """The value of an item, what identifies the item, and how conditions are compared. Fields name columns of items."""
+
+    name: str
+    """In the report, beside the benchmark's name."""
+    value: str
+    """Column whose mean over the items is estimated."""
+    higher_is_better: bool
+    """Whether an ablation that does harm lowers the value (accuracy) or raises it (nats)."""
+    is_graded: bool = False
+    """Whether the value is 0, 0.5 (a tie) or 1, right or wrong: conditions are compared with McNemar's test."""
+    is_log: bool = False
+    """Whether the value is a logarithm: people read exp of its mean, on a logarithmic axis, and where that doubles."""
+    key: tuple[str, ...]
+    """Columns that identify an item; two conditions are paired by them."""
+    is_ordered: bool = False
+    """Whether several items may share a key: conditions are then paired row by row, and the keys must agree."""
+    stratum: str | None = None
+    """Column whose values are a fixed mix: the bootstrap resamples items within them. None = one stratum."""
+    cluster: str | None = None
+    """Column whose values may be a sample of all possible ones: a further interval resamples them whole."""
+    resamples_clusters: bool = False
+    """Whether the interval over clusters is the only one, because the items of a cluster are not independent."""
+    dependent_within: str | None = None
+    """Column whose items depend on each other in the logistic model (GEE); None = items are independent."""
+    block: str
+    """Column of the blocks of Page's test for a trend."""
+    phenomenon: str | None = None
+    """Column by which results are broken down."""
+    log_probabilities: tuple[str, ...]
+    """Columns of log-probabilities, or of lists of them, in nats: the noise floor is their largest shift."""
+    decision: str | None = None
+    """Column of what the model decided; the noise floor counts changes."""
+    noun: str = "items"
+    """What the items are called."""
+    fewest: int = MIN_ITEMS
+    """Fewest items that can decide a claim."""
+    digits: int = 3
+    """Decimal places of the estimate in a table."""
+    increase_label: str
+    """Label of the axis of increases over the baseline, with the unit."""
+
+    def summary(self, mean: float) -> float:
+        """The number that people read, from a mean over items: exp of the mean where the value is a logarithm."""
+        return float(np.exp(mean)) if self.is_log else float(mean)
+
+
+MINIMAL_PAIRS = Measure(
+    name="minimal_pairs",
+    value="correct",
+    higher_is_better=True,
+    is_graded=True,
+    key=("uid", "pair"),
+    stratum="uid",
+    cluster="uid",
+    dependent_within="uid",
+    block="uid",
+    phenomenon="phenomenon",
+    log_probabilities=("logprob_good", "logprob_bad"),
+    decision="correct",
+    increase_label="increase of the error",
+)
+"""Accuracy on pairs; a uid is a paradigm or template."""
+
+MULTIPLE_CHOICE = Measure(
+    name="multiple_choice",
+    value="correct",
+    higher_is_better=True,
+    is_graded=True,
+    key=("id",),
+    block="id",
+    log_probabilities=("logprobs",),
+    decision="predicted",
+    increase_label="increase of the error",
+)
+"""Accuracy on questions."""
+
+TASKS = Measure(
+    name="tasks",
+    value="correct",
+    higher_is_better=True,
+    is_graded=True,
+    key=("uid", "pair"),
+    stratum="uid",
+    cluster="uid",
+    block="uid",
+    log_probabilities=("logprobs",),
+    decision="predicted",
+    increase_label="increase of the error",
+)
+"""Accuracy on the documents (pair) of several tasks (uid)."""
+
+PERPLEXITY = Measure(
+    name="perplexity",
+    value="nll",
+    higher_is_better=False,
+    is_log=True,
+    key=("window", "num_tokens"),  # a window of another length is another window
+    block="window",
+    log_probabilities=("nll",),
+    noun="windows",
+    fewest=MIN_WINDOWS,
+    digits=2,
+    increase_label="rise of log-perplexity (nats)",
+)
+"""Mean negative log-likelihood of windows."""
+
+SURPRISAL = Measure(
+    name="surprisal",
+    value="surprisal",
+    higher_is_better=False,
+    key=("document", "start", "end"),
+    is_ordered=True,  # several tokens may lie within one character
+    cluster="document",
+    resamples_clusters=True,
+    block="document",
+    log_probabilities=("surprisal",),
+    noun="tokens",
+    increase_label="rise of surprisal (nats a token)",
+)
+"""Surprisal of the tokens of documents."""
