@@ -1,4 +1,4 @@
-"""The conditions of one model: seeds, layer groups and doses expanded.
+"""The conditions of one model, seeds, layer groups and doses expanded, and the baseline that all are compared with.
 
 Owns the names of expanded conditions, the parts of the study file that each uses, and which of them do not apply to a
 ReLU model. Pure.
@@ -7,10 +7,11 @@ ReLU model. Pure.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.steps.step import BASELINE
-from orchestrator.study_file.spec import ConditionSpec, LayerGroupsSpec, StudySpec
+from orchestrator.study_file.spec import ClampSpec, ConditionSpec, LayerGroupsSpec, StudySpec
 from studies.neurons.layer_groups import LayerGroup, layer_groups
 
 NOISE_FLOOR = "noise floor"
@@ -18,48 +19,75 @@ NOISE_FLOOR = "noise floor"
 NOT_APPLICABLE = "not applicable (ReLU): what it does to the negative half, ReLU does already"
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The empty set of neurons on the same path as every condition, scored on every benchmark."""
+
+    name: ClassVar[str] = BASELINE
+    clamp: ClassVar[None] = None
+    neurons: ClassVar[None] = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """One condition of one model."""
 
-    name: str
-    """`wasserstein`, `wasserstein/layers=0-3/seed=1`."""
     base: str
-    """Name in the study file; `baseline` for the empty set."""
-    spec: ConditionSpec | None
-    """None for the baseline."""
+    """Name in the study file."""
+    spec: ConditionSpec
+    """What the study file says of it."""
     seed: int | None = None
     group: LayerGroup | None = None
     """Its layers, where the study file spreads it over a layer schedule."""
     dose: float | None = None
     """Its fraction, where the study file gives several."""
-    reference: str = ""
-    """Name of the condition that it is a control of."""
     neurons: str | None = None
-    """Id of the step that makes the neuron set (select or match); None for the baseline."""
+    """Id of the step that makes the neuron set (select or match); None where it does not apply."""
     not_applicable: str = ""
     """Why it does not apply to the model; empty where it does."""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it is neither the baseline nor one of a schedule's layer groups or doses."""
-        return self.spec is not None and self.group is None and self.dose is None
+    def name(self) -> str:
+        """`wasserstein`, `wasserstein/layers=0-3/seed=1`."""
+        return self.base + self._place + self._seed
+
+    @property
+    def without_seed(self) -> str:
+        """Its name, equal for all seeds."""
+        return self.base + self._place
 
     @property
     def curve(self) -> str:
-        """The condition with its seed, without its place among layer groups or doses."""
-        return self.base if self.seed is None else f"{self.base}/seed={self.seed}"
+        """Its name, equal for all layer groups and doses."""
+        return self.base + self._seed
 
-    def layers(self, source: ConditionSpec | None) -> tuple[int, ...] | None:
+    @property
+    def reference(self) -> str:
+        """Name of the condition that it is a control of; empty where it is none."""
+        return self.spec.reference + self._place if self.spec.reference else ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is none of a schedule's layer groups or doses."""
+        return self.group is None and self.dose is None
+
+    @property
+    def clamp(self) -> ClampSpec:
+        """What it does to its neurons."""
+        return self.spec.clamp
+
+    def layers(self, source: ConditionSpec) -> tuple[int, ...] | None:
         """The layers that it acts on, from its group or from the list in `source`; None = all."""
-        if self.group is not None:
-            return self.group.layers
-        return None if source is None else source.layer_list
+        return source.layer_list if self.group is None else self.group.layers
 
+    @property
+    def _place(self) -> str:
+        group = "" if self.group is None else f"/layers={self.group.name}"
+        return group if self.dose is None else f"{group}/fraction={self.dose:g}"
 
-def baseline() -> Condition:
-    """The empty set."""
-    return Condition(name=BASELINE, base=BASELINE, spec=None)
+    @property
+    def _seed(self) -> str:
+        return "" if self.seed is None else f"/seed={self.seed}"
 
 
 def expand(spec: StudySpec, model: ResolvedModel) -> Iterator[Condition]:
@@ -68,23 +96,13 @@ def expand(spec: StudySpec, model: ResolvedModel) -> Iterator[Condition]:
     for name in sorted(spec.conditions, key=lambda name: name not in references):
         condition = spec.conditions[name]
         if reason := _not_applicable(model, spec.conditions, condition):
-            yield Condition(name=name, base=name, spec=condition, not_applicable=reason)
+            yield Condition(base=name, spec=condition, not_applicable=reason)
             continue
         spread = spec.conditions[condition.reference] if condition.reference else condition
         groups = layer_variants(spread, model.architecture.num_layers)
         seeds = condition.seeds if condition.select == "random" else (None,)
         for group, dose, seed in product(groups, spread.doses or (None,), seeds):
-            place = "" if group is None else f"/layers={group.name}"
-            place += "" if dose is None else f"/fraction={dose:g}"
-            yield Condition(
-                name=name + place + ("" if seed is None else f"/seed={seed}"),
-                base=name,
-                spec=condition,
-                seed=seed,
-                group=group,
-                dose=dose,
-                reference=condition.reference + place if condition.reference else "",
-            )
+            yield Condition(base=name, spec=condition, seed=seed, group=group, dose=dose)
 
 
 def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[LayerGroup | None, ...]:

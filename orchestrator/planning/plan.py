@@ -4,14 +4,14 @@ Owns which steps a study has and what each depends on; `conditions` has the name
 `run_keys` the runs. Pure: no Ray, no MLflow. Steps with equal ids collapse into one, so that baselines are shared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.planning.conditions import NOISE_FLOOR, Condition, baseline, expand
+from orchestrator.planning.conditions import NOISE_FLOOR, Baseline, Condition, expand
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.resolve import ResolvedStudy
-from orchestrator.planning.run_keys import condition_run, profile_run
+from orchestrator.planning.run_keys import baseline_run, condition_run, profile_run
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.identity import identify
@@ -37,7 +37,7 @@ class Plan:
     evaluations: Mapping[tuple[str, str], Mapping[str, str]]
     """{(model, condition): {benchmark: step id}}; the condition `NOISE_FLOOR` is the baseline on another pack plan."""
     conditions: Mapping[str, tuple[Condition, ...]]
-    """{model label: its conditions, the baseline first}."""
+    """{model label: its conditions, in the order of the study file}; the baseline is none of them."""
 
     def metrics(self, model: str, condition: str, committed: Mapping[str, Committed]) -> dict[str, float]:
         """Every metric that the finished evaluations of a condition recorded."""
@@ -108,17 +108,19 @@ class _Builder:
         """Add the steps of a model: scores, baseline and noise floor, then every condition."""
         self._neuron_sets[model.label] = {}
         self._add_profile(model)
-        empty = baseline()
-        run = condition_run(self._spec, model, empty)
-        self._evaluate_all(model, empty, run)
+        self._add_baseline(model)
+        conditions = [self._add_condition(model, condition) for condition in expand(self._spec, model)]
+        order = list(self._spec.conditions)
+        self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
+
+    def _add_baseline(self, model: ResolvedModel) -> None:
+        baseline, benchmarks, run = Baseline(), self._study.benchmarks, baseline_run(model)
+        self._evaluate_all(model, baseline, benchmarks, run)
         if self._spec.noise_floor:
             self.evaluations[model.label, NOISE_FLOOR] = {
-                benchmark.name: self._evaluate(model, empty, benchmark, run, noise_floor=True)
-                for benchmark in self._study.benchmarks
+                benchmark.name: self._evaluate(model, baseline, benchmark, run, noise_floor=True)
+                for benchmark in benchmarks
             }
-        conditions = [empty, *(self._add_condition(model, condition) for condition in expand(self._spec, model))]
-        order = [BASELINE, *self._spec.conditions]
-        self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
 
     def _add_profile(self, model: ResolvedModel) -> None:
         spec, dtype = self._spec.profile, model.spec.dtype
@@ -151,13 +153,14 @@ class _Builder:
         condition = replace(condition, neurons=neurons)
         run = condition_run(self._spec, model, condition)
         self._record_on(neurons, run)
-        self._evaluate_all(model, condition, run)
+        only = condition.spec.evaluate
+        benchmarks = [benchmark for benchmark in self._study.benchmarks if only is None or benchmark.name in only]
+        self._evaluate_all(model, condition, benchmarks, run)
         return condition
 
     def _add_neurons(self, model: ResolvedModel, condition: Condition) -> str:
         """Add the step that makes a condition's neuron set; returns its id."""
         spec = condition.spec
-        assert spec is not None, "the baseline has no neurons"
         inputs = {"profile": self._profiles[model.label]}
         if spec.match is not None:
             inputs |= {
@@ -181,20 +184,23 @@ class _Builder:
         )
         return self._add("select", model, params, inputs, condition=condition.name)
 
-    def _evaluate_all(self, model: ResolvedModel, condition: Condition, run: RunKey) -> None:
-        """Add one evaluate step per benchmark that the condition is scored on."""
-        only = condition.spec.evaluate if condition.spec else None
+    def _evaluate_all(
+        self, model: ResolvedModel, condition: Condition | Baseline, benchmarks: Sequence[Benchmark], run: RunKey
+    ) -> None:
+        """Add one evaluate step per benchmark."""
         self.evaluations[model.label, condition.name] = {
-            benchmark.name: self._evaluate(model, condition, benchmark, run)
-            for benchmark in self._study.benchmarks
-            if only is None or benchmark.name in only
+            benchmark.name: self._evaluate(model, condition, benchmark, run) for benchmark in benchmarks
         }
 
     def _evaluate(
-        self, model: ResolvedModel, condition: Condition, benchmark: Benchmark, run: RunKey, noise_floor: bool = False
+        self,
+        model: ResolvedModel,
+        condition: Condition | Baseline,
+        benchmark: Benchmark,
+        run: RunKey,
+        noise_floor: bool = False,
     ) -> str:
-        clamp = condition.spec.clamp if condition.spec else None
-        digest = self._digests[benchmark.name]
+        clamp, digest = condition.clamp, self._digests[benchmark.name]
         params = evaluate.params(benchmark, digest=digest, model=model.spec, clamp=clamp, noise_floor=noise_floor)
         inputs = {"neurons": condition.neurons} if condition.neurons else {}
         if clamp is not None and clamp.from_profile:

@@ -6,7 +6,7 @@ tag.
 
 from collections.abc import Mapping
 
-from orchestrator.planning.conditions import Condition
+from orchestrator.planning.conditions import Baseline, Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.record.keys import RunKey
 from orchestrator.steps.evaluate import clamp_params
@@ -20,41 +20,47 @@ def profile_run(model: ResolvedModel, profile: str) -> RunKey:
     return _run_key("profile", model, "", identity=profile, params={})
 
 
+def baseline_run(model: ResolvedModel) -> RunKey:
+    """The run of a model's baseline."""
+    params = {
+        "condition": Baseline.name,
+        "selection": "none",
+        "score": "",
+        "fraction": "",
+        "intervention": "none",
+        "layers": "all",
+        "schedule": "",
+        "seed": "",
+    }
+    return _run_key("condition", model, Baseline.name, identity=_identity(model, Baseline()), params=params)
+
+
 def condition_run(spec: StudySpec, model: ResolvedModel, condition: Condition) -> RunKey:
     """The run of one condition of a model."""
     of_file = condition.spec
-    identity = identify(
+    source = spec.conditions[of_file.reference] if of_file.reference else of_file
+    share, layers = condition.dose or source.fraction, condition.layers(source)
+    params = {
+        "condition": condition.name,
+        "selection": of_file.select if of_file.match is None else f"bottom, matched to {of_file.match.perplexity_of}",
+        "score": of_file.score if of_file.select in ("top", "bottom") else "",
+        "fraction": "" if of_file.match or share is None else f"{share:g}",
+        "intervention": of_file.clamp.display,
+        "layers": "all" if layers is None else layer_ranges(layers),
+        "schedule": condition.group.schedule if condition.group else "",
+        "seed": "" if condition.seed is None else str(condition.seed),
+    }
+    return _run_key("condition", model, condition.name, identity=_identity(model, condition), params=params)
+
+
+def _identity(model: ResolvedModel, condition: Condition | Baseline) -> str:
+    return identify(
         {
             "model": model.digest,
             "dtype": model.spec.dtype,
             "neurons": condition.neurons,
-            "clamp": clamp_params(of_file.clamp) if of_file else None,
+            "clamp": clamp_params(condition.clamp) if condition.clamp else None,
         }
-    )
-    selection, score, fraction, intervention, source = "none", "", "", "none", of_file
-    if of_file is not None:
-        selection = of_file.select if of_file.match is None else f"bottom, matched to {of_file.match.perplexity_of}"
-        score = of_file.score if of_file.select in ("top", "bottom") else ""
-        source = spec.conditions[of_file.reference] if of_file.reference else of_file
-        share = condition.dose or source.fraction
-        fraction = "" if of_file.match or share is None else f"{share:g}"
-        intervention = of_file.clamp.display
-    layers = condition.layers(source)
-    return _run_key(
-        "condition",
-        model,
-        condition.name,
-        identity=identity,
-        params={
-            "condition": condition.name,
-            "selection": selection,
-            "score": score,
-            "fraction": fraction,
-            "intervention": intervention,
-            "layers": "all" if layers is None else layer_ranges(layers),
-            "schedule": condition.group.schedule if condition.group else "",
-            "seed": "" if condition.seed is None else str(condition.seed),
-        },
     )
 
 

@@ -145,7 +145,7 @@ class _Series:
         findings, models = self._findings, self._models.items()
         items = {name: {step: findings.items(model, name) for step, model in models} for name in self._names}
         neuron_sets = self._neuron_sets
-        randoms = [c.name for c in self._conditions if c.spec and c.spec.like == self._treated]
+        randoms = [c.name for c in self._conditions if c.spec.like == self._treated]
         randoms = [name for name in randoms if name in neuron_sets]
         return TrainingEvidence(
             series=self._name,

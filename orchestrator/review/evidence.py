@@ -30,12 +30,12 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
     if treated is None:
         log.warning("claims need a condition that selects top neurons; there is none")
         return None
-    whole = {condition.base: specs[condition.base] for condition in conditions if condition.is_whole}
+    whole = {condition.base: condition.spec for condition in conditions if condition.is_whole}
     by_difficulty = _variant(whole, specs[treated], score="mapping_difficulty")
     magnitude = _variant(whole, specs[treated], clamp=ClampSpec(kind="magnitude_matched"))
     randoms = _random_controls(conditions, treated)
     difficulty_randoms = _random_controls(conditions, by_difficulty)
-    matched = next((c for c in conditions if c.spec and c.spec.match and c.reference == treated), None)
+    matched = next((c for c in conditions if c.spec.match and c.reference == treated), None)
     control = matched if matched and findings.items(model, matched.name) else None
     compared = [BASELINE, treated, by_difficulty, magnitude, matched and matched.name, *randoms, *difficulty_randoms]
     findings.require_comparable(model, [name for name in compared if name])
@@ -67,9 +67,9 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
 def treated_condition(findings: Findings, model: ResolvedModel) -> str | None:
     """The first whole condition of top neurons that controls refer to, else the first one; None where there is none."""
     specs = findings.plan.study.spec.conditions
-    whole = [condition.base for condition in findings.plan.conditions[model.label] if condition.is_whole]
-    references = [reference for name in whole if (reference := specs[name].reference)]
-    candidates = [name for name in (*references, *whole) if specs[name].select == "top"]
+    whole = [condition for condition in findings.plan.conditions[model.label] if condition.is_whole]
+    references = [condition.reference for condition in whole if condition.reference]
+    candidates = [name for name in (*references, *(c.base for c in whole)) if specs[name].select == "top"]
     return candidates[0] if candidates else None
 
 
@@ -78,7 +78,7 @@ def _random_controls(conditions: tuple[Condition, ...], treated: str | None) -> 
     return [
         condition.name
         for condition in conditions
-        if treated and condition.spec and condition.spec.like == treated and not condition.not_applicable
+        if treated and condition.spec.like == treated and not condition.not_applicable
     ]
 
 

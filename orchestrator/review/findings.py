@@ -167,7 +167,7 @@ class Findings:
 
 
 def _step_of(condition: Condition) -> str:
-    """The step that makes a condition's neuron set; KeyError for the baseline."""
+    """The step that makes a condition's neuron set; KeyError where the condition does not apply to the model."""
     if condition.neurons is None:
         raise KeyError(f"{condition.name} has no neurons")
     return condition.neurons

@@ -18,7 +18,6 @@ from orchestrator.review.findings import Findings
 from orchestrator.review.layers import record_schedules
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
-from orchestrator.study_file.spec import ConditionSpec
 from studies.claims.paper import CLAIM_SETS
 from studies.claims.scorecard import Verdict
 from studies.reporting import figures, records, text
@@ -39,7 +38,7 @@ class ModelReport:
     def __init__(self, findings: Findings, model: ResolvedModel) -> None:
         self._findings, self._model, self.label = findings, model, model.label
         self._plan, self._conditions = findings.plan, findings.plan.conditions[model.label]
-        self._whole = [(c, c.spec) for c in self._conditions if c.is_whole and c.spec and not c.not_applicable]
+        self._whole = [c for c in self._conditions if c.is_whole and not c.not_applicable]
         self.tables: dict[str, pd.DataFrame] = {}
         """{artifact: this model's part}, filled by `build`."""
 
@@ -48,7 +47,7 @@ class ModelReport:
         findings, model = self._findings, self._model
         benchmarks = self._plan.study.benchmarks
         floors = self._noise_floors()
-        spread = [c.name for c in self._conditions if c.spec and not c.is_whole]
+        spread = [c.name for c in self._conditions if not c.is_whole]
         if spread:
             findings.require_comparable(model, [BASELINE, *spread])
         return {
@@ -56,7 +55,7 @@ class ModelReport:
             "display": model.display,
             "activation": model.architecture.activation,
             "benchmarks": [{"name": benchmark.name, "label": benchmark.label} for benchmark in benchmarks],
-            "rows": [self._row(condition) for condition in self._conditions],
+            "rows": [self._baseline_row(), *map(self._row, self._conditions)],
             "schedules": record_schedules(findings, model),
             "doubling": record_doses(findings, model),
             "noise": text.noise_sentence(floors),
@@ -91,7 +90,7 @@ class ModelReport:
     def _matching_curve(self, condition: Condition) -> bytes | None:
         """The figure of a finished search; None where there was none, or nothing to match."""
         findings = self._findings
-        if condition.spec is None or condition.spec.match is None or not findings.has_neurons(condition):
+        if condition.spec.match is None or not findings.has_neurons(condition):
             return None
         curve = findings.matching_curve(condition)
         if curve.empty:
@@ -100,28 +99,36 @@ class ModelReport:
         title = f"{self.label}: {condition.name}"
         return figures.matching_curve(curve, baseline=baseline, treated=treated, title=title)
 
+    def _baseline_row(self) -> dict[str, Any]:
+        cells, as_condition = self._cells(BASELINE), {"condition": BASELINE, "role": "baseline", "neurons": "none"}
+        return {**as_condition, "spread": False, "remark": "", "cells": cells}
+
     def _row(self, condition: Condition) -> dict[str, Any]:
-        spec = condition.spec
-        items = {} if condition.not_applicable else self._findings.items(self._model, condition.name)
         return {
             "condition": condition.name,
-            "role": "baseline" if spec is None else spec.select,
-            "neurons": "none" if spec is None else self._neurons(condition, spec),
-            "spread": condition.group is not None or condition.dose is not None,
+            "role": condition.spec.select,
+            "neurons": self._neurons(condition),
+            "spread": not condition.is_whole,
             "remark": condition.not_applicable,
-            "cells": {benchmark: records.cell(benchmark, of_benchmark) for benchmark, of_benchmark in items.items()},
+            "cells": self._cells(condition.name),
         }
 
-    def _neurons(self, condition: Condition, spec: ConditionSpec) -> str:
+    def _cells(self, condition: str) -> dict[str, Any]:
+        """{benchmark: its cell}, of the evaluations that have finished."""
+        items = self._findings.items(self._model, condition)
+        return {benchmark: records.cell(benchmark, of_benchmark) for benchmark, of_benchmark in items.items()}
+
+    def _neurons(self, condition: Condition) -> str:
         """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`."""
-        fraction = self._fraction(condition, spec)
+        spec, fraction = condition.spec, self._fraction(condition)
         share = f" {100 * fraction:.3g} %" if fraction is not None else ""
         layers = f", layers {condition.group.name}" if condition.group else ""
         shortfall = self._findings.metrics(self._model, condition.name).get("magnitude_shortfall", 0.0)
         short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
         return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{short}{layers}"
 
-    def _fraction(self, condition: Condition, spec: ConditionSpec) -> float | None:
+    def _fraction(self, condition: Condition) -> float | None:
+        spec = condition.spec
         if spec.match is not None:
             return self._findings.matching(condition).fraction if self._findings.has_neurons(condition) else None
         source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
@@ -138,8 +145,8 @@ class ModelReport:
     def _comparisons(self) -> list[dict[str, Any]]:
         """Every whole condition against the baseline, and every treated one against its matched control."""
         findings = self._findings
-        pairs = [(condition.name, BASELINE) for condition, _ in self._whole]
-        pairs += [(condition.reference, condition.name) for condition, spec in self._whole if spec.match]
+        pairs = [(condition.name, BASELINE) for condition in self._whole]
+        pairs += [(condition.reference, condition.name) for condition in self._whole if condition.spec.match]
         tables = []
         for condition, against in pairs:
             findings.require_comparable(self._model, (condition, against))
@@ -157,8 +164,8 @@ class ModelReport:
         controls: dict[str, dict[str, Mapping[str, float]]] = {}
         for condition in self._conditions:
             if condition.seed is not None and not condition.not_applicable:
-                name = condition.name.removesuffix(f"/seed={condition.seed}")
-                controls.setdefault(name, {})[condition.name] = self._findings.metrics(self._model, condition.name)
+                by_seed = controls.setdefault(condition.without_seed, {})
+                by_seed[condition.name] = self._findings.metrics(self._model, condition.name)
         headlines = [metric for benchmark in self._plan.study.benchmarks for metric in benchmark.headlines]
         return [
             {"condition": name, "metric": metric, "seeds": len(by_seed), **summary[metric]}

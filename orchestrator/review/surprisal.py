@@ -24,7 +24,7 @@ from studies.statistics.excess_surprisal import CLOSED, OPEN, Excess
 
 def record_excess(findings: Findings, model: ResolvedModel) -> list[dict[str, Any]]:
     """Record the excess of each condition of a model on every surprisal benchmark; returns the report's entries."""
-    conditions = [c for c in findings.plan.conditions[model.label] if c.spec and not c.not_applicable]
+    conditions = [c for c in findings.plan.conditions[model.label] if not c.not_applicable]
     # Of two conditions that share a step, the whole one comes first: figures and the page are made for it.
     conditions.sort(key=lambda condition: not condition.is_whole)
     return [

@@ -38,8 +38,8 @@ def test_every_step_has_a_run_and_every_evaluation_a_step():
     found = plan()
     assert found.runs.keys() == found.steps.keys()
     conditions = [condition.name for condition in found.conditions["a"]]
-    assert conditions == [BASELINE, "treated", "random/seed=0", "random/seed=1", "matched"]
-    assert set(found.evaluations) == {("a", name) for name in [*conditions, NOISE_FLOOR]}
+    assert conditions == ["treated", "random/seed=0", "random/seed=1", "matched"]
+    assert set(found.evaluations) == {("a", name) for name in [BASELINE, *conditions, NOISE_FLOOR]}
     evaluated = {step for steps in found.evaluations.values() for step in steps.values()}
     assert evaluated == {step.id for step in found.steps.values() if step.kind == "evaluate"}
     assert all(list(steps) == [b.name for b in BENCHMARKS] for steps in found.evaluations.values())
@@ -55,11 +55,16 @@ def test_runs_say_what_they_are():
     assert key.tags == {"model.note": "dequantised"} and key.kind == "condition"
     (key,) = found.runs[step_id(found, "match", "matched")]
     assert key.params["selection"] == "bottom, matched to treated" and key.params["score"] == "wasserstein_distance"
+    (key,) = found.runs[step_id(found, "evaluate.perplexity", BASELINE)]
+    assert key.name == "baseline · a" and key.kind == "condition" and key.params == {
+        "model": "a", "revision": "local", "dtype": "float32", "condition": "baseline", "selection": "none",
+        "score": "", "fraction": "", "intervention": "none", "layers": "all", "schedule": "", "seed": "",
+    }  # fmt: skip
     (key,) = found.runs[step_id(found, "profile", "")]
     assert key.kind == "profile" and key.identity == step_id(found, "profile", "")
 
 
 def test_a_neuron_set_stands_on_the_run_of_every_checkpoint():
     found = training()
-    keys = found.runs[found.conditions["m@step0"][1].neurons]
+    keys = found.runs[found.conditions["m@step0"][0].neurons]
     assert {key.model for key in keys} == {"m@step0", "m@step10", "m@step50"}

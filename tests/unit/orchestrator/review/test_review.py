@@ -7,7 +7,7 @@ from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.review.report import review
 from orchestrator.scheduling.placement import Demand
-from orchestrator.steps.step import State
+from orchestrator.steps.step import BASELINE, State
 from tests.fakes import NODE, FakePool, FakeRecord
 from tests.plans import RELU, STUDY, model, plan, step_id
 from tests.world import make_cluster
@@ -43,7 +43,7 @@ def test_a_report_holds_every_condition_and_every_claim() -> None:
     made = review(study, run(study, record), record)
     assert not made.cached and made.report["unfinished"] == []
     rows = made.report["models"][0]["rows"]
-    assert [row["condition"] for row in rows] == [c.name for c in study.conditions["a"]]
+    assert [row["condition"] for row in rows] == [BASELINE, *(c.name for c in study.conditions["a"])]
     assert all(set(row["cells"]) == {"perplexity", "embedded_pairs", "embedded_knowledge"} for row in rows)
     assert "double_dissociation" in verdicts(made.report) and record.notes
 
