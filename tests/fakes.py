@@ -4,7 +4,7 @@ The pool answers as actors do, with results of the right shape; a test puts othe
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from actors.messages import (
     MatchRequest,
     ModelSource,
     Opened,
+    Part,
     Profiled,
     ProfileRequest,
     Receipt,
@@ -29,8 +30,11 @@ from orchestrator.record.keys import NOTHING, Committed, RunKey
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
-from orchestrator.steps.step import Role
+from orchestrator.steps.step import Role, Step
+from studies.benchmarks.corpora import Corpus
+from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.texts import Continuations, Sentences
+from studies.neurons.selection import NeuronSet
 from tests.plans import SILU
 
 Answer = Callable[[str, Start, Any], Iterator[Any]]
@@ -114,6 +118,8 @@ class FakePool:
         self._residents: dict[str, Resident] = {}
         self._messages: deque[tuple[str, Any]] = deque()
         self.unplaceable = "no node is large enough"
+        self.idle_waits = 0
+        """How often the runner may still wait although no actor has anything to say."""
 
     def nodes(self) -> Sequence[Node]:
         return self._nodes
@@ -146,7 +152,10 @@ class FakePool:
         yield Finished()
 
     def wait(self, timeout: float) -> list[tuple[str, Any]]:
-        assert self._messages, "the runner waits although no actor has anything to say"
+        if not self._messages:
+            self.idle_waits -= 1
+            assert self.idle_waits >= 0, "the runner waits although no actor has anything to say"
+            return []
         actor, message = self._messages.popleft()
         if isinstance(message, Finished):
             self._residents[actor] = Resident(
@@ -227,3 +236,55 @@ class FakeRecord:
 
     def document(self, committed: Committed, path: str) -> Any:
         return self._documents[committed.step_id, path]
+
+
+class FakeContext:
+    """What steps are made from, as a test sets it; whatever it leaves out must not be asked for."""
+
+    def __init__(
+        self, *, corpus: Corpus | None = None, benchmark: Benchmark | None = None, engine: EngineFacts = ENGINE,
+        tables: Mapping[str, pd.DataFrame] = {}, neuron_sets: Mapping[str, NeuronSet] = {},
+        metrics: Mapping[str, Mapping[str, float]] = {}, before: ModelSource | None = None,
+        listed: NeuronSet | None = None, pack_size: int | None = None,
+    ) -> None:  # fmt: skip
+        self._corpus, self._benchmark, self._before, self._listed = corpus, benchmark, before, listed
+        self._tables, self._neuron_sets, self._metrics, self._pack_size = tables, neuron_sets, metrics, pack_size
+        self._engine = engine
+
+    @property
+    def corpus(self) -> Corpus:
+        assert self._corpus is not None
+        return self._corpus
+
+    @property
+    def perplexity(self) -> Benchmark:
+        return self.benchmark("perplexity")
+
+    def benchmark(self, name: str) -> Benchmark:
+        assert self._benchmark is not None and self._benchmark.name == name
+        return self._benchmark
+
+    def neuron_table(self, step: str) -> pd.DataFrame:
+        return self._tables[step]
+
+    def neuron_set(self, step: str) -> NeuronSet:
+        return self._neuron_sets[step]
+
+    def listed_neurons(self, step: Step) -> NeuronSet | None:
+        return self._listed
+
+    def metrics(self, step: str) -> Mapping[str, float]:
+        return self._metrics[step]
+
+    def previous_checkpoint(self, model: str) -> ModelSource:
+        assert self._before is not None
+        return self._before
+
+    def pack_size(self, step: str) -> int | None:
+        return self._pack_size
+
+    def parts(self, steps: Iterable[str]) -> dict[str, Part]:
+        return {}
+
+    def engine(self, step: str) -> EngineFacts:
+        return self._engine

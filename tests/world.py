@@ -14,6 +14,7 @@ from orchestrator.scheduling.decisions import Decision, Evict, Fail, NoRoom, Ski
 from orchestrator.scheduling.placement import Demand, Devices, Node
 from orchestrator.scheduling.policy import decide
 from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS, SINGLE_AFTER, ReadyQueues
+from orchestrator.steps import evaluate, match, profile, select
 from orchestrator.steps.step import BROKEN, FINISHED, TERMINAL, Role, State, Step
 
 ONE_CPU = Demand(1.0, 0.0)
@@ -24,11 +25,16 @@ Drawn = tuple[list[Step], dict[str, float], Cluster]
 """(steps in topological order, seconds by step id, cluster)."""
 
 
+KINDS = {module.KIND.name: module.KIND for module in (profile, select, match, evaluate)}
+
+
 def make_step(
     name: str, kind: str = "evaluate", model: str = "a", inputs: Collection[str] = (), group: str = "g"
 ) -> Step:
     sources = {str(i): source for i, source in enumerate(inputs)}
-    return Step(id=name, kind=kind, name=name, model=model, condition="", payload={}, inputs=sources, group=group)
+    return Step(
+        id=name, kind=KINDS[kind], name=name, model=model, condition="", payload={}, inputs=sources, group=group
+    )
 
 
 def by_id(steps: Sequence[Step]) -> dict[str, Step]:

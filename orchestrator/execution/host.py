@@ -1,10 +1,12 @@
 """The Ray actor that holds one model: loads an actor class by path and streams the messages of one request at a time.
 
-Owns what an actor class does not know: that it may have siblings in the same placement group, among which one corpus is
-divided, and that an exception must reach the driver as a message. Siblings end with the host that started them.
+Owns what an actor class does not know: that it may have siblings in the same placement group, which a method with a
+parameter `others` gets to share its work with, and that an exception must reach the driver as a message. Siblings end
+with the host that started them.
 """
 
 import importlib
+import inspect
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
@@ -61,9 +63,10 @@ class Host:
                 yield Opened(facts=getattr(self._actor, "facts", lambda: None)())
             if not method:
                 return
-            divided = method == "profile" and self._siblings
-            options = {"others": [self._ask(sibling) for sibling in self._siblings]} if divided else {}
-            yield from getattr(self._actor, method)(request, **options)
+            answer = getattr(self._actor, method)
+            divides = self._siblings and "others" in inspect.signature(answer).parameters
+            options = {"others": [self._ask(sibling) for sibling in self._siblings]} if divides else {}
+            yield from answer(request, **options)
         except (EngineDied, *DEAD) as error:
             yield ActorLost(reason=one_line(error))
         except Exception as error:  # sent on, not swallowed: the driver fails the request's steps

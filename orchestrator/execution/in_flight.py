@@ -65,11 +65,12 @@ class InFlight:
         """Note the properties of the actor's engine."""
         self._actor(actor).engine = engine
 
-    def engine(self, actor: str) -> EngineFacts:
-        """The properties of the actor's engine. Raises RuntimeError if it has not reported them yet."""
-        engine = self._actor(actor).engine
+    def engine(self, step: str) -> EngineFacts:
+        """The properties of the engine that works on a step. Raises RuntimeError if none has reported them."""
+        engines = (actor.engine for actor in self._actors.values() if step in actor.steps)
+        engine = next(engines, None)
         if engine is None:
-            raise RuntimeError(f"{actor} sent a result before it reported its engine")
+            raise RuntimeError(f"no actor that has reported its engine works on step {step}")
         return engine
 
     # -- parts -------------------------------------------------------------------------------------------------------

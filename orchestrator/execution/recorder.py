@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
-from orchestrator.steps.artifacts import MATCHING, identity_document
+from orchestrator.steps.artifacts import identity_document
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BROKEN, TERMINAL, State, Step
 
@@ -53,12 +53,9 @@ class Recorder:
             self._record.adopt(key, committed)
         self.committed[step.id] = committed
 
-    def why_unmatched(self, step: Step) -> str:
-        """Why a finished search found no matched control; empty where it did, and for other kinds of steps."""
-        if step.kind != "match":
-            return ""
-        outcome = self._record.document(self.committed[step.id], MATCHING)
-        return "" if outcome["matched"] else f"the control cannot be matched: {outcome['reason']}"
+    def why_failed(self, step: Step) -> str:
+        """Why a recorded step counts as failed; empty where it does not."""
+        return step.kind.why_failed(lambda path: self._record.document(self.committed[step.id], path))
 
     def close_runs(self, step: Step, states: Mapping[str, State]) -> None:
         """Close the runs whose last step has ended, so that MLflow shows them as finished while the study goes on."""

@@ -1,9 +1,9 @@
 """The one loop of a study: decide, apply, wait once, record.
 
-Owns the states of the steps and the order of things; `requests` makes the requests to actors, `in_flight` knows what
-they are working on, `recorder` what has been committed. Whatever arrives is committed before the loop goes on, so a
-crash of the driver loses only what is in flight. Runs against the `ActorPool` protocol: importing this loads neither
-ray nor mlflow.
+Owns the states of the steps and the order of things; a step's kind says what is asked and what an answer becomes,
+`in_flight` knows what actors are working on, `recorder` what has been committed. Whatever arrives is committed before
+the loop goes on, so a crash of the driver loses only what is in flight. Runs against the `ActorPool` protocol:
+importing this loads neither ray nor mlflow.
 """
 
 import dataclasses
@@ -13,24 +13,20 @@ from typing import Any, Protocol, TypeVar
 
 from actors.messages import (
     ActorLost,
-    Examples,
+    EngineFacts,
     Finished,
-    Matched,
     ModelSource,
     Opened,
     OutOfMemory,
     Part,
-    Profiled,
     Progress,
     RequestFailed,
-    Scored,
     StepFailed,
-    Weights,
 )
+from orchestrator.execution.context import RunContext
 from orchestrator.execution.in_flight import InFlight
 from orchestrator.execution.pack_sizes import PackSizes
 from orchestrator.execution.recorder import Recorder
-from orchestrator.execution.requests import Requests
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
@@ -41,9 +37,9 @@ from orchestrator.scheduling.decisions import Decision, Evict, Fail, NoRoom, Ski
 from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.policy import decide
 from orchestrator.scheduling.ready_queues import ReadyQueues
-from orchestrator.steps import evaluate, examples, match, profile, select, weights
+from orchestrator.steps.kind import ActorStepKind, DriverStepKind
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import BASELINE, Role, State, Step
+from orchestrator.steps.step import FINISHED, State, Step
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
@@ -114,21 +110,6 @@ class Runner:
         self._inputs = Inputs(record, self._recorder.committed)
         self._packs, self._in_flight = PackSizes(), InFlight()
         self._store_is_away = False
-        self._receivers: dict[type, Callable[[str, Any], None]] = {
-            Opened: self._opened,
-            Progress: self._progress,
-            Part: self._part,
-            Profiled: self._profiled,
-            Examples: self._examples,
-            Weights: self._weights,
-            Scored: self._scored,
-            Matched: self._matched,
-            StepFailed: self._step_failed,
-            OutOfMemory: self._out_of_memory,
-            RequestFailed: self._request_failed,
-            ActorLost: self._actor_lost,
-            Finished: self._finished,
-        }
 
     def load_finished(self) -> bool:
         """Take over the steps that the record holds; True when nothing is left to compute."""
@@ -155,7 +136,7 @@ class Runner:
         """
         self._queues = ReadyQueues(self._plan.steps, costs, self._queues.states)
         committed = self._recorder.committed
-        requests = Requests(self._plan, self._inputs, committed, self._packs, self._in_flight, pool.sources)
+        context = RunContext(self._plan, self._inputs, committed, self._packs, self._in_flight, pool.sources)
         draining = False
         while True:
             if (asked := self._draining()) and not draining:
@@ -169,17 +150,17 @@ class Runner:
                 if not self._queues.ended:
                     raise KeyboardInterrupt
                 return self.outcome()
-            if not any([self._apply(pool, requests, decision) for decision in decisions]):
+            if not any([self._apply(pool, context, decision) for decision in decisions]):
                 for actor, message in pool.wait(WAIT_SECONDS):
-                    self._receivers[type(message)](actor, message)
+                    self._receive(context, actor, message)
 
     def outcome(self) -> Outcome:
         """States, reasons and records as they stand."""
-        return Outcome(dict(self._queues.states), dict(self._reasons), dict(self._recorder.committed))
+        return Outcome(dict(self._queues.states), dict(self._reasons), dict(self._recorder.committed), self._inputs)
 
     # -- decisions ---------------------------------------------------------------------------------------------------
 
-    def _apply(self, pool: ActorPool, requests: Requests, decision: Decision) -> bool:
+    def _apply(self, pool: ActorPool, context: RunContext, decision: Decision) -> bool:
         """Carry a decision out; returns whether anything changed."""
         match decision:
             case Skip(step, culprit):
@@ -198,26 +179,33 @@ class Runner:
             case Start(steps=()):
                 self._in_flight.prewarm(decision.actor, ActorKind(decision.model, decision.role))
                 pool.start(decision)
-            case Start(role=Role.DRIVER):
-                return self._select(requests, decision)
             case Start():
-                return self._send(pool, requests, decision)
+                return self._start(pool, context, decision)
         return True
 
-    def _select(self, requests: Requests, start: Start) -> bool:
+    def _start(self, pool: ActorPool, context: RunContext, start: Start) -> bool:
         steps = [self._plan.steps[step] for step in start.steps]
-        selected = self._prepare(steps, lambda: [(step, requests.select(step)) for step in steps])
-        for step, neurons in selected or ():
-            self._listener(step, State.RUNNING, "")
-            self._commit(step, select.result(neurons))
+        kind = steps[0].kind
+        if isinstance(kind, ActorStepKind):
+            return self._send(pool, context, start, kind)
+        for step in steps:
+            self._compute(context, step)
         return not self._store_is_away
 
-    def _send(self, pool: ActorPool, requests: Requests, start: Start) -> bool:
+    def _compute(self, context: RunContext, step: Step) -> None:
+        kind = step.kind
+        assert isinstance(kind, DriverStepKind)
+        result = self._prepare([step], lambda: kind.compute(step, context))
+        if result is not None:
+            self._listener(step, State.RUNNING, "")
+            self._commit(step, result)
+
+    def _send(self, pool: ActorPool, context: RunContext, start: Start, kind: ActorStepKind[Any]) -> bool:
         steps = [self._plan.steps[step] for step in start.steps]
-        request = self._prepare(steps, lambda: requests.of(steps))
+        request = self._prepare(steps, lambda: kind.request(steps, context))
         if request is None:
             return not self._store_is_away
-        self._in_flight.send(start.actor, start.steps, request.max_nodes)
+        self._in_flight.send(start.actor, start.steps, kind.pack_size(steps[0], context))
         pool.start(start, request.method, request.message)
         for step in steps:
             self._queues.set(step.id, State.RUNNING)
@@ -243,8 +231,28 @@ class Runner:
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
-    def _opened(self, actor: str, message: Opened) -> None:
-        engine = message.facts
+    def _receive(self, context: RunContext, actor: str, message: Any) -> None:
+        match message:
+            case Opened(facts=engine):
+                self._opened(actor, engine)
+            case Progress():
+                self._on_progress(self._plan.steps[message.step], message)
+            case Part():
+                self._in_flight.add_part(message)
+            case StepFailed(step=step, error=error):
+                self._end(self._plan.steps[step], State.FAILED, error)
+            case OutOfMemory():
+                self._out_of_memory(actor, message)
+            case RequestFailed():
+                self._request_failed(actor, message)
+            case ActorLost(reason=reason):
+                self._actor_lost(actor, reason)
+            case Finished():
+                self._finished(actor)
+            case answer:
+                self._answered(context, actor, answer)
+
+    def _opened(self, actor: str, engine: EngineFacts | None) -> None:
         if engine is None:  # a score actor
             return
         self._in_flight.opened(actor, engine)
@@ -253,47 +261,20 @@ class Runner:
         if engine.reload_refused:
             log.warning("%s: a fresh engine, not a reload: %s", actor, engine.reload_refused)
 
-    def _progress(self, actor: str, message: Progress) -> None:  # noqa: ARG002
-        self._on_progress(self._plan.steps[message.step], message)
-
-    def _part(self, actor: str, message: Part) -> None:  # noqa: ARG002
-        self._in_flight.add_part(message)
-
-    def _profiled(self, actor: str, message: Profiled) -> None:  # noqa: ARG002
-        step = self._plan.steps[message.step]
-        self._commit(step, profile.result(message, self._plan.study.corpus.label))
-
-    def _examples(self, actor: str, message: Examples) -> None:  # noqa: ARG002
-        self._commit(self._plan.steps[message.step], examples.result(message))
-
-    def _weights(self, actor: str, message: Weights) -> None:  # noqa: ARG002
-        step = self._plan.steps[message.step]
-        before = self._plan.previous_checkpoint(step.model).label
-        result = weights.result(message, before)
-        if weights.are_equal(result):
-            problem = f"its weights are those of {before}: the revision is not what its name says"
-            self._end(step, State.FAILED, problem)
-            return
-        self._commit(step, result)
-
-    def _scored(self, actor: str, message: Scored) -> None:
-        step = self._plan.steps[message.step]
-        if self._in_flight.max_nodes(actor) != self._packs.size(step):
+    def _answered(self, context: RunContext, actor: str, answer: Any) -> None:
+        """The answer for one step, whose kind says what it becomes."""
+        step = self._plan.steps[answer.step]
+        kind = step.kind
+        assert isinstance(kind, ActorStepKind), f"no actor computes {step.title}"
+        if self._in_flight.max_nodes(actor) != kind.pack_size(step, context):
             self._wait_again(step, "the other conditions have been put into smaller packs meanwhile")
             return
-        benchmark = self._plan.benchmark(step.params["benchmark"])
-        treatment = self._inputs.treatment(step)
-        result = evaluate.result(step, message, benchmark, self._in_flight.engine(actor), *treatment)
-        if message.num_cut and step.condition == BASELINE and not evaluate.is_noise_floor(step):
-            cut = f"{message.num_cut} contexts of {benchmark.label}"
-            log.warning("%s: %s are longer than the model's positions and were cut", step.model, cut)
+        try:
+            result = kind.result(step, answer, context)
+        except StudyError as error:
+            self._end(step, State.FAILED, str(error))
+            return
         self._commit(step, result._replace(tags={**result.tags, **self._packs.tag(step)}))
-
-    def _matched(self, actor: str, message: Matched) -> None:  # noqa: ARG002
-        self._commit(self._plan.steps[message.step], match.result(message))
-
-    def _step_failed(self, actor: str, message: StepFailed) -> None:  # noqa: ARG002
-        self._end(self._plan.steps[message.step], State.FAILED, message.error)
 
     def _out_of_memory(self, actor: str, message: OutOfMemory) -> None:
         """Smaller packs for all conditions of the model and benchmark, so that they stay comparable; or give up."""
@@ -316,14 +297,14 @@ class Runner:
         for step in self._unanswered(actor):
             self._end(step, State.FAILED, message.error)
 
-    def _actor_lost(self, actor: str, message: ActorLost) -> None:
-        if self._prewarming_failed(actor, message.reason):
+    def _actor_lost(self, actor: str, reason: str) -> None:
+        if self._prewarming_failed(actor, reason):
             return
         for step in self._unanswered(actor):
             self._queues.lose(step.id)
-            self._wait_again(step, f"actor lost ({message.reason})")
+            self._wait_again(step, f"actor lost ({reason})")
 
-    def _finished(self, actor: str, message: Finished) -> None:  # noqa: ARG002
+    def _finished(self, actor: str) -> None:
         if self._in_flight.end_prewarming(actor) is not None:
             return
         for step in self._unanswered(actor):
@@ -360,12 +341,13 @@ class Runner:
 
     def _commit(self, step: Step, result: StepResult) -> None:
         self._recorder.commit(step, result)
+        self._inputs.keep(step.id, result)
         self._end(step, State.DONE, "")
 
     def _end(self, step: Step, state: State, reason: str) -> None:
-        """End a step. A search that found no matched control has failed, though its outcome is recorded."""
-        if state in (State.DONE, State.CACHED) and (unmatched := self._recorder.why_unmatched(step)):
-            state, reason = State.FAILED, unmatched
+        """End a step; its kind may count it as failed although its result is recorded."""
+        if state in FINISHED and (failure := self._recorder.why_failed(step)):
+            state, reason = State.FAILED, failure
         self._queues.set(step.id, state)
         self._in_flight.drop_part(step.id)
         if reason:

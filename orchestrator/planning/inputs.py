@@ -1,28 +1,18 @@
-"""Tables and neuron sets of finished steps, each read from the record once.
+"""Tables and neuron sets of finished steps, each held in memory once it is made or read.
 
-The runner builds requests from them and the review its findings. Owns the copies in memory; the record
-verifies whatever is read. Raises RecordError where an artifact is missing or damaged.
+Steps and the review are made from them. Owns the copies in memory; what an earlier run recorded is read from the
+record, which verifies it. Raises RecordError where an artifact is missing or damaged.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import pandas as pd
 
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
 from orchestrator.steps.artifacts import NEURON_SET, NEURONS
-from orchestrator.steps.step import Step
-from studies.neurons.selection import EMPTY, NeuronSet
-
-
-class Treatment(NamedTuple):
-    """The neurons that an evaluation acts on."""
-
-    neurons: NeuronSet
-    """Empty for the baseline."""
-    table: pd.DataFrame | None
-    """The neuron table, where the clamp takes values from it."""
+from orchestrator.steps.result import StepResult
+from studies.neurons.selection import NeuronSet
 
 
 class Inputs:
@@ -32,6 +22,13 @@ class Inputs:
         self._record, self._committed = record, committed
         self._tables: dict[str, pd.DataFrame] = {}
         self._neuron_sets: dict[str, NeuronSet] = {}
+
+    def keep(self, step: str, result: StepResult) -> None:
+        """Keep what other steps are made from, so that it need not be read back."""
+        if NEURONS in result.frames:
+            self._tables[step] = result.frames[NEURONS]
+        if NEURON_SET in result.frames:
+            self._neuron_sets[step] = NeuronSet.from_frame(result.frames[NEURON_SET])
 
     def neuron_table(self, profile: str) -> pd.DataFrame:
         """The neuron table of a profile step."""
@@ -45,9 +42,3 @@ class Inputs:
             table = self._record.frame(self._committed[step], NEURON_SET)
             self._neuron_sets[step] = NeuronSet.from_frame(table)
         return self._neuron_sets[step]
-
-    def treatment(self, step: Step) -> Treatment:
-        """The neurons of an evaluation."""
-        neurons = self.neuron_set(step.inputs["neurons"]) if "neurons" in step.inputs else EMPTY
-        table = self.neuron_table(step.inputs["profile"]) if "profile" in step.inputs else None
-        return Treatment(neurons, table)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from orchestrator.planning.inputs import Inputs
 from orchestrator.record.keys import Committed
 from orchestrator.steps.step import BROKEN, State
 
@@ -16,6 +17,8 @@ class Outcome(NamedTuple):
     """{step id: why it failed, was skipped or was recomputed}."""
     committed: Mapping[str, Committed]
     """{step id: where its results lie}, of the steps that have finished."""
+    inputs: Inputs
+    """The tables and neuron sets of these steps."""
 
     @property
     def complete(self) -> bool:

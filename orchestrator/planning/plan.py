@@ -15,14 +15,15 @@ from orchestrator.planning.run_keys import baseline_run, condition_run, profile_
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.identity import identify
-from orchestrator.steps.step import BASELINE, KINDS, Step
+from orchestrator.steps.kind import ModelStepKind, PlannedModel
+from orchestrator.steps.step import BASELINE, Step, StepKind
 from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.texts import CHARACTERS_PER_TOKEN
 
-MATCH_EVALUATIONS = 6
-"""Perplexities that a match step is expected to compute; only estimates depend on it."""
+MODEL_STEPS: tuple[ModelStepKind[Any], ...] = (examples.KIND, weights.KIND)
+"""The kinds that run once a model, beside its profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,19 +127,17 @@ class _Builder:
         spec, dtype = self._spec.profile, model.spec.dtype
         scored = min(spec.tokens, len(self._study.corpus.text) / CHARACTERS_PER_TOKEN)
         work = scored + spec.calibration_windows * spec.window
-        params = profile.params(spec, corpus=self._corpus, dtype=dtype)
-        step = self._add("profile", model, params, {}, work=work)
+        step = self._add(profile.KIND, model, profile.params(spec, corpus=self._corpus, dtype=dtype), {}, work=work)
         self._profiles[model.label] = step
         run = profile_run(model, step)
         self._record_on(step, run)
-        if spec.examples:
-            params = examples.params(spec, corpus=self._corpus, dtype=dtype)
-            work = min(work, examples.MAX_TOKENS)
-            self._record_on(self._add("examples", model, params, {"profile": step}, work=work), run)
-        if model.checkpoint is not None and model.checkpoint.before is not None:
-            before = next(other for other in self._study.models if other.label == model.checkpoint.before)
-            params = weights.params(before=before.digest, dtype=dtype)
-            self._record_on(self._add("weights", model, params, {}), run)
+        previous = model.checkpoint.before if model.checkpoint else None
+        before = next((other.digest for other in self._study.models if previous and other.label == previous), None)
+        planned = PlannedModel(self._spec, self._corpus, dtype, tokens=work, before=before, profile=step)
+        for kind in MODEL_STEPS:
+            draft = kind.draft(planned)
+            if draft is not None:
+                self._record_on(self._add(kind, model, draft.params, draft.inputs, work=draft.work), run)
 
     def _add_condition(self, model: ResolvedModel, condition: Condition) -> Condition:
         """Add the steps of a condition; returns it with the step that makes its neurons."""
@@ -169,9 +168,9 @@ class _Builder:
                 "treated_perplexity": self.evaluations[model.label, condition.reference]["perplexity"],
             }
             params = match.params(spec, spec.match)
-            work = MATCH_EVALUATIONS * self._tokens["perplexity"]
+            work = match.EXPECTED_EVALUATIONS * self._tokens["perplexity"]
             about = {"condition": condition.name, "work": work, "group": f"match {condition.name}"}
-            return self._add("match", model, params, inputs, **about)
+            return self._add(match.KIND, model, params, inputs, **about)
         if spec.like is not None:
             inputs["like"] = self._neuron_sets[model.label][condition.reference]
         params = select.params(
@@ -182,7 +181,7 @@ class _Builder:
             scoring=self._spec.scoring,
             explicit=self._study.neuron_sets.get(condition.base),
         )
-        return self._add("select", model, params, inputs, condition=condition.name)
+        return self._add(select.KIND, model, params, inputs, condition=condition.name)
 
     def _evaluate_all(
         self, model: ResolvedModel, condition: Condition | Baseline, benchmarks: Sequence[Benchmark], run: RunKey
@@ -207,7 +206,7 @@ class _Builder:
             inputs["profile"] = self._profiles[model.label]
         word = evaluate.NOISE_FLOOR_STEP if noise_floor else "evaluate"
         step = self._add(
-            "evaluate",
+            evaluate.KIND,
             model,
             params,
             inputs,
@@ -220,17 +219,11 @@ class _Builder:
         return step
 
     def _add(
-        self, kind: str, model: ResolvedModel, params: Mapping[str, Any], inputs: Mapping[str, str], **about: Any
+        self, kind: StepKind, model: ResolvedModel, params: Mapping[str, Any], inputs: Mapping[str, str], **about: Any
     ) -> str:
         """Add a step; `about` are further fields of `Step`. Returns its id."""
-        payload = {
-            "kind": kind,
-            "version": KINDS[kind].version,
-            "model": model.digest,
-            "params": params,
-            "inputs": inputs,
-        }
-        about = {"name": kind, "condition": "", **about}
+        payload = kind.payload(model.digest, params, inputs)
+        about = {"name": kind.name, "condition": "", **about}
         step = Step(id=identify(payload), kind=kind, model=model.label, payload=payload, inputs=inputs, **about)
         self.steps.setdefault(step.id, step)
         return step.id

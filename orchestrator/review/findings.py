@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from orchestrator.planning.conditions import NOISE_FLOOR, Condition
-from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
@@ -41,7 +40,6 @@ class Findings:
 
     def __init__(self, plan: Plan, outcome: Outcome, record: Record) -> None:
         self.plan, self.outcome, self.record = plan, outcome, record
-        self._inputs = Inputs(record, outcome.committed)
         self._items: dict[str, pd.DataFrame] = {}
         self._structures: dict[str, Structure] = {}
 
@@ -111,7 +109,7 @@ class Findings:
     def neuron_table(self, model: ResolvedModel) -> pd.DataFrame | None:
         """The neuron table of a model; None where its profile did not finish."""
         profile = self._on_profile_run(model, "profile")
-        return self._inputs.neuron_table(profile) if profile else None
+        return self.outcome.inputs.neuron_table(profile) if profile else None
 
     def structure(self, model: ResolvedModel) -> Structure | None:
         """The statistics of a neuron table; None where there is no table."""
@@ -136,7 +134,7 @@ class Findings:
     def _profile_steps(self) -> dict[tuple[str, str], str]:
         """{(model label, step kind): the finished step on the model's profile run}."""
         return {
-            (key.model, self.plan.steps[step].kind): step
+            (key.model, self.plan.steps[step].kind.name): step
             for step, keys in self.plan.runs.items()
             if self._done(step)
             for key in keys
@@ -151,7 +149,7 @@ class Findings:
 
     def neuron_set(self, condition: Condition) -> NeuronSet:
         """The neurons of a condition. Raises KeyError where `has_neurons` is False."""
-        return self._inputs.neuron_set(_step_of(condition))
+        return self.outcome.inputs.neuron_set(_step_of(condition))
 
     def matching(self, condition: Condition) -> Matching:
         """How the search for a matched control ended. Raises KeyError where it has not."""

@@ -77,7 +77,7 @@ def costs(plan: Plan, cluster: Cluster, rates: Rates = RATES) -> dict[str, float
             continue
         model, demand = models[step.model], cluster.demands[ActorKind(step.model, step.role)]
         rate = rates.gpu[model.spec.dtype] * demand.gpus if demand.gpus else rates.cpu * demand.cpus
-        shards = demand.copies if step.kind == "profile" else 1
+        shards = demand.copies if step.kind.is_divided else 1
         seconds[step.id] = rates.step + flops(model, step.work) / rate / shards
     return seconds
 

@@ -4,20 +4,24 @@ Runs on an ablation actor; steps of one model and benchmark that are ready toget
 floor, the baseline on another pack plan, is of this step kind too.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from actors.messages import EngineFacts, Intervention, Scored
+from actors.messages import EngineFacts, EvaluateRequest, Intervention, Scored
 from orchestrator.steps.artifacts import items_table
+from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult, engine_document, receipt_document
-from orchestrator.steps.step import BASELINE, Step
+from orchestrator.steps.step import BASELINE, Role, Step
 from orchestrator.study_file.models import ModelSpec
 from orchestrator.study_file.spec import ClampSpec
 from studies.benchmarks.protocol import Benchmark
 from studies.neurons import selection
 from studies.neurons.selection import NeuronSet
+
+log = logging.getLogger(__name__)
 
 NOISE_FLOOR_STEP = "noise_floor"
 """First word of the names of noise-floor steps; those of evaluations begin with `evaluate`."""
@@ -86,46 +90,88 @@ def magnitude_shortfall(table: pd.DataFrame, neurons: NeuronSet) -> float:
     return float(shortfall / negative) if negative else 0.0
 
 
-def result(
-    step: Step,
-    answer: Scored,
-    benchmark: Benchmark,
-    engine: EngineFacts,
-    neurons: NeuronSet,
-    table: pd.DataFrame | None,
-) -> StepResult:
-    """Per-item results, metrics and the receipt; `table` is the neuron table if the clamp takes values from it."""
-    items = benchmark.results(answer.sums, answer.counts, margins=answer.margins, tokens=answer.tokens)
-    metrics = benchmark.metrics(items)
+class Evaluate(ActorStepKind[Scored]):
+    """Per-item results and metrics of one benchmark under one condition."""
+
+    name, version, role = "evaluate", 2, Role.ABLATION
+
+    def request(self, steps: Sequence[Step], context: StepContext) -> Request:
+        """The benchmark's texts, and the intervention of each step."""
+        benchmark = context.benchmark(steps[0].params["benchmark"])
+        message = EvaluateRequest(
+            benchmark=benchmark.name,
+            texts=benchmark.request,
+            interventions={
+                step.id: intervention(step.params["clamp"] or {}, _neurons(step, context), _table(step, context))
+                for step in steps
+            },
+            max_nodes=self.pack_size(steps[0], context),
+            parts=context.parts(step.id for step in steps),
+        )
+        return Request("evaluate", message)
+
+    def pack_size(self, step: Step, context: StepContext) -> int | None:
+        """Equal for all conditions of a model and benchmark."""
+        return context.pack_size(step.id)
+
+    def result(self, step: Step, answer: Scored, context: StepContext) -> StepResult:
+        """Per-item results, metrics and the receipt."""
+        benchmark, engine = context.benchmark(step.params["benchmark"]), context.engine(step.id)
+        neurons, noise_floor = _neurons(step, context), is_noise_floor(step)
+        items = benchmark.results(answer.sums, answer.counts, margins=answer.margins, tokens=answer.tokens)
+        if answer.num_cut and step.condition == BASELINE and not noise_floor:
+            cut = f"{answer.num_cut} contexts of {benchmark.label}"
+            log.warning("%s: %s are longer than the model's positions and were cut", step.model, cut)
+        receipt = {
+            "benchmark": benchmark.label,
+            "neuron_set": neurons.digest,
+            "num_neurons": neurons.count,
+            "receipt": receipt_document(answer.receipt),
+            "engine": engine_document(engine),
+            "route": str(answer.route),
+            "route_reason": answer.route_reason,
+            "pack_plan": answer.pack_plan,
+            "nodes": answer.num_nodes,
+            "tokens": answer.num_tokens,
+            "contexts_cut": answer.num_cut,
+            "seconds": answer.seconds,
+            "conditions_together": answer.num_conditions,
+            "layer_passes": answer.layer_passes,
+            "ideal_layer_passes": answer.ideal_layer_passes,
+        }
+        return StepResult(
+            _metrics(step, answer, benchmark.metrics(items), neurons, _table(step, context)),
+            {items_table(benchmark.name, noise_floor=noise_floor): items},
+            {f"receipts/{step.name}.json": receipt},
+            {f"comparability.{step.name}": comparability_key(engine, answer), f"route.{step.name}": str(answer.route)},
+        )
+
+
+KIND = Evaluate()
+
+
+def _neurons(step: Step, context: StepContext) -> NeuronSet:
+    """The neurons that an evaluation acts on; empty for the baseline."""
+    return context.neuron_set(step.inputs["neurons"]) if "neurons" in step.inputs else selection.EMPTY
+
+
+def _table(step: Step, context: StepContext) -> pd.DataFrame | None:
+    """The neuron table, where the clamp takes values from it."""
+    return context.neuron_table(step.inputs["profile"]) if "profile" in step.inputs else None
+
+
+def _metrics(
+    step: Step, answer: Scored, metrics: Mapping[str, float], neurons: NeuronSet, table: pd.DataFrame | None
+) -> dict[str, float]:
+    """The benchmark's metrics under the step's names, and what the intervention did."""
     if is_noise_floor(step):
-        metrics = {f"noise_floor/{name}": value for name, value in metrics.items()}
-    elif step.condition != BASELINE:
-        metrics["clipped_fraction"] = answer.receipt.clipped_fraction
-        if table is not None and step.params["clamp"].get("kind") == "magnitude_matched":
-            metrics["magnitude_shortfall"] = magnitude_shortfall(table, neurons)
-    receipt = {
-        "benchmark": benchmark.label,
-        "neuron_set": neurons.digest,
-        "num_neurons": neurons.count,
-        "receipt": receipt_document(answer.receipt),
-        "engine": engine_document(engine),
-        "route": str(answer.route),
-        "route_reason": answer.route_reason,
-        "pack_plan": answer.pack_plan,
-        "nodes": answer.num_nodes,
-        "tokens": answer.num_tokens,
-        "contexts_cut": answer.num_cut,
-        "seconds": answer.seconds,
-        "conditions_together": answer.num_conditions,
-        "layer_passes": answer.layer_passes,
-        "ideal_layer_passes": answer.ideal_layer_passes,
-    }
-    return StepResult(
-        metrics,
-        {items_table(benchmark.name, noise_floor=is_noise_floor(step)): items},
-        {f"receipts/{step.name}.json": receipt},
-        {f"comparability.{step.name}": comparability_key(engine, answer), f"route.{step.name}": str(answer.route)},
-    )
+        return {f"noise_floor/{name}": value for name, value in metrics.items()}
+    if step.condition == BASELINE:
+        return dict(metrics)
+    applied = {"clipped_fraction": answer.receipt.clipped_fraction}
+    if table is not None and step.params["clamp"].get("kind") == "magnitude_matched":
+        applied["magnitude_shortfall"] = magnitude_shortfall(table, neurons)
+    return {**metrics, **applied}
 
 
 def is_noise_floor(step: Step) -> bool:

@@ -4,29 +4,24 @@ Runs on an ablation actor; the result is a neuron set, like that of a selection.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from actors.messages import Matched, MatchRequest
 from orchestrator.steps.artifacts import MATCHING, MATCHING_CURVE, NEURON_SET
 from orchestrator.steps.evaluate import clamp_params
+from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult, receipt_document
-from orchestrator.steps.step import Step
+from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ConditionSpec, MatchSpec
 from studies.benchmarks.texts import Windows
 from studies.neurons import selection
 from studies.neurons.selection import NeuronSet
 
-
-class Target(NamedTuple):
-    """What the matched control is compared with."""
-
-    treated: NeuronSet
-    baseline_perplexity: float
-    treated_perplexity: float
-    max_nodes: int | None
-    """Pack size of the two perplexities; None = the actor's own."""
+EXPECTED_EVALUATIONS = 6
+"""Perplexities that a search is expected to compute; only estimates depend on it."""
 
 
 def params(condition: ConditionSpec, search: MatchSpec) -> dict[str, Any]:
@@ -40,44 +35,66 @@ def params(condition: ConditionSpec, search: MatchSpec) -> dict[str, Any]:
     }
 
 
-def request(step: Step, texts: Windows, neurons: pd.DataFrame, target: Target) -> MatchRequest:
-    """The request to the ablation actor; `neurons` is the neuron table of the profile."""
-    params = step.params
-    num_neurons = int(neurons["layer"].isin(list(target.treated.indices)).sum())
-    return MatchRequest(
-        step=step.id,
-        texts=texts,
-        ranking=selection.ascending(neurons, score=params["score"], without=target.treated),
-        floor=params["clamp"].get("floor", -math.inf),
-        ceiling=params["clamp"].get("ceiling", math.inf),
-        baseline_perplexity=target.baseline_perplexity,
-        treated_perplexity=target.treated_perplexity,
-        treated_fraction=target.treated.count / num_neurons,
-        within=params["within"],
-        within_rise=params["within_rise"],
-        max_evaluations=params["evaluations"],
-        max_nodes=target.max_nodes,
-    )
+class Match(ActorStepKind[Matched]):
+    """A neuron set, searched by its perplexity."""
+
+    name, version, role = "match", 1, Role.ABLATION
+
+    def request(self, steps: Sequence[Step], context: StepContext) -> Request:
+        """The ranking of the neurons, and the perplexities between which the search moves."""
+        (step,) = steps
+        params, inputs, benchmark = step.params, step.inputs, context.perplexity
+        texts = benchmark.request
+        assert isinstance(texts, Windows), "perplexity is measured on windows"
+        neurons, treated = context.neuron_table(inputs["profile"]), context.neuron_set(inputs["treated"])
+        num_neurons = int(neurons["layer"].isin(list(treated.indices)).sum())
+        (metric,) = benchmark.headlines
+        message = MatchRequest(
+            step=step.id,
+            texts=texts,
+            ranking=selection.ascending(neurons, score=params["score"], without=treated),
+            floor=params["clamp"].get("floor", -math.inf),
+            ceiling=params["clamp"].get("ceiling", math.inf),
+            baseline_perplexity=context.metrics(inputs["baseline_perplexity"])[metric],
+            treated_perplexity=context.metrics(inputs["treated_perplexity"])[metric],
+            treated_fraction=treated.count / num_neurons,
+            within=params["within"],
+            within_rise=params["within_rise"],
+            max_evaluations=params["evaluations"],
+            max_nodes=self.pack_size(step, context),
+        )
+        return Request("match", message)
+
+    def pack_size(self, step: Step, context: StepContext) -> int | None:
+        """That of the two perplexities."""
+        return context.pack_size(step.inputs["baseline_perplexity"])
+
+    def result(self, step: Step, answer: Matched, context: StepContext) -> StepResult:  # noqa: ARG002
+        """The neuron set, the outcome of the search, and its curve."""
+        neurons = NeuronSet.of(answer.neurons)
+        curve = pd.DataFrame(answer.curve, columns=["fraction", "perplexity"])
+        metrics = {"matching/evaluations": float(len(curve))}
+        if answer.matched:
+            metrics["matching/fraction"] = answer.fraction
+        outcome = {
+            "matched": answer.matched,
+            "reason": answer.reason,
+            "fraction": answer.fraction if answer.matched else None,
+            "curve": [list(point) for point in answer.curve],
+            "neuron_set": neurons.digest,
+            "receipt": receipt_document(answer.receipt) if answer.receipt else None,
+            "seconds": answer.seconds,
+        }
+        frames = {NEURON_SET: neurons.to_frame(), MATCHING_CURVE: curve}
+        series = {
+            f"matching/search_{name}": dict(enumerate(curve[name].tolist(), 1)) for name in ("fraction", "perplexity")
+        }
+        return StepResult(metrics, frames, {MATCHING: outcome}, series=series)
+
+    def why_failed(self, document: Callable[[str], Any]) -> str:
+        """A search that found no match is recorded, but nothing can be evaluated on it."""
+        outcome = document(MATCHING)
+        return "" if outcome["matched"] else f"the control cannot be matched: {outcome['reason']}"
 
 
-def result(answer: Matched) -> StepResult:
-    """The neuron set, the outcome of the search, and its curve."""
-    neurons = NeuronSet.of(answer.neurons)
-    curve = pd.DataFrame(answer.curve, columns=["fraction", "perplexity"])
-    metrics = {"matching/evaluations": float(len(curve))}
-    if answer.matched:
-        metrics["matching/fraction"] = answer.fraction
-    outcome = {
-        "matched": answer.matched,
-        "reason": answer.reason,
-        "fraction": answer.fraction if answer.matched else None,
-        "curve": [list(point) for point in answer.curve],
-        "neuron_set": neurons.digest,
-        "receipt": receipt_document(answer.receipt) if answer.receipt else None,
-        "seconds": answer.seconds,
-    }
-    frames = {NEURON_SET: neurons.to_frame(), MATCHING_CURVE: curve}
-    series = {
-        f"matching/search_{name}": dict(enumerate(curve[name].tolist(), 1)) for name in ("fraction", "perplexity")
-    }
-    return StepResult(metrics, frames, {MATCHING: outcome}, series=series)
+KIND = Match()

@@ -3,15 +3,16 @@
 Runs on a score actor. The result is the neuron table, from which neurons are selected and clamps take their values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from actors.messages import Profiled, ProfileRequest
 from orchestrator.steps.artifacts import NEURONS
+from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import Step
+from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ProfileSpec
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.texts import Windows
@@ -39,24 +40,6 @@ def params(profile: ProfileSpec, *, corpus: str, dtype: str) -> dict[str, Any]:
     }
 
 
-def request(step: Step, corpus: Corpus) -> ProfileRequest:
-    """The request to the score actor."""
-    params = step.params
-    texts = windows(params, corpus)
-    num_windows = 1 + max(0, params["tokens"] - texts.window) // texts.stride
-    return ProfileRequest(
-        step=step.id,
-        texts=texts,
-        skip_first=params["skip_first"],
-        num_bins=params["bins"],
-        calibration_windows=params["calibration_windows"],
-        pairs_per_block=params["pairs"],
-        block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else num_windows,
-        seed=params["seed"],
-        batch_windows=batch_windows(texts),
-    )
-
-
 def windows(params: Mapping[str, Any], corpus: Corpus) -> Windows:
     """The scoring text in the windows that the parameters of a step ask for; at least one window."""
     window = params["window"]
@@ -69,26 +52,53 @@ def batch_windows(texts: Windows) -> int:
     return max(1, BATCH_TOKENS // texts.window)
 
 
-def result(answer: Profiled, corpus_label: str) -> StepResult:
-    """The neuron table and its summary."""
-    neurons = pd.DataFrame(answer.columns)
-    if not answer.num_pairs:
-        neurons = neurons.drop(columns="mapping_difficulty")
-    wd = neurons["wasserstein_distance"]
-    negative = neurons["wasserstein_distance_negative"]
-    metrics = {
-        "wasserstein_distance/median": float(wd.median()),
-        "wasserstein_distance/p99": float(wd.quantile(0.99)),
-        "wasserstein_distance/max": float(wd.max()),
-        "negative_share/mean": float((negative / wd.where(wd > 0)).mean()),
-        "scored_tokens": float(answer.num_tokens),
-        "seconds": answer.seconds,
-    }
-    measured_on = {
-        "corpus": corpus_label,
-        "windows": answer.num_windows,
-        "tokens": answer.num_tokens,
-        "pairs": answer.num_pairs,
-        "pairs_dropped": answer.num_pairs_dropped,
-    }
-    return StepResult(metrics, {NEURONS: neurons}, {"profile.json": measured_on})
+class Profile(ActorStepKind[Profiled]):
+    """The scores of every MLP neuron of a model."""
+
+    name, version, role, is_divided = "profile", 2, Role.SCORE, True
+
+    def request(self, steps: Sequence[Step], context: StepContext) -> Request:
+        """The scoring text, and how it is read."""
+        (step,) = steps
+        params = step.params
+        texts = windows(params, context.corpus)
+        num_windows = 1 + max(0, params["tokens"] - texts.window) // texts.stride
+        message = ProfileRequest(
+            step=step.id,
+            texts=texts,
+            skip_first=params["skip_first"],
+            num_bins=params["bins"],
+            calibration_windows=params["calibration_windows"],
+            pairs_per_block=params["pairs"],
+            block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else num_windows,
+            seed=params["seed"],
+            batch_windows=batch_windows(texts),
+        )
+        return Request("profile", message)
+
+    def result(self, step: Step, answer: Profiled, context: StepContext) -> StepResult:  # noqa: ARG002
+        """The neuron table and its summary."""
+        neurons = pd.DataFrame(answer.columns)
+        if not answer.num_pairs:
+            neurons = neurons.drop(columns="mapping_difficulty")
+        wd = neurons["wasserstein_distance"]
+        negative = neurons["wasserstein_distance_negative"]
+        metrics = {
+            "wasserstein_distance/median": float(wd.median()),
+            "wasserstein_distance/p99": float(wd.quantile(0.99)),
+            "wasserstein_distance/max": float(wd.max()),
+            "negative_share/mean": float((negative / wd.where(wd > 0)).mean()),
+            "scored_tokens": float(answer.num_tokens),
+            "seconds": answer.seconds,
+        }
+        measured_on = {
+            "corpus": context.corpus.label,
+            "windows": answer.num_windows,
+            "tokens": answer.num_tokens,
+            "pairs": answer.num_pairs,
+            "pairs_dropped": answer.num_pairs_dropped,
+        }
+        return StepResult(metrics, {NEURONS: neurons}, {"profile.json": measured_on})
+
+
+KIND = Profile()

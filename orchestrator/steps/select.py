@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.steps.artifacts import NEURON_SET
+from orchestrator.steps.kind import DriverStepKind, StepContext
 from orchestrator.steps.result import StepResult
+from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ConditionSpec
 from studies.errors import StudyError
 from studies.neurons import selection
@@ -69,7 +71,21 @@ def choose(
     raise StudyError(f"unknown selection {params['select']!r}")
 
 
-def result(neurons: NeuronSet) -> StepResult:
-    """The neuron set and its digest."""
-    document = {"neuron_set": neurons.digest, "num_neurons": neurons.count}
-    return StepResult({}, {NEURON_SET: neurons.to_frame()}, {"selection.json": document})
+class Select(DriverStepKind):
+    """A neuron set, chosen from a neuron table."""
+
+    name, version, role = "select", 1, Role.DRIVER
+
+    def compute(self, step: Step, context: StepContext) -> StepResult:
+        """The neuron set and its digest. Raises StudyError as `choose`."""
+        neurons = choose(
+            step.params,
+            context.neuron_table(step.inputs["profile"]),
+            like=context.neuron_set(step.inputs["like"]) if "like" in step.inputs else None,
+            explicit=context.listed_neurons(step),
+        )
+        document = {"neuron_set": neurons.digest, "num_neurons": neurons.count}
+        return StepResult({}, {NEURON_SET: neurons.to_frame()}, {"selection.json": document})
+
+
+KIND = Select()

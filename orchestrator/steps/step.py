@@ -1,14 +1,14 @@
-"""The step, one unit of work that is recorded once; and the table of step kinds.
+"""The step, one unit of work that is recorded once; its kind, its role, its state.
 
 A step's id is the hash of its payload: kind, the kind's version, science parameters, the model's digest, and the ids
 of its inputs. Raise the version of a kind when its numbers move, and list it in CHANGELOG.md; a golden-number test per
 kind fails otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 from orchestrator.steps.identity import identify
 
@@ -26,34 +26,42 @@ class Role(StrEnum):
     DRIVER = "driver"
 
 
-class Kind(NamedTuple):
-    """A row of the table of step kinds."""
+class StepKind:
+    """A kind of step. Everything that is particular to it stands in one file: see `kind` for what it must say."""
 
-    version: int
+    name: ClassVar[str]
+    version: ClassVar[int]
     """Part of every step's id. Raising it recomputes all steps of the kind and whatever depends on them."""
-    role: Role
+    role: ClassVar[Role]
+    is_divided: ClassVar[bool] = False
+    """Whether a model's actors divide the work of one step among them."""
+
+    def payload(self, model: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+        """The data that a step's id is the hash of. model: the model's digest; inputs: {role: step id}."""
+        return {"kind": self.name, "version": self.version, "model": model, "params": params, "inputs": dict(inputs)}
+
+    def why_failed(self, document: Callable[[str], Any]) -> str:  # noqa: ARG002 - for the kinds that look at it
+        """Why a step counts as failed although its result is recorded; empty where it does not.
+
+        document: reads a recorded document of the step by its artifact path.
+        """
+        return ""
 
 
-KINDS: dict[str, Kind] = {
-    "profile": Kind(2, Role.SCORE),
-    "examples": Kind(1, Role.SCORE),
-    "weights": Kind(1, Role.SCORE),
-    "select": Kind(1, Role.DRIVER),
-    "evaluate": Kind(2, Role.ABLATION),
-    "match": Kind(1, Role.ABLATION),
-    # Review steps: made from finished steps, part of no plan.
-    "layers": Kind(1, Role.DRIVER),  # the effects of a layer schedule
-    "doses": Kind(1, Role.DRIVER),  # a dose-response
-    "summary": Kind(1, Role.DRIVER),  # the mean accuracy of a condition's multiple-choice benchmarks
-    "dynamics": Kind(1, Role.DRIVER),  # a series of checkpoints over training
-    "excess": Kind(1, Role.DRIVER),  # excess surprisal by part of speech
-    "report": Kind(5, Role.DRIVER),
+REVIEW_VERSIONS = {
+    "layers": 1,  # the effects of a layer schedule
+    "doses": 1,  # a dose-response
+    "summary": 1,  # the mean accuracy of a condition's multiple-choice benchmarks
+    "dynamics": 1,  # a series of checkpoints over training
+    "excess": 1,  # excess surprisal by part of speech
+    "report": 5,
 }
+"""{review step: version}. Review steps are made from finished steps and are part of no plan."""
 
 
-def review_id(kind: str, params: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """The id of a review step (a report, a summary, a curve): made from finished steps, part of no plan."""
-    return identify({"kind": kind, "version": KINDS[kind].version, "params": params, "inputs": list(inputs)})
+def review_id(name: str, params: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """The id of a review step (a report, a summary, a curve)."""
+    return identify({"kind": name, "version": REVIEW_VERSIONS[name], "params": params, "inputs": list(inputs)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +69,7 @@ class Step:
     """One unit of work that is recorded once."""
 
     id: str
-    kind: str
+    kind: StepKind
     name: str
     """Unique within its run: `profile`, `select`, `evaluate.blimp`, `noise_floor.blimp`, `match`."""
     model: str
@@ -80,7 +88,7 @@ class Step:
     @property
     def role(self) -> Role:
         """Where it runs."""
-        return KINDS[self.kind].role
+        return self.kind.role
 
     @property
     def params(self) -> Mapping[str, Any]:

@@ -3,35 +3,44 @@
 Runs on a score actor.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from actors.messages import ModelSource, Weights, WeightsRequest
+from actors.messages import Weights, WeightsRequest
 from orchestrator.steps.artifacts import WEIGHTS
+from orchestrator.steps.kind import Draft, ModelStepKind, PlannedModel, Request, StepContext
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import Step
+from orchestrator.steps.step import Role, Step
+from studies.errors import StudyError
 
 
-def params(*, before: str, dtype: str) -> dict[str, Any]:
-    """The science parameters; `before` is the digest of the previous checkpoint."""
-    return {"before": before, "dtype": dtype}
+class WeightChange(ModelStepKind[Weights]):
+    """Cosine dissimilarity of every neuron's weights to the previous checkpoint."""
+
+    name, version, role = "weights", 1, Role.SCORE
+
+    def draft(self, model: PlannedModel) -> Draft | None:
+        """None for a model that has no previous checkpoint."""
+        return None if model.before is None else Draft({"before": model.before, "dtype": model.dtype})
+
+    def request(self, steps: Sequence[Step], context: StepContext) -> Request:
+        """The checkpoint to compare with."""
+        (step,) = steps
+        message = WeightsRequest(step=step.id, before=context.previous_checkpoint(step.model))
+        return Request("weights", message)
+
+    def result(self, step: Step, answer: Weights, context: StepContext) -> StepResult:
+        """The table and its means. Raises StudyError where the two checkpoints have the same weights."""
+        before = context.previous_checkpoint(step.model).label
+        dissimilarities = pd.DataFrame(answer.columns)
+        means = dissimilarities.drop(columns=["layer", "neuron"]).mean().dropna()
+        metrics = {f"cosine_dissimilarity/{name}": float(mean) for name, mean in means.items()}
+        if not any(metrics.values()):
+            raise StudyError(f"its weights are those of {before}: the revision is not what its name says")
+        return StepResult(
+            metrics, {WEIGHTS: dissimilarities}, {"weights.json": {"before": before, "seconds": answer.seconds}}
+        )
 
 
-def request(step: Step, before: ModelSource) -> WeightsRequest:
-    """The request to the score actor."""
-    return WeightsRequest(step=step.id, before=before)
-
-
-def result(answer: Weights, before: str) -> StepResult:
-    """The table of cosine dissimilarities and their means; `before` is the label of the previous checkpoint."""
-    dissimilarities = pd.DataFrame(answer.columns)
-    means = dissimilarities.drop(columns=["layer", "neuron"]).mean().dropna()
-    metrics = {f"cosine_dissimilarity/{name}": float(mean) for name, mean in means.items()}
-    document = {"before": before, "seconds": answer.seconds}
-    return StepResult(metrics, {WEIGHTS: dissimilarities}, {"weights.json": document})
-
-
-def are_equal(result: StepResult) -> bool:
-    """Whether the two checkpoints have the same weights, so that one of the revisions is not what its name says."""
-    return not any(result.metrics.values())
+KIND = WeightChange()

@@ -128,7 +128,7 @@ def commit_all(file: Path) -> tuple[float, int]:
 def made_up(step: Step) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
     """Random tables and metrics of the shapes that a real step would have, seeded by its id."""
     rng = np.random.default_rng(int(step.id[:8], 16))
-    match step.kind:
+    match step.kind.name:
         case "profile":
             return {NEURONS: pd.DataFrame(rng.normal(size=(768, 10)), columns=list("abcdefghij"))}, {"seconds": 1.0}
         case "select":

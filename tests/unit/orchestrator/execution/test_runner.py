@@ -149,7 +149,7 @@ def test_a_search_without_a_match_is_recorded_and_fails_its_step() -> None:
     study, record = plan(), FakeRecord()
 
     def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
-        if study.steps[start.steps[0]].kind == "match":
+        if study.steps[start.steps[0]].kind.name == "match":
             yield matched(request, found=False)
             yield Finished()
 
@@ -205,9 +205,23 @@ def test_a_drained_run_starts_nothing_more() -> None:
 
 def test_while_the_store_is_away_its_inputs_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     study, record = plan(), FakeRecord()
+    run(study, FakePool(study), record)
+    record.damaged = {step_id(study, "evaluate.embedded_pairs", "treated")}
+    record.away, pool = [Unreachable("MLflow does not answer")], FakePool(study)
+    pool.idle_waits = 1
+    outcome = run(study, pool, record)
+    assert outcome.complete and "MLflow does not answer" in caplog.text
+
+
+def test_a_run_reads_nothing_back_that_it_made() -> None:
+    study, record = plan(), FakeRecord()
     record.away = [Unreachable("MLflow does not answer")]
     outcome = run(study, FakePool(study), record)
-    assert outcome.complete and "MLflow does not answer" in caplog.text
+    assert outcome.complete and len(record.away) == 1, "no table was read"
+    record.away.clear()
+    selected = step_id(study, "select", "treated")
+    recorded = record.frame(record.steps[selected], "neuron_set.parquet")
+    assert outcome.inputs.neuron_set(selected).to_frame().equals(recorded)
 
 
 def test_a_model_for_which_no_node_is_large_enough_fails_with_what_it_needs() -> None:

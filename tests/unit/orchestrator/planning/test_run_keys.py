@@ -41,7 +41,7 @@ def test_every_step_has_a_run_and_every_evaluation_a_step():
     assert conditions == ["treated", "random/seed=0", "random/seed=1", "matched"]
     assert set(found.evaluations) == {("a", name) for name in [BASELINE, *conditions, NOISE_FLOOR]}
     evaluated = {step for steps in found.evaluations.values() for step in steps.values()}
-    assert evaluated == {step.id for step in found.steps.values() if step.kind == "evaluate"}
+    assert evaluated == {step.id for step in found.steps.values() if step.kind.name == "evaluate"}
     assert all(list(steps) == [b.name for b in BENCHMARKS] for steps in found.evaluations.values())
 
 

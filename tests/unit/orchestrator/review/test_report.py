@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.record.encoding import encode
 from orchestrator.record.keys import RunKey
@@ -57,7 +58,7 @@ def test_the_mean_accuracy_closes_its_run_again_as_its_steps_ended():
     del committed["piqa flip"]
     plan = SimpleNamespace(study=SimpleNamespace(benchmarks=benchmarks), evaluations=evaluations, runs=runs)
     record = Recorded()
-    record_mean_accuracies(plan, Outcome(states, {}, committed), record)
+    record_mean_accuracies(plan, Outcome(states, {}, committed, Inputs(record, committed)), record)
     mean = {"multiple_choice/mean_accuracy": 0.5}
     assert record.commits == {"top": mean, "zero": mean}
     assert record.finished == {"top": "FINISHED", "zero": "FAILED"}

@@ -61,7 +61,7 @@ def test_what_did_not_finish_is_named_with_its_reason() -> None:
     outcome = run(study, record)
     failed = step_id(study, "evaluate.embedded_pairs", "treated")
     states = {**outcome.states, failed: State.FAILED}
-    report = review(study, Outcome(states, {failed: "out of luck"}, outcome.committed), record).report
+    report = review(study, outcome._replace(states=states, reasons={failed: "out of luck"}), record).report
     assert report["unfinished"] == ["evaluate.embedded_pairs a treated: failed (out of luck)"]
     (row,) = [row for row in report["models"][0]["rows"] if row["condition"] == "treated"]
     assert set(row["cells"]) == {"perplexity", "embedded_knowledge"}

@@ -2,17 +2,21 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from actors.messages import EngineFacts, Examples, Matched, Profiled, Receipt, Route, Scored, Weights
+from actors.messages import EngineFacts, Examples, Matched, ModelSource, Profiled, Receipt, Route, Scored, Weights
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.result import StepResult, engine_document, receipt_document
-from orchestrator.steps.step import Step
+from orchestrator.steps.step import Step, StepKind
+from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
+from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
+from tests.fakes import FakeContext
 
 RECEIPT = Receipt(layers_matched=2, neurons_per_layer=(1, 0), digest="ab:cd", probe_tokens=90, clipped_fraction=0.25)
 RECEIPT_JSON = (
@@ -56,8 +60,17 @@ SCORED = Scored(
 
 def step(name: str = "evaluate.pairs", condition: str = "top", clamp: dict | None = None) -> Step:
     """An evaluation, as far as its result depends on it."""
-    payload = {"params": {"clamp": clamp or {"floor": 0.0}}}
-    return Step(id="s", kind="evaluate", name=name, model="m", condition=condition, payload=payload)
+    payload = {"params": {"benchmark": "pairs", "clamp": clamp or {"floor": 0.0}}}
+    inputs = {} if condition == "baseline" else {"neurons": "n"}
+    return made(evaluate.KIND, payload=payload, name=name, condition=condition, inputs=inputs)
+
+
+def made(kind: StepKind, **fields: Any) -> Step:
+    """A step of this kind."""
+    return Step(**{"id": "s", "kind": kind, "name": kind.name, "model": "m", "condition": "", "payload": {}} | fields)
+
+
+CONTEXT = FakeContext(benchmark=BENCHMARK, engine=ENGINE, neuron_sets={"n": NEURONS})
 
 
 def texts(result: StepResult) -> dict[str, str]:
@@ -77,7 +90,7 @@ def test_a_difference_that_was_not_measured_is_null() -> None:
 
 
 def test_an_evaluation_as_it_is_stored() -> None:
-    result = evaluate.result(step(), SCORED, BENCHMARK, ENGINE, NEURONS, None)
+    result = evaluate.KIND.result(step(), SCORED, CONTEXT)
     assert result.metrics == {"pairs/accuracy": 1.0, "pairs/p": 1.0, "clipped_fraction": 0.25}
     assert list(result.frames) == ["items/pairs.parquet"]
     assert texts(result) == {
@@ -96,14 +109,14 @@ def test_an_evaluation_as_it_is_stored() -> None:
 
 
 def test_the_noise_floor_has_metrics_and_items_of_its_own() -> None:
-    result = evaluate.result(step("noise_floor.pairs", "baseline"), SCORED, BENCHMARK, ENGINE, NEURONS, None)
+    result = evaluate.KIND.result(step("noise_floor.pairs", "baseline"), SCORED, CONTEXT)
     assert result.metrics == {"noise_floor/pairs/accuracy": 1.0, "noise_floor/pairs/p": 1.0}
     assert list(result.frames) == ["noise_floor/pairs.parquet"]
     assert list(result.documents) == ["receipts/noise_floor.pairs.json"]
 
 
 def test_the_baseline_has_no_clipped_fraction() -> None:
-    result = evaluate.result(step(condition="baseline"), SCORED, BENCHMARK, ENGINE, NeuronSet.of({}), None)
+    result = evaluate.KIND.result(step(condition="baseline"), SCORED, CONTEXT)
     assert result.metrics == {"pairs/accuracy": 1.0, "pairs/p": 1.0}
 
 
@@ -119,7 +132,9 @@ def test_a_search_as_it_is_stored(matched: bool) -> None:
         receipt=RECEIPT if matched else None,
         seconds=2.0,
     )
-    result = match.result(answer)
+    result = match.KIND.result(made(match.KIND), answer, FakeContext())
+    failure = "" if matched else "the control cannot be matched: too far"
+    assert match.KIND.why_failed(result.documents.__getitem__) == failure
     reason, fraction, receipt = ("", "0.5", RECEIPT_JSON) if matched else ("too far", "null", "null")
     digest = NeuronSet.of(answer.neurons).digest
     assert texts(result) == {
@@ -140,7 +155,10 @@ def test_a_search_as_it_is_stored(matched: bool) -> None:
 
 
 def test_a_selection_as_it_is_stored() -> None:
-    result = select.result(NEURONS)
+    table = pd.DataFrame({"layer": [0] * 4, "neuron": range(4), "wasserstein_distance": [0.0, 0.1, 0.2, 0.3]})
+    params = {"select": "top", "score": "wasserstein_distance", "fraction": 0.25, "rule": "rank", "layers": None}
+    chosen = made(select.KIND, payload={"params": params}, inputs={"profile": "p"})
+    result = select.KIND.compute(chosen, FakeContext(tables={"p": table}))
     assert texts(result) == {"selection.json": f'{{"neuron_set": "{NEURONS.digest}", "num_neurons": 1}}'}
     assert list(result.frames) == ["neuron_set.parquet"] and result.metrics == {}
 
@@ -159,8 +177,11 @@ def profiled(num_pairs: int) -> Profiled:
     )
 
 
+TRAIN = FakeContext(corpus=Corpus(label="wikitext2 train", text="", source=""))
+
+
 def test_a_profile_as_it_is_stored() -> None:
-    result = profile.result(profiled(8), "wikitext2 train")
+    result = profile.KIND.result(made(profile.KIND), profiled(8), TRAIN)
     assert texts(result) == {
         "profile.json": '{"corpus": "wikitext2 train", "windows": 3, "tokens": 90, "pairs": 8, "pairs_dropped": 1}'
     }
@@ -175,26 +196,32 @@ def test_a_profile_as_it_is_stored() -> None:
 
 
 def test_without_pairs_the_neuron_table_has_no_mapping_difficulty() -> None:
-    (table,) = profile.result(profiled(0), "c").frames.values()
+    (table,) = profile.KIND.result(made(profile.KIND), profiled(0), TRAIN).frames.values()
     assert "mapping_difficulty" not in table and "wasserstein_distance" in table
 
 
+def compared(columns: dict[str, Any]) -> StepResult:
+    """The weights of one neuron against those of step 0."""
+    before = ModelSource(label="m@step0", path="", family="llama", num_layers=1, d_mlp=1, d_model=1, context=1)
+    answer = Weights(step="s", columns={"layer": np.array([0]), "neuron": np.array([0]), **columns}, seconds=1.0)
+    return weights.KIND.result(made(weights.KIND), answer, FakeContext(before=before))
+
+
 def test_weights_as_they_are_stored() -> None:
-    columns = {"layer": np.array([0]), "neuron": np.array([0]), "pre_activation": np.array([0.5]), "up": [np.nan]}
-    result = weights.result(Weights(step="s", columns=columns, seconds=1.0), "m@step0")
+    result = compared({"pre_activation": np.array([0.5]), "up": [np.nan]})
     assert texts(result) == {"weights.json": '{"before": "m@step0", "seconds": 1.0}'}
     assert result.metrics == {"cosine_dissimilarity/pre_activation": 0.5}
-    assert list(result.frames) == ["weights.parquet"] and not weights.are_equal(result)
+    assert list(result.frames) == ["weights.parquet"]
 
 
-def test_equal_weights_are_told_apart_from_different_ones() -> None:
-    columns = {"layer": np.array([0]), "neuron": np.array([0]), "pre_activation": np.array([0.0])}
-    assert weights.are_equal(weights.result(Weights(step="s", columns=columns, seconds=1.0), "m@step0"))
+def test_weights_equal_to_the_checkpoint_before_are_refused() -> None:
+    with pytest.raises(StudyError, match="its weights are those of m@step0: the revision is not what its name says"):
+        compared({"pre_activation": np.array([0.0]), "up": [np.nan]})
 
 
 def test_examples_as_they_are_stored() -> None:
     answer = Examples(step="s", densities={"layer": np.array([0])}, pairs={"rank": [0]}, num_tokens=5, seconds=1.0)
-    result = examples.result(answer)
+    result = examples.KIND.result(made(examples.KIND), answer, FakeContext())
     assert texts(result) == {"examples.json": '{"tokens": 5, "seconds": 1.0}'}
     assert list(result.frames) == ["entangled_densities.parquet", "token_pairs.parquet"]
     assert all(isinstance(table, pd.DataFrame) for table in result.frames.values())
