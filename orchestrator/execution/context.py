@@ -44,7 +44,9 @@ class RunContext:
     @property
     def perplexity(self) -> Benchmark:
         """The study's perplexity benchmark."""
-        return self._plan.benchmark("perplexity")
+        perplexity = self._plan.perplexity
+        assert perplexity is not None, "only a study with a perplexity has steps that ask for it"
+        return perplexity
 
     def benchmark(self, name: str) -> Benchmark:
         """A benchmark by its name."""

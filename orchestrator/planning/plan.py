@@ -18,7 +18,6 @@ from orchestrator.steps.identity import identify
 from orchestrator.steps.kind import ModelStepKind, PlannedModel
 from orchestrator.steps.step import BASELINE, Step, StepKind
 from orchestrator.study_file.spec import ConditionSpec
-from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.texts import CHARACTERS_PER_TOKEN
 
@@ -69,8 +68,8 @@ class Plan:
 
     @property
     def perplexity(self) -> Benchmark | None:
-        """The study's perplexity, the first benchmark with that measure: what matching matches and claims refer to."""
-        return next((benchmark for benchmark in self.study.benchmarks if benchmark.measure == PERPLEXITY), None)
+        """As `ResolvedStudy.perplexity`."""
+        return self.study.perplexity
 
 
 def build_plan(study: ResolvedStudy) -> Plan:
@@ -162,13 +161,15 @@ class _Builder:
         spec = condition.spec
         inputs = {"profile": self._profiles[model.label]}
         if spec.match is not None:
+            perplexity = self._study.perplexity
+            assert perplexity is not None, "the study file is refused without it"
             inputs |= {
                 "treated": self._neuron_sets[model.label][condition.reference],
-                "baseline_perplexity": self.evaluations[model.label, BASELINE]["perplexity"],
-                "treated_perplexity": self.evaluations[model.label, condition.reference]["perplexity"],
+                "baseline_perplexity": self.evaluations[model.label, BASELINE][perplexity.name],
+                "treated_perplexity": self.evaluations[model.label, condition.reference][perplexity.name],
             }
             params = match.params(spec, spec.match)
-            work = match.EXPECTED_EVALUATIONS * self._tokens["perplexity"]
+            work = match.EXPECTED_EVALUATIONS * self._tokens[perplexity.name]
             about = {"condition": condition.name, "work": work, "group": f"match {condition.name}"}
             return self._add(match.KIND, model, params, inputs, **about)
         if spec.like is not None:

@@ -17,6 +17,7 @@ from orchestrator.planning.places import places
 from orchestrator.study_file.located import Located
 from orchestrator.study_file.spec import StudySpec
 from studies.benchmarks.corpora import Corpus
+from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.protocol import Benchmark
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
@@ -34,6 +35,11 @@ class ResolvedStudy:
     """In the order of `spec.evaluate`."""
     neuron_sets: dict[str, NeuronSet]
     """{condition: its explicit neurons}."""
+
+    @property
+    def perplexity(self) -> Benchmark | None:
+        """The study's perplexity, the first benchmark with that measure: what matching matches and claims refer to."""
+        return next((benchmark for benchmark in self.benchmarks if benchmark.measure == PERPLEXITY), None)
 
     def document(self) -> dict[str, Any]:
         """The resolved study as plain JSON, for the record."""
