@@ -46,7 +46,7 @@ _PATTERNS = (
 )
 """Patterns that are secret wherever they occur, each with its replacement."""
 
-_remembered: set[str] = set()
+remembered: set[str] = set()
 """URIs whose passwords came from a study file or the command line."""
 
 V = TypeVar("V")
@@ -54,7 +54,7 @@ V = TypeVar("V")
 
 def remember(uri: str) -> None:
     """Treat the URI's password as a secret from now on, wherever it stands."""
-    _remembered.add(uri)
+    remembered.add(uri)
 
 
 @overload
@@ -84,7 +84,7 @@ def _redacted(value: object, secrets: list[str]) -> object:
 def _secrets() -> list[str]:
     """The secrets in every form in which they may occur in a text, the longest first."""
     named = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
-    passwords = {match[2] for uri in (*os.environ.values(), *_remembered) for match in _PASSWORD.finditer(uri)}
+    passwords = {match[2] for uri in (*os.environ.values(), *remembered) for match in _PASSWORD.finditer(uri)}
     decoded = {form for secret in named | passwords for form in (secret, unquote(secret))}
     secrets = {secret for secret in decoded if len(secret) >= _MIN_CHARACTERS}
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])}

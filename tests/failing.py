@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from actors.ablation.actor import AblationActor
+from actors.ablation.token_tree import pack_from_wire
 from actors.ablation.vllm_worker import LogitsPass
 
 SMALL_DEVICE_NODES = 64
@@ -14,10 +15,17 @@ SMALL_DEVICE_NODES = 64
 class SmallDevice(AblationActor):
     """Its device holds packs of `SMALL_DEVICE_NODES` at most; with larger ones the allocator itself complains."""
 
-    def _sweep_pack(self, pack, *rest):
-        if len(pack.ids) > SMALL_DEVICE_NODES:
+    def __init__(self, model):
+        super().__init__(dataclasses.replace(model, engine={"worker_extension_cls": "tests.failing.SmallWorker"}))
+
+
+class SmallWorker(LogitsPass):
+    """Runs out of memory in a pack of more than `SMALL_DEVICE_NODES`."""
+
+    def halfwave_sweep(self, wire, walk, margins):
+        if len(pack_from_wire(wire).ids) > SMALL_DEVICE_NODES:
             torch.empty(2**50)
-        return super()._sweep_pack(pack, *rest)
+        return super().halfwave_sweep(wire, walk, margins)
 
 
 class IllRank(AblationActor):

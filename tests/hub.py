@@ -22,7 +22,7 @@ class Hub:
         """slow: least seconds that every file of weights takes."""
         self.fetched: Counter[str] = Counter()
         """{file: number of times its content was sent}."""
-        self._name, self._slow = name, slow
+        self._name, self.slow = name, slow
         self._files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         self._num_parameters = num_parameters
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -81,7 +81,7 @@ class Hub:
                 if with_content and content:
                     name = self.path.partition("?")[0].rpartition("/")[2]
                     hub.fetched[name] += "/resolve/" in self.path
-                    time.sleep(hub._slow if name.endswith(".safetensors") else 0)
+                    time.sleep(hub.slow if name.endswith(".safetensors") else 0)
                     self.wfile.write(content)
 
             def log_message(self, *arguments: object) -> None:

@@ -14,10 +14,13 @@ ablation.PART_SECONDS = ablation.PROGRESS_SECONDS = -1.0
 class SlowAblation(ablation.AblationActor):
     """Appends `conditions first_pack num_packs` of every sweep to the file HALFWAVE_TEST_SWEEPS."""
 
-    def _sweep_packs(self, plan, results, passes, *rest):
-        with open(os.environ["HALFWAVE_TEST_SWEEPS"], "a") as log:
-            log.write(f"{len(passes)} {results.num_done} {len(plan.packs)}\n")
-        for message in super()._sweep_packs(plan, results, passes, *rest):
+    def evaluate(self, request):
+        logged = False
+        for message in super().evaluate(request):
             if isinstance(message, Progress):
+                if not logged:
+                    with open(os.environ["HALFWAVE_TEST_SWEEPS"], "a") as log:
+                        log.write(f"{len(request.interventions)} {message.done - 1} {message.total}\n")
+                    logged = True
                 time.sleep(0.05)
             yield message

@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,9 +47,6 @@ from actors.tokens import TokenSpans, load_tokenizer
 from studies.benchmarks.texts import Continuations
 from studies.errors import InterventionError, StudyError
 from studies.neurons.matching import SearchLimits, SearchOutcome, match_perplexity
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -94,15 +91,12 @@ class AblationActor:
         tokenizer = load_tokenizer(source)
         self._engine = Engine(source)
         try:
-            self._routed = self._install(source, tokenizer)
+            hooks = self._engine.install_hooks(SITES[source.family], source.num_layers, source.d_mlp)
+            self.model = RoutedModel(self._engine, source, tokenizer, hooks)
+            """The checkpoint in force, with its engine and its route; `reload` replaces it."""
         except BaseException:
             self.close()
             raise
-
-    def _install(self, source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> RoutedModel:
-        """Hook the fresh engine and choose the model's route."""
-        hooks = self._engine.install_hooks(SITES[source.family], source.num_layers, source.d_mlp)
-        return RoutedModel(self._engine, source, tokenizer, hooks)
 
     def reload(self, source: ModelSource) -> None:
         """Load another checkpoint of the same architecture, and answer to the last bit as a fresh actor of it would.
@@ -111,12 +105,12 @@ class AblationActor:
         cannot exchange the weights in place and prove it, fresh engines serve this checkpoint and all later ones; a
         warning says why.
         """
-        current = self._routed.source
+        current = self.model.source
         if difference := differing_field(current, source):
             raise StudyError(f"{source.label} cannot take the engine of {current.label}: {difference}")
         if not self._never_in_place:
             try:
-                self._routed, self._last_reload = reload_in_place(self._routed, source, self._last_reload)
+                self.model, self._last_reload = reload_in_place(self.model, source, self._last_reload)
                 return
             except Exception as error:  # of any kind: a fresh engine is always right, or raises an error itself
                 self._never_in_place = f"{type(error).__name__}: {error}"
@@ -127,7 +121,7 @@ class AblationActor:
 
     def facts(self) -> EngineFacts:
         """How this actor computes its numbers."""
-        return dataclasses.replace(self._routed.facts, reload_refused=self._never_in_place)
+        return dataclasses.replace(self.model.facts, reload_refused=self._never_in_place)
 
     def close(self) -> None:
         """Shut the engine and its worker processes down."""
@@ -137,9 +131,9 @@ class AblationActor:
 
     def evaluate(self, request: EvaluateRequest) -> Iterator[Progress | Part | Scored | StepFailed | OutOfMemory]:
         """Score the texts under every intervention; the failure of one does not affect the others."""
-        plan = self._routed.plan(request.benchmark, request.texts, request.max_nodes)
+        plan = self.model.plan(request.benchmark, request.texts, request.max_nodes)
         margins = isinstance(request.texts, Continuations) and request.texts.margins
-        if self._routed.facts.route is Route.FLAT:
+        if self.model.facts.route is Route.FLAT:
             yield from self._evaluate_flat(request, plan, margins)
             return
         try:
@@ -155,11 +149,11 @@ class AblationActor:
             yield Progress(step=step, done=done, total=len(request.interventions), unit="conditions")
             started = time.monotonic()
             try:
-                receipt = apply(self._routed, intervention)
+                receipt = apply(self.model, intervention)
             except InterventionError as error:
                 yield StepFailed(step=step, error=str(error))
                 continue
-            edges = flat_log_probabilities(self._routed.engine, plan, margins=margins)
+            edges = flat_log_probabilities(self.model.engine, plan, margins=margins)
             yield self._scored(step, plan, edges, receipt, Cost(time.monotonic() - started))
 
     def _sweep(
@@ -167,7 +161,7 @@ class AblationActor:
     ) -> Iterator[Progress | Part | Scored | StepFailed]:
         """All interventions at once, pack by pack; layers that they share are computed once."""
         started = time.monotonic()
-        source = self._routed.source
+        source = self.model.source
         receipts = yield from self._keep_clamps(request.interventions)
         if not receipts:
             return
@@ -178,7 +172,7 @@ class AblationActor:
         results = SweepResults(plan, list(receipts), margins=margins)
         results.resume(request.parts)
         yield from self._sweep_packs(plan, results, passes, margins, next(iter(receipts)))
-        digests = [":".join(ranks) for ranks in zip(*self._routed.engine.call("halfwave_digests"), strict=True)]
+        digests = [":".join(ranks) for ranks in zip(*self.model.engine.call("halfwave_digests"), strict=True)]
         cost = Cost(
             seconds=(time.monotonic() - started) / len(receipts),
             num_conditions=len(receipts),
@@ -200,11 +194,11 @@ class AblationActor:
         receipts: dict[str, Receipt] = {}
         for step, intervention in interventions.items():
             try:
-                receipts[step] = apply(self._routed, intervention)
+                receipts[step] = apply(self.model, intervention)
             except InterventionError as error:
                 yield StepFailed(step=step, error=str(error))
             else:
-                self._routed.engine.call("halfwave_keep", len(receipts) - 1)
+                self.model.engine.call("halfwave_keep", len(receipts) - 1)
         return receipts
 
     def _sweep_packs(
@@ -230,11 +224,11 @@ class AblationActor:
     def _sweep_pack(self, pack: Pack, passes: Sequence[Pass], margins: bool) -> dict[int, bytes | str]:
         """{number of a condition: the float32 numbers of the pack's edges, or why there are none}."""
         walk = [tuple(turn) for turn in passes]
-        return self._routed.engine.call_head("halfwave_sweep", pack_to_wire(pack), walk, margins)
+        return self.model.engine.call_head("halfwave_sweep", pack_to_wire(pack), walk, margins)
 
     def _scored(self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, cost: Cost) -> Scored:
         log_probabilities, *margins = np.atleast_2d(edges)
-        spans = self._routed.spans(plan)
+        spans = self.model.spans(plan)
         return Scored(
             step=step,
             sums=plan.sums(log_probabilities),
@@ -242,8 +236,8 @@ class AblationActor:
             margins=plan.sums(margins[0]) if margins else None,
             tokens=_token_columns(spans, plan.token_log_probabilities(log_probabilities)) if spans else None,
             receipt=receipt,
-            route=self._routed.facts.route,
-            route_reason=self._routed.facts.route_reason,
+            route=self.model.facts.route,
+            route_reason=self.model.facts.route_reason,
             pack_plan=plan.digest,
             num_nodes=plan.num_nodes,
             num_tokens=plan.num_tokens,
@@ -256,8 +250,8 @@ class AblationActor:
     def match(self, request: MatchRequest) -> Iterator[Progress | Matched]:
         """Search the fraction of lowest-scored neurons whose clamp costs the treated condition's perplexity."""
         started = time.monotonic()
-        d_mlp = self._routed.source.d_mlp
-        plan = self._routed.plan("perplexity", request.texts, request.max_nodes)
+        d_mlp = self.model.source.d_mlp
+        plan = self.model.plan("perplexity", request.texts, request.max_nodes)
         search = match_perplexity(
             baseline=request.baseline_perplexity,
             treated=request.treated_perplexity,
@@ -274,8 +268,8 @@ class AblationActor:
         try:
             fraction = next(search)
             while True:
-                receipt = apply(self._routed, _lowest(request, fraction, d_mlp))
-                edges = self._routed.log_probabilities(plan)
+                receipt = apply(self.model, _lowest(request, fraction, d_mlp))
+                edges = self.model.log_probabilities(plan)
                 done += 1
                 yield Progress(step=request.step, done=done, total=request.max_evaluations, unit="perplexities")
                 fraction = search.send(perplexity(plan.sums(edges), plan.counts()))

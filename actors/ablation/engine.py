@@ -122,7 +122,7 @@ def _start_vllm(source: ModelSource) -> Any:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         os.environ["OMP_NUM_THREADS"] = str(max(1, source.threads // source.tensor_parallel))
     if not source.over_nodes:
-        _stay_on_this_machine()
+        stay_on_this_machine()
     from vllm import LLM
 
     # The KV cache serves the flat route only: one sequence of the longest window, keys and values of every head.
@@ -156,7 +156,7 @@ def load_format(source: ModelSource) -> str:
     return "hf" if source.pickled else "safetensors"
 
 
-def _stay_on_this_machine() -> None:
+def stay_on_this_machine() -> None:
     """Connect the engine and its workers over the loopback: by default vLLM, Gloo and NCCL listen on the network."""
     os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if os.path.isdir("/sys/class/net/lo"):

@@ -66,7 +66,7 @@ class LogitsPass:
     rank: int
     get_model: Callable[[], nn.Module]
     vllm_config: Any  # a vllm.config.VllmConfig; vllm is imported in functions only
-    _halfwave: "_VllmDecoder"
+    _halfwave: "VllmDecoder"
 
     def halfwave_install(self, site: dict[str, Any], d_mlp: int, last_words: str) -> dict[str, Any]:
         """Hook the activations and the attention layers.
@@ -91,7 +91,7 @@ class LogitsPass:
             )
             for layer in layers
         ]
-        decoder = self._halfwave = _VllmDecoder(self, ClampSet(clamps), LayerWalk(layers), last_words)
+        decoder = self._halfwave = VllmDecoder(self, ClampSet(clamps), LayerWalk(layers), last_words)
         refusal = decoder.wrap_attention()
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
@@ -270,7 +270,7 @@ class _AttentionLayer(Protocol):
     sliding_window: int | None
 
 
-class _VllmDecoder:
+class VllmDecoder:
     """vLLM's loaded model as a `logits_pass.Decoder`."""
 
     def __init__(self, worker: LogitsPass, clamps: ClampSet, walk: LayerWalk, last_words: str):

@@ -129,7 +129,7 @@ class Store:
 
         `artifact_location`: URI for the artifacts of an experiment created now; None leaves the choice to the server.
         RecordError if the experiment is deleted."""
-        view = _view(metrics)
+        view = saved_view(metrics)
         experiment = self.experiment(name)
         if experiment is None:
             return self.call("create_experiment", name, artifact_location=artifact_location, tags={_VIEW_TAG: view})
@@ -344,7 +344,7 @@ def locate(tracking_uri: str) -> Location:
     return Location(f"sqlite:///{str(file).replace('%', '%25')}{question}{options}", file)
 
 
-def _view(metrics: Sequence[str]) -> str:
+def saved_view(metrics: Sequence[str]) -> str:
     """The value of `_VIEW_TAG`: one row per condition, with these metrics beside the params that define it."""
     state = {
         "searchFilter": f"tags.`{KIND}` = 'condition'",

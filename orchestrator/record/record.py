@@ -84,7 +84,9 @@ class Record(Reader):
         self._runs = Runs(store)
         self._sender = Sender(store, entries, self._runs)
         super().__init__(store, entries, self._sender.sent)
-        self._study = self._invocation = ""
+        self.study = ""
+        """The study that is open; empty before `open_study` and after `close`."""
+        self._invocation = ""
 
     # ---- opening
 
@@ -120,11 +122,11 @@ class Record(Reader):
         self._experiment = self._store.open_experiment(study, self._artifact_location, metrics)
         self._lease = Lease(self._store, self._experiment, study)
         self._lease.acquire()
-        self._study = study
+        self.study = study
         self._runs.load(self._experiment)
         self._open_parent(parent, texts)
         self._sender.load(study)
-        self._sender.send(force=True)
+        self.flush()
 
     def _open_parent(self, key: RunKey, texts: Mapping[str, str]) -> None:
         run = self._runs.ensure(key)
@@ -231,6 +233,13 @@ class Record(Reader):
     def _close_run(self, key: RunKey, status: str) -> None:
         self._runs.terminate(self._runs.find(key) or self._runs.ensure(key), status)
 
+    def flush(self) -> int:
+        """Send what waits, whatever pause lasts; returns how many entries stay in the outbox.
+
+        RecordError, once everything else is sent, for what MLflow refuses for good."""
+        self._sender.send(force=True)
+        return self._sender.num_unsent
+
     # ---- closing
 
     def renew(self) -> None:
@@ -247,11 +256,11 @@ class Record(Reader):
             self._sender.change("close", partial(self._close_all, self._runs.parent, status))
             for attempt in range(CLOSING_ATTEMPTS):
                 time.sleep(CLOSING_PAUSE_S if attempt else 0)
-                self._sender.send(force=True)
+                self.flush()
                 if not self._sender.has_changes:
                     break
             self._lease.release()
-        self._study = ""
+        self.study = ""
         return self._sender.num_unsent
 
     def _close_all(self, parent: Run, status: str) -> None:
@@ -262,9 +271,9 @@ class Record(Reader):
         self._runs.terminate(parent, status)
 
     def _opened(self) -> str:
-        if not self._study:
+        if not self.study:
             raise RecordError("no study is open; call open_study first")
-        return self._study
+        return self.study
 
     # ---- links
 

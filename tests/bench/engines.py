@@ -86,8 +86,8 @@ def start_engine(model: str, threads: int, dtype: str = "float32", route: str = 
     for owner, name, label in (
         (routes, "plan_packs", "planning"),
         (routes, "tokenise", "planning"),
-        (vllm_worker._VllmDecoder, "hidden", "forward"),
-        (vllm_worker._VllmDecoder, "logits", "head"),
+        (vllm_worker.VllmDecoder, "hidden", "forward"),
+        (vllm_worker.VllmDecoder, "logits", "head"),
     ):
         setattr(owner, name, _timed(getattr(owner, name), label, spent))
     source = source_of(Path(model), threads=threads, dtype=dtype, route=route)
@@ -111,10 +111,11 @@ def score_engine(name: str, texts: tuple[str, ...], sweep: bool = False) -> dict
     """The costs of one request to the engine, with a new pack plan; sweep: all `conditions`, else the baseline."""
     source, spent = _STATE["source"], _STATE["spent"]
     chosen = conditions(source.num_layers, source.d_mlp) if sweep else {"baseline": Intervention()}
-    _STATE["actor"]._routed._plans.clear()
+    benchmark = f"{name} {_STATE.setdefault('num_requests', 0)}"  # a name of its own, so that the plan is made anew
+    _STATE["num_requests"] += 1
     spent.update(dict.fromkeys(spent, 0.0))
     started = time.perf_counter()
-    messages = list(_STATE["actor"].evaluate(evaluation(name, texts, chosen)))
+    messages = list(_STATE["actor"].evaluate(evaluation(benchmark, texts, chosen)))
     seconds = time.perf_counter() - started
     results = [message for message in messages if isinstance(message, Scored)]
     assert len(results) == len(chosen)
@@ -122,7 +123,7 @@ def score_engine(name: str, texts: tuple[str, ...], sweep: bool = False) -> dict
         "seconds": seconds,
         **spent,
         "nodes": results[0].num_nodes,
-        "prefixes": next(iter(_STATE["actor"]._routed._plans.values())).num_prefixes,
+        "prefixes": _STATE["actor"].model.plan(benchmark, Sentences(texts=texts), None).num_prefixes,
         "tokens": results[0].num_tokens,
         "layer_passes": results[0].layer_passes,
         "ideal_layer_passes": results[0].ideal_layer_passes,
@@ -139,7 +140,7 @@ def switch_milliseconds() -> dict[str, float]:
     """Median time to change the condition of a live engine: the clamps alone, and with the probe that proves them."""
     from actors.ablation.receipts import apply
 
-    model, source = _STATE["actor"]._routed, _STATE["source"]
+    model, source = _STATE["actor"].model, _STATE["source"]
     chosen = [each for each in conditions(source.num_layers, source.d_mlp).values() if each.neurons]
     spent: dict[str, list[float]] = {"clamps": [], "with receipt": []}
     for intervention in chosen:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from actors.messages import (
     EvaluateRequest,
@@ -222,7 +221,7 @@ def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[Any, ...]:
         if part.end_pack <= 3 or part.step == "one":  # all packs of "one", the first three of "two"
             parts[part.step] = join_parts(parts.get(part.step), part)
     called: list[str] = []
-    engine, call = actor._engine, actor._engine.call
+    engine, call = actor.model.engine, actor.model.engine.call
     engine.call = lambda method, *arguments: (called.append(method), call(method, *arguments))[1]
     again = list(actor.evaluate(dataclasses.replace(request, parts=parts)))
     other = {name: dataclasses.replace(part, pack_plan="of another plan") for name, part in parts.items()}
@@ -245,24 +244,21 @@ def test_a_sweep_resumed_from_its_parts_gives_the_same_numbers(tmp_path: Path, e
 
 def unhooked(source: ModelSource, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Flat log-probabilities of the engine as vLLM started it, and with our hooks and the empty set."""
-    from actors.ablation.actor import AblationActor
+    from actors.ablation.engine import Engine
     from actors.ablation.receipts import apply
     from actors.ablation.routes import RoutedModel, flat_log_probabilities
     from actors.ablation.token_tree import plan_packs
-    from actors.tokens import tokenise
+    from actors.tokens import load_tokenizer, tokenise
 
-    class Watched(AblationActor):
-        def _install(self, source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> RoutedModel:
-            sequences = tokenise(Sentences(texts=texts), tokenizer, source.context)
-            self.plan = plan_packs(sequences.ids, sequences.score_from, 64)
-            self.before = flat_log_probabilities(self._engine, self.plan)
-            return super()._install(source, tokenizer)
-
-    actor = Watched(source)
-    apply(actor._routed, Intervention())
-    after = flat_log_probabilities(actor._engine, actor.plan)
-    actor.close()
-    return actor.before, after
+    tokenizer, engine = load_tokenizer(source), Engine(source)
+    sequences = tokenise(Sentences(texts=texts), tokenizer, source.context)
+    plan = plan_packs(sequences.ids, sequences.score_from, 64)
+    before = flat_log_probabilities(engine, plan)
+    hooks = engine.install_hooks(SITES[source.family], source.num_layers, source.d_mlp)
+    apply(RoutedModel(engine, source, tokenizer, hooks), Intervention())
+    after = flat_log_probabilities(engine, plan)
+    engine.close()
+    return before, after
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox"])
@@ -313,9 +309,9 @@ def test_scores_equal_raw_pre_activations(family: str, tmp_path: Path) -> None:
 
     folder = oracles.make_model(tmp_path / family, family)
     request = profile_request()
-    actor = ScoreActor(source_of(folder))
-    *_, profiled = actor.profile(request)
-    ids = torch.tensor(windows_of(actor, request))
+    source = source_of(folder)
+    *_, profiled = ScoreActor(source).profile(request)
+    ids = torch.tensor(windows_of(source, request))
     _, outputs = oracles.pre_activations(oracles.load(folder), ids)
     keep = torch.ones(ids.shape, dtype=torch.bool)
     keep[:, 0] = False
@@ -357,8 +353,8 @@ def test_batches_and_shards_do_not_change_the_scores(tmp_path: Path) -> None:
         np.testing.assert_allclose(values, whole.columns[name], rtol=1e-4, atol=1e-6)
 
 
-def windows_of(actor: Any, request: ProfileRequest) -> np.ndarray:
-    """The windows of token ids that a score actor reads."""
-    from actors.tokens import windows
+def windows_of(source: ModelSource, request: ProfileRequest) -> np.ndarray:
+    """The windows of token ids that a score actor of this model reads."""
+    from actors.tokens import load_tokenizer, windows
 
-    return windows(request.texts, actor._tokenizer, actor._source.context)
+    return windows(request.texts, load_tokenizer(source), source.context)

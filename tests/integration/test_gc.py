@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
@@ -18,6 +20,7 @@ from orchestrator.garbage import GarbageCollector
 from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.mlflow_store import Store
+from orchestrator.record.outbox import Outbox
 from orchestrator.record.record import Record
 from studies.errors import StudyError
 
@@ -221,7 +224,7 @@ def test_the_command_exits_with_2_and_one_line(tmp_path: Path, capsys: Any, monk
 
 def test_a_server_keeps_its_runs_and_the_output_says_so(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, old = study_with_history(workdir)
-    monkeypatch.setattr(Store, "_backend", object())  # as a REST store, which cannot delete for good
+    monkeypatch.setattr(Store, "removes_runs", False)  # as a REST store, which cannot delete for good
     answer = run(workdir, "--delete").output
     assert "a client cannot remove runs from the server" in answer and "removed all but the runs" in answer
     assert f"mlflow gc --backend-store-uri DATABASE --run-ids {old[0].run_id}" in answer
@@ -230,19 +233,23 @@ def test_a_server_keeps_its_runs_and_the_output_says_so(workdir: Path, monkeypat
     assert "does not say when a run was superseded" in str(answer.exception)
 
 
-def test_outbox_folders_of_dead_drivers_go_and_those_of_live_ones_and_waiting_steps_stay(workdir: Path) -> None:
+def test_outbox_folders_of_dead_drivers_go_and_those_of_live_ones_and_waiting_steps_stay(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study_with_history(workdir)
     outbox = workdir / "spool"
     waiting = opened(workdir)
-    waiting._store.client.create_run = waiting._store.client.log_batch = unreachable
-    step = commit(waiting, key("x", "dd"), "waits", "blimp")
+    with monkeypatch.context() as patch:
+        for write in ("create_run", "log_batch"):
+            patch.setattr(MlflowClient, write, unreachable)
+        step = commit(waiting, key("x", "dd"), "waits", "blimp")
     (outbox / "half.removed" / "files").mkdir(parents=True)
     (outbox / ".writing-4194999-dead").mkdir()
     (outbox / f".writing-{os.getpid()}-alive").mkdir()
     answer = run(workdir, "--delete", "--force")
     assert "2 incomplete outbox folders of dead drivers" in answer.output
     assert "1 step waits in the outbox for the tracking server: kept" in answer.output
-    (entry,) = waiting._outbox.entries()
+    (entry,) = Outbox(outbox).entries()
     assert {path.name for path in outbox.iterdir()} == {f".writing-{os.getpid()}-alive", entry.folder_name}
     record = opened(workdir)  # the next invocation sends it
     assert record.known(["waits"])["waits"] == replace(step, run_id=record.known(["waits"])["waits"].run_id)
@@ -291,7 +298,7 @@ def test_a_kill_between_artifacts_and_run_is_mended(workdir: Path, monkeypatch: 
     collector = GarbageCollector(uri(workdir), workdir)
     garbage = collector.survey()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(type(collector._store._backend), "_hard_delete_run", interrupted)
+        patch.setattr(SqlAlchemyStore, "_hard_delete_run", interrupted)
         collector.collect(garbage)
     record = Record(uri(workdir), outbox=workdir / "spool")
     assert not record.verify(record.known([old[0].step_id])[old[0].step_id])  # known, and computed again

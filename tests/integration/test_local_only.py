@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray._private import services
 
-from actors.ablation.engine import _stay_on_this_machine
+from actors.ablation.engine import stay_on_this_machine
 from orchestrator.execution import ray_session as ray_session_module
 from orchestrator.execution.ray_session import ray_session
 from orchestrator.record.mlflow_store import Store
@@ -68,11 +68,11 @@ def test_engines_use_the_loopback_unless_the_environment_says_otherwise(monkeypa
     names = ("VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
     for name in names:
         monkeypatch.setenv(name, "eth7")
-    _stay_on_this_machine()
+    stay_on_this_machine()
     assert {os.environ[name] for name in names} == {"eth7"}
     for name in names:
         monkeypatch.delenv(name)
-    _stay_on_this_machine()
+    stay_on_this_machine()
     assert [os.environ.pop(name) for name in names] == ["127.0.0.1", "lo", "lo"]
 
 

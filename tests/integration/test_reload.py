@@ -57,24 +57,23 @@ def two_seeds(folder: Path, family: str, **fields: Any) -> list[ModelSource]:
 def watched() -> Iterator[tuple[list[str], list[str]]]:
     """([labels of started engines], [warnings]) of this process."""
     from actors.ablation import actor as ablation
-    from actors.ablation import engine
 
     started: list[str] = []
     warnings: list[str] = []
-    start, handler = engine._start_vllm, logging.Handler()
+    start, handler = ablation.Engine, logging.Handler()
     handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
     ablation.log.addHandler(handler)
-    engine._start_vllm = lambda source: (started.append(source.label), start(source))[1]
+    ablation.Engine = lambda source: (started.append(source.label), start(source))[1]
     try:
         yield started, warnings
     finally:
-        engine._start_vllm = start
+        ablation.Engine = start
         ablation.log.removeHandler(handler)
 
 
 def results(actor: Any, texts: tuple[str, ...]) -> dict[str, Any]:
     """All that an actor returns except times and why it does not reload; the clamp stays in force."""
-    source = actor._routed.source
+    source = actor.model.source
     interventions = {name: Intervention(**intervention(name, source.num_layers, source.d_mlp)) for name in NAMES}
     request = EvaluateRequest(
         benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60

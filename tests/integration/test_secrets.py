@@ -14,15 +14,18 @@ from mlflow import MlflowClient
 
 from orchestrator import cli
 from orchestrator.execution import session
+from orchestrator.execution.runner import Runner
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import RunKey
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.record import Record
 from orchestrator.record.sender import Sender
-from orchestrator.steps.step import State
+from orchestrator.scheduling.placement import Demand
 from orchestrator.study import Study
+from tests.fakes import FakePool
 from tests.integration.made_up import command
 from tests.unit.orchestrator.planning.test_resolve import make_folder
+from tests.world import make_cluster
 
 PLANTED = {
     "HF_TOKEN": "hf_aBcDeFgHiJkLmNoPqRsT",
@@ -119,10 +122,11 @@ def test_a_failed_step_whose_error_holds_secrets(
 ) -> None:
     message = f"HfHubHTTPError: {PLANTED['HF_TOKEN']} at https://ada:{FILE_PASSWORD}@hub/x"
 
-    def fail(plan: Plan, runner: Any, **options: Any) -> None:
+    def fail(plan: Plan, runner: Runner, **options: Any) -> None:
         logging.getLogger("orchestrator").debug("%s", message)
-        for step in plan.steps.values():
-            runner._end(step, State.FAILED, message)
+        pool = FakePool(plan, nodes=())
+        pool.unplaceable = message
+        runner.run(pool, make_cluster([], {model.label: Demand(1.0, 0.0) for model in plan.study.models}), {})
 
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from orchestrator.record.keys import Committed, RunKey
+from orchestrator.record.outbox import Outbox
 from orchestrator.record.record import Record
 
 WRITES = ("create_run", "log_batch", "log_artifact", "set_tag", "update_run", "set_terminated", "delete_run")
@@ -36,10 +37,14 @@ class StoreFolder:
 
     def record(self, study: str | None, outbox: str | None = None) -> Record:
         """A record with an outbox of this name, by default the study's own; the study is opened unless it is None."""
-        record = Record(self.uri, outbox=self.folder / "outboxes" / (outbox or study or "none"))
+        record = Record(self.uri, outbox=self.outbox(outbox or study or "none").folder)
         if study is not None:
             record.open_study(study, definition=f"study: {study}\n", resolved={"a": [1]}, environment=ENVIRONMENT)
         return record
+
+    def outbox(self, name: str) -> Outbox:
+        """The outbox of this name."""
+        return Outbox(self.folder / "outboxes" / name)
 
     def runs(self, study: str, kind: str, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
         """The study's runs of a kind, by name."""
@@ -66,7 +71,7 @@ def profile(identity: str = "bb22") -> RunKey:
 def commit(record: Record, key: RunKey, step_id: str, step: str = "evaluate.blimp", **more: Any) -> Committed:
     """Commit a step; its id starts with the study, because ids are looked up in the whole store."""
     results = {"metrics": {"blimp/accuracy": 0.8125}, "frames": {"items/blimp.parquet": ITEMS}, "documents": {}} | more
-    return record.commit(key, f"{record._study}-{step_id}", step, **results)
+    return record.commit(key, f"{record.study}-{step_id}", step, **results)
 
 
 def known(record: Record, study: str, *step_ids: str) -> dict[str, Committed]:
@@ -75,14 +80,8 @@ def known(record: Record, study: str, *step_ids: str) -> dict[str, Committed]:
     return {step_id.removeprefix(f"{study}-"): step for step_id, step in steps.items()}
 
 
-def send_now(record: Record) -> int:
-    """Send what waits, whatever pause lasts; returns how many entries are still unsent."""
-    record._sender.send(force=True)
-    return record._sender.num_unsent
-
-
-def fail_with(monkeypatch: pytest.MonkeyPatch, record: Record, error: BaseException) -> list[str]:
-    """Make every write of the client fail; returns the list of the calls made from now on."""
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:
+    """Make every write of MLflow's client fail; returns the list of the calls made from now on."""
     calls: list[str] = []
 
     def fail(name: str) -> Any:
@@ -93,17 +92,17 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, record: Record, error: BaseExcept
         return method
 
     for name in WRITES:
-        monkeypatch.setattr(record._store.client, name, fail(name))
+        monkeypatch.setattr(MlflowClient, name, fail(name))
     return calls
 
 
-def fail_at_step_tag(monkeypatch: pytest.MonkeyPatch, record: Record, error: BaseException) -> None:
+def fail_at_step_tag(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let every write through except the tag that commits a step."""
-    log_batch = record._store.client.log_batch
+    log_batch = MlflowClient.log_batch
 
-    def method(run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+    def method(client: MlflowClient, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
         if any(tag.key.startswith("step.") for tag in tags):
             raise error
-        log_batch(run_id, metrics=metrics, params=params, tags=tags)
+        log_batch(client, run_id, metrics=metrics, params=params, tags=tags)
 
-    monkeypatch.setattr(record._store.client, "log_batch", method)
+    monkeypatch.setattr(MlflowClient, "log_batch", method)

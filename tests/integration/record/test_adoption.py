@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from orchestrator.record import mlflow_store
@@ -16,7 +17,6 @@ from tests.integration.record.recorded import (
     fail_with,
     known,
     profile,
-    send_now,
 )
 
 
@@ -47,9 +47,9 @@ def test_a_changed_definition_supersedes_and_going_back_restores(
     assert store.client.get_run(new.run_id).data.tags["superseded_by"] == old.run_id
     assert store.client.get_run(old.run_id).info.status == "KILLED"  # as it was: adopting in place runs nothing
     with monkeypatch.context() as patch:
-        fail_with(patch, again, OSError("gone"))
+        fail_with(patch, OSError("gone"))
         assert again.adopt(condition(identity="bb"), adopted) == adopted  # the study goes on,
-    assert send_now(again) == 0  # and what was to change in MLflow changes later
+    assert again.flush() == 0  # and what was to change in MLflow changes later
     assert [run.info.run_id for run in store.runs(study, "condition")] == [new.run_id]
 
 
@@ -104,17 +104,17 @@ def test_equal_steps_of_two_conditions_wait_side_by_side(
 ) -> None:
     record = store.record(study)
     with monkeypatch.context() as patch:
-        fail_with(patch, record, OSError("gone"))
+        fail_with(patch, OSError("gone"))
         step = commit(record, condition("bottom"), "x")
         assert record.adopt(condition("bottom"), step) == step  # it waits for that very run
         assert record.adopt(condition("matched"), step).artifacts == step.artifacts
-    assert send_now(record) == 0
+    assert record.flush() == 0
     assert [run.data.metrics for run in store.runs(study, "condition")] == [{"blimp/accuracy": 0.8125}] * 2
     record.close("FINISHED")
 
     again = store.record(study)
     cached = known(again, study, "x")["x"]
-    calls = fail_with(monkeypatch, again, OSError("gone"))
+    calls = fail_with(monkeypatch, OSError("gone"))
     runs = [again.adopt(condition(name), cached).run_id for name in ("bottom", "matched")]
     assert runs == [run.info.run_id for run in store.runs(study, "condition")]
     assert calls == []  # a second invocation writes nothing
@@ -133,9 +133,10 @@ def test_known_reads_all_pages_in_bulk(store: StoreFolder, study: str, monkeypat
     wanted = [f"{i}-{j}" for i in range(7) for j in range(4)]
     monkeypatch.setattr(mlflow_store, "PAGE", 4)
     calls: list[int] = []
-    search = record._store.client.search_runs
-    monkeypatch.setattr(record._store.client, "search_runs", lambda *a, **k: calls.append(1) or search(*a, **k))
-    assert known(record, study, *wanted).keys() == {f"{i}-{j}" for i in range(7) for j in range(3)}
+    search = MlflowClient.search_runs
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_runs", lambda *a, **k: calls.append(1) or search(*a, **k))
+        assert known(record, study, *wanted).keys() == {f"{i}-{j}" for i in range(7) for j in range(3)}
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
     total = len(store.client.search_runs(experiments, "tags.`halfwave.kind` != ''", ViewType.ALL))
     assert len(calls) <= total // 4 + 1

@@ -39,7 +39,7 @@ def test_what_was_committed_is_read_back(store: StoreFolder, study: str) -> None
     assert json.loads(run.data.tags["step.evaluate.blimp"])["digests"] == step.artifacts
     with pytest.raises(RecordError, match=r"no artifact 'items/tse.parquet'; it has: .*items/blimp.parquet"):
         record.frame(step, "items/tse.parquet")
-    assert record._outbox.entries() == []
+    assert store.outbox(study).entries() == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_mlflow_would_refuse_or_alter_is_refused_before_anything_is_written
     for params in ({"layers": "1 " * 3001}, {"layers": 3}, {"lay@ers": "3"}):
         with pytest.raises(ValueError, match="lay"):
             commit(record, condition(**params), "refused")
-    assert list(record._outbox.folder.iterdir()) == []
+    assert list(store.outbox("refusals").folder.iterdir()) == []
     assert store.runs("refusals", "condition", ViewType.ALL) == []
 
 

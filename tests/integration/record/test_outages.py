@@ -7,18 +7,22 @@ import logging
 import os
 import sqlite3
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from orchestrator.record import record as record_module
+from orchestrator.record import sender
 from orchestrator.record.frames import load_study
-from orchestrator.record.mlflow_store import RecordError, Unreachable
-from orchestrator.record.outbox import Outbox
+from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.sender import LONGEST_PAUSE_S
 from tests.integration.record.recorded import (
     ITEMS,
     Killed,
@@ -28,7 +32,6 @@ from tests.integration.record.recorded import (
     fail_at_step_tag,
     fail_with,
     known,
-    send_now,
 )
 
 
@@ -36,8 +39,8 @@ def test_killed_before_the_tag_the_step_is_unknown_and_can_be_redone(
     store: StoreFolder, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = store.record(study, outbox=f"{study}-lost")
-    fail_at_step_tag(monkeypatch, record, Killed())
-    with pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        fail_at_step_tag(patch, Killed())
         commit(record, condition(), "half")
     (run,) = store.runs(study, "condition")
     assert store.artifact(run, "items/blimp.parquet").exists() and run.data.metrics  # all but the tag is there
@@ -54,8 +57,8 @@ def test_killed_before_the_tag_the_next_invocation_sends_it_from_the_outbox(
     store: StoreFolder, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = store.record(study)
-    fail_at_step_tag(monkeypatch, record, Killed())
-    with pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        fail_at_step_tag(patch, Killed())
         commit(record, condition(), "half")
     assert known(store.record(None, outbox=study), study, "half")["half"].run_id == ""
     again = store.record(study)
@@ -114,10 +117,12 @@ def test_killed_while_writing_an_entry_nothing_is_half_there(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr("orchestrator.record.outbox.os.rename", rename)
         commit(record, condition(), "torn")
-    (left,) = record._outbox.folder.iterdir()
+    folder = store.outbox(study).folder
+    (left,) = folder.iterdir()
     assert known(record, study, "torn") == {} and left.name.startswith(".writing-")
     left.rename(left.with_name(left.name.replace(str(os.getpid()), "4194999")))  # of a process that is gone
-    assert list(store.record(study)._outbox.folder.iterdir()) == []
+    store.record(study)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -136,17 +141,17 @@ def test_an_outage_costs_nothing(
     record = store.record(study)
     caplog.set_level(logging.INFO, logger="orchestrator.record.sender")
     with monkeypatch.context() as patch:
-        calls = fail_with(patch, record, error)
+        calls = fail_with(patch, error)
         steps = [commit(record, condition(), f"{i}", f"step{i}", metrics={f"m{i}": i}) for i in range(3)]
         record.begin(condition())
         assert len(calls) == 1  # within the pause nothing is tried
         record.finish(condition(), "FINISHED")
-        assert send_now(record) == 3 and len(calls) == 2
+        assert record.flush() == 3 and len(calls) == 2
         assert {step.run_id for step in steps} == {""}
         assert record.known([step.step_id for step in steps]) == {step.step_id: step for step in steps}
         assert all(map(record.verify, steps)) and record.frame(steps[2], "items/blimp.parquet").equals(ITEMS)
         assert store.runs(study, "condition") == []
-    assert send_now(record) == 0
+    assert record.flush() == 0
     (run,) = store.runs(study, "condition")
     assert run.data.metrics == {"m0": 0.0, "m1": 1.0, "m2": 2.0} and run.info.status == "FINISHED"
     sent = store.record(None).known([step.step_id for step in steps])
@@ -154,7 +159,7 @@ def test_an_outage_costs_nothing(
     assert record.frame(steps[2], "items/blimp.parquet").equals(ITEMS)  # the handle from the outage still reads
     levels = [(line.levelname, line.message) for line in caplog.records]
     assert [level for level, _ in levels] == ["WARNING", "INFO"]
-    assert str(record._outbox.folder) in levels[0][1] and levels[1][1].endswith("answers again")
+    assert str(store.outbox(study).folder) in levels[0][1] and levels[1][1].endswith("answers again")
 
 
 def test_an_outage_that_ends_in_the_middle_of_a_step(
@@ -162,11 +167,11 @@ def test_an_outage_that_ends_in_the_middle_of_a_step(
 ) -> None:
     record = store.record(study)
     with monkeypatch.context() as patch:
-        fail_at_step_tag(patch, record, requests.exceptions.ReadTimeout("slow"))
+        fail_at_step_tag(patch, requests.exceptions.ReadTimeout("slow"))
         assert commit(record, condition(), "slow").run_id == ""
     (run,) = store.runs(study, "condition")
     assert known(store.record(None, outbox="elsewhere"), study, "slow") == {}
-    assert send_now(record) == 0
+    assert record.flush() == 0
     assert known(record, study, "slow")["slow"].run_id == run.info.run_id
     assert len(store.client.get_metric_history(run.info.run_id, "blimp/accuracy")) == 1
 
@@ -175,19 +180,19 @@ def test_an_outage_of_the_artifact_store_alone_is_one_outage(
     store: StoreFolder, study: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = store.record(study)
+    clock = count(1000.0, step=2 * LONGEST_PAUSE_S)  # every pause is over by the next look at it
 
     def refuse(*args: Any) -> None:
         raise RuntimeError("a plugin's own exception")
 
     with monkeypatch.context() as patch:
-        patch.setattr(record._store.client, "log_artifact", refuse)
+        patch.setattr(MlflowClient, "log_artifact", refuse)
+        patch.setattr(sender, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         for i in range(3):
-            record._sender._retry_at = 0.0  # the pause is over
             record.begin(condition())
-            record._sender._retry_at = 0.0
             assert commit(record, condition(), f"{i}", f"step{i}").run_id == ""
     assert [line.levelname for line in caplog.records if line.name == "orchestrator.record.sender"] == ["WARNING"]
-    assert send_now(record) == 0 and len(known(store.record(None), study, "0", "1", "2")) == 3
+    assert record.flush() == 0 and len(known(store.record(None), study, "0", "1", "2")) == 3
 
 
 def test_what_close_cannot_send_the_next_invocation_sends(
@@ -197,7 +202,7 @@ def test_what_close_cannot_send_the_next_invocation_sends(
     record = store.record(study)
     commit(record, condition(), "before")
     with monkeypatch.context() as patch:
-        fail_with(patch, record, requests.exceptions.ConnectionError("gone"))
+        fail_with(patch, requests.exceptions.ConnectionError("gone"))
         commit(record, condition(), "during", "evaluate.tse", metrics={"tse/accuracy": 0.75})
         commit(record, condition("random"), "other", metrics={"blimp/accuracy": 0.5})
         assert record.close("FINISHED") == 2
@@ -219,14 +224,15 @@ def test_a_waiting_file_changed_on_disk_is_refused_and_blocks_nothing(
 ) -> None:
     record = store.record(study)
     with monkeypatch.context() as patch:
-        fail_with(patch, record, OSError("gone"))
+        fail_with(patch, OSError("gone"))
         rotten = commit(record, condition(), "rotten")
         commit(record, condition(), "sound", "evaluate.tse", metrics={"tse/accuracy": 1.0})
-    file = record._outbox.file(record._outbox.entries()[0], "items/blimp.parquet")
+    outbox = store.outbox(study)
+    file = outbox.file(outbox.entries()[0], "items/blimp.parquet")
     file.write_bytes(b"rot")
     assert not record.verify(rotten)
     with pytest.raises(RecordError, match=r"rotten.*items/blimp.parquet is missing or changed.*delete its folder"):
-        send_now(record)
+        record.flush()
     assert known(store.record(None), study, "rotten", "sound").keys() == {"sound"}
     assert record.close("FINISHED") == 1
 
@@ -248,7 +254,7 @@ def test_orphans_of_a_killed_driver_are_closed_and_reopened_when_used(store: Sto
     assert [run.info.status for run in store.runs(study, "condition")] == ["RUNNING", "FINISHED"]
 
 
-def test_a_store_that_is_locked_for_real_is_an_outage(store: StoreFolder, tmp_path: Path, study: str) -> None:
+def test_a_store_that_is_locked_for_real_is_an_outage(store: StoreFolder, tmp_path: Path) -> None:
     """MLflow waits 20 s for a locked SQLite file, so only the classification of its error is tested."""
     sqlite3.connect(tmp_path / "x.db").executescript("create table t (a)")
     holder = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
@@ -258,7 +264,7 @@ def test_a_store_that_is_locked_for_real_is_an_outage(store: StoreFolder, tmp_pa
 
     engine = create_engine(f"sqlite:///{tmp_path}/x.db", connect_args={"timeout": 0})
     session = _get_managed_session_maker(orm.sessionmaker(bind=engine), "not sqlite: no pragma for 20 s")
-    opened = store.record(study)._store
+    opened = Store(store.uri)
 
     def write() -> None:
         with session(read_only=False) as open_session:
@@ -284,7 +290,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_no_half_entry(
         patch.setattr(os, "fsync", full)
         with pytest.raises(RecordError, match=r"cannot write in .*: No space left on device; make room and run"):
             commit(record, condition("random"), "two")
-    assert list(record._outbox.folder.iterdir()) == [] and record.close("FAILED") == 0
+    assert list(store.outbox(study).folder.iterdir()) == [] and record.close("FAILED") == 0
     assert known(store.record(study), study, "one", "two") == {"one": step}
 
 
@@ -293,11 +299,11 @@ def test_studies_that_share_an_outbox_do_not_mix(
 ) -> None:
     first = store.record(f"{study}-1", outbox=study)
     with monkeypatch.context() as patch:
-        fail_with(patch, first, OSError("gone"))
+        fail_with(patch, OSError("gone"))
         step = commit(first, condition(), "x")
     second = store.record(f"{study}-2", outbox=study)
     assert store.runs(f"{study}-1", "condition") == [] and second.known([step.step_id]) == {step.step_id: step}
     assert second.adopt(condition(), step).run_id == store.runs(f"{study}-2", "condition")[0].info.run_id
-    assert [entry.study for entry in Outbox(first._outbox.folder).entries()] == [f"{study}-1"]
-    assert (send_now(first), second.close("FINISHED")) == (0, 0)
+    assert [entry.study for entry in store.outbox(study).entries()] == [f"{study}-1"]
+    assert (first.flush(), second.close("FINISHED")) == (0, 0)
     assert len(store.runs(f"{study}-1", "condition")) == 1

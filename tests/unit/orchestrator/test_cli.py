@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from orchestrator import cli
 from orchestrator.scheduling.forecast import Fit, Forecast
-from orchestrator.study import PlannedStep
+from orchestrator.study import PlannedStep, Study
 from studies.errors import StudyError
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
@@ -49,7 +49,7 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
         planned=lambda: [PlannedStep(step, False, "new", 1e12)],
         forecast=lambda planned, on, tflops: Forecast("4x8", "CPU", (fit,), 60.0, 30.0),
     )
-    monkeypatch.setattr(cli, "_open", lambda *arguments: study)
+    monkeypatch.setattr(Study, "open", lambda *arguments, **options: study)
     answer = CliRunner().invoke(cli.app, ["plan", str(study_file), "--json"])
     assert answer.exit_code == 0, answer.output
     plan = json.loads(answer.output)
@@ -67,7 +67,7 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
 def test_a_study_without_a_report_is_one_line(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = SimpleNamespace(latest=lambda study: {})
     study = SimpleNamespace(spec=SimpleNamespace(study="s"), record=lambda: record)
-    monkeypatch.setattr(cli, "_open", lambda *arguments: study)
+    monkeypatch.setattr(Study, "open", lambda *arguments, **options: study)
     answer = CliRunner().invoke(cli.app, ["report", str(study_file)])
     assert isinstance(answer.exception, StudyError) and str(answer.exception) == "s has no report yet; run it first"
 

@@ -25,7 +25,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Puts secrets into the environment; returns them in the forms in which they may stand in a text."""
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(redaction, "_remembered", set())
+    monkeypatch.setattr(redaction, "remembered", set())
     return [*(value for name, value in PLANTED.items() if name != "HTTPS_PROXY"), "proxy%2Fsecret", "proxy/secret"]
 
 

@@ -10,6 +10,7 @@ from actors.ablation.engine import Hooks
 from actors.ablation.routes import RoutedModel
 from actors.ablation.token_tree import pack_from_wire
 from actors.messages import ModelSource
+from actors.sites import Site
 
 NUM_LAYERS, D_MLP, NUM_RANKS = 3, 8, 2
 
@@ -46,6 +47,9 @@ class FakeEngine:
         self.called: list[str] = []
         self._neurons: dict[int, list[int]] = {}
         self._forwards = 0
+
+    def install_hooks(self, site: Site, num_layers: int, d_mlp: int) -> Hooks:
+        return Hooks("", "block attention")
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         self.called.append(method)

@@ -1,15 +1,14 @@
 """What must agree before a checkpoint takes the place of another, and what later reloads must show."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from actors.ablation.actor import AblationActor
+from actors.ablation import actor as ablation
 from actors.ablation.reload import Reload, differing_field
 from studies.errors import InterventionError, StudyError
-from tests.unit.actors.ablation.fake_engine import source
+from tests.unit.actors.ablation.fake_engine import FakeEngine, source, tokenizer
 
 
 @pytest.mark.parametrize(
@@ -21,9 +20,10 @@ from tests.unit.actors.ablation.fake_engine import source
         ({"engine": {"max_model_len": 64}}, "engine is"),
     ],
 )
-def test_another_architecture_is_refused(fields: dict[str, Any], named: str) -> None:
-    actor = AblationActor.__new__(AblationActor)
-    actor._routed = SimpleNamespace(source=source(label="first"))  # type: ignore[assignment]
+def test_another_architecture_is_refused(fields: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "Engine", lambda source: FakeEngine())
+    monkeypatch.setattr(ablation, "load_tokenizer", lambda source: tokenizer)
+    actor = ablation.AblationActor(source(label="first"))
     with pytest.raises(StudyError, match=f"other cannot take the engine of first: {named}"):
         actor.reload(source(label="other", **fields))
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.record.mlflow_store import _view, locate
+from orchestrator.record.mlflow_store import locate, saved_view
 
 
 def test_the_saved_view_is_written_as_ever() -> None:
-    assert _view(["perplexity", "blimp/accuracy"]) == (
+    assert saved_view(["perplexity", "blimp/accuracy"]) == (
         '{"name": "Halfwave: conditions", "createdAt": 0, "state": "{\\"searchFilter\\": '
         "\\\"tags.`halfwave.kind` = 'condition'\\\", "
         '\\"orderByKey\\": \\"params.`model`\\", \\"orderByAsc\\": true, \\"selectedColumns\\": '

@@ -73,8 +73,13 @@ def store() -> FakeStore:
 
 
 @pytest.fixture
-def sender(store: FakeStore, tmp_path: Path) -> Sender:
-    return Sender(store, Outbox(tmp_path), FakeRuns(store))
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path)
+
+
+@pytest.fixture
+def sender(store: FakeStore, outbox: Outbox) -> Sender:
+    return Sender(store, outbox, FakeRuns(store))
 
 
 def entry(step_id: str, condition: str = "wasserstein") -> Entry:
@@ -134,8 +139,7 @@ def test_during_an_outage_pauses_double_and_nothing_is_lost(
     assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_what_is_refused_is_set_aside_and_raised(sender: Sender, store: FakeStore) -> None:
-    outbox = sender._outbox
+def test_what_is_refused_is_set_aside_and_raised(sender: Sender, outbox: Outbox) -> None:
     sender.add(entry("rotten"), PAYLOAD)
     sender.add(entry("sound", "random"), PAYLOAD)
     outbox.file(entry("rotten"), "items/blimp.parquet").write_bytes(b"rot")
@@ -163,9 +167,9 @@ def test_a_waiting_step_is_found_by_its_run(sender: Sender) -> None:
     assert sender.find(entry("a", "random").key, "a") is None and sender.find(entry("a").key, "b") is None
 
 
-def test_what_an_earlier_driver_left_is_queued(sender: Sender, store: FakeStore) -> None:
-    sender._outbox.write(entry("a"), PAYLOAD)
-    sender._outbox.write(replace(entry("b"), study="another"), PAYLOAD)
+def test_what_an_earlier_driver_left_is_queued(sender: Sender, outbox: Outbox) -> None:
+    outbox.write(entry("a"), PAYLOAD)
+    outbox.write(replace(entry("b"), study="another"), PAYLOAD)
     sender.load("dissociation")
     sender.send()
     assert sender.sent == {"a": "run-wasserstein"}
