@@ -1,0 +1,1 @@
+"""Additions from outside the product, made of exactly the pieces that docs/architecture.md names under "Adding"."""
