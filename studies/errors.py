@@ -1,4 +1,4 @@
-"""The root of all errors that a user can fix, and the hint that ends many of their messages.
+"""The root of all errors that a user can fix, the hint that ends many of their messages, and any error on one line.
 
 Every message is one line: where the problem is (in the study file), the value, what is allowed, and the fix. The
 command line prints it without a traceback and exits with 2. These errors cross Ray, so each survives a pickle round
@@ -6,7 +6,11 @@ trip.
 """
 
 import difflib
+import textwrap
 from collections.abc import Iterable
+
+ERROR_LENGTH = 500
+"""Characters of an error on one line."""
 
 
 class StudyError(Exception):
@@ -33,3 +37,21 @@ def did_you_mean(value: str, allowed: Iterable[str], listed: str = "") -> str:
     if listed:
         return f"; {listed} lists them"
     return f"; allowed: {', '.join(allowed)}" if allowed else ""
+
+
+def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
+    """The whole text of an error on one line of at most `length` characters.
+
+    Line breaks and runs of white space become single spaces. A text that is too long ends after a whole word, with
+    ` ...`: half a secret would no longer be recognised as one. An exception without a text is named by its type.
+    """
+    text = str(error).strip()
+    if not text and isinstance(error, Exception):
+        text = type(error).__name__
+    return textwrap.shorten(text, length, placeholder=" ...", break_on_hyphens=False)
+
+
+def first_line(error: Exception | str) -> str:
+    """As `one_line`, without what follows the first line: for errors that go on with a traceback or general hints."""
+    lines = str(error).strip().splitlines()
+    return one_line(lines[0] if lines else error)

@@ -45,7 +45,7 @@ from actors.messages import (
 from actors.sites import SITES
 from actors.tokens import TokenSpans, load_tokenizer
 from studies.benchmarks.texts import Continuations
-from studies.errors import InterventionError, StudyError
+from studies.errors import InterventionError, StudyError, first_line, one_line
 from studies.neurons.matching import SearchLimits, SearchOutcome, match_perplexity
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class PackTooLarge(StudyError):
     """A pack does not fit into the device's memory."""
 
     def __init__(self, num_nodes: int, error: Exception):
-        super().__init__(f"out of memory in a pack of {num_nodes} nodes: {str(error).strip().splitlines()[0][:200]}")
+        super().__init__(f"out of memory in a pack of {num_nodes} nodes: {first_line(error)}")
         self.num_nodes = num_nodes
 
 
@@ -113,7 +113,7 @@ class AblationActor:
                 self.model, self._last_reload = reload_in_place(self.model, source, self._last_reload)
                 return
             except Exception as error:  # of any kind: a fresh engine is always right, or raises an error itself
-                self._never_in_place = f"{type(error).__name__}: {error}"
+                self._never_in_place = one_line(f"{type(error).__name__}: {error}")
                 log.warning("%s: fresh engines from now on, not reloaded ones: %s", source.label, self._never_in_place)
         self.close()
         gc.collect()  # the engine's weights are in reference cycles

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actors.ablation.token_tree import Pack
+from studies.errors import first_line
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -199,6 +200,6 @@ def flex_refusal(
             for flex in (True, False)
         )
     except Exception as error:  # the compiler and its driver raise errors of many classes; blocks always work
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        return first_line(f"{type(error).__name__}: {error}")
     difference = float((flex - blocks).abs().max())
     return "" if difference <= FLEX_TOLERANCE else f"it differs from block attention by {difference:.3g}"

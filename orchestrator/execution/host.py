@@ -7,7 +7,6 @@ with the host that started them.
 
 import importlib
 import inspect
-import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,11 +17,10 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.messages import ActorLost, EngineDied, ModelSource, Opened, RequestFailed
 from orchestrator.redaction import redact_logs
+from studies.errors import one_line
 
 DEAD = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
 """Errors that Ray raises when another process has died, as opposed to errors raised inside it."""
-ERROR_LENGTH = 500
-"""Characters of an error on one line; the log has all of it."""
 
 
 class Host:
@@ -97,8 +95,3 @@ def _messages(stream: Any) -> Iterator[Any]:
                 pass
             case message:
                 yield message
-
-
-def one_line(error: Any) -> str:
-    """An error as one line of at most `ERROR_LENGTH` characters."""
-    return textwrap.shorten(str(error), ERROR_LENGTH, placeholder=" ...")

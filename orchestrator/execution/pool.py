@@ -21,11 +21,12 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.messages import ActorLost, Finished, ModelSource, OutOfMemory, RequestFailed
-from orchestrator.execution.host import Host, one_line
+from orchestrator.execution.host import Host
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Devices, Node, Placement
 from orchestrator.steps.step import Role
+from studies.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +206,7 @@ class Pool:
         except ray.exceptions.RayError as error:  # it died, its node died, it cannot be placed, its message was lost
             _kill(self._hosted.pop(actor))  # out of reach, it may still hold its memory
             self._nodes_at = -math.inf
-            return ActorLost(reason=one_line(str(error).strip().split("\n")[0]))
+            return ActorLost(reason=first_line(error))
         if isinstance(message, RequestFailed | OutOfMemory | ActorLost):
             hosted.stream = None
             self.evict(actor)

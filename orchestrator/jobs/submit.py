@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from orchestrator.address import check_dashboard
 from orchestrator.jobs.upload import Upload, choose_files
 from orchestrator.study_file.load import load_spec
-from studies.errors import StudyError
+from studies.errors import StudyError, one_line
 
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Passed on to the job where they are set here."""
@@ -29,6 +29,8 @@ STOP = {"RAY_JOB_STOP_SIGNAL": "SIGTERM", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
 POLL_SECONDS = 1.0
 INTERRUPTED = 130
 """Exit code of a stopped job, as of an interrupted command."""
+REASON_LENGTH = 4000
+"""Characters of the reason why a job could not be run: its cause stands at the end of a traceback."""
 
 
 class RunOptions(NamedTuple):
@@ -80,7 +82,7 @@ class Job(NamedTuple):
             yield
         except (OSError, RuntimeError) as error:  # a lost connection; a refusal by the server
             raise StudyError(
-                f"lost the cluster at {self.address} ({_one_line(error)}); the job goes on: {self.follow_command}"
+                f"lost the cluster at {self.address} ({one_line(error)}); the job goes on: {self.follow_command}"
             ) from None
 
     def _ended(self) -> bool:
@@ -106,7 +108,8 @@ class Job(NamedTuple):
         if info.status == "STOPPED":
             return INTERRUPTED
         if info.driver_exit_code is None and info.status != "SUCCEEDED":
-            raise StudyError(f"job {self.id} could not be run: {' '.join((info.message or 'no reason given').split())}")
+            reason = one_line(info.message or "no reason given", REASON_LENGTH)
+            raise StudyError(f"job {self.id} could not be run: {reason}")
         code = int(info.driver_exit_code or 0)
         return code if code >= 0 else 128 - code  # a signal, as a shell reports it
 
@@ -146,7 +149,7 @@ def submit(
                 entrypoint=command, runtime_env={"working_dir": str(archive), "env_vars": environment}
             )
         except (RuntimeError, OSError) as error:
-            raise StudyError(f"--address {address}: the cluster refuses the job: {_one_line(error)}") from None
+            raise StudyError(f"--address {address}: the cluster refuses the job: {one_line(error)}") from None
     return Job(client, job, address)
 
 
@@ -197,8 +200,4 @@ def connect(address: str) -> Any:
             "into ~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names"
         ) from None
     except (RuntimeError, OSError, ValueError) as error:
-        raise StudyError(f"--address {address}: no Ray job server answers there: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
+        raise StudyError(f"--address {address}: no Ray job server answers there: {one_line(error)}") from None

@@ -29,7 +29,7 @@ from studies.benchmarks.lm_eval import task_benchmark
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.surprisal import UD_EWT, annotated_corpus, surprisal
-from studies.errors import StudyError
+from studies.errors import StudyError, one_line
 from studies.neurons.selection import NeuronSet
 
 SCORING_JOINER, PERPLEXITY_JOINER = " ", "\n\n"
@@ -106,5 +106,5 @@ def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) 
     try:
         table = readers[path.suffix](path)
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from None
+        raise StudyError(f"{path} cannot be read: {one_line(error)}") from None
     return NeuronSet.from_frame(table)

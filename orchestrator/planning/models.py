@@ -20,7 +20,7 @@ from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.places import Places
 from orchestrator.study_file.located import KeyPath, Located
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
-from studies.errors import StudyError
+from studies.errors import StudyError, first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -235,8 +235,7 @@ def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
             f"there is no model {name!r} on the hub (or it is private and no token is set){remedy}"
         ) from None
     except Exception as error:  # offline, time-outs, proxies: `huggingface_hub` lets many transports' errors through
-        first_line = str(error).strip().split("\n")[0][:200]
-        raise StudyError(f"{name} cannot be looked up on the hub: {first_line}{remedy}") from error
+        raise StudyError(f"{name} cannot be looked up on the hub: {first_line(error)}{remedy}") from error
     num_parameters, pickled = _hub_weights(entry, name, info, config)
     return _of_hub(entry, name, info.sha or file.parent.name, config, num_parameters, pickled)
 

@@ -26,7 +26,7 @@ from orchestrator.record.limits import MAX_BATCH
 from orchestrator.record.outbox import folder_size
 from orchestrator.record.tags import KIND, SUPERSEDED
 from orchestrator.redaction import redacted, remember
-from studies.errors import StudyError
+from studies.errors import StudyError, first_line
 
 PAGE = 200
 """Runs per search request; each comes with all its metrics."""
@@ -85,7 +85,7 @@ class Store:
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
         except Exception as error:  # MLflow, SQLAlchemy and the database's driver each raise their own
-            raise RecordError(f"cannot open the MLflow store {self.safe_uri}: {_first_line(error)}") from error
+            raise RecordError(f"cannot open the MLflow store {self.safe_uri}: {_reason(error)}") from error
 
     @property
     def safe_uri(self) -> str:
@@ -104,9 +104,9 @@ class Store:
         except MlflowException as error:
             kind = RecordError if error.error_code in _PERMANENT else Unreachable
             verb = "refuses" if kind is RecordError else "does not answer"
-            raise kind(f"MLflow at {self.safe_uri} {verb}: {_first_line(error)}") from error
+            raise kind(f"MLflow at {self.safe_uri} {verb}: {_reason(error)}") from error
         except OSError as error:  # requests' exceptions are OSErrors
-            raise Unreachable(f"MLflow at {self.safe_uri} does not answer: {_first_line(error)}") from error
+            raise Unreachable(f"MLflow at {self.safe_uri} does not answer: {_reason(error)}") from error
 
     def experiments(self) -> dict[str, str]:
         """{id: name} of all experiments that are not deleted."""
@@ -271,7 +271,7 @@ class Store:
         except RecordError:
             raise
         except Exception as error:
-            raise Unreachable(f"the artifact store of {self.safe_uri} does not answer: {_first_line(error)}") from error
+            raise Unreachable(f"the artifact store of {self.safe_uri} does not answer: {_reason(error)}") from error
 
     # ---- removing for good, as `mlflow gc` does, run by run (mlflow/cli, `_gc_tracking_resources`)
 
@@ -355,5 +355,6 @@ def saved_view(metrics: Sequence[str]) -> str:
     return json.dumps({"name": "Halfwave: conditions", "createdAt": 0, "state": json.dumps(state)})
 
 
-def _first_line(error: Exception) -> str:
-    return redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
+def _reason(error: Exception) -> str:
+    """An error on one line. Redacted first: a secret that has been cut would not be recognised."""
+    return first_line(redacted(str(error)).strip() or error)

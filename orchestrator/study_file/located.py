@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import yaml
 from yaml.constructor import SafeConstructor
 
-from studies.errors import StudyError
+from studies.errors import StudyError, first_line
 
 KeyPath = tuple[str | int, ...]
 """Keys of mappings and indices of lists, from the top of the file to one value."""
@@ -148,7 +148,7 @@ def _place(error: yaml.YAMLError, text: str) -> str:
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    return getattr(error, "problem", None) or str(error).split("\n")[0]
+    return getattr(error, "problem", None) or first_line(error)
 
 
 def _fits_into_a_message(value: Any) -> bool:

@@ -6,7 +6,7 @@ alternative.
 
 from typing import Any
 
-from studies.errors import StudyError
+from studies.errors import StudyError, first_line
 
 
 def load_rows(path: str, name: str | None = None, *, split: str) -> list[dict[str, Any]]:
@@ -30,8 +30,7 @@ def config_names(path: str) -> list[str]:
 
 
 def _unreachable(data_set: str, error: Exception) -> StudyError:
-    first_line = str(error).strip().split("\n")[0]
     return StudyError(
-        f"data set {data_set} cannot be loaded from the hub: {first_line}; "
+        f"data set {data_set} cannot be loaded from the hub: {first_line(error)}; "
         "give a local copy with --data-root or data: {root: ...}"
     )

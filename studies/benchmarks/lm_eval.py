@@ -26,7 +26,7 @@ from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.sampling import evenly
 from studies.benchmarks.sandbox import harness_context
 from studies.benchmarks.texts import Continuations
-from studies.errors import StudyError, did_you_mean
+from studies.errors import StudyError, did_you_mean, first_line
 
 METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
 """{the harness's name of a metric: ours}; every other metric keeps its name."""
@@ -178,7 +178,7 @@ def task_benchmark(
     except StudyError:
         raise
     except Exception as error:  # tasks run code of their own on every document
-        raise StudyError(f"lm-eval's tasks {', '.join(definitions)} cannot be run: {_first_line(error)}") from error
+        raise StudyError(f"lm-eval's tasks {', '.join(definitions)} cannot be run: {first_line(error)}") from error
 
 
 def _load(
@@ -206,7 +206,7 @@ def _load(
         except StudyError as error:
             raise StudyError(f"lm-eval's task {task}: {error}") from None
         except Exception as error:  # data sets come over many transports, each with errors of its own
-            raise StudyError(f"lm-eval's task {task} cannot be loaded: {_first_line(error)}") from error
+            raise StudyError(f"lm-eval's task {task} cannot be loaded: {first_line(error)}") from error
     return loaded
 
 
@@ -333,8 +333,3 @@ def _documents(available: int, wanted: int | None, task: str) -> list[int]:
     if wanted is not None and wanted > available:
         raise StudyError(f"lm-eval's task {task} holds {available} items; {wanted} were asked for")
     return evenly(available, wanted or available)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]

@@ -1,10 +1,10 @@
-"""Errors that a user can fix, and the hint at their end."""
+"""Errors that a user can fix, the hint at their end, and any error on one line."""
 
 import pickle
 
 import pytest
 
-from studies.errors import InterventionError, StudyError, did_you_mean
+from studies.errors import ERROR_LENGTH, InterventionError, StudyError, did_you_mean, first_line, one_line
 
 
 @pytest.mark.parametrize("error", [StudyError("a: b is wrong"), InterventionError("not applied")])
@@ -18,3 +18,29 @@ def test_the_hint_is_a_near_miss_or_the_allowed_values_or_what_lists_them() -> N
     assert did_you_mean("x", ["tse", "blimp"]) == "; allowed: blimp, tse"
     assert did_you_mean("x", ["tse", "blimp"], listed="`halfwave ls`") == "; `halfwave ls` lists them"
     assert did_you_mean("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "whole", "first"),
+    [
+        (ValueError("no route"), "no route", "no route"),
+        (ValueError("\n no\t route \n\nto host\n"), "no route to host", "no route"),
+        ("as text\nof two lines", "as text of two lines", "as text"),
+        (MemoryError(), "MemoryError", "MemoryError"),
+        (MemoryError(" \n"), "MemoryError", "MemoryError"),
+        ("", "", ""),
+    ],
+)
+def test_an_error_on_one_line_is_its_whole_text_or_its_first_line(
+    error: Exception | str, whole: str, first: str
+) -> None:
+    assert (one_line(error), first_line(error)) == (whole, first)
+
+
+def test_a_long_error_ends_after_a_whole_word() -> None:
+    assert (
+        one_line("one two-three four", 14) == "one ..." and one_line("one two-three four", 18) == "one two-three four"
+    )
+    error = ValueError("word " * 1000)
+    assert one_line(error) == first_line(error) and one_line(error).endswith("word ...")
+    assert ERROR_LENGTH - len("word ") < len(one_line(error)) <= ERROR_LENGTH
