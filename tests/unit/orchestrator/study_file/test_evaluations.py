@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.study_file.evaluations import EVALUATIONS, benchmark_name
-from studies.errors import StudyError
 from tests.unit.orchestrator.study_file.tiny_study import PERPLEXITY, assert_refused, changed, parse
 
 ONE_PER_LINE = "write one evaluation per line: a word, or a word and its {options}; found "
@@ -44,6 +43,22 @@ REFUSED = {
         PERPLEXITY + "  - embedded_pairs: {per_construction: 40}\n", "  blimp:\n",
         ":9: evaluate: must be a list; found a mapping",
     ),
+    "surprisal of words": (
+        PERPLEXITY, PERPLEXITY + "  - surprisal: {unit: words}\n",
+        ":11: evaluate.1.surprisal.unit: 'words' is not allowed; did you mean 'word'?",
+    ),
+    "surprisal in long strides": (
+        PERPLEXITY, PERPLEXITY + "  - surprisal: {window: 8, stride: 8}\n",
+        ":11: evaluate.1.surprisal: the stride 8 must be below the window 8",
+    ),
+    "surprisal of another name": (
+        PERPLEXITY, PERPLEXITY + "  - surprisal: {name: words}\n",
+        ":11: evaluate.1.surprisal.name: begin with surprisal, then use letters",
+    ),
+    "surprisal as a name": (
+        PERPLEXITY, PERPLEXITY + "  - lm_eval: {tasks: [a], name: surprisal-a}\n",
+        ":11: evaluate.1: 'surprisal-a': only a surprisal evaluation may have a name that begins with surprisal",
+    ),
 }  # fmt: skip
 
 
@@ -66,21 +81,3 @@ def test_every_evaluation_is_a_word_or_names_its_file() -> None:
 @pytest.mark.parametrize("path", ["pairs.jsonl", "choices.jsonl", "deep/my pairs.v2.jsonl", "ä.jsonl"])
 def test_a_users_file_may_have_any_plain_name(path: str) -> None:
     assert benchmark_name(parse(changed(PERPLEXITY, f"{PERPLEXITY}  - pairs: {path}\n")).evaluate[1]) == Path(path).stem
-
-
-@pytest.mark.parametrize(
-    ("entry", "problem"),
-    [
-        ("surprisal: {unit: words}", "evaluate.1.surprisal.unit: 'words' is not allowed; did you mean 'word'?"),
-        ("surprisal: {window: 8, stride: 8}", "evaluate.1.surprisal: the stride 8 must be below the window 8"),
-        ("surprisal: {name: words}", "evaluate.1.surprisal.name: begin with surprisal, then use letters"),
-        (
-            "lm_eval: {tasks: [a], name: surprisal-a}",
-            "only a surprisal evaluation may have a name that begins with surprisal",
-        ),
-    ],
-)
-def test_bad_surprisal_is_one_line(entry: str, problem: str) -> None:
-    with pytest.raises(StudyError) as error:
-        parse(changed(PERPLEXITY, f"{PERPLEXITY}  - {entry}\n"))
-    assert problem in str(error.value) and "\n" not in str(error.value)

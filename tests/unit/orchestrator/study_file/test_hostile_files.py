@@ -1,4 +1,4 @@
-"""Study files that try to write elsewhere or to fill the memory are refused, or write in the working folder alone."""
+"""Study files that try to write elsewhere are refused, or write in the working folder alone."""
 
 import string
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from orchestrator.record.limits import check_key
 from orchestrator.record.outbox import Outbox
 from orchestrator.study import Study
 from orchestrator.study_file.evaluations import EvaluationSpec, benchmark_name
-from orchestrator.study_file.load import MAX_CHARACTERS, load_spec, parse_spec
+from orchestrator.study_file.load import parse_spec
 from studies.errors import StudyError
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
@@ -119,7 +119,7 @@ def opened(tmp_path: Path, uri: str, **options: Any) -> Study:
     ],
 )
 def test_a_store_outside_the_working_folder_is_refused(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(StudyError, match=r"s\.yaml:8: tracking_uri: .* given with --tracking-uri") as caught:
+    with pytest.raises(StudyError, match="tracking_uri") as caught:
         opened(tmp_path, uri)
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "s.yaml", "work"}
@@ -130,13 +130,3 @@ def test_a_store_in_the_working_folder_or_on_a_server_is_accepted(tmp_path: Path
     assert opened(tmp_path, "sqlite:///own.db").tracking_uri == f"sqlite:///{tmp_path}/work/own.db"
     for uri in ("https://ada:pw@host", "postgresql+psycopg2://db/m", "databricks://profile"):
         assert opened(tmp_path, uri).tracking_uri == uri
-
-
-# -- size ------------------------------------------------------------------------------------------------------------
-
-
-def test_an_enormous_or_endless_file_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(STUDY + "#" * MAX_CHARACTERS)
-    for path in (tmp_path / "s.yaml", Path("/dev/zero")):
-        with pytest.raises(StudyError, match="a study file has at most"):
-            load_spec(path)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from studies.errors import StudyError
-from tests.unit.orchestrator.study_file.tiny_study import MODEL, assert_refused, changed, message, parse, with_series
+from tests.unit.orchestrator.study_file.tiny_study import MODEL, MODELS, assert_refused, parse, with_series
 
 REFUSED = {
     "two sources": (
@@ -19,6 +18,47 @@ REFUSED = {
     "truth as ranks": (
         MODEL, "  - {name: a, tensor_parallel: true}\n",
         ":3: models.0.tensor_parallel: must be a whole number; found true",
+    ),
+    "revision without a step": (
+        MODELS, "checkpoints: {of: a, revisions: [step0, main]}\n",
+        ":2: checkpoints.revisions.1: 'main' does not say its training step; write",
+    ),
+    "long revision without a step": (
+        MODELS, f"checkpoints: {{of: a, revisions: [step0, {'a' * 300}]}}\n",
+        f":2: checkpoints.revisions.1: '{'a' * 44}...{'a' * 9}' does not say its training step; "
+        f"write {{'{'a' * 44}...{'a' * 9}': <step>}}",
+    ),
+    "word as a step": (
+        MODELS, "checkpoints: {of: a, revisions: [step0, {main: x}]}\n",
+        ":2: checkpoints.revisions.1: a revision is a word, or {word: training",
+    ),
+    "huge step": (
+        MODELS, "checkpoints: {of: a, revisions: [step0, step1" + 20 * "0" + "]}\n",
+        ":2: checkpoints.revisions.1: a revision is a word",
+    ),
+    "one revision": (
+        MODELS, "checkpoints: {of: a, revisions: [step0]}\n",
+        ":2: checkpoints.revisions: needs at least 2; found a list",
+    ),
+    "revisions in another order": (
+        MODELS, "checkpoints: {of: a, revisions: [step9, step0]}\n",
+        ":2: checkpoints: revisions must be in the order of training",
+    ),
+    "cohort of no revision": (
+        MODELS, "checkpoints: {of: a, revisions: [step0, step9], cohort: step1}\n",
+        ":2: checkpoints: cohort: 'step1' is not one of the revisions",
+    ),
+    "in a series": (
+        MODELS, "checkpoints: [{of: a, revision: [step0, step9]}]\n",
+        ":2: checkpoints.0.revision: unknown key; did you mean 'revisions'?",
+    ),
+    "checkpoints of one name": (
+        MODELS, "checkpoints: [{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step0, step9]}]\n",
+        ":2: checkpoints.1: two models are",
+    ),
+    "series of one name": (
+        MODELS, "checkpoints: [{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step1, step8]}]\n",
+        ":2: checkpoints.1: two series are shown as 'a'; give one of them a label",
     ),
 }  # fmt: skip
 
@@ -38,44 +78,3 @@ def test_checkpoints_become_models() -> None:
         ("./m/step0", "mine@step0"),
         ("./m/step10", "mine@step10"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("series", "problem"),
-    [
-        (
-            "{of: a, revisions: [step0, main]}",
-            ":2: checkpoints.revisions.1: 'main' does not say its training step; write",
-        ),
-        (
-            "{of: a, revisions: [step0, {main: x}]}",
-            ":2: checkpoints.revisions.1: a revision is a word, or {word: training",
-        ),
-        ("{of: a, revisions: [step0, step1" + 20 * "0" + "]}", ":2: checkpoints.revisions.1: a revision is a word"),
-        ("{of: a, revisions: [step0]}", ":2: checkpoints.revisions: needs at least 2; found a list"),
-        ("{of: a, revisions: [step9, step0]}", ":2: checkpoints: revisions must be in the order of training"),
-        (
-            "{of: a, revisions: [step0, step9], cohort: step1}",
-            ":2: checkpoints: cohort: 'step1' is not one of the revisions",
-        ),
-        ("[{of: a, revision: [step0, step9]}]", ":2: checkpoints.0.revision: unknown key; did you mean 'revisions'?"),
-        (
-            "[{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step0, step9]}]",
-            ":2: checkpoints.1: two models are",
-        ),
-        (
-            "[{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step1, step8]}]",
-            ":2: checkpoints.1: two series are shown as 'a'; give one of them a label",
-        ),
-    ],
-)
-def test_bad_checkpoints_are_one_line(series: str, problem: str) -> None:
-    with pytest.raises(StudyError) as error:
-        parse(with_series(f"checkpoints: {series}\n"))
-    assert problem in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_long_revision_without_a_step_is_abbreviated() -> None:
-    series = f"checkpoints: {{of: org/m, revisions: [step0, {'a' * 300}]}}\n"
-    line = message(changed("models:\n  - org/a\n", series))
-    assert "does not say its training step; write {'aaaa" in line and len(line) < 300

@@ -6,6 +6,7 @@ from orchestrator.study_file.evaluations import benchmark_name
 from tests.unit.orchestrator.study_file.tiny_study import (
     LIKE,
     MODEL,
+    MODELS,
     PROFILE,
     TOP,
     assert_refused,
@@ -14,8 +15,8 @@ from tests.unit.orchestrator.study_file.tiny_study import (
 )
 
 REFUSED = {
-    "no models": ("models:\n  - org/a\n", "", ":1: a study needs models, checkpoints or both"),
-    "empty list": ("models:\n  - org/a\n", "models: []\n", ":1: a study needs models, checkpoints or both"),
+    "no models": (MODELS, "", ":1: a study needs models, checkpoints or both"),
+    "empty list": (MODELS, "models: []\n", ":1: a study needs models, checkpoints or both"),
     "equal seeds": (
         LIKE, "like: w, seeds: [0, 0]",
         ":7: conditions.r: seeds must not repeat a value; found [0, 0]",

@@ -21,6 +21,7 @@ evaluate:
 claims: double_dissociation
 """
 MODEL = "  - org/a\n"
+MODELS = "models:\n" + MODEL
 PROFILE = "profile: {corpus: embedded, tokens: 100}"
 TOP = "{select: top, fraction: 0.01, clamp: negative}"
 LIKE = "like: w, seeds: [0, 1]"
@@ -43,7 +44,7 @@ def changed(old: str, new: str) -> str:
 
 def with_series(series: str = SERIES) -> str:
     """STUDY with checkpoints instead of its model."""
-    return changed("models:\n  - org/a\n", series)
+    return changed(MODELS, series)
 
 
 def message(text: str) -> str:
