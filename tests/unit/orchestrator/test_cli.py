@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from orchestrator import cli
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.study import PlannedStep, Study
-from studies.errors import StudyError
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 STUDY = """\
@@ -64,31 +63,33 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
     ]
 
 
-def test_a_study_without_a_report_is_one_line(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = SimpleNamespace(latest=lambda study: {})
-    study = SimpleNamespace(spec=SimpleNamespace(study="s"), record=lambda: record)
-    monkeypatch.setattr(Study, "open", lambda *arguments, **options: study)
-    answer = CliRunner().invoke(cli.app, ["report", str(study_file)])
-    assert isinstance(answer.exception, StudyError) and str(answer.exception) == "s has no report yet; run it first"
+REFUSED = {
+    "a mistake in the file": ("validate", "claim: x\n", "{file}:8: claim: unknown key; did you mean 'claims'?"),
+    "no report": ("report", "", "s has no report yet; run it first"),
+    "gc in the store that the file names": (
+        "gc", "tracking_uri: sqlite:///own.db\n",
+        "there is no MLflow store at {file.parent}/work/own.db; name it with --workdir or --tracking-uri",
+    ),
+}  # fmt: skip
 
 
+@pytest.mark.parametrize(("verb", "more", "message"), REFUSED.values(), ids=REFUSED)
 def test_a_mistake_is_one_line_and_exit_code_2(
-    study_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    more: str,
+    message: str,
 ) -> None:
-    study_file.write_text(STUDY + "claim: x\n")
+    study_file.write_text(STUDY + more)
     monkeypatch.setattr(cli, "redact_logs", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["halfwave", "validate", str(study_file)])
+    monkeypatch.setattr(Study, "record", lambda study: SimpleNamespace(latest=lambda name: {}))
+    words = ["halfwave", verb, str(study_file), "--workdir", str(study_file.parent / "work")]
+    monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
         cli.entry()
-    expected = f"halfwave: {study_file}:8: claim: unknown key; did you mean 'claims'?\n"
-    assert (ended.value.code, capsys.readouterr().err) == (2, expected)
-
-
-def test_gc_looks_where_the_study_file_says(study_file: Path, tmp_path: Path) -> None:
-    study_file.write_text(STUDY + "tracking_uri: sqlite:///own.db\n")
-    answer = CliRunner().invoke(cli.app, ["gc", str(study_file), "--workdir", str(tmp_path / "work")])
-    assert isinstance(answer.exception, StudyError)
-    assert str(answer.exception).startswith(f"there is no MLflow store at {tmp_path / 'work' / 'own.db'}; ")
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"halfwave: {message.format(file=study_file)}\n")
 
 
 def test_importing_the_command_loads_neither_ray_nor_torch() -> None:

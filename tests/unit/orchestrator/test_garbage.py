@@ -100,7 +100,7 @@ def test_ages(text: str, age: timedelta) -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "d", "7 d", "-7d", "7d ", "1.5d", "7w", "12h7d", "٧d", "9999999d", "NaN"])
 def test_a_bad_age_is_one_line(text: str) -> None:
-    expected = r"^--older-than: .* is not an age; write days, hours and minutes: 7d"
-    with pytest.raises(StudyError, match=expected) as caught:
+    with pytest.raises(StudyError) as caught:
         parse_age(text)
-    assert "\n" not in str(caught.value)
+    expected = f"--older-than: {text!r} is not an age; write days, hours and minutes: 7d, 12h or 1d12h30m"
+    assert str(caught.value) == expected

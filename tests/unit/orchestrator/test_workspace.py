@@ -1,6 +1,7 @@
 """The working folder, the store of a study file, and what is noted of the environment."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from orchestrator.workspace import (
 )
 from studies.errors import StudyError
 
+LOCATED = Located("study: s\ntracking_uri: x\n", "s.yaml")
+
 
 @pytest.mark.parametrize("marker", [".git", ".halfwave", "pyproject.toml"])
 def test_the_working_folder_is_in_the_project_of_the_study_file(tmp_path: Path, marker: str) -> None:
@@ -28,30 +31,44 @@ def test_the_working_folder_is_in_the_project_of_the_study_file(tmp_path: Path, 
     assert default_workdir(tmp_path / "studies" / "deep" / "a.yaml") == tmp_path / ".halfwave"
 
 
-def test_a_working_folder_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
-    assert make_workdir(tmp_path / "a" / "b").is_dir()
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "working folder in a file": (
+        lambda folder: make_workdir(folder / "file" / "work"),
+        "the working folder {folder}/file/work cannot be created: Not a directory; choose one with --workdir",
+    ),
+    "absent folder": (
+        lambda folder: existing_folder(folder / "absent", "--data-root"),
+        "--data-root: there is no folder {folder}/absent",
+    ),
+    "store elsewhere": (
+        lambda folder: store_of_study_file("mlruns", LOCATED, folder),
+        "s.yaml:2: tracking_uri: 'mlruns' is neither a server (http, https, databricks, postgresql, mysql, mssql) nor "
+        "sqlite:///NAME in the working folder {folder}; a store elsewhere is given with --tracking-uri",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_folder_or_store_that_cannot_be_used_is_one_line(
+    act: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StudyError, match=r"^the working folder .* cannot be created: .*; choose one with --workdir$"):
-        make_workdir(tmp_path / "file" / "work")
+    with pytest.raises(StudyError) as caught:
+        act(tmp_path)
+    assert str(caught.value) == message.format(folder=tmp_path)
 
 
-def test_an_absent_folder_is_one_line_that_names_the_option(tmp_path: Path) -> None:
+def test_folders_that_are_there_or_can_be_made(tmp_path: Path) -> None:
+    assert make_workdir(tmp_path / "a" / "b").is_dir()
     assert existing_folder(str(tmp_path), "--data-root") == tmp_path
-    with pytest.raises(StudyError, match=r"^--data-root: there is no folder .*absent$"):
-        existing_folder(tmp_path / "absent", "--data-root")
 
 
 def test_the_store_is_in_the_working_folder_unless_a_server_is_named(tmp_path: Path) -> None:
     """What a study file may not name is in `study_file/test_hostile_files.py`."""
-    located = Located("study: s\ntracking_uri: x\n", "s.yaml")
     assert default_store(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
-    assert store_of_study_file(None, located, tmp_path) == default_store(tmp_path)
-    assert store_of_study_file("sqlite:///own.db", located, tmp_path) == f"sqlite:///{tmp_path}/own.db"
-    assert store_of_study_file("postgresql+psycopg2://db/m", located, tmp_path) == "postgresql+psycopg2://db/m"
-    with pytest.raises(
-        StudyError, match=r"^s\.yaml:2: tracking_uri: 'mlruns' is neither a server .* nor sqlite:///NAME"
-    ):
-        store_of_study_file("mlruns", located, tmp_path)
+    assert store_of_study_file(None, LOCATED, tmp_path) == default_store(tmp_path)
+    assert store_of_study_file("sqlite:///own.db", LOCATED, tmp_path) == f"sqlite:///{tmp_path}/own.db"
+    assert store_of_study_file("postgresql+psycopg2://db/m", LOCATED, tmp_path) == "postgresql+psycopg2://db/m"
 
 
 def test_the_environment_is_recorded_under_these_keys() -> None:

@@ -1,7 +1,7 @@
 """A job's command, environment and exit code, with a simulated job server."""
 
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,16 +86,6 @@ def test_the_exit_code_is_the_jobs(status: str, code: int | None, expected: int)
     assert follow(Server("x\n", ["x\n"], status=status, code=code)) == (expected, "x\n")
 
 
-def test_a_job_that_never_began_says_why() -> None:
-    with pytest.raises(StudyError, match=r"^job job-1 could not be run: no room on the head$"):
-        follow(Server("", [], status="FAILED", code=None, message="no room\non the head"))
-
-
-def test_a_lost_cluster_leaves_the_job_and_says_how_to_follow_it() -> None:
-    with pytest.raises(StudyError, match="the job goes on: ray job logs --follow --address http://h:8265 job-1"):
-        follow(Server("", [ConnectionResetError()], []))
-
-
 def test_the_command_is_one_process_and_quotes_what_a_shell_would_split() -> None:
     upload = Upload(Path("/p"), (Path("my study.yaml"),), Path("my study.yaml"))
     options = RunOptions(Path("/d"), [Path("/m 1"), Path("/m2")], Path("/w"), ["--silence", "60"])
@@ -119,35 +109,58 @@ def test_the_environment_is_the_offline_switches_the_store_and_the_named_variabl
     }  # fmt: skip
 
 
-def test_a_variable_is_named_without_its_value_and_no_value_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ABSENT", raising=False)
-    with pytest.raises(StudyError, match="--env ABSENT: not a variable that is set here"):
-        job_environment(None, ["ABSENT"])
-    with pytest.raises(StudyError) as caught:
-        job_environment(None, ["ABSENT=secret"])
-    assert "secret" not in str(caught.value) and "--env ABSENT=***" in str(caught.value)
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "never began": (
+        lambda study: follow(Server("", [], status="FAILED", code=None, message="no room\non the head")),
+        "job job-1 could not be run: no room on the head",
+    ),
+    "lost cluster": (
+        lambda study: follow(Server("", [ConnectionResetError("reset by peer")], [])),
+        "lost the cluster at http://h:8265 (reset by peer); "
+        "the job goes on: ray job logs --follow --address http://h:8265 job-1",
+    ),
+    "absent variable": (
+        lambda study: job_environment(None, ["ABSENT"]),
+        "--env ABSENT: not a variable that is set here; --env takes its name alone",
+    ),
+    "value of a variable": (
+        lambda study: job_environment(None, ["ABSENT=secret"]),
+        "--env ABSENT=***: not a variable that is set here; --env takes its name alone",
+    ),
+    "no place for the record": (
+        lambda study: submit(study, RunOptions(), address=NOBODY),
+        "the job's record would be lost with the job: name the cluster's MLflow server with --tracking-uri, or a "
+        "folder that the cluster keeps with --workdir",
+    ),
+    "relative working folder": (
+        lambda study: submit(study, RunOptions(workdir=Path("work")), address=NOBODY),
+        "--workdir: work is relative to a copy that is deleted with the job; give an absolute path",
+    ),
+    "address of a run": (
+        lambda study: submit(study, RunOptions(workdir=Path("/w")), address="h:8265"),
+        "--address h:8265: a job is submitted to the cluster's dashboard, http://HOST:PORT (8265 by default)",
+    ),
+    "absent folder": (
+        lambda study: submit(study, RunOptions(workdir=Path("/w"), data_root=Path("absent")), address=NOBODY),
+        "--data-root: absent lies outside of {project}, so the job would not have it; give the cluster's absolute path",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("options", "address", "message"),
-    [
-        ({}, NOBODY, "the job's record would be lost"),
-        ({"workdir": Path("work")}, NOBODY, "--workdir: work is relative"),
-        ({"workdir": Path("/w")}, "h:8265", "--address h:8265: .* dashboard, http://HOST:PORT"),
-        ({"workdir": Path("/w"), "data_root": Path("absent")}, NOBODY, "--data-root: absent lies outside of"),
-    ],
-)
-def test_a_job_that_cannot_work_is_refused_before_anything_is_sent(
-    options: dict[str, Path], address: str, message: str, tmp_path: Path
+@pytest.mark.parametrize(("act", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_job_that_cannot_work_is_one_line_with_the_remedy(
+    act: Callable[[Path], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = tmp_path / "study.yaml"
-    study.write_text(STUDY)
-    with pytest.raises(StudyError, match=message):
-        submit(study, RunOptions(**options), address=address)
+    """The address of nobody is never asked: nothing is sent."""
+    monkeypatch.delenv("ABSENT", raising=False)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    with pytest.raises(StudyError) as caught:
+        act(tmp_path / "study.yaml")
+    assert str(caught.value) == message.format(project=tmp_path)
 
 
 def test_a_mistake_in_the_study_file_is_found_here(tmp_path: Path) -> None:
     study = tmp_path / "study.yaml"
     study.write_text(STUDY.replace("fraction", "fractoin"))
-    with pytest.raises(StudyError, match=r":4: conditions.top.fractoin: unknown key; did you mean 'fraction'"):
+    with pytest.raises(StudyError, match="fractoin"):
         submit(study, RunOptions(workdir=Path("/w")), address=NOBODY)

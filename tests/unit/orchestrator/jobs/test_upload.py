@@ -2,13 +2,14 @@
 
 import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
 
 from orchestrator.jobs import upload as module
-from orchestrator.jobs.upload import MAX_BYTES, choose_files
+from orchestrator.jobs.upload import MAX_BYTES, Upload, choose_files
 from studies.errors import StudyError
 
 
@@ -58,13 +59,6 @@ def test_the_archive_holds_the_files_and_is_the_same_twice(
         assert packed.read("data/pairs.jsonl") == b"data/pairs.jsonl"
 
 
-def test_a_project_that_is_too_large_names_its_largest_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 2**20)
-    (project / "big" / "weights.bin").write_bytes(bytes(2**20))
-    with pytest.raises(StudyError, match=r"5 files of 1\.0 MiB .* takes 1\.0 MiB; largest: big/weights.bin \(1\.0 MiB"):
-        choose_files(project / "studies" / "a.yaml")
-
-
 def test_the_limit_is_that_of_rays_dashboard() -> None:
     assert MAX_BYTES == DASHBOARD_CLIENT_MAX_SIZE
 
@@ -76,8 +70,38 @@ def test_relative_paths_are_in_the_upload_and_absolute_ones_on_the_cluster(
     monkeypatch.chdir(project / "studies")
     assert upload.path_in_job(Path("../data"), "--data-root") == "data"
     assert upload.path_in_job(Path("/mnt/models"), "--model-root") == "/mnt/models"
-    with pytest.raises(StudyError, match=r"^--data-root: \.\./\.\. lies outside of .*absolute path"):
-        upload.path_in_job(Path("../.."), "--data-root")
-    for left_out in ("../.models", "absent"):
-        with pytest.raises(StudyError, match=r"^--model-root: .* would not have it"):
-            upload.path_in_job(Path(left_out), "--model-root")
+
+
+LEFT_OUT = (
+    "is absent, ignored by git, or never uploaded, so the job would not have it; give the cluster's absolute path"
+)
+REFUSED: dict[str, tuple[Callable[[Upload], object], str]] = {
+    "outside": (
+        lambda upload: upload.path_in_job(Path("../.."), "--data-root"),
+        "--data-root: ../.. lies outside of {project}, so the job would not have it; give the cluster's absolute path",
+    ),
+    "never uploaded": (
+        lambda upload: upload.path_in_job(Path("../.models"), "--model-root"),
+        f"--model-root: ../.models {LEFT_OUT}",
+    ),
+    "absent": (lambda upload: upload.path_in_job(Path("absent"), "--model-root"), f"--model-root: absent {LEFT_OUT}"),
+    "too large": (
+        lambda upload: choose_files(upload.root / upload.study),
+        "{project}: 5 files of 1.0 MiB would be uploaded, a job takes 1.0 MiB; largest: big/weights.bin (1.0 MiB), "
+        "data/pairs.jsonl (0.0 MiB), pyproject.toml (0.0 MiB); let git ignore what the job does not need, or copy it "
+        "to the cluster and name its path there with --data-root or --model-root",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_uploaded_is_one_line_with_the_remedy(
+    act: Callable[[Upload], object], message: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = choose_files(project / "studies" / "a.yaml")
+    monkeypatch.chdir(project / "studies")
+    monkeypatch.setattr(module, "MAX_BYTES", 2**20)
+    (project / "big" / "weights.bin").write_bytes(bytes(2**20))
+    with pytest.raises(StudyError) as caught:
+        act(upload)
+    assert str(caught.value) == message.format(project=project)

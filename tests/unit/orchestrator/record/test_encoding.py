@@ -30,10 +30,10 @@ def test_a_digest_is_sha256() -> None:
 
 @pytest.mark.parametrize("path", ["../a.json", "/a.json", "a#b.json", "a//b.json", ".", "", "steps/a.json"])
 def test_a_path_that_mlflow_would_alter_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="artifact path"):
+    with pytest.raises(ValueError, match="path"):
         encode(frames={}, documents={path: {}}, files={})
 
 
 def test_a_number_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(ValueError, match="JSON"):
         encode(frames={}, documents={"a.json": {"x": float("nan")}}, files={})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,10 @@ from orchestrator.record.mlflow_store import RecordError, Unreachable
 CLAIM = Claim(machine="boot 17", host="node7", pid=11, started=1.5, renewed=1_700_000_000.25)
 TEXT = '{"machine": "boot 17", "host": "node7", "pid": 11, "born": 1.5, "renewed": 1700000000.25}'
 """As version 0.1.0 wrote it. It must not change: drivers of several versions share a store."""
+REFUSAL = (
+    r"study 'tiny' is being run by process {pid} on {host} \(last seen {seconds} s ago\); "
+    "wait for it or stop it: one driver runs a study at a time"
+)
 
 
 class OneTag:
@@ -86,8 +91,9 @@ def test_a_free_study_is_leased_and_released_for_the_next_driver(store: OneTag, 
 
 def test_a_driver_elsewhere_keeps_others_out_until_its_lease_lapses(store: OneTag, lease: Lease) -> None:
     store.hold(elsewhere(seconds_ago=LAPSE_SECONDS - 60))
-    with pytest.raises(RecordError, match=r"'tiny' is being run by process 11 on node7 \(last seen 5\d\d s ago\)"):
+    with pytest.raises(RecordError) as caught:
         lease.acquire()
+    assert re.fullmatch(REFUSAL.format(pid=11, host="node7", seconds=r"5\d\d"), str(caught.value))
     assert is_held(store, "1")
     store.hold(elsewhere(seconds_ago=LAPSE_SECONDS + 1))
     assert not is_held(store, "1")
@@ -98,7 +104,7 @@ def test_a_driver_elsewhere_keeps_others_out_until_its_lease_lapses(store: OneTa
 def test_a_driver_of_this_machine_is_gone_with_its_process(store: OneTag, lease: Lease) -> None:
     parent = psutil.Process(os.getppid())
     store.hold(here(parent.pid, parent.create_time()))
-    with pytest.raises(RecordError, match=f"process {parent.pid}"):
+    with pytest.raises(RecordError, match=str(parent.pid)):
         lease.acquire()
     for gone in (here(parent.pid, parent.create_time() - 100), here(2**22 + 1, 1.0)):  # its number is used again; none
         store.hold(gone)

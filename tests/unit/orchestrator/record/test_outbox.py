@@ -69,7 +69,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_entry(outbox: Outbox, monkeypatc
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="space"):
         patch.setattr(os, "fsync", full)
         outbox.write(entry(written_ns=2), PAYLOAD)
     assert [waiting.written_ns for waiting in outbox.entries()] == [1] and outbox.leftovers() == []
@@ -77,8 +77,9 @@ def test_a_disk_that_is_full_leaves_the_earlier_entry(outbox: Outbox, monkeypatc
 
 @pytest.mark.parametrize("step_id", ["", "..", "a/b", "a b", "é\0"])
 def test_a_step_id_that_cannot_name_a_folder_is_refused(outbox: Outbox, step_id: str) -> None:
-    with pytest.raises(ValueError, match="cannot name a folder"):
+    with pytest.raises(ValueError) as caught:
         outbox.write(entry(step_id), PAYLOAD)
+    assert str(caught.value) == f"step id {step_id!r} cannot name a folder"
     assert list(outbox.folder.iterdir()) == []
 
 

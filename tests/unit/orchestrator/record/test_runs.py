@@ -106,8 +106,12 @@ def test_new_params_tags_and_names_are_written_and_changed_params_refused(store:
         ("tags", run.run_id, {"model.note": "è"}),
         ("update_run", run.run_id, "tiny · wasserstein"),
     ]
-    with pytest.raises(RecordError, match=r"'seed'.*is '3' in MLflow and '4' now"):
+    with pytest.raises(RecordError) as caught:
         runs.ensure(replace(KEY, params={**params, "seed": "4"}))
+    assert str(caught.value) == (
+        f"param 'seed' of run 'tiny · wasserstein' ({run.run_id}) is '3' in MLflow and '4' now; "
+        "params are written once, so a changed definition needs another identity"
+    )
 
 
 def test_orphans_are_closed_and_superseded_runs_hidden_when_loaded(store: FakeStore) -> None:

@@ -1,6 +1,8 @@
 """The sender: order, outages and refusals, without MLflow."""
 
-from collections.abc import Mapping
+import errno
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -139,11 +141,49 @@ def test_during_an_outage_pauses_double_and_nothing_is_lost(
     assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"]
 
 
+def send_what_rotted(sender: Sender, outbox: Outbox) -> None:
+    sender.add(entry("a"), PAYLOAD)
+    outbox.file(entry("a"), "items/blimp.parquet").write_bytes(b"rot")
+    sender.send()
+
+
+def add_to_a_full_disk(sender: Sender, outbox: Outbox) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        sender.add(entry("a"), PAYLOAD)
+
+
+REFUSED = {
+    "changed on disk": (
+        send_what_rotted,
+        "{outbox}/{folder}/files/items/blimp.parquet is missing or changed since it was written; delete its folder to "
+        "have the step recomputed (kept in {outbox}/{folder})",
+    ),
+    "full disk": (
+        add_to_a_full_disk,
+        "cannot write in {outbox}: No space left on device; make room and run the study again, what was committed is "
+        "kept",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_sent_is_one_line_with_place_and_remedy(
+    sender: Sender, outbox: Outbox, act: Callable[[Sender, Outbox], None], message: str
+) -> None:
+    with pytest.raises(RecordError) as caught:
+        act(sender, outbox)
+    assert str(caught.value) == message.format(outbox=outbox.folder, folder=entry("a").folder_name)
+
+
 def test_what_is_refused_is_set_aside_and_raised(sender: Sender, outbox: Outbox) -> None:
     sender.add(entry("rotten"), PAYLOAD)
     sender.add(entry("sound", "random"), PAYLOAD)
     outbox.file(entry("rotten"), "items/blimp.parquet").write_bytes(b"rot")
-    with pytest.raises(RecordError, match=r"missing or changed since it was written; delete its folder.*\(kept in"):
+    with pytest.raises(RecordError, match="rotten"):
         sender.send()
     assert sender.sent == {"sound": "run-random"} and sender.num_unsent == 1
     sender.send()  # it blocks nothing, and is raised once
@@ -152,11 +192,11 @@ def test_what_is_refused_is_set_aside_and_raised(sender: Sender, outbox: Outbox)
 
 def test_a_refused_change_is_raised_and_the_others_are_made(sender: Sender, store: FakeStore) -> None:
     def refuse() -> None:
-        raise RecordError("no such run")
+        raise RecordError("refused")
 
     sender.change("first", refuse)
     sender.change("second", lambda: store.reach("second"))
-    with pytest.raises(RecordError, match="no such run"):
+    with pytest.raises(RecordError, match="refused"):
         sender.send()
     assert store.log == [("second",)] and not sender.has_changes
 

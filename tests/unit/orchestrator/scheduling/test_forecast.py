@@ -18,8 +18,10 @@ def test_a_cluster_is_written_as_nodes_gpus_and_their_memory() -> None:
 
 @pytest.mark.parametrize("text", ["", "4", "0x8", "4x0", "4x8@", "4x8@0", "x8", "4 x 8"])
 def test_anything_else_is_no_cluster(text: str) -> None:
-    with pytest.raises(StudyError, match="is not a cluster; write NODESxGPUS"):
+    with pytest.raises(StudyError) as caught:
         parse_nodes(text)
+    expected = f"--on: {text!r} is not a cluster; write NODESxGPUS or NODESxGPUS@GIB, as in 4x8 or 4x8@80"
+    assert str(caught.value) == expected
 
 
 def test_the_keys_of_plan_json() -> None:
