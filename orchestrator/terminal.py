@@ -14,7 +14,8 @@ from rich.text import Text
 
 from orchestrator.scheduling.forecast import Forecast
 from orchestrator.study import PlannedStep, Result
-from studies.reporting.text import finding_lines, format_cell, scorecard_table, series_lines
+from studies.reporting.records import completed
+from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines
 
 STATUS_COLOURS = {"holds": "green", "does not hold": "red", "not decidable": "yellow", "not applicable": "yellow"}
 
@@ -61,6 +62,7 @@ def _show_forecast(console: Console, forecast: Forecast) -> None:
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
     """Print the table and the verdicts of each model, then of each series of checkpoints, then the scorecard."""
+    report = completed(report)
     for model in report["models"]:
         _show_model(console, model)
     for series in report.get("series", ()):
@@ -76,10 +78,9 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
 
 
 def _show_model(console: Console, model: Mapping[str, Any]) -> None:
-    names = [benchmark["name"] for benchmark in model["benchmarks"]]
     rows = []
     for row in model["rows"]:
-        cells = [format_cell(name, row["cells"].get(name)) for name in names]
+        cells = [benchmark_cell(benchmark, row) for benchmark in model["benchmarks"]]
         if row["remark"]:
             cells = [row["remark"], *[""] * (len(cells) - 1)]
         rows.append([row["condition"], row["neurons"], *cells])

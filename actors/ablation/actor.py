@@ -44,6 +44,7 @@ from actors.messages import (
 )
 from actors.sites import SITES
 from actors.tokens import TokenSpans, load_tokenizer
+from studies.benchmarks.perplexity import perplexity
 from studies.benchmarks.texts import Continuations
 from studies.errors import InterventionError, StudyError, first_line, one_line
 from studies.neurons.matching import SearchLimits, SearchOutcome, match_perplexity
@@ -313,11 +314,3 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether a device ran out of memory. An error from another process can be recognised by its text alone."""
     phrases = ("out of memory", "can't allocate memory", "cannot allocate memory")
     return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in phrases)
-
-
-def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
-    """exp of the mean over windows of each window's mean negative log-likelihood (the paper's protocol).
-
-    sums: [num_windows] log-probabilities in nats; counts: [num_windows] scored tokens.
-    """
-    return float(np.exp(np.mean(-sums / counts)))

@@ -18,6 +18,7 @@ from orchestrator.steps.identity import identify
 from orchestrator.steps.kind import ModelStepKind, PlannedModel
 from orchestrator.steps.step import BASELINE, Step, StepKind
 from orchestrator.study_file.spec import ConditionSpec
+from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.texts import CHARACTERS_PER_TOKEN
 
@@ -70,6 +71,12 @@ class Plan:
     def perplexity(self) -> Benchmark | None:
         """As `ResolvedStudy.perplexity`."""
         return self.study.perplexity
+
+    @property
+    def annotations(self) -> dict[str, Annotation]:
+        """{benchmark: the words of its documents}, of the benchmarks that have any."""
+        benchmarks = self.study.benchmarks
+        return {b.name: annotation for b in benchmarks if (annotation := b.annotation) is not None}
 
 
 def build_plan(study: ResolvedStudy) -> Plan:

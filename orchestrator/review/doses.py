@@ -19,7 +19,7 @@ from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
 from studies.reporting import figures
-from studies.reporting.records import doubling_record, is_perplexity
+from studies.reporting.records import doubling_record
 from studies.statistics.doses import dose_response, doubling_fraction
 
 SUMMARY = "doses.json"
@@ -73,28 +73,34 @@ def _measure(findings: Findings, model: ResolvedModel, curves: Curves) -> StepRe
                 continue
             table = dose_response(reference, by_fraction)
             tables.append(table.assign(condition=name, base=base, benchmark=benchmark))
-            if is_perplexity(benchmark):
+            if reference.measure.is_log:
                 interval = doubling_fraction(reference, by_fraction)
-                doubling.append(doubling_record(name, max(by_fraction), interval))
+                doubling.append(doubling_record(name, benchmark, max(by_fraction), interval))
     if not tables:
         return None
     table = pd.concat(tables)
     return StepResult(
-        metrics=_doubling_metrics(doubling),
+        metrics=_doubling_metrics(findings, doubling),
         series=_series(findings, model, curves),
         frames={"dose_response.parquet": table},
         documents={SUMMARY: {"doubling": doubling}},
-        files={"figures/dose-response.png": figures.dose_curves(table, doubling, title=model.label)},
+        files={"figures/dose-response.png": figures.dose_curves(table, doubling, findings.measures, title=model.label)},
     )
 
 
-def _doubling_metrics(doubling: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """`doubling_fraction/<condition>` where perplexity doubles within the doses."""
-    return {
-        f"doubling_fraction/{entry['condition'].replace('=', '_')}": entry["estimate"]
-        for entry in doubling
-        if entry["estimate"] != "inf"
-    }
+def _doubling_metrics(findings: Findings, doubling: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """`doubling_fraction/<condition>` where the study's perplexity doubles within the doses.
+
+    `doubling_fraction/<condition>/<benchmark>` where that of another benchmark does.
+    """
+    perplexity = findings.plan.perplexity
+    metrics = {}
+    for entry in doubling:
+        if entry["estimate"] != "inf":
+            is_main = perplexity is not None and entry["benchmark"] == perplexity.name
+            suffix = "" if is_main else f"/{entry['benchmark']}"
+            metrics[f"doubling_fraction/{entry['condition'].replace('=', '_')}{suffix}"] = entry["estimate"]
+    return metrics
 
 
 def _series(findings: Findings, model: ResolvedModel, curves: Curves) -> dict[str, dict[int, float]]:

@@ -14,7 +14,7 @@ import pandas as pd
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.record.keys import RunKey
-from orchestrator.review.evidence import treated_condition
+from orchestrator.review.evidence import graded_benchmarks, perplexity_name, treated_condition
 from orchestrator.review.findings import Findings
 from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
@@ -26,6 +26,7 @@ from studies.reporting import training_figures
 from studies.reporting.records import interval_record, trend_record, verdict_record
 from studies.statistics import training
 from studies.statistics.increases import increase
+from studies.statistics.items import Items
 
 SUMMARY = "dynamics.json"
 WEIGHTS = ("pre_activation", "up", "down")
@@ -127,17 +128,22 @@ class _Series:
     def _figures(
         self, evidence: TrainingEvidence, scores: pd.DataFrame, weights: pd.DataFrame, effects: pd.DataFrame
     ) -> dict[str, bytes]:
-        title, treated = self._name, self._treated
-        drawn = {"scores": training_figures.trajectory_figure(scores, treated=treated, title=title)}
+        title, randoms = self._name, {c.name for c in self._conditions if c.seed is not None}
+        roles = training_figures.Roles(self._treated, randoms)
+        drawn = {"scores": training_figures.trajectory_figure(scores, roles, title=title)}
         if len(weights):
             long_title = f"{title}: cosine dissimilarity to the checkpoint before"
-            drawn["weights"] = training_figures.trajectory_figure(weights, treated=treated, title=long_title, log=True)
+            drawn["weights"] = training_figures.trajectory_figure(weights, roles, title=long_title, log=True)
         if headlines := self._headlines():
-            drawn["benchmarks"] = training_figures.condition_figure(headlines, treated=treated, title=title)
+            logarithmic = [b.label for b in self._plan.study.benchmarks if b.measure.is_log]
+            drawn["benchmarks"] = training_figures.condition_figure(
+                headlines, roles, logarithmic=logarithmic, title=title
+            )
         if len(effects):
-            drawn["effects"] = training_figures.effect_figure(effects, treated=treated, title=title)
+            measures = self._findings.measures
+            drawn["effects"] = training_figures.effect_figure(effects, roles, measures, title=title)
         if points := _points(evidence):
-            note = f"cohort of {treated} at {self._cohort_model.label}"
+            note = f"cohort of {self._treated} at {self._cohort_model.label}"
             drawn["correlation"] = training_figures.correlation_figure(points, title=title, note=note)
         return {f"figures/{name}.png": png for name, png in drawn.items()}
 
@@ -158,10 +164,11 @@ class _Series:
             baseline=items[BASELINE],
             treated=items.get(self._treated, {}),
             random_items={name: items[name] for name in randoms},
-            syntactic=tuple(b.name for b in self._plan.study.benchmarks if b.is_syntactic),
+            perplexity=perplexity_name(self._plan),
+            syntactic=graded_benchmarks(self._plan, syntactic=True),
         )
 
-    def _by_checkpoint(self, condition: Condition, benchmark: str) -> dict[int, tuple[pd.DataFrame, pd.DataFrame]]:
+    def _by_checkpoint(self, condition: Condition, benchmark: str) -> dict[int, tuple[Items, Items]]:
         """{training step: (items, the baseline's)}, of the checkpoints that have both."""
         pairs = {}
         for step, model in self._models.items():
@@ -173,7 +180,7 @@ class _Series:
         return pairs
 
     def _effects(self) -> pd.DataFrame:
-        """step, condition, benchmark, estimate, low, high: the increase of error, log-perplexity or surprisal."""
+        """step, condition, benchmark, estimate, low, high: the increase over the baseline."""
         rows = [
             (step, condition.name, benchmark.name, *increase(*pair))
             for condition in self._conditions

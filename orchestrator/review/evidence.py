@@ -10,10 +10,11 @@ from typing import Any
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.plan import Plan
 from orchestrator.review.findings import Findings, Matching
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ClampSpec, ConditionSpec
-from studies.benchmarks.surprisal import SurprisalBenchmark
+from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence, Scaffolding
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
     findings.require_comparable(model, [name for name in compared if name])
     matching = findings.matching(control) if control and model.selects_itself else None
     structure = findings.structure(model)
-    benchmarks = findings.plan.study.benchmarks
     fraction = specs[treated].fraction  # several on a ReLU model, where a condition that does not apply stays whole
     return Evidence(
         model=model.label,
@@ -53,8 +53,9 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         matched_fraction=matching.fraction if matching else None,
         treated_fraction=None if isinstance(fraction, tuple) else fraction,
         match_bracket=_bracket(findings.perplexity(model, treated), matching) if matching else None,
-        syntactic=tuple(benchmark.name for benchmark in benchmarks if benchmark.is_syntactic is True),
-        non_syntactic=tuple(benchmark.name for benchmark in benchmarks if benchmark.is_syntactic is False),
+        perplexity=perplexity_name(findings.plan),
+        syntactic=graded_benchmarks(findings.plan, syntactic=True),
+        non_syntactic=graded_benchmarks(findings.plan, syntactic=False),
         by_difficulty=findings.items(model, by_difficulty) if by_difficulty else None,
         difficulty_randoms={name: findings.items(model, name) for name in difficulty_randoms or randoms},
         correlation=structure.overall_correlation if structure else None,
@@ -62,6 +63,16 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         negative_share=structure.share if structure else None,
         scaffolding=_scaffolding(findings, model, treated, randoms),
     )
+
+
+def perplexity_name(plan: Plan) -> str:
+    """The name of the study's perplexity; without one, that of what the claims then lack."""
+    return PERPLEXITY.name if plan.perplexity is None else plan.perplexity.name
+
+
+def graded_benchmarks(plan: Plan, *, syntactic: bool) -> tuple[str, ...]:
+    """Names of the benchmarks of grammar, or of other skills, that are right or wrong on an item."""
+    return tuple(b.name for b in plan.study.benchmarks if b.is_syntactic is syntactic and b.measure.is_graded)
 
 
 def treated_condition(findings: Findings, model: ResolvedModel) -> str | None:
@@ -85,20 +96,18 @@ def _random_controls(conditions: tuple[Condition, ...], treated: str | None) -> 
 def _scaffolding(
     findings: Findings, model: ResolvedModel, treated: str, randoms: list[str]
 ) -> dict[str, Scaffolding | None]:
-    """{surprisal benchmark: where the treated condition's excess sits, over the baseline and over random controls}."""
+    """{annotated benchmark: where the treated condition's excess sits, over the baseline and over random controls}."""
     by_benchmark: dict[str, Scaffolding | None] = {}
-    for benchmark in findings.plan.study.benchmarks:
-        if not isinstance(benchmark, SurprisalBenchmark):
-            continue
-        scored = [name for name in (BASELINE, treated, *randoms) if benchmark.name in findings.items(model, name)]
-        by_benchmark[benchmark.name] = None
+    for benchmark in findings.plan.annotations:
+        scored = [name for name in (BASELINE, treated, *randoms) if benchmark in findings.items(model, name)]
+        by_benchmark[benchmark] = None
         if BASELINE in scored and treated in scored:
             excess = findings.excess(model, benchmark, treated, BASELINE)
             over_randoms = {
                 name: findings.excess(model, benchmark, treated, name).contrast().interval if name in scored else None
                 for name in randoms
             }
-            by_benchmark[benchmark.name] = Scaffolding(excess.contrast(), excess.content_excess(), over_randoms)
+            by_benchmark[benchmark] = Scaffolding(excess.contrast(), excess.content_excess(), over_randoms)
     return by_benchmark
 
 

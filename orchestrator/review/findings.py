@@ -18,11 +18,12 @@ from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
 from orchestrator.steps.artifacts import DENSITIES, MATCHING, MATCHING_CURVE, TOKEN_PAIRS, WEIGHTS, items_table
 from orchestrator.steps.step import FINISHED
-from studies.benchmarks.surprisal import SurprisalBenchmark
+from studies.benchmarks.measures import Measure
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
 from studies.statistics.comparisons import require_same_key
 from studies.statistics.excess_surprisal import Excess
+from studies.statistics.items import Items
 from studies.statistics.neuron_table import Structure, structure
 
 
@@ -40,6 +41,8 @@ class Findings:
 
     def __init__(self, plan: Plan, outcome: Outcome, record: Record) -> None:
         self.plan, self.outcome, self.record = plan, outcome, record
+        self.measures: dict[str, Measure] = {benchmark.name: benchmark.measure for benchmark in plan.study.benchmarks}
+        """{benchmark: what it measures}."""
         self._items: dict[str, pd.DataFrame] = {}
         self._structures: dict[str, Structure] = {}
 
@@ -61,13 +64,14 @@ class Findings:
         steps = self.plan.evaluations.get((model.label, condition), {})
         return {benchmark: step for benchmark, step in steps.items() if self._done(step)}
 
-    def items(self, model: ResolvedModel, condition: str) -> dict[str, pd.DataFrame]:
+    def items(self, model: ResolvedModel, condition: str) -> dict[str, Items]:
         """{benchmark: per-item results} of a condition."""
         noise_floor = condition == NOISE_FLOOR
-        return {
+        tables = {
             benchmark: self._table(step, items_table(benchmark, noise_floor=noise_floor))
             for benchmark, step in self.evaluations(model, condition).items()
         }
+        return {benchmark: Items(table, self.measures[benchmark]) for benchmark, table in tables.items()}
 
     def _table(self, step: str, path: str) -> pd.DataFrame:
         if step not in self._items:
@@ -80,13 +84,17 @@ class Findings:
 
     def perplexity(self, model: ResolvedModel, condition: str) -> float:
         """The perplexity of a condition. Raises KeyError where it has not finished."""
-        step = self.plan.evaluations[model.label, condition]["perplexity"]
-        return self.committed[step].metrics["perplexity"]
+        benchmark = self.plan.perplexity
+        if benchmark is None:
+            raise KeyError("the study has no perplexity")
+        step = self.plan.evaluations[model.label, condition][benchmark.name]
+        return self.committed[step].metrics[benchmark.headlines[0]]
 
-    def excess(self, model: ResolvedModel, benchmark: SurprisalBenchmark, condition: str, control: str) -> Excess:
-        """The surprisal that a condition adds to that of a control."""
-        treated, reference = (self.items(model, name)[benchmark.name] for name in (condition, control))
-        return Excess(treated, reference, benchmark.words, benchmark.unit)
+    def excess(self, model: ResolvedModel, benchmark: str, condition: str, control: str) -> Excess:
+        """The surprisal that a condition adds to that of a control, on an annotated benchmark."""
+        treated, reference = (self.items(model, name)[benchmark] for name in (condition, control))
+        annotation = self.plan.annotations[benchmark]
+        return Excess(treated, reference, annotation.words, annotation.unit)
 
     def require_comparable(self, model: ResolvedModel, conditions: Sequence[str]) -> None:
         """Raise StudyError if results that are about to be compared differ in their comparability keys."""

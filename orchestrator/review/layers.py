@@ -101,7 +101,9 @@ def _measure(findings: Findings, model: ResolvedModel, schedule: _Schedule) -> S
         return None
     title = f"{model.label}: {schedule.name} ({schedule.kind} groups)"
     heat_maps = {
-        f"figures/{benchmark}-by-layers.png": figures.layer_heat_map(table, benchmark=benchmark, title=title)
+        f"figures/{benchmark}-by-layers.png": figures.layer_heat_map(
+            table, benchmark=benchmark, measure=findings.measures[benchmark], title=title
+        )
         for benchmark, table in tables.items()
         if table["phenomenon"].nunique() > 1
     }
@@ -112,7 +114,7 @@ def _measure(findings: Findings, model: ResolvedModel, schedule: _Schedule) -> S
         series=_series(findings, model, schedule, tables),
         frames={EFFECTS: pd.concat(table.assign(benchmark=benchmark) for benchmark, table in tables.items())},
         documents={SUMMARY: {"schedule": schedule.kind, "groups": names, "trends": trends}},
-        files={**heat_maps, "figures/depth.png": figures.depth_curves(tables, title=title)},
+        files={**heat_maps, "figures/depth.png": figures.depth_curves(tables, findings.measures, title=title)},
     )
 
 

@@ -39,6 +39,7 @@ class ModelReport:
         self._findings, self._model, self.label = findings, model, model.label
         self._plan, self._conditions = findings.plan, findings.plan.conditions[model.label]
         self._whole = [c for c in self._conditions if c.is_whole and not c.not_applicable]
+        self._seeded = {condition.name for condition in self._conditions if condition.seed is not None}
         self.tables: dict[str, pd.DataFrame] = {}
         """{artifact: this model's part}, filled by `build`."""
 
@@ -54,7 +55,9 @@ class ModelReport:
             "label": model.label,
             "display": model.display,
             "activation": model.architecture.activation,
-            "benchmarks": [{"name": benchmark.name, "label": benchmark.label} for benchmark in benchmarks],
+            "benchmarks": [
+                {"name": b.name, "label": b.label, "measure": records.measure_record(b.measure)} for b in benchmarks
+            ],
             "rows": [self._baseline_row(), *map(self._row, self._conditions)],
             "schedules": record_schedules(findings, model),
             "doubling": record_doses(findings, model),
@@ -116,7 +119,7 @@ class ModelReport:
     def _cells(self, condition: str) -> dict[str, Any]:
         """{benchmark: its cell}, of the evaluations that have finished."""
         items = self._findings.items(self._model, condition)
-        return {benchmark: records.cell(benchmark, of_benchmark) for benchmark, of_benchmark in items.items()}
+        return {benchmark: records.cell(of_benchmark) for benchmark, of_benchmark in items.items()}
 
     def _neurons(self, condition: Condition) -> str:
         """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`."""
@@ -143,7 +146,10 @@ class ModelReport:
         }
 
     def _comparisons(self) -> list[dict[str, Any]]:
-        """Every whole condition against the baseline, and every treated one against its matched control."""
+        """Every whole condition against the baseline, and every treated one against its matched control.
+
+        The report leaves seeded conditions out: there are many, and the table has them all.
+        """
         findings = self._findings
         pairs = [(condition.name, BASELINE) for condition in self._whole]
         pairs += [(condition.reference, condition.name) for condition in self._whole if condition.spec.match]
@@ -156,8 +162,8 @@ class ModelReport:
                 tables.append(table)
         if not tables:
             return []
-        self.tables[COMPARISONS] = pd.concat(tables)
-        return records.changed_phenomena(self.tables[COMPARISONS])
+        self.tables[COMPARISONS] = whole = pd.concat(tables)
+        return records.changed_phenomena(whole[~whole["condition"].isin(self._seeded)])
 
     def _seeds(self) -> list[dict[str, Any]]:
         """Random controls with several seeds: mean and range of every benchmark's headline metric."""
@@ -176,7 +182,7 @@ class ModelReport:
         ]
 
     def _structure(self) -> dict[str, Any]:
-        """Statistics of the neuron table and overlaps of the neuron sets; empty where there is no table."""
+        """Statistics of the neuron table and overlaps of neuron sets but seeded ones; empty where there is no table."""
         findings = self._findings
         structure, neurons = findings.structure(self._model), findings.neuron_table(self._model)
         if structure is None or neurons is None:
@@ -188,7 +194,8 @@ class ModelReport:
         widths = neurons.groupby("layer").size().to_dict()
         shared = overlaps(dict(reversed(by_digest.values())), widths)
         self.tables |= {"neuron_set_overlaps.parquet": shared, "score_correlation.parquet": structure.correlation}
-        return records.structure_record(structure, shared)
+        has_seed = shared["one"].isin(self._seeded) | shared["other"].isin(self._seeded)
+        return records.structure_record(structure, shared[~has_seed])
 
     def _verdicts(self) -> list[Verdict]:
         claims = self._plan.study.spec.claims

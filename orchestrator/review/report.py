@@ -18,7 +18,6 @@ from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
 from orchestrator.review.model_report import ModelReport
 from orchestrator.steps.step import BROKEN, FINISHED, review_id
-from studies.benchmarks.surprisal import SurprisalBenchmark
 from studies.reporting import figures, text
 
 REPORT = "report.json"
@@ -71,13 +70,13 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
 def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str]) -> str:
     """The id of the report on these results, and on whatever else it depends on: claims, annotations, checkpoints."""
     finished = sorted(step for step, state in outcome.states.items() if state in FINISHED)
-    spec, surprisals = plan.study.spec, [b for b in plan.study.benchmarks if isinstance(b, SurprisalBenchmark)]
+    spec = plan.study.spec
     places = {model.label: model.checkpoint for model in plan.study.models if model.checkpoint}
     params = {
         "claims": spec.claims,
         "study": spec.study,
         "unfinished": unfinished,
-        "annotations": [[b.name, b.unit, b.annotation] for b in surprisals],
+        "annotations": [[name, words.unit, words.identity] for name, words in plan.annotations.items()],
         "checkpoints": {label: [p.series, p.step, p.cohort, p.before] for label, p in places.items()},
     }
     return review_id("report", params, finished)

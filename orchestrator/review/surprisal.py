@@ -1,7 +1,8 @@
-"""Finished surprisal evaluations -> excess surprisal by part of speech on every condition's run: table, figures, page.
+"""Finished evaluations of annotated documents -> excess surprisal by part of speech on every condition's run.
 
-Owns what is recorded about it and its part of the report; `studies.statistics.excess_surprisal` has the statistics. The
-words are tagged once per study, and only where a step is left to make.
+Makes a table, figures and a page. Owns what is recorded about it and its part of the report;
+`studies.statistics.excess_surprisal` has the statistics. The words are tagged once per study, and only where a step is
+left to make.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from orchestrator.review.findings import Findings
 from orchestrator.review.recorded import ReviewStep, adopt_or_make, broken_runs
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
-from studies.benchmarks.surprisal import SurprisalBenchmark
+from studies.benchmarks.annotation import Annotation
 from studies.reporting import figures
 from studies.reporting.records import contrast_record
 from studies.reporting.surprisal_page import examples_page
@@ -23,31 +24,31 @@ from studies.statistics.excess_surprisal import CLOSED, OPEN, Excess
 
 
 def record_excess(findings: Findings, model: ResolvedModel) -> list[dict[str, Any]]:
-    """Record the excess of each condition of a model on every surprisal benchmark; returns the report's entries."""
+    """Record the excess of each condition of a model on every annotated benchmark; returns the report's entries."""
     conditions = [c for c in findings.plan.conditions[model.label] if not c.not_applicable]
     # Of two conditions that share a step, the whole one comes first: figures and the page are made for it.
     conditions.sort(key=lambda condition: not condition.is_whole)
     return [
         entry
-        for benchmark in findings.plan.study.benchmarks
-        if isinstance(benchmark, SurprisalBenchmark)
+        for benchmark in findings.plan.annotations
         for entry in _of_benchmark(findings, model, benchmark, conditions)
     ]
 
 
 def _of_benchmark(
-    findings: Findings, model: ResolvedModel, benchmark: SurprisalBenchmark, conditions: Sequence[Condition]
+    findings: Findings, model: ResolvedModel, benchmark: str, conditions: Sequence[Condition]
 ) -> list[dict[str, Any]]:
     evaluations, committed = findings.plan.evaluations, findings.committed
-    params = {"benchmark": benchmark.name, "unit": benchmark.unit, "annotation": benchmark.annotation}
-    baseline = evaluations[model.label, BASELINE][benchmark.name]
+    annotation = findings.plan.annotations[benchmark]
+    params = {"benchmark": benchmark, "unit": annotation.unit, "annotation": annotation.identity}
+    baseline = evaluations[model.label, BASELINE][benchmark]
     steps: dict[str, ReviewStep] = {}
     for condition in conditions:
-        evaluation = evaluations[model.label, condition.name].get(benchmark.name)
+        evaluation = evaluations[model.label, condition.name].get(benchmark)
         if evaluation is None or evaluation not in committed or baseline not in committed:
             continue
         step_id = review_id("excess", params, [baseline, evaluation])
-        steps[condition.name] = ReviewStep(step_id, f"excess.{benchmark.name}", findings.plan.runs[evaluation])
+        steps[condition.name] = ReviewStep(step_id, f"excess.{benchmark}", findings.plan.runs[evaluation])
     first: dict[str, Condition] = {}
     for condition in conditions:
         if condition.name in steps:
@@ -56,13 +57,14 @@ def _of_benchmark(
         findings.record,
         list(steps.values()),
         lambda step: _measure(findings, model, benchmark, first[step.id]),
-        summary=f"excess/{benchmark.name}.json",
+        summary=f"excess/{benchmark}.json",
         broken=broken_runs(findings.plan, findings.outcome),
     )
     return [
         {
             "condition": condition.name,
-            "benchmark": benchmark.name,
+            "seed": condition.seed,
+            "benchmark": benchmark,
             "spread": not condition.is_whole,
             **summaries[steps[condition.name].id],
         }
@@ -71,20 +73,19 @@ def _of_benchmark(
     ]
 
 
-def _measure(
-    findings: Findings, model: ResolvedModel, benchmark: SurprisalBenchmark, condition: Condition
-) -> StepResult:
+def _measure(findings: Findings, model: ResolvedModel, name: str, condition: Condition) -> StepResult:
+    """name: the benchmark's."""
     findings.require_comparable(model, [BASELINE, condition.name])
-    excess = findings.excess(model, benchmark, condition.name, BASELINE)
-    table, name = excess.table(), benchmark.name
-    summary = _summary(excess, table, benchmark)
-    title = f"{model.label}: {condition.name}, {benchmark.label}"
+    annotation, excess = findings.plan.annotations[name], findings.excess(model, name, condition.name, BASELINE)
+    table = excess.table()
+    summary = _summary(excess, table, annotation)
+    title = f"{model.label}: {condition.name}, {findings.plan.benchmark(name).label}"
     files: dict[str, bytes] = {}
     documents: dict[str, Any] = {f"excess/{name}.json": summary}
     if condition.is_whole:
         for kind in {"upos", "relation"} & set(table["kind"]):
             files[f"figures/{name}-{kind}.png"] = figures.excess_bars(table, kind=kind, title=title)
-        page = examples_page(excess.items, benchmark.documents, benchmark.words, title=title)
+        page = examples_page(excess.items, annotation.documents, annotation.words, title=title)
         documents[f"excess/{name}-sentences.html"] = page
     return StepResult(
         metrics=_metrics(table, summary, name),
@@ -94,14 +95,14 @@ def _measure(
     )
 
 
-def _summary(excess: Excess, table: pd.DataFrame, benchmark: SurprisalBenchmark) -> dict[str, Any]:
+def _summary(excess: Excess, table: pd.DataFrame, annotation: Annotation) -> dict[str, Any]:
     columns = ["name", "num_items", "share", "surprisal", "excess", "low", "high"]
     by_kind = {kind: rows[columns] for kind, rows in table.groupby("kind")}
     rows = {kind: of_kind.astype(object).where(of_kind.notna(), None) for kind, of_kind in by_kind.items()}
     return {
-        "unit": benchmark.unit,
-        "annotation": benchmark.annotation,
-        "documents": len(benchmark.documents),
+        "unit": annotation.unit,
+        "annotation": annotation.identity,
+        "documents": len(annotation.documents),
         "all": rows["all"].to_dict("records")[0],
         "upos": rows["upos"].to_dict("records"),
         "contrast": contrast_record(excess.contrast()),

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -84,6 +85,27 @@ class Tagger:
                         rows.append((i, sentence_number, word.idx, word.idx + len(word), *tags))
                 sentence_number += 1
         return pd.DataFrame(rows, columns=list(WORD_COLUMNS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """The words of the documents that a benchmark scores, by which excess surprisal is broken down."""
+
+    documents: tuple[str, ...]
+    """The scored texts; items lie in them (columns document, start and end)."""
+    annotator: GoldWords | Tagger
+    unit: str
+    """`token`: a token has the tags of the word that it overlaps most; `word`: a word's tokens are summed."""
+
+    @cached_property
+    def identity(self) -> str:
+        """Identity of the words: enters the identity of everything that is derived from them."""
+        return self.annotator.identity
+
+    @cached_property
+    def words(self) -> pd.DataFrame:
+        """The word table, columns `WORD_COLUMNS`; a tagger needs about a minute for a million characters."""
+        return self.annotator.word_table(self.documents)
 
 
 def installed_tagger(pipeline: str) -> Tagger:

@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import MULTIPLE_CHOICE, Measure
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import Row, read_jsonl
@@ -46,6 +47,7 @@ class ChoiceBenchmark:
     measure: ClassVar[Measure] = MULTIPLE_CHOICE
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = False
+    annotation: ClassVar[Annotation | None] = None
 
     @property
     def contexts(self) -> tuple[str, ...]:

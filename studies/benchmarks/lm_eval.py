@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import TASKS, Measure
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.sampling import evenly
@@ -89,6 +90,7 @@ class TaskBenchmark:
     identity_params: ClassVar[Mapping[str, int | None]] = {}
     measure: ClassVar[Measure] = TASKS
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
+    annotation: ClassVar[Annotation | None] = None
 
     @property
     def headlines(self) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class Measure:
 
 
 MINIMAL_PAIRS = Measure(
-    name="minimal_pairs",
+    name="accuracy",
     value="correct",
     higher_is_better=True,
     is_graded=True,
@@ -80,7 +80,7 @@ MINIMAL_PAIRS = Measure(
 """Accuracy on pairs; a uid is a paradigm or template."""
 
 MULTIPLE_CHOICE = Measure(
-    name="multiple_choice",
+    name="accuracy",
     value="correct",
     higher_is_better=True,
     is_graded=True,
@@ -93,7 +93,7 @@ MULTIPLE_CHOICE = Measure(
 """Accuracy on questions."""
 
 TASKS = Measure(
-    name="tasks",
+    name="accuracy",
     value="correct",
     higher_is_better=True,
     is_graded=True,

@@ -19,6 +19,7 @@ from typing import ClassVar, NamedTuple, NoReturn
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import MINIMAL_PAIRS, Measure
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import Row, data_files, read_jsonl, required_texts
@@ -57,6 +58,7 @@ class PairBenchmark:
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = True
     choices: ClassVar[tuple[str, ...]] = ()
+    annotation: ClassVar[Annotation | None] = None
 
     @property
     def texts(self) -> tuple[str, ...]:

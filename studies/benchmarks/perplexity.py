@@ -11,9 +11,18 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.measures import PERPLEXITY, Measure
 from studies.benchmarks.texts import Windows
+
+
+def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
+    """exp of the mean over windows of each window's mean negative log-likelihood.
+
+    sums: [num_windows] log-probabilities in nats; counts: [num_windows] scored tokens.
+    """
+    return PERPLEXITY.summary(np.mean(-sums / counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +38,7 @@ class PerplexityBenchmark:
     measure: ClassVar[Measure] = PERPLEXITY
     is_syntactic: ClassVar[bool | None] = None
     choices: ClassVar[tuple[str, ...]] = ()
+    annotation: ClassVar[Annotation | None] = None
 
     @property
     def label(self) -> str:
@@ -72,4 +82,4 @@ class PerplexityBenchmark:
 
     def metrics(self, items: pd.DataFrame) -> dict[str, float]:
         """`perplexity`."""
-        return {"perplexity": float(np.exp(items["nll"].mean()))}
+        return {"perplexity": self.measure.summary(items["nll"].mean())}

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import Measure
 from studies.benchmarks.texts import TextRequest
 
@@ -44,6 +45,7 @@ class Benchmark(Protocol):
             noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
             is_syntactic: ClassVar[bool | None] = None
             choices: ClassVar[tuple[str, ...]] = ()
+            annotation: ClassVar[Annotation | None] = None
 
             @property
             def headlines(self) -> tuple[str, ...]:
@@ -107,11 +109,18 @@ class Benchmark(Protocol):
 
     @property
     def is_syntactic(self) -> bool | None:
-        """Whether the benchmark tests grammar, another skill (False), or neither (None: perplexity, surprisal)."""
+        """Whether the benchmark tests grammar, another skill (False), or neither (None: perplexity, surprisal).
+
+        The claims on accuracy count those whose measure is graded.
+        """
 
     @property
     def choices(self) -> tuple[str, ...]:
         """Prefixes P of its metrics `P/accuracy` that enter `multiple_choice/mean_accuracy`; empty for most."""
+
+    @property
+    def annotation(self) -> Annotation | None:
+        """The words of its documents, where items are tokens whose surprisal is broken down by part of speech."""
 
     def results(
         self,

@@ -16,7 +16,14 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from studies.benchmarks.annotation import AnnotatedDocuments, GoldWords, Tagger, installed_tagger, read_conllu
+from studies.benchmarks.annotation import (
+    AnnotatedDocuments,
+    Annotation,
+    GoldWords,
+    Tagger,
+    installed_tagger,
+    read_conllu,
+)
 from studies.benchmarks.corpora import load_documents
 from studies.benchmarks.measures import SURPRISAL, Measure
 from studies.benchmarks.sampling import evenly
@@ -44,7 +51,7 @@ class SurprisalBenchmark:
     name: str
     corpus: AnnotatedCorpus
     unit: str
-    """`token`: a token has the tags of the word that it overlaps most; `word`: a word's tokens are summed."""
+    """`token` or `word`, as in `Annotation`."""
     window: int
     """Tokens."""
     stride: int
@@ -89,14 +96,9 @@ class SurprisalBenchmark:
         return 2 * self.window
 
     @cached_property
-    def annotation(self) -> str:
-        """Identity of the words: enters the identity of everything that is derived from them."""
-        return self.corpus.annotator.identity
-
-    @cached_property
-    def words(self) -> pd.DataFrame:
-        """The word table, columns `WORD_COLUMNS`; a tagger needs about a minute for a million characters."""
-        return self.corpus.annotator.word_table(self.documents)
+    def annotation(self) -> Annotation:
+        """The words; tagged once, when they are first asked for."""
+        return Annotation(documents=self.documents, annotator=self.corpus.annotator, unit=self.unit)
 
     def results(
         self,

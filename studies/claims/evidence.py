@@ -1,8 +1,7 @@
-"""What the paper's claims are judged on: the item frames and summaries of one model, and whether they suffice.
+"""What the paper's claims are judged on: the items and summaries of one model, and whether they suffice.
 
-Owns the roles that conditions play in the claims (baseline, treated, random and matched controls) and the fewest items
-that can decide a claim. Knows no claim. Callers rely on: a `Sample` without a problem holds every benchmark under every
-condition, with finite values.
+Owns the roles that conditions play in the claims (baseline, treated, random and matched controls). Knows no claim.
+Callers rely on: a `Sample` without a problem holds every benchmark under every condition, with finite values.
 """
 
 from collections.abc import Mapping
@@ -10,19 +9,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.intervals import Interval
+from studies.statistics.items import BenchmarkItems
 from studies.statistics.neuron_table import NegativeShare
-
-MIN_WINDOWS = 6
-"""Fewest perplexity windows: 6 paired differences share a sign by chance with 2^-6 < 2.5 %, 5 of them with more."""
-MIN_DECISIONS = 100
-"""Fewest pairs or choices on each side of a test (pooled benchmarks count together)."""
-
-BenchmarkItems = Mapping[str, pd.DataFrame]
-"""Item frames of one condition, by benchmark."""
 
 
 class Scaffolding(NamedTuple):
@@ -38,7 +29,7 @@ class Scaffolding(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything measured on one model; frames by benchmark, perplexity windows under "perplexity"."""
+    """Everything measured on one model."""
 
     model: str
     relu: bool
@@ -54,9 +45,12 @@ class Evidence:
     treated_fraction: float | None
     match_bracket: tuple[float, float] | None
     """The evaluated fractions of low-score neurons just below and just above the treated perplexity."""
+    perplexity: str
+    """Name of the benchmark that is the perplexity, whether or not there is one."""
     syntactic: tuple[str, ...]
-    """Benchmark names, one syntax_loss verdict each."""
+    """Names of graded benchmarks, one syntax_loss verdict each."""
     non_syntactic: tuple[str, ...]
+    """Names of graded benchmarks."""
     by_difficulty: BenchmarkItems | None = None
     """Negative clamp of as many neurons, those with the highest mapping difficulty."""
     difficulty_randoms: Mapping[str, BenchmarkItems] = field(default_factory=dict)
@@ -100,8 +94,8 @@ def _problem(
         for benchmark in benchmarks:
             if benchmark not in items:
                 return f"no {benchmark} items of {condition}"
-            values = items[benchmark]["nll" if benchmark == "perplexity" else "correct"].to_numpy(np.float64)
+            measure = items[benchmark].measure
+            values = items[benchmark].table[measure.value].to_numpy(np.float64)
             if num_broken := int((~np.isfinite(values)).sum()):
                 return f"{num_broken} of {len(values)} {benchmark} items of {condition} not finite"
-    noun, fewest = ("windows", MIN_WINDOWS) if "perplexity" in benchmarks else ("items", MIN_DECISIONS)
-    return f"too few {noun}, at least {fewest} needed" if num_items < fewest else None
+    return f"too few {measure.noun}, at least {measure.fewest} needed" if num_items < measure.fewest else None

@@ -8,10 +8,8 @@ comparability keys first (`comparisons.require_same_key`).
 
 from collections.abc import Mapping
 
-import numpy as np
-import pandas as pd
-
-from studies.claims.evidence import BenchmarkItems, Evidence, Scaffolding, sample
+from studies.benchmarks.measures import PERPLEXITY
+from studies.claims.evidence import Evidence, Scaffolding, sample
 from studies.claims.scorecard import (
     Claim,
     ClaimSet,
@@ -26,13 +24,8 @@ from studies.claims.scorecard import (
 )
 from studies.statistics.comparisons import interaction, mcnemar
 from studies.statistics.excess_surprisal import MIN_DOCUMENTS
-from studies.statistics.intervals import (
-    Interval,
-    accuracy_difference,
-    contrast_of_differences,
-    log_perplexity_difference,
-)
-from studies.statistics.items import pool
+from studies.statistics.intervals import Interval, contrast_of_differences, difference
+from studies.statistics.items import BenchmarkItems, Items, pool
 
 MIN_NEURONS = 30
 """Fewest of the most entangled neurons that can decide a claim."""
@@ -133,21 +126,22 @@ def _dissociation(evidence: Evidence) -> list[Draft]:
 
 def _perplexity_cost(evidence: Evidence) -> Draft:
     claim = "perplexity_cost"
-    compared = sample({"baseline": evidence.baseline, "treated": evidence.treated, **evidence.randoms}, ("perplexity",))
+    compared = sample(
+        {"baseline": evidence.baseline, "treated": evidence.treated, **evidence.randoms}, (evidence.perplexity,)
+    )
     problem = compared.problem or ("" if evidence.randoms else "no random control")
     if problem:
         return undecided(claim, problem, compared.num_items)
-    effect, contrast, detail = _costs(evidence.treated, evidence.baseline, evidence.randoms)
+    effect, contrast, detail = _costs(evidence, evidence.treated, evidence.randoms)
     return Draft(claim, judge(+1, effect, contrast), detail, compared.num_items, effect, contrast)
 
 
 def _costs(
-    treated: BenchmarkItems, baseline: BenchmarkItems, randoms: Mapping[str, BenchmarkItems]
+    evidence: Evidence, treated: BenchmarkItems, randoms: Mapping[str, BenchmarkItems]
 ) -> tuple[Interval, Interval, str]:
     """In log-perplexity: the rise over the baseline, that over the costliest random control, and both in words."""
-    effect, *contrasts = (
-        log_perplexity_difference(treated["perplexity"], items["perplexity"]) for items in (baseline, *randoms.values())
-    )
+    name = evidence.perplexity
+    effect, *contrasts = (difference(treated[name], items[name]) for items in (evidence.baseline, *randoms.values()))
     control, contrast = weakest(dict(zip(randoms, contrasts, strict=True)))
     detail = (
         f"log-perplexity {format_interval(effect)} over baseline; {format_interval(contrast)} over {control}, the"
@@ -159,7 +153,7 @@ def _costs(
 def _matched_cost(evidence: Evidence) -> Draft:
     """The one claim whose interval is no confidence interval: it is the bracket of the search for the match."""
     claim = "matched_cost"
-    compared = sample({"treated": evidence.treated, "matched": evidence.matched}, ("perplexity",))
+    compared = sample({"treated": evidence.treated, "matched": evidence.matched}, (evidence.perplexity,))
     num_items = compared.num_items
     if compared.problem is not None:
         return undecided(claim, compared.problem, num_items)
@@ -184,7 +178,7 @@ def _syntax_loss(evidence: Evidence, claim: str, benchmark: tuple[str, ...]) -> 
     if compared.problem is not None:
         return undecided(claim, compared.problem, compared.num_items)
     baseline, treated, matched = (items[benchmark[0]] for items in compared.conditions.values())
-    effect, contrast = accuracy_difference(treated, baseline), accuracy_difference(treated, matched)
+    effect, contrast = difference(treated, baseline), difference(treated, matched)
     detail = (
         f"accuracy {format_interval(effect)} over baseline; {format_interval(contrast)} over the matched"
         f" control{_match_quality(evidence)}"
@@ -199,7 +193,7 @@ def _knowledge_spared(evidence: Evidence) -> Draft:
     if compared.problem is not None:
         return undecided(claim, compared.problem, compared.num_items)
     baseline, treated, matched = (_pooled(items, benchmarks) for items in compared.conditions.values())
-    effect, contrast = accuracy_difference(matched, baseline), accuracy_difference(matched, treated)
+    effect, contrast = difference(matched, baseline), difference(matched, treated)
     detail = (
         f"accuracy of the matched control {format_interval(effect)} over baseline; {format_interval(contrast)} over the"
         f" top neurons, pooled over {', '.join(benchmarks)}{_match_quality(evidence)}"
@@ -229,8 +223,8 @@ def _interaction(evidence: Evidence) -> Draft:
         fitted = f"the log-odds ratio is {format_interval(Interval(*model[:3]))}, p = {model.p_value:.2g}"
     detail = (
         f"interaction {format_interval(effect)} (logistic model, GEE: {fitted}): top neurons over matched control"
-        f" {format_interval(accuracy_difference(*syntactic))} on {samples['syntactic'].num_items} syntactic,"
-        f" {format_interval(accuracy_difference(*non_syntactic))} on {samples['non-syntactic'].num_items} non-syntactic"
+        f" {format_interval(difference(*syntactic))} on {samples['syntactic'].num_items} syntactic,"
+        f" {format_interval(difference(*non_syntactic))} on {samples['non-syntactic'].num_items} non-syntactic"
         f" items{_match_quality(evidence)}"
     )
     return Draft(claim, judge(-1, effect), detail, num_items, effect)
@@ -261,11 +255,11 @@ def _negative_mass(evidence: Evidence) -> Draft:
 def _difficulty_agrees(evidence: Evidence) -> Draft:
     claim, randoms = "difficulty_agrees", evidence.difficulty_randoms
     roles = {"baseline": evidence.baseline, "mapping-difficulty": evidence.by_difficulty, **randoms}
-    compared = sample(roles, ("perplexity",))
+    compared = sample(roles, (evidence.perplexity,))
     problem = compared.problem or ("" if randoms else "no random control of as many neurons")
     if problem:
         return undecided(claim, problem, compared.num_items)
-    effect, contrast, detail = _costs(compared.conditions["mapping-difficulty"], evidence.baseline, randoms)
+    effect, contrast, detail = _costs(evidence, compared.conditions["mapping-difficulty"], randoms)
     if evidence.correlation is not None:
         detail += f"; Spearman correlation of the two scores {evidence.correlation:.2f}"
     return Draft(claim, judge(+1, effect, contrast), detail, compared.num_items, effect, contrast)
@@ -278,7 +272,7 @@ def _sign_not_magnitude(evidence: Evidence) -> Draft:
     if compared.problem is not None:
         return undecided(claim, compared.problem, compared.num_items)
     baseline, treated, magnitude = (_pooled(items, benchmarks) for items in compared.conditions.values())
-    effect, contrast = accuracy_difference(treated, baseline), accuracy_difference(treated, magnitude)
+    effect, contrast = difference(treated, baseline), difference(treated, magnitude)
     detail = (
         f"accuracy {format_interval(effect)} over baseline; {format_interval(contrast)} over the magnitude-matched"
         " ceiling"
@@ -325,14 +319,15 @@ def _matched_roles(evidence: Evidence) -> dict[str, BenchmarkItems | None]:
     return {"baseline": evidence.baseline, "treated": evidence.treated, "matched": evidence.matched}
 
 
-def _pooled(items: BenchmarkItems, benchmarks: tuple[str, ...]) -> pd.DataFrame:
+def _pooled(items: BenchmarkItems, benchmarks: tuple[str, ...]) -> Items:
     return pool({benchmark: items[benchmark] for benchmark in benchmarks})
 
 
 def _match_quality(evidence: Evidence) -> str:
     """How well perplexity was matched, for the details of claims that say "at matched perplexity"."""
-    compared = sample({"treated": evidence.treated, "matched": evidence.matched}, ("perplexity",))
+    compared = sample({"treated": evidence.treated, "matched": evidence.matched}, (evidence.perplexity,))
     if compared.problem is not None:
         return "; perplexity match not checked"
-    treated, matched = (np.exp(items["perplexity"]["nll"].mean()) for items in compared.conditions.values())
+    windows = (items[evidence.perplexity] for items in compared.conditions.values())
+    treated, matched = (PERPLEXITY.summary(items.values.mean()) for items in windows)
     return f"; perplexity {matched:.4g} matched, {treated:.4g} treated"

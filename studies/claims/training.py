@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from studies.claims.evidence import BenchmarkItems
 from studies.claims.scorecard import (
     Claim,
     ClaimSet,
@@ -25,6 +24,7 @@ from studies.claims.scorecard import (
 )
 from studies.neurons.selection import NeuronSet, rows_of
 from studies.statistics import training
+from studies.statistics.items import BenchmarkItems, Items
 
 WD, ROW = "wasserstein_distance", "pre_activation"
 """Columns of the neuron table and of the weight table: the score, and the row of the gate or up projection."""
@@ -53,8 +53,10 @@ class TrainingEvidence:
     """Negative clamp of the cohort."""
     random_items: Mapping[str, Mapping[int, BenchmarkItems]]
     """Negative clamp of each of `randoms`."""
+    perplexity: str
+    """Name of the benchmark that is the perplexity, whether or not there is one."""
     syntactic: tuple[str, ...]
-    """Benchmark names."""
+    """Names of graded benchmarks."""
 
 
 _CLAIMS = {
@@ -82,7 +84,7 @@ def training_dynamics(evidence: TrainingEvidence) -> list[Verdict]:
     """Verdicts on wd_rises, weights_settle, wd_tracks_syntax and ablation_grows (the last two per benchmark)."""
     syntactic = evidence.syntactic
     tracks = {f"wd_tracks_syntax/{name}": name for name in syntactic} or {"wd_tracks_syntax": ""}
-    grows = {f"ablation_grows/{name}": name for name in ("perplexity", *syntactic)}
+    grows = {f"ablation_grows/{name}": name for name in (evidence.perplexity, *syntactic)}
     drafts = [
         _wd_rises(evidence),
         _weights_settle(evidence),
@@ -169,7 +171,7 @@ def wd_and_accuracy(evidence: TrainingEvidence, benchmark: str, neurons: NeuronS
     """(training step, these neurons' median WD, the baseline's accuracy) of every checkpoint that has both."""
     tables = {step: evidence.neurons[step] for step in _profiled(evidence, benchmark)}
     medians = {step: float(rows_of(table, neurons)[WD].median()) for step, table in tables.items()}
-    accuracy = {step: float(evidence.baseline[step][benchmark]["correct"].mean()) for step in tables}
+    accuracy = {step: float(evidence.baseline[step][benchmark].values.mean()) for step in tables}
     return [(step, medians[step], accuracy[step]) for step in tables]
 
 
@@ -211,7 +213,7 @@ def _ablation_grows(evidence: TrainingEvidence, claim: str, benchmark: str) -> D
     return Draft(claim, status, detail, growth.num_items, growth.difference, contrast)
 
 
-def _growth_problem(benchmark: str, steps: list[int], controls: Mapping[str, Mapping[int, pd.DataFrame]]) -> str:
+def _growth_problem(benchmark: str, steps: list[int], controls: Mapping[str, Mapping[int, Items]]) -> str:
     """Why the growth of the cost cannot be judged; empty where it can."""
     if len(steps) < 2:
         return f"no {benchmark} items at two checkpoints"
@@ -228,7 +230,7 @@ def _growth_problem(benchmark: str, steps: list[int], controls: Mapping[str, Map
     return f"no {benchmark} items of {random} at step {step:,}"
 
 
-def _on(benchmark: str, items: Mapping[int, BenchmarkItems]) -> dict[int, pd.DataFrame]:
+def _on(benchmark: str, items: Mapping[int, BenchmarkItems]) -> dict[int, Items]:
     """{training step: items} of one benchmark, where there are any."""
     return {step: by_benchmark[benchmark] for step, by_benchmark in items.items() if benchmark in by_benchmark}
 

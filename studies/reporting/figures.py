@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import scipy  # `scipy.stats` is loaded on first use
 
-from studies.reporting.records import is_perplexity, is_surprisal
+from studies.benchmarks.measures import Measure
 from studies.statistics.excess_surprisal import CONTENT, SCAFFOLDING
 from studies.statistics.increases import ALL
 
@@ -50,13 +50,15 @@ def conditions(model: Mapping[str, Any]) -> bytes:
         axis.set_yticks(range(len(rows)), [row["condition"] for row in rows], fontsize=8)
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.set_title(benchmark["label"], fontsize=9)
-        if is_perplexity(name):
+        if benchmark["measure"]["logarithmic"]:
             axis.set_xscale("log")
             _plain_numbers(axis)
             axis.tick_params(axis="x", which="both", labelsize=7)
     for axis in axes[len(model["benchmarks"]) :]:
         axis.axis("off")
-    figure.suptitle(f"{model['display']}: estimates with 95 % intervals (perplexity: logarithmic)", fontsize=11)
+    logarithmic = [benchmark["name"] for benchmark in model["benchmarks"] if benchmark["measure"]["logarithmic"]]
+    scale = f" ({', '.join(logarithmic)}: logarithmic)" if logarithmic else ""
+    figure.suptitle(f"{model['display']}: estimates with 95 % intervals{scale}", fontsize=11)
     return png(figure)
 
 
@@ -200,10 +202,10 @@ def _one_line(text: str) -> str:
     return "".join(character if ord(character) < 0x2E80 else "□" for character in text)
 
 
-def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> bytes:
+def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, measure: Measure, title: str) -> bytes:
     """Layer groups across, phenomena down: the increase over the baseline; a dot where its interval excludes 0.
 
-    effects: as `increases.layer_effects`.
+    effects: as `increases.layer_effects`, of the benchmark.
     """
     table = effects.pivot(index="phenomenon", columns="group", values="estimate")
     order = [ALL, *table.index.drop(ALL)]
@@ -224,14 +226,14 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, title: str) -> byte
     axis.set_yticks(range(len(order)), order)
     axis.set(xlabel="layers", title=f"{title}, {benchmark}")
     axis.title.set_fontsize(10)
-    figure.colorbar(image, ax=axis, label=increase_label(benchmark))
+    figure.colorbar(image, ax=axis, label=measure.increase_label)
     return png(figure)
 
 
-def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
+def depth_curves(tables: Mapping[str, pd.DataFrame], measures: Mapping[str, Measure], *, title: str) -> bytes:
     """One panel per benchmark: increase over the baseline against depth, of all items (95 % band) and by phenomenon.
 
-    tables: {benchmark: as `increases.layer_effects`}.
+    tables: {benchmark: as `increases.layer_effects`}; measures: {benchmark: its measure}.
     """
     from matplotlib import colormaps
 
@@ -247,16 +249,19 @@ def depth_curves(tables: Mapping[str, pd.DataFrame], *, title: str) -> bytes:
         axis.fill_between(whole["depth"], whole["low"], whole["high"], color="black", alpha=0.15)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
         axis.set_title(benchmark, fontsize=10)
-        axis.set(xlabel="depth (end of the group, in layers)", ylabel=increase_label(benchmark))
+        axis.set(xlabel="depth (end of the group, in layers)", ylabel=measures[benchmark].increase_label)
         axis.legend(fontsize=7, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     figure.suptitle(title, fontsize=11)
     return png(figure)
 
 
-def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
+def dose_curves(
+    table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], measures: Mapping[str, Measure], *, title: str
+) -> bytes:
     """Increase over the baseline against the fraction, one panel per benchmark; seeds share a colour.
 
-    table: columns condition, base, benchmark, fraction, estimate, low, high; doubling: as `records.doubling_record`.
+    table: columns condition, base, benchmark, fraction, estimate, low, high; doubling: as `records.doubling_record`;
+    measures: {benchmark: its measure}.
     """
     benchmarks = list(dict.fromkeys(table["benchmark"]))
     figure, axes = panels(len(benchmarks), 4.2)
@@ -269,13 +274,13 @@ def dose_curves(table: pd.DataFrame, doubling: Sequence[Mapping[str, Any]], *, t
             labelled.add(base)
             axis.plot(rows["fraction"], rows["estimate"], "o-", color=ink, markersize=4, linewidth=1.4, label=label)
             axis.fill_between(rows["fraction"], rows["low"], rows["high"], color=ink, alpha=0.12)
-        if is_perplexity(benchmark):
-            axis.axhline(math.log(2), color=GREY, linestyle="--", linewidth=1, label="perplexity doubled")
-            for fraction in (record["estimate"] for record in doubling):
-                if fraction != "inf":
-                    axis.axvline(fraction, color=GREY, linestyle=":", linewidth=1)
+        if measures[benchmark].is_log:
+            axis.axhline(math.log(2), color=GREY, linestyle="--", linewidth=1, label=f"{benchmark} doubled")
+            for record in doubling:
+                if record["benchmark"] == benchmark and record["estimate"] != "inf":
+                    axis.axvline(record["estimate"], color=GREY, linestyle=":", linewidth=1)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
-        axis.set(xscale="log", xlabel="fraction of each layer's neurons", ylabel=increase_label(benchmark))
+        axis.set(xscale="log", xlabel="fraction of each layer's neurons", ylabel=measures[benchmark].increase_label)
         axis.set_title(benchmark, fontsize=10)
         axis.xaxis.set_major_formatter(plain_number)
         axis.legend(fontsize=8)
@@ -289,13 +294,6 @@ def _error_bar(value: Mapping[str, float | None]) -> list[list[float]] | None:
     if estimate is None or low is None or high is None:
         return None
     return [[estimate - low], [high - estimate]]
-
-
-def increase_label(benchmark: str) -> str:
-    """The label of an axis of increases over the baseline."""
-    if is_perplexity(benchmark):
-        return "rise of log-perplexity (nats)"
-    return "rise of surprisal (nats a token)" if is_surprisal(benchmark) else "increase of the error"
 
 
 def panels(columns: int, height: float, width: float | None = None) -> tuple[Any, Sequence[Any]]:

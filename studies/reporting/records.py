@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Measure
 from studies.claims.scorecard import Verdict
 from studies.statistics.comparisons import NoiseFloor
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
-from studies.statistics.intervals import Interval, accuracy_interval, perplexity_interval, surprisal_interval
+from studies.statistics.intervals import Interval, estimate
+from studies.statistics.items import Items
 from studies.statistics.neuron_table import Structure
 
 Cell = dict[str, float | None]
@@ -22,16 +24,6 @@ Cell = dict[str, float | None]
 
 SIGNIFICANT = 0.05
 """Holm-corrected p values below this name a phenomenon as changed."""
-
-
-def is_perplexity(benchmark: str) -> bool:
-    """Whether a benchmark's items are windows of a corpus."""
-    return benchmark == "perplexity"
-
-
-def is_surprisal(benchmark: str) -> bool:
-    """Whether a benchmark's items are tokens of documents."""
-    return benchmark.startswith("surprisal")
 
 
 def interval_record(interval: Interval) -> Cell:
@@ -43,11 +35,41 @@ def interval_record(interval: Interval) -> Cell:
     }
 
 
-def cell(benchmark: str, items: pd.DataFrame) -> Cell:
-    """The estimate of one condition on one benchmark, 95 % bootstrap over items (of surprisal: documents)."""
-    if is_perplexity(benchmark):
-        return interval_record(perplexity_interval(items))
-    return interval_record(surprisal_interval(items) if is_surprisal(benchmark) else accuracy_interval(items))
+def cell(items: Items) -> Cell:
+    """The estimate of one condition on one benchmark, as plain JSON."""
+    return interval_record(estimate(items))
+
+
+def measure_record(measure: Measure) -> dict[str, Any]:
+    """What a reader of a report needs of a measure, as plain JSON."""
+    return {"name": measure.name, "digits": measure.digits, "logarithmic": measure.is_log}
+
+
+def completed(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report with the keys that earlier versions left out; a report of today keeps what it says.
+
+    They are `measure` of a benchmark, `benchmark` of a doubling (then always the perplexity) and `seed` of an excess.
+    Here, and only here, they are read from names.
+    """
+    return {**report, "models": [_completed_model(model) for model in report["models"]]}
+
+
+def _completed_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    benchmarks = [{"measure": _measure_of_name(b["name"]), **b} for b in model["benchmarks"]]
+    doubling = [{"benchmark": PERPLEXITY.name, **entry} for entry in model["doubling"]]
+    excess = [{"seed": _seed_of_name(entry["condition"]), **entry} for entry in model.get("excess", ())]
+    return {**model, "benchmarks": benchmarks, "doubling": doubling, "excess": excess}
+
+
+def _measure_of_name(benchmark: str) -> dict[str, Any]:
+    if benchmark == PERPLEXITY.name:
+        return measure_record(PERPLEXITY)
+    return measure_record(SURPRISAL if benchmark.startswith(SURPRISAL.name) else MINIMAL_PAIRS)
+
+
+def _seed_of_name(condition: str) -> int | None:
+    _, _, seed = condition.partition("/seed=")
+    return int(seed) if seed else None
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
@@ -80,11 +102,14 @@ def trend_record(trend: Trend) -> dict[str, Any]:
     return {"p_value": _number(trend.p_value), "num_blocks": trend.num_blocks, "num_groups": trend.num_groups}
 
 
-def doubling_record(condition: str, highest_dose: float, fraction: Interval) -> dict[str, Any]:
-    """Where perplexity doubles, as plain JSON; a bound beyond the doses is the word `inf`, an unknown one None."""
+def doubling_record(condition: str, benchmark: str, highest_dose: float, fraction: Interval) -> dict[str, Any]:
+    """Where a benchmark's perplexity doubles, as plain JSON.
+
+    A bound beyond the doses is the word `inf`, an unknown one None.
+    """
     bounds = {"estimate": fraction.estimate, "low": fraction.low, "high": fraction.high}
     plain = {name: "inf" if value == math.inf else _number(value) for name, value in bounds.items()}
-    return {"condition": condition, "highest_dose": highest_dose, **plain}
+    return {"condition": condition, "benchmark": benchmark, "highest_dose": highest_dose, **plain}
 
 
 def contrast_record(contrast: Contrast) -> dict[str, Any]:
@@ -98,13 +123,9 @@ def contrast_record(contrast: Contrast) -> dict[str, Any]:
 
 
 def changed_phenomena(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of `comparisons.compare`: on which phenomena a condition is lower or higher, McNemar's p Holm-corrected.
-
-    Seeded conditions are left out: there are many, and their table has them all.
-    """
+    """Of `comparisons.compare`: on which phenomena a condition is lower or higher, McNemar's p Holm-corrected."""
     changes = []
-    unseeded = comparisons[~comparisons["condition"].str.contains("/seed=")]
-    for (condition, against, benchmark), rows in unseeded.groupby(["condition", "against", "benchmark"], sort=False):
+    for (condition, against, benchmark), rows in comparisons.groupby(["condition", "against", "benchmark"], sort=False):
         tested = rows[rows["p_holm"].notna()]
         if len(tested):
             changed = tested[tested["p_holm"] < SIGNIFICANT]
@@ -122,12 +143,11 @@ def changed_phenomena(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def structure_record(structure: Structure, shared: pd.DataFrame) -> dict[str, Any]:
-    """The descriptions of a neuron table and the overlaps of neuron sets as plain JSON, random sets left out.
+    """The descriptions of a neuron table and the overlaps of neuron sets as plain JSON.
 
     shared: as `neuron_table.overlaps`.
     """
     share = structure.share
-    unseeded = shared[~(shared["one"].str.contains("/seed=") | shared["other"].str.contains("/seed="))]
     return {
         "negative_share": {
             "top": interval_record(share.top),
@@ -137,7 +157,7 @@ def structure_record(structure: Structure, shared: pd.DataFrame) -> dict[str, An
             "num_rest": share.num_rest,
         },
         "correlation": _correlation_record(structure),
-        "overlaps": unseeded[["one", "other", "share", "share_by_chance"]].to_dict("records"),
+        "overlaps": shared[["one", "other", "share", "share_by_chance"]].to_dict("records"),
     }
 
 

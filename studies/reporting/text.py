@@ -1,13 +1,14 @@
 """A report as text: Markdown for MLflow, and the lines that the terminal and notebooks show.
 
 The one source of this wording, so that the places never disagree. Reads the plain JSON of `records` and computes
-nothing. Fractions lie in [0, 1]. Reports of earlier versions are printed too: what they lack is left out.
+nothing. Fractions lie in [0, 1]. Reports of earlier versions are printed too: what they lack and `records.completed`
+cannot know is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from studies.reporting.records import SIGNIFICANT, Cell, is_perplexity
+from studies.reporting.records import SIGNIFICANT, Cell, completed
 
 SHOWN_CLASSES = 6
 """Parts of speech named on a line, those with the most excess surprisal."""
@@ -15,6 +16,7 @@ SHOWN_CLASSES = 6
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The whole report as Markdown, for MLflow's description of the parent run."""
+    report = completed(report)
     lines = [f"# {report['study']}", ""]
     for model in report["models"]:
         lines += [f"## {model['display']}", "", *_condition_table(model)]
@@ -32,10 +34,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _condition_table(model: Mapping[str, Any]) -> list[str]:
-    names = [benchmark["name"] for benchmark in model["benchmarks"]]
-    rows = [["condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])]]
+    benchmarks = model["benchmarks"]
+    rows = [["condition", "neurons", *(benchmark["label"] for benchmark in benchmarks)]]
     for row in model["rows"]:
-        cells = [row["remark"] or format_cell(name, row["cells"].get(name)) for name in names]
+        cells = [row["remark"] or benchmark_cell(benchmark, row) for benchmark in benchmarks]
         rows.append([row["condition"], row["neurons"], *cells])
     return _table(rows)
 
@@ -74,15 +76,19 @@ def scorecard_table(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [["claim", *labels], *rows]
 
 
-def format_cell(benchmark: str, value: Cell | None) -> str:
-    """`40.2 [38.1, 42.5]` or `0.812 [0.795, 0.829]`; a dash where there is nothing."""
+def benchmark_cell(benchmark: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """`40.20 [38.10, 42.50]` or `0.812 [0.795, 0.829]`: a condition's row on a benchmark, with the measure's digits."""
+    return format_cell(row["cells"].get(benchmark["name"]), benchmark["measure"]["digits"])
+
+
+def format_cell(value: Cell | None, digits: int = 3) -> str:
+    """An estimate with its interval; a dash where there is nothing."""
     if value is None or value["estimate"] is None:
         return "-"
-    digits = ".2f" if is_perplexity(benchmark) else ".3f"
-    estimate = f"{value['estimate']:{digits}}"
+    estimate = f"{value['estimate']:.{digits}f}"
     if value["low"] is None:
         return estimate
-    return f"{estimate} [{value['low']:{digits}}, {value['high']:{digits}}]"
+    return f"{estimate} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 
 
 def series_lines(series: Mapping[str, Any]) -> list[str]:
@@ -92,20 +98,20 @@ def series_lines(series: Mapping[str, Any]) -> list[str]:
         known = {name: value for name, value in by_condition.items() if value["estimate"] is not None}
         if known:
             num_checkpoints = max(value["checkpoints"] for value in known.values())
-            values = ", ".join(f"{name} {format_cell('', value)}" for name, value in known.items())
+            values = ", ".join(f"{name} {format_cell(value)}" for name, value in known.items())
             lines.append(
                 f"Pearson correlation of median WD and {benchmark} accuracy over {num_checkpoints} checkpoints, cohort"
                 f" of {series['cohort']}: {values}"
             )
     for growth in series["growth"]:
-        change = f"{format_cell('', growth)} more at step {growth['last']:,} than at step {growth['first']:,}"
+        change = f"{format_cell(growth)} more at step {growth['last']:,} than at step {growth['first']:,}"
         trend = _p_value("Page's trend", growth["trend"])
         lines.append(f"{growth['condition']}, cost on {growth['benchmark']}: {change}{trend}")
     return lines
 
 
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
-    """What a model's report says between its table and its verdicts, one finding per line."""
+    """What a model's part of a `completed` report says between its table and its verdicts, one finding per line."""
     parts = (seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
     return [line for part in parts for line in part(model)]
 
@@ -140,11 +146,11 @@ def excess_lines(model: Mapping[str, Any]) -> list[str]:
     """One line per condition and surprisal benchmark: the parts of speech with the most excess, and the contrast."""
     lines = []
     for excess in model.get("excess", ()):
-        if excess["spread"] or "/seed=" in excess["condition"]:
+        if excess["spread"] or excess["seed"] is not None:
             continue
         tagged = [row for row in excess["upos"] if row["name"] != "X"]
         most = ", ".join(f"{row['name']} {row['excess']:+.3f}" for row in tagged[:SHOWN_CLASSES])
-        contrast = format_cell("", excess["contrast"]) + _p_value("Wilcoxon", excess["contrast"])
+        contrast = format_cell(excess["contrast"]) + _p_value("Wilcoxon", excess["contrast"])
         lines.append(
             f"{excess['condition']}, excess on {excess['benchmark']} (nats a {excess['unit']}): "
             f"{excess['all']['excess']:+.3f}, most on {most}; determiners, punctuation, auxiliaries, particles over "
@@ -159,7 +165,7 @@ def structure_lines(model: Mapping[str, Any]) -> list[str]:
     if not structure:
         return []
     share, correlation = structure["negative_share"], structure["correlation"]
-    top, rest = (format_cell("", share[side]) for side in ("top", "rest"))
+    top, rest = (format_cell(share[side]) for side in ("top", "rest"))
     lines = [
         f"negative share of the Wasserstein distance: {top} among the {share['num_top']:,} most entangled neurons, "
         f"{rest} among the other {share['num_rest']:,}"
@@ -192,14 +198,15 @@ def trend_lines(model: Mapping[str, Any]) -> list[str]:
 
 
 def doubling_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line per dose-response: the fraction at which perplexity doubles."""
+    """One line per dose-response: the fraction at which the perplexity of a benchmark doubles."""
     lines = []
     for doubling in model["doubling"]:
         highest = f"{doubling['highest_dose']:g}"
+        subject = f"{doubling['condition']}: {doubling['benchmark']}"
         if doubling["estimate"] == "inf":
-            lines.append(f"{doubling['condition']}: perplexity does not double up to a fraction of {highest}")
+            lines.append(f"{subject} does not double up to a fraction of {highest}")
             continue
-        line = f"{doubling['condition']}: perplexity doubles at a fraction of {doubling['estimate']:.3g}"
+        line = f"{subject} doubles at a fraction of {doubling['estimate']:.3g}"
         if doubling["low"] is not None:
             bounds = (doubling["low"], doubling["high"])
             low, high = (f"over {highest}" if bound == "inf" else f"{bound:.3g}" for bound in bounds)
@@ -209,10 +216,10 @@ def doubling_lines(model: Mapping[str, Any]) -> list[str]:
 
 
 def noise_sentence(floors: Mapping[str, Mapping[str, Any]]) -> str:
-    """One sentence on how far the baseline moves when only the pack plan changes."""
+    """One sentence on how far the baseline moves when only the pack plan changes; floors: {benchmark: its record}."""
     parts = []
     for benchmark, floor in floors.items():
-        if is_perplexity(benchmark):
+        if floor["relative_perplexity_difference"] is not None:
             parts.append(f"{benchmark} by {floor['relative_perplexity_difference']:.1e} (relative)")
             continue
         part = f"{benchmark} log-probabilities by at most {floor['max_logprob_difference']:.1e} nats"

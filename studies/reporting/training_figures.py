@@ -1,12 +1,13 @@
 """Figures of a training run: numbers in, PNG bytes out. The axis of steps is logarithmic, with room for step 0."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from studies.reporting.figures import BLUE, GREY, ORANGE, OTHERS, increase_label, panels, plain_number, png
+from studies.benchmarks.measures import Measure
+from studies.reporting.figures import BLUE, GREY, ORANGE, OTHERS, panels, plain_number, png
 from studies.statistics.training import ALL_NEURONS
 
 TITLES = {
@@ -18,21 +19,29 @@ TITLES = {
 }
 
 
-def trajectory_figure(table: pd.DataFrame, *, treated: str, title: str, log: bool = False) -> bytes:
+class Roles(NamedTuple):
+    """The conditions that have colours of their own."""
+
+    treated: str
+    """The cohort."""
+    randoms: Collection[str]
+    """Random neurons, one condition per seed."""
+
+
+def trajectory_figure(table: pd.DataFrame, roles: Roles, *, title: str, log: bool = False) -> bytes:
     """One panel per quantity: median of every set of neurons over training, with the range of the cohort.
 
-    table: as `statistics.training.trajectories`; treated: the cohort's name; log: a logarithmic axis, for quantities
-    that span decades.
+    table: as `statistics.training.trajectories`; log: a logarithmic axis, for quantities that span decades.
     """
     quantities = list(dict.fromkeys(table["quantity"]))
     figure, axes = panels(len(quantities), 4.0)
-    inks = _inks(dict.fromkeys(table["group"]), treated)
+    inks = _inks(dict.fromkeys(table["group"]), roles)
     for axis, quantity in zip(axes, quantities, strict=True):
         for name, unsorted in table[table["quantity"] == quantity].groupby("group", sort=False):
             rows = unsorted.sort_values("step")
             label = f"{name} ({rows['num_neurons'].iloc[0]:,} neurons)"
             _curve(axis, rows["step"], rows["median"], label, inks[name])
-            if name in (treated, ALL_NEURONS):
+            if name in (roles.treated, ALL_NEURONS):
                 axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[name], alpha=0.15)
         _finish(axis, table["step"])
         axis.set_title(TITLES.get(quantity, quantity.replace("_", " ")), fontsize=10)
@@ -42,33 +51,35 @@ def trajectory_figure(table: pd.DataFrame, *, treated: str, title: str, log: boo
     return png(figure)
 
 
-def condition_figure(values: Mapping[str, Mapping[str, Mapping[int, float]]], *, treated: str, title: str) -> bytes:
+def condition_figure(
+    values: Mapping[str, Mapping[str, Mapping[int, float]]], roles: Roles, *, logarithmic: Collection[str], title: str
+) -> bytes:
     """One panel per benchmark: every condition's headline over training.
 
-    values: {benchmark's label: {condition: {training step: value}}}.
+    values: {benchmark's label: {condition: {training step: value}}}; logarithmic: labels whose axis is.
     """
     figure, axes = panels(len(values), 4.0)
-    inks = _inks({name: None for by_condition in values.values() for name in by_condition}, treated)
+    inks = _inks({name: None for by_condition in values.values() for name in by_condition}, roles)
     for axis, (benchmark, by_condition) in zip(axes, values.items(), strict=True):
         for condition, by_step in by_condition.items():
             steps = sorted(by_step)
             _curve(axis, steps, [by_step[step] for step in steps], condition, inks[condition])
         _finish(axis, pd.Series([step for by_step in by_condition.values() for step in by_step]))
-        if benchmark.startswith("perplexity"):
+        if benchmark in logarithmic:
             axis.set_yscale("log")
         axis.set_title(benchmark, fontsize=9)
     figure.suptitle(title, fontsize=10)
     return png(figure)
 
 
-def effect_figure(effects: pd.DataFrame, *, treated: str, title: str) -> bytes:
+def effect_figure(effects: pd.DataFrame, roles: Roles, measures: Mapping[str, Measure], *, title: str) -> bytes:
     """One panel per benchmark: what each condition costs over training, with 95 % bands.
 
-    effects: columns step, condition, benchmark, estimate, low, high.
+    effects: columns step, condition, benchmark, estimate, low, high; measures: {benchmark: its measure}.
     """
     benchmarks = list(dict.fromkeys(effects["benchmark"]))
     figure, axes = panels(len(benchmarks), 4.0)
-    inks = _inks(dict.fromkeys(effects["condition"]), treated)
+    inks = _inks(dict.fromkeys(effects["condition"]), roles)
     for axis, benchmark in zip(axes, benchmarks, strict=True):
         for condition, unsorted in effects[effects["benchmark"] == benchmark].groupby("condition", sort=False):
             rows = unsorted.sort_values("step")
@@ -76,7 +87,7 @@ def effect_figure(effects: pd.DataFrame, *, treated: str, title: str) -> bytes:
             axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[condition], alpha=0.12)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
         _finish(axis, effects["step"])
-        axis.set(ylabel=increase_label(benchmark))
+        axis.set(ylabel=measures[benchmark].increase_label)
         axis.set_title(benchmark, fontsize=10)
     figure.suptitle(f"{title}: cost of the ablation over training", fontsize=10)
     return png(figure)
@@ -115,14 +126,14 @@ def _finish(axis: Any, steps: pd.Series) -> None:
     axis.set_xlabel("training step")
 
 
-def _inks(names: Iterable[str], treated: str) -> dict[str, str]:
+def _inks(names: Iterable[str], roles: Roles) -> dict[str, str]:
     """The cohort orange, random neurons blue, all neurons and the baseline grey, others in turn."""
     inks, others = {}, cycle(OTHERS)
     for name in names:
-        if name == treated:
+        if name == roles.treated:
             inks[name] = ORANGE
         elif name in (ALL_NEURONS, "baseline"):
             inks[name] = GREY
         else:
-            inks[name] = BLUE if "/seed=" in name else next(others)
+            inks[name] = BLUE if name in roles.randoms else next(others)
     return inks

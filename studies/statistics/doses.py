@@ -14,40 +14,37 @@ import scipy
 
 from studies.statistics.increases import increase
 from studies.statistics.intervals import Interval
+from studies.statistics.items import Items, paired_differences
 
 RESAMPLES = 2000
 
 DOSE_COLUMNS = ("fraction", "estimate", "low", "high", "num_items")
 
 
-def dose_response(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
-    """The increase of error, log-perplexity or surprisal over the baseline at every dose: columns `DOSE_COLUMNS`."""
+def dose_response(baseline: Items, by_fraction: Mapping[float, Items]) -> pd.DataFrame:
+    """The increase over the baseline at every dose: columns `DOSE_COLUMNS`."""
     rows = [(fraction, *increase(items, baseline), len(items)) for fraction, items in sorted(by_fraction.items())]
     return pd.DataFrame(rows, columns=list(DOSE_COLUMNS))
 
 
-def doubling_fraction(baseline: pd.DataFrame, by_fraction: Mapping[float, pd.DataFrame]) -> Interval:
+def doubling_fraction(baseline: Items, by_fraction: Mapping[float, Items]) -> Interval:
     """The smallest fraction at which perplexity is twice the baseline's, linear in log-perplexity between the doses.
 
-    The curve begins at (0, baseline). 95 % bootstrap percentile interval over windows, paired. Infinite where
-    perplexity does not double within the doses; nan bounds with a single window. Raises ValueError if a dose was scored
-    on other windows than the baseline.
+    Only for measures whose value is a logarithm. The curve begins at (0, baseline). 95 % bootstrap percentile interval
+    over items, paired. Infinite where perplexity does not double within the doses; nan bounds with a single window.
+    Raises ValueError if a dose was scored on other windows than the baseline.
     """
     fractions = sorted(by_fraction)
-    base = baseline.set_index("window")["nll"]
-    rises = [by_fraction[fraction].set_index("window")["nll"] - base for fraction in fractions]
-    if any(rise.isna().any() or len(rise) != len(base) for rise in rises):
-        raise ValueError("the doses were scored on other windows than the baseline")
-    rises_WK = np.column_stack([rise.to_numpy() for rise in rises])
+    rises_WK = np.column_stack([paired_differences(by_fraction[fraction], baseline) for fraction in fractions])
 
     def crossing(windows: np.ndarray, axis: int = -1) -> np.ndarray:
         windows = np.moveaxis(np.asarray(windows), axis, -1)
         return _crossing(fractions, rises_WK[windows].mean(-2))
 
-    estimate = float(crossing(np.arange(len(base))))
-    if len(base) < 2:
+    estimate = float(crossing(np.arange(len(baseline))))
+    if len(baseline) < 2:
         return Interval(estimate, math.nan, math.nan)
-    windows = (np.arange(len(base)),)
+    windows = (np.arange(len(baseline)),)
     with np.errstate(invalid="ignore"):  # scipy also takes the standard error, where some are infinite
         bootstrap = scipy.stats.bootstrap(
             windows, crossing, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0

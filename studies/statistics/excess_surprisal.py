@@ -6,6 +6,7 @@ Intervals are bootstrapped over documents, because the words of one are not inde
 Shape suffixes: T tokens, D documents, C classes, R resamples.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 import scipy
 
 from studies.statistics.intervals import Interval
-from studies.statistics.items import same_items
+from studies.statistics.items import Items, same_items
 
 NO_WORD = "X"
 """The part of speech of a token that overlaps no word."""
@@ -61,19 +62,18 @@ def words_of_tokens(tokens: pd.DataFrame, words: pd.DataFrame) -> np.ndarray:
     return word_T
 
 
-def annotate(items: pd.DataFrame, words: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """Items with the tags of their words, one row per token or per word.
+def annotate(tokens: pd.DataFrame, words: pd.DataFrame, unit: str, values: Sequence[str]) -> pd.DataFrame:
+    """Tokens with the tags of their words, one row per token or per word.
 
-    Columns document, word (row of `words`, or -1), upos, relation, features, start, end, and those of surprisal.
-    items: as `SurprisalBenchmark.results`, or with several columns of surprisal. unit: `token` or `word`; with `word`
-    the surprisal of a word's tokens is summed (tokens without a word stay as they are), so the sum over rows is the
-    text's in either unit.
+    Columns document, word (row of `words`, or -1), upos, relation, features, start, end, and `values`.
+    tokens: columns document, start, end (characters) and `values`, which hold surprisals. unit: `token` or `word`; with
+    `word` the surprisal of a word's tokens is summed (tokens without a word stay as they are), so the sum over rows is
+    the text's in either unit.
     """
-    word = words_of_tokens(items, words)
-    tagged = items.assign(word=word)
+    word = words_of_tokens(tokens, words)
+    tagged = tokens.assign(word=word)
     if unit == "word":
-        values = [column for column in items if column.startswith("surprisal")]
-        key = np.where(word >= 0, word, len(words) + np.arange(len(items)))
+        key = np.where(word >= 0, word, len(words) + np.arange(len(tokens)))
         grouped = tagged.astype(dict.fromkeys(values, np.float64)).groupby(key, sort=False)
         spans = {"document": "first", "word": "first", "start": "min", "end": "max"}
         tagged = grouped.agg(spans | dict.fromkeys(values, "sum")).sort_values(
@@ -104,12 +104,14 @@ class Excess:
     Raises ValueError if the two hold different tokens or a surprisal is not finite.
     """
 
-    def __init__(self, treated: pd.DataFrame, control: pd.DataFrame, words: pd.DataFrame, unit: str):
-        both = control.assign(surprisal_treated=same_items(treated, control)["surprisal"].to_numpy())
-        self.items = annotate(both, words, unit)
+    def __init__(self, treated: Items, control: Items, words: pd.DataFrame, unit: str):
+        value, values = control.measure.value, ("surprisal", "surprisal_treated")
+        tokens = control.table.rename(columns={value: "surprisal"})
+        tokens = tokens.assign(surprisal_treated=same_items(treated, control).table[value].to_numpy())
+        self.items = annotate(tokens, words, unit, values)
         """As `annotate`, with surprisal (the control's), surprisal_treated and excess, in nats."""
-        values = {column: self.items[column].astype(np.float64) for column in ("surprisal", "surprisal_treated")}
-        self.items["excess"] = values["surprisal_treated"] - values["surprisal"]
+        before, after = (self.items[column].astype(np.float64) for column in values)
+        self.items["excess"] = after - before
         if not np.isfinite(self.items["excess"]).all():
             raise ValueError(f"{(~np.isfinite(self.items['excess'])).sum()} surprisals are not finite")
         self._document = pd.factorize(self.items["document"])[0]

@@ -2,17 +2,18 @@
 
 Owns the increase (of the error, of log-perplexity, of surprisal) with its paired bootstrap interval, its table by layer
 group and phenomenon, and Page's test for a trend over ordered conditions (cumulative depth, training). Knows nothing of
-models; works on the item frames of `items`.
+models.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 import scipy
 
 from studies.neurons.layer_groups import LayerGroup
-from studies.statistics.intervals import Interval, accuracy_difference, log_perplexity_difference, surprisal_difference
+from studies.statistics.intervals import Interval, difference
+from studies.statistics.items import Items
 
 ALL = "all"
 """The phenomenon that stands for all items together."""
@@ -25,41 +26,30 @@ MIN_CONDITIONS = 3
 EFFECT_COLUMNS = ("group", "layers", "depth", "phenomenon", "estimate", "low", "high", "num_items")
 
 
-def increase(treated: pd.DataFrame, baseline: pd.DataFrame) -> Interval:
-    """The rise of log-perplexity or surprisal in nats, or of the error; paired by item, 95 % bootstrap interval.
+def increase(treated: Items, baseline: Items) -> Interval:
+    """By how much the value is worse than the baseline's, in its unit; paired by item, 95 % bootstrap interval.
 
-    Raises ValueError if the item sets differ.
+    The rise of log-perplexity or surprisal in nats, or of the error. Raises ValueError if the item sets differ.
     """
-    if "nll" in treated:
-        return log_perplexity_difference(treated, baseline)
-    if "surprisal" in treated:
-        return surprisal_difference(treated, baseline)
-    gained = accuracy_difference(treated, baseline)
-    return Interval(0.0 - gained.estimate, 0.0 - gained.high, 0.0 - gained.low)  # 0.0 - x: no negative zero
+    rise = difference(treated, baseline)
+    if not baseline.measure.higher_is_better:
+        return rise
+    return Interval(0.0 - rise.estimate, 0.0 - rise.high, 0.0 - rise.low)  # 0.0 - x: no negative zero
 
 
-def layer_effects(baseline: pd.DataFrame, by_group: Mapping[LayerGroup, pd.DataFrame]) -> pd.DataFrame:
+def layer_effects(baseline: Items, by_group: Mapping[LayerGroup, Items]) -> pd.DataFrame:
     """What each layer group costs on one benchmark: columns `EFFECT_COLUMNS`, one row per group and phenomenon.
 
     The phenomenon `ALL` holds all items. estimate, low, high: as `increase`; depth: the group's step on a chart.
     """
     rows = []
     for group, items in by_group.items():
-        for phenomenon, treated_part, baseline_part in _by_phenomenon(items, baseline):
+        parts = [(ALL, items, baseline)]
+        parts += [(name, items.of_phenomenon(name), baseline.of_phenomenon(name)) for name in items.phenomena]
+        for phenomenon, treated_part, baseline_part in parts:
             interval = increase(treated_part, baseline_part)
             rows.append((group.number, group.name, group.step, phenomenon, *interval, len(treated_part)))
     return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
-
-
-def _by_phenomenon(items: pd.DataFrame, baseline: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    yield ALL, items, baseline
-    if "phenomenon" in items:
-        for phenomenon in sorted(items["phenomenon"].unique()):
-            yield (
-                phenomenon,
-                items[items["phenomenon"] == phenomenon],
-                baseline[baseline["phenomenon"] == phenomenon],
-            )
 
 
 class Trend(NamedTuple):
@@ -68,17 +58,16 @@ class Trend(NamedTuple):
     p_value: float
     """One-sided; nan where there are too few blocks or conditions."""
     num_blocks: int
-    """Paradigms, templates, windows, documents or choices, each ranked over the conditions."""
+    """Paradigms, templates, windows, documents or items (`Measure.block`), each ranked over the conditions."""
     num_groups: int
     """Ordered conditions."""
 
 
-def trend(in_order: Mapping[Any, pd.DataFrame]) -> Trend:
+def trend(in_order: Mapping[Any, Items]) -> Trend:
     """Whether cost rises from one condition's items to the next (cumulative groups, shallow to deep; checkpoints).
 
-    Blocks are the uids of pairs (their error rate), the windows of perplexity (their nll), documents (their surprisal),
-    or choices (their error). Ties within a block get mean ranks, which makes the test conservative. Raises ValueError
-    where the conditions have different blocks.
+    A block counts as the mean of its items. Ties within a block get mean ranks, which makes the test conservative.
+    Raises ValueError where the conditions have different blocks.
     """
     table = pd.concat(dict(enumerate(map(_block_costs, in_order.values()))), axis=1)
     if table.isna().any().any():
@@ -89,10 +78,7 @@ def trend(in_order: Mapping[Any, pd.DataFrame]) -> Trend:
     return Trend(float(scipy.stats.page_trend_test(table.to_numpy()).pvalue), num_blocks, num_conditions)
 
 
-def _block_costs(items: pd.DataFrame) -> pd.Series:
-    if "nll" in items:
-        return items.set_index("window")["nll"]
-    if "surprisal" in items:
-        return items.groupby("document")["surprisal"].mean()
-    block = "uid" if "uid" in items else "id"
-    return 1.0 - items.groupby(block)["correct"].mean()
+def _block_costs(items: Items) -> pd.Series:
+    """Mean value of each block, negated where a lower one is worse."""
+    means = items.table.groupby(items.measure.block)[items.measure.value].mean()
+    return -means if items.measure.higher_is_better else means

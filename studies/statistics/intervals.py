@@ -1,14 +1,14 @@
-"""Bootstrap intervals of an accuracy, a perplexity, or the change that a condition makes to them.
+"""Bootstrap intervals of a measure's mean, and of the change that a condition makes to it.
 
-Works on the item frames of `items`. Invariants callers rely on: a difference of two conditions is paired item by item,
-and ValueError is raised where the item sets differ or a value is not finite; equal input (and seed) give equal
-intervals; all sums are float64.
+Which items are resampled together, the measure says. Invariants callers rely on: a difference of two conditions is
+paired item by item, and ValueError is raised where the item sets differ or a value is not finite; equal input (and
+seed) give equal intervals; all sums are float64.
 
 A resample of n items is one multinomial draw of how often each DISTINCT value occurs, so the mean of 67,000 graded
 items (three distinct values; five for paired differences) costs three numbers per resample, not 67,000, with
-exactly the distribution of drawing items one by one. Items are resampled within their uid, because the benchmark's mix
-of paradigms is fixed; uids of fewer than `MIN_STRATUM` items are put into one stratum, since resampling inside tiny
-strata hides variance. `cluster="uid"` draws whole uids instead (are the paradigms a sample?).
+exactly the distribution of drawing items one by one. Items are resampled within their stratum, because the benchmark's
+mix of paradigms is fixed; strata of fewer than `MIN_STRATUM` items are put into one, since resampling inside tiny
+strata hides variance. Resampling clusters draws whole ones instead (are the paradigms a sample?).
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import scipy  # `scipy.stats` is loaded on first use: that takes seconds, and a plan needs none of it
 
-from studies.statistics.items import finite_values, paired_differences, require_columns
+from studies.statistics.items import Items, paired_differences, require_columns
 
 MIN_STRATUM = 10
-"""Uids with fewer items than this are resampled together."""
+"""Strata with fewer items than this are resampled together."""
 
 CONFIDENCE = 0.95
 """Confidence level of every interval."""
@@ -40,58 +40,42 @@ class Interval(NamedTuple):
     high: float
 
 
-def accuracy_interval(
-    items: pd.DataFrame, *, cluster: str | None = None, seed: int = 0, num_resamples: int = RESAMPLES
-) -> Interval:
-    """Mean of `correct`, bootstrapped over items, or over whole clusters: rows with the same value of `cluster`."""
-    return _mean_interval(finite_values(items, "correct"), items, cluster, seed, num_resamples)
+def estimate(items: Items, *, seed: int = 0, num_resamples: int = RESAMPLES) -> Interval:
+    """The measure's summary over the items (accuracy, perplexity, nats a token), bootstrapped as the measure says.
 
-
-def perplexity_interval(items: pd.DataFrame, *, seed: int = 0, num_resamples: int = RESAMPLES) -> Interval:
-    """exp(mean nll over windows), bootstrapped over windows; with one window low = high = nan."""
-    nll = _mean_interval(finite_values(items, "nll"), items, None, seed, num_resamples)
-    return Interval(*(float(np.exp(bound)) for bound in nll))
-
-
-def surprisal_interval(items: pd.DataFrame) -> Interval:
-    """Mean surprisal over tokens (nats), bootstrapped over documents; with one document low = high = nan."""
-    return _mean_interval(finite_values(items, "surprisal"), items, "document")
-
-
-def accuracy_difference(treated: pd.DataFrame, control: pd.DataFrame, *, cluster: str | None = None) -> Interval:
-    """Accuracy of treated minus control, paired by item, bootstrapped as `accuracy_interval`.
-
-    Raises ValueError if the item sets differ, as all differences do.
+    low = high = nan where there is only one item, or one cluster where clusters are resampled.
     """
-    differences = paired_differences(treated, control, "correct")
-    return _mean_interval(differences, control, cluster)
+    over_clusters = items.measure.resamples_clusters
+    mean = _mean_interval(items.values, items, over_clusters=over_clusters, seed=seed, num_resamples=num_resamples)
+    return Interval(*map(items.measure.summary, mean))
 
 
-def log_perplexity_difference(treated: pd.DataFrame, control: pd.DataFrame) -> Interval:
-    """Log-perplexity (mean nll, nats) of treated minus control, paired by window; with one window low = high = nan."""
-    differences = paired_differences(treated, control, "nll")
-    return _mean_interval(differences, control)
+def difference(treated: Items, control: Items) -> Interval:
+    """Treated minus control in the mean value (accuracy; nats of nll or surprisal), paired by item.
+
+    Bootstrapped as `estimate`. Raises ValueError if the item sets differ, as all differences do.
+    """
+    differences = paired_differences(treated, control)
+    return _mean_interval(differences, control, over_clusters=control.measure.resamples_clusters)
 
 
-def surprisal_difference(treated: pd.DataFrame, control: pd.DataFrame) -> Interval:
-    """Mean surprisal (nats a token) of treated minus control, paired by token, bootstrapped over documents."""
-    differences = paired_differences(treated, control, "surprisal")
-    return _mean_interval(differences, control, "document")
+def clustered_difference(treated: Items, control: Items) -> Interval:
+    """`difference`, bootstrapped over whole clusters; only where the measure has any."""
+    return _mean_interval(paired_differences(treated, control), control, over_clusters=True)
 
 
-def contrast_of_differences(
-    treated_a: pd.DataFrame, control_a: pd.DataFrame, treated_b: pd.DataFrame, control_b: pd.DataFrame
-) -> Interval:
-    """The interaction: (treated - control) in accuracy on items A minus the same on items B.
+def contrast_of_differences(treated_a: Items, control_a: Items, treated_b: Items, control_b: Items) -> Interval:
+    """The interaction: `difference` on items A minus that on items B.
 
     Paired inside A and inside B; A and B hold different items, so they are resampled independently.
     """
     estimates, resamples = [], []
     pairs = ((treated_a, control_a), (treated_b, control_b))
     for rng, (treated, control) in zip(np.random.default_rng(0).spawn(2), pairs, strict=True):
-        differences = paired_differences(treated, control, "correct")
+        differences = paired_differences(treated, control)
         estimates.append(differences.mean())
-        resamples.append(_resampled_means(differences, control, None, rng, RESAMPLES))
+        over_clusters = control.measure.resamples_clusters
+        resamples.append(_resampled_means(differences, control, over_clusters, rng, RESAMPLES))
     return _percentiles(estimates[0] - estimates[1], resamples[0] - resamples[1])
 
 
@@ -116,22 +100,23 @@ def bootstrap_interval(
 
 def _mean_interval(
     values: np.ndarray,
-    items: pd.DataFrame,
-    cluster: str | None = None,
+    items: Items,
+    *,
+    over_clusters: bool,
     seed: int = 0,
     num_resamples: int = RESAMPLES,
 ) -> Interval:
     """The mean of `values` (rows of `items`), resampled as `_resampled_means` does."""
-    means = _resampled_means(values, items, cluster, np.random.default_rng(seed), num_resamples)
+    means = _resampled_means(values, items, over_clusters, np.random.default_rng(seed), num_resamples)
     return _percentiles(values.mean(), means)
 
 
 def _resampled_means(
-    values: np.ndarray, items: pd.DataFrame, cluster: str | None, rng: np.random.Generator, num_resamples: int
+    values: np.ndarray, items: Items, over_clusters: bool, rng: np.random.Generator, num_resamples: int
 ) -> np.ndarray:
     """[num_resamples] means of `values` (rows of `items`), of items or of clusters; nan where there is only one."""
-    if cluster is not None:
-        return _means_over_clusters(values, items, cluster, rng, num_resamples)
+    if over_clusters:
+        return _means_over_clusters(values, items, rng, num_resamples)
     if len(values) < 2:
         return np.full(num_resamples, np.nan)
     distinct, which = np.unique(values, return_inverse=True)
@@ -143,12 +128,13 @@ def _resampled_means(
     return sums[:, 0] / len(values)
 
 
-def _means_over_clusters(
-    values: np.ndarray, items: pd.DataFrame, cluster: str, rng: np.random.Generator, num_resamples: int
-) -> np.ndarray:
+def _means_over_clusters(values: np.ndarray, items: Items, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
     """[num_resamples] means of resampled clusters, which weigh as many items as they hold."""
-    require_columns(items, (cluster,))
-    codes = pd.factorize(items[cluster], use_na_sentinel=False)[0]
+    cluster = items.measure.cluster
+    if cluster is None:
+        raise ValueError(f"the measure {items.measure.name} has no clusters")
+    require_columns(items.table, (cluster,))
+    codes = pd.factorize(items.table[cluster], use_na_sentinel=False)[0]
     sizes, sums = np.bincount(codes), np.bincount(codes, weights=values)
     if len(sizes) < 2:
         return np.full(num_resamples, np.nan)
@@ -171,11 +157,13 @@ def _multinomial_sums(
     return np.concatenate(chunks)
 
 
-def _strata(items: pd.DataFrame) -> np.ndarray:
-    """The stratum of each row, 0..S-1: its uid, small uids together; one stratum where there is no uid."""
-    if "uid" not in items:
+def _strata(items: Items) -> np.ndarray:
+    """The stratum of each row, 0..S-1, small ones together; one stratum where the measure has none."""
+    stratum = items.measure.stratum
+    if stratum is None:
         return np.zeros(len(items), dtype=np.int64)
-    codes = pd.factorize(items["uid"], use_na_sentinel=False)[0]
+    require_columns(items.table, (stratum,))
+    codes = pd.factorize(items.table[stratum], use_na_sentinel=False)[0]
     is_small = np.bincount(codes)[codes] < MIN_STRATUM
     return np.unique(np.where(is_small, -1, codes), return_inverse=True)[1]
 

@@ -1,54 +1,82 @@
-"""Item frames: which rows of two frames are the same item, and the values that are compared.
+"""Items: per-item results with their measure; which rows of two conditions are the same item, and the values compared.
 
-One frame per condition and benchmark: pairs (uid, phenomenon, pair, correct, ...), choices (id, correct, ...),
-perplexity windows (window, nll, num_tokens) and tokens of documents (document, start, end, surprisal). `correct` is 0,
-0.5 (a tie) or 1. Knows nothing of models, conditions or claims.
+Knows nothing of models, conditions or claims, and no benchmark: what identifies an item, and which column holds its
+value, the measure says (`studies.benchmarks.measures`).
 
 Invariants callers rely on: two conditions are paired item by item, whatever the row order, and ValueError is raised
-where the item sets differ or a value is not finite; values are float64.
+where measures or item sets differ or a value is not finite; values are float64.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-_KEYS = (("uid", "pair"), ("id",), ("window", "num_tokens"))
-"""What names an item: of pairs, of choices, of perplexity windows (a window of another length is another window)."""
+from studies.benchmarks.measures import TASKS, Measure
 
 
-def require_columns(items: pd.DataFrame, columns: Sequence[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The results of one condition on one benchmark."""
+
+    table: pd.DataFrame
+    """One row per item: what `Benchmark.results` returned."""
+    measure: Measure
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def values(self) -> np.ndarray:
+        """[num_items] float64. Raises ValueError where there is no item or a value is not finite."""
+        column = self.measure.value
+        require_columns(self.table, (column,))
+        values = self.table[column].to_numpy(np.float64)
+        if not len(values):
+            raise ValueError("no items")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{(~np.isfinite(values)).sum()} of {len(values)} values of {column} are not finite")
+        return values
+
+    @property
+    def phenomena(self) -> list[str]:
+        """The phenomena of the items, sorted; empty where the measure has none."""
+        column = self.measure.phenomenon
+        return [] if column is None else sorted(self.table[column].unique())
+
+    def of_phenomenon(self, phenomenon: str) -> "Items":
+        """The items of one of `phenomena`."""
+        return replace(self, table=self.table[self.table[self.measure.phenomenon] == phenomenon])
+
+
+BenchmarkItems = Mapping[str, Items]
+"""The items of one condition, by benchmark."""
+
+
+def require_columns(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raises ValueError that names the first missing column."""
-    missing = [column for column in columns if column not in items.columns]
+    missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise ValueError(f"no column {missing[0]!r}; the items have {', '.join(map(str, items.columns))}")
+        raise ValueError(f"no column {missing[0]!r}; the items have {', '.join(map(str, table.columns))}")
 
 
-def finite_values(items: pd.DataFrame, column: str) -> np.ndarray:
-    """`column` in float64. Raises ValueError where there is no item or a value is not finite."""
-    require_columns(items, (column,))
-    values = items[column].to_numpy(np.float64)
-    if not len(values):
-        raise ValueError("no items")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{(~np.isfinite(values)).sum()} of {len(values)} values of {column} are not finite")
-    return values
-
-
-def same_items(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
+def same_items(treated: Items, control: Items) -> Items:
     """`treated` in the row order of `control`; ValueError unless both hold the same items, once each.
 
-    Tokens of documents have no name of their own (several may share one character): they must be in the same order.
+    Where several items may share a key (`Measure.is_ordered`), both must be in the same order.
     """
-    if "surprisal" in control:
-        spans = ["document", "start", "end"]
-        if not np.array_equal(treated[spans].to_numpy(), control[spans].to_numpy()):
+    if treated.measure != control.measure:
+        raise ValueError(f"the conditions hold different measures: {treated.measure.name}, {control.measure.name}")
+    columns = list(control.measure.key)
+    for items in (control, treated):
+        require_columns(items.table, columns)
+    if control.measure.is_ordered:
+        if not np.array_equal(treated.table[columns].to_numpy(), control.table[columns].to_numpy()):
             counts = f"{len(treated)} treated, {len(control)} in the control"
-            raise ValueError(f"the conditions hold different tokens: {counts}")
+            raise ValueError(f"the conditions hold different {control.measure.noun}: {counts}")
         return treated
-    columns = list(_key_columns(control))
-    require_columns(treated, columns)
-    left, right = pd.MultiIndex.from_frame(treated[columns]), pd.MultiIndex.from_frame(control[columns])
+    left, right = (pd.MultiIndex.from_frame(items.table[columns]) for items in (treated, control))
     for side, index in (("treated", left), ("control", right)):
         if not index.is_unique:
             raise ValueError(f"{side}: {_first_key(index[index.duplicated()])} occurs twice")
@@ -61,51 +89,62 @@ def same_items(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
                 f"the item sets differ: {len(alone)} of {len(index)} items only in {side}, "
                 f"such as {_first_key(alone)}; evaluate both conditions on the same items"
             )
-    return treated.iloc[left.get_indexer(right)]
+    return replace(treated, table=treated.table.iloc[left.get_indexer(right)])
 
 
-def paired_values(treated: pd.DataFrame, control: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """`column` of both frames, in the row order of `control`. Raises ValueError as `same_items` and `finite_values`."""
-    return finite_values(same_items(treated, control), column), finite_values(control, column)
+def paired_values(treated: Items, control: Items) -> tuple[np.ndarray, np.ndarray]:
+    """The values of both, in the row order of `control`. Raises ValueError as `same_items` and `Items.values`."""
+    return same_items(treated, control).values, control.values
 
 
-def paired_differences(treated: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarray:
-    """Treated minus control of `column`, item by item, in the row order of `control`; raises as `paired_values`."""
-    after, before = paired_values(treated, control, column)
+def paired_differences(treated: Items, control: Items) -> np.ndarray:
+    """Treated minus control, item by item, in the row order of `control`; raises as `paired_values`."""
+    after, before = paired_values(treated, control)
     return after - before
 
 
-def item_changes(treated: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
+def item_changes(treated: Items, control: Items) -> Items:
     """The control's items with treated minus control in place of their value; raises as `paired_values`.
 
     Lets the effect of one condition be compared with that of another on the same items.
     """
-    column = next(name for name in ("surprisal", "nll", "correct") if name in control)
-    return control.assign(**{column: paired_differences(treated, control, column)})
+    changed = control.table.assign(**{control.measure.value: paired_differences(treated, control)})
+    return replace(control, table=changed)
 
 
-def pool(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Items of several pairs or choices benchmarks as one frame (uid, pair, correct); every item weighs the same.
+def pool(by_benchmark: BenchmarkItems) -> Items:
+    """Items of several graded benchmarks as those of one (uid, pair, correct); every item weighs the same.
 
     The benchmark's name becomes the uid, or the beginning of it, so that resampling keeps the mix of benchmarks.
     Raises ValueError without benchmarks.
     """
     parts = []
-    for benchmark, items in frames.items():
-        *outer, item = _key_columns(items)
-        uid = benchmark + "/" + items[outer[0]].astype(str) if outer else benchmark
-        parts.append(pd.DataFrame({"pair": items[item], "correct": finite_values(items, "correct")}).assign(uid=uid))
+    for benchmark, items in by_benchmark.items():
+        measure, table = items.measure, items.table
+        uid = benchmark if measure.stratum is None else benchmark + "/" + table[measure.stratum].astype(str)
+        rest = [column for column in measure.key if column != measure.stratum]
+        pair = table[rest[0]] if len(rest) == 1 else _joined(table, rest)
+        parts.append(pd.DataFrame({"pair": pair, "correct": items.values}).assign(uid=uid))
     if not parts:
         raise ValueError("no benchmarks to pool")
-    return pd.concat(parts, ignore_index=True)
+    return Items(pd.concat(parts, ignore_index=True), TASKS)
+
+
+def dependent_groups(benchmark: str, items: Items) -> pd.Series:
+    """[num_items] the group of items that depend on each other: its name, or the item's own; both with the benchmark's.
+
+    Raises KeyError where the items lack a column of their measure.
+    """
+    measure = items.measure
+    columns = list(measure.key) if measure.dependent_within is None else [measure.dependent_within]
+    return benchmark + "/" + _joined(items.table, columns)
+
+
+def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """The columns as texts with slashes between."""
+    first, *others = (table[column].astype(str) for column in columns)
+    return first.str.cat(others, sep="/") if others else first
 
 
 def _first_key(index: pd.MultiIndex) -> str:
     return ", ".join(f"{column} {value}" for column, value in zip(index.names, index[0], strict=True))
-
-
-def _key_columns(items: pd.DataFrame) -> tuple[str, ...]:
-    for columns in _KEYS:
-        if set(columns) <= set(items.columns):
-            return columns
-    raise ValueError(f"no item key among the columns {list(items.columns)}; allowed: {', '.join(map(str, _KEYS))}")

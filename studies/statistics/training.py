@@ -15,7 +15,7 @@ import scipy
 from studies.neurons.selection import NeuronSet, rows_of
 from studies.statistics.increases import Trend, increase, trend
 from studies.statistics.intervals import Interval, bootstrap_interval
-from studies.statistics.items import item_changes
+from studies.statistics.items import Items, item_changes
 
 ALL_NEURONS = "all"
 SCORES = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty")
@@ -114,14 +114,13 @@ class Growth(NamedTuple):
     """How the cost of an ablation changes over training."""
 
     difference: Interval
-    """Cost at the last checkpoint minus cost at the first, paired by item, 95 % bootstrap: of the error, of
-    log-perplexity or of surprisal in nats."""
+    """Cost (`increases.increase`) at the last checkpoint minus cost at the first, paired by item, 95 % bootstrap."""
     trend: Trend
     """Whether the cost rises from checkpoint to checkpoint."""
     num_items: int
 
 
-def growth(baseline: Mapping[int, pd.DataFrame], treated: Mapping[int, pd.DataFrame]) -> Growth:
+def growth(baseline: Mapping[int, Items], treated: Mapping[int, Items]) -> Growth:
     """How the ablation's cost on one benchmark changes over the checkpoints that both have.
 
     baseline, treated: {training step: items}. Raises ValueError where the checkpoints were scored on different items.
@@ -131,9 +130,7 @@ def growth(baseline: Mapping[int, pd.DataFrame], treated: Mapping[int, pd.DataFr
     return Growth(increase(last, first), trend(costs), len(first))
 
 
-def growth_over(
-    treated: Mapping[int, pd.DataFrame], control: Mapping[int, pd.DataFrame], first: int, last: int
-) -> Interval:
+def growth_over(treated: Mapping[int, Items], control: Mapping[int, Items], first: int, last: int) -> Interval:
     """`growth`'s difference between two steps, with a control in the baseline's place."""
     at_first, at_last = (item_changes(treated[step], control[step]) for step in (first, last))
     return increase(at_last, at_first)

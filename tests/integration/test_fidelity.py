@@ -13,12 +13,12 @@ import scipy.stats
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
-from actors.ablation.actor import perplexity
 from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored
 from actors.scoring.actor import ScoreActor
 from actors.scoring.histograms import RANGE_STDS
 from studies.benchmarks.corpora import load_corpus
 from studies.benchmarks.minimal_pairs import blimp
+from studies.benchmarks.perplexity import perplexity
 from studies.benchmarks.texts import Sentences, Windows
 from tests import oracles
 from tests.sources import source_of

@@ -59,7 +59,7 @@ def test_every_character_of_ud_ewt_belongs_to_one_token_or_is_white_space(ewt: A
 def test_sums_over_words_are_the_documents_own(ewt: AnnotatedDocuments, kind: str) -> None:
     sequences = tokenise(Documents(texts=ewt.documents, window=512, stride=256), trained(kind, ewt.documents), 4096)
     tokens = frame_of(sequences, np.random.default_rng(0).gamma(2.0, size=len(sequences.spans.start_T)))
-    by_word = annotate(tokens, ewt.words, "word")
+    by_word = annotate(tokens, ewt.words, "word", ("surprisal",))
     sums = [items.astype({"surprisal": float}).groupby("document")["surprisal"].sum() for items in (tokens, by_word)]
     np.testing.assert_allclose(sums[0], sums[1], rtol=1e-5)
     scored = by_word[by_word["word"] >= 0]

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from studies.benchmarks import protocol
-from studies.benchmarks.annotation import WORD_COLUMNS, GoldWords
+from studies.benchmarks.annotation import WORD_COLUMNS, Annotation, GoldWords
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.lm_eval import TaskBenchmark
@@ -60,6 +60,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "noise_floor_nodes": 8,
             "is_syntactic": None,
             "choices": (),
+            "annotation": None,
         },
     ),
     "perplexity of the first tokens": (
@@ -90,6 +91,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "noise_floor_nodes": 160,
             "is_syntactic": True,
             "choices": (),
+            "annotation": None,
         },
     ),
     "pairs compared by means": (
@@ -110,6 +112,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "noise_floor_nodes": 160,
             "is_syntactic": False,
             "choices": ("know",),
+            "annotation": None,
         },
     ),
     "tasks of the harness": (
@@ -126,6 +129,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "noise_floor_nodes": 160,
             "is_syntactic": False,
             "choices": ("x", "y"),
+            "annotation": None,
         },
     ),
     "tasks of grammar with margins": (
@@ -136,6 +140,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             ),
             "is_syntactic": True,
             "choices": (),
+            "annotation": None,
         },
     ),
     "surprisal": (
@@ -152,6 +157,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "noise_floor_nodes": 16,
             "is_syntactic": None,
             "choices": (),
+            "annotation": Annotation(documents=("a bc", "dé"), annotator=DOCUMENTS.annotator, unit="token"),
         },
     ),
 }
@@ -168,7 +174,7 @@ def test_every_member_of_every_class_is_held_above() -> None:
     held: dict[type, set[str]] = {}
     for benchmark, expected in MEMBERS.values():
         held.setdefault(type(benchmark), set()).update(expected)
-    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 11
+    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 12
 
 
 @pytest.mark.parametrize("benchmark_class", CLASSES)
@@ -188,6 +194,7 @@ def test_the_example_in_the_docstring_is_a_benchmark() -> None:
         "json": json,
     }
     names |= {
+        "Annotation": Annotation,
         "Continuations": Continuations,
         "Measure": Measure,
         "pd": pd,

@@ -44,11 +44,12 @@ def test_a_tagger_gives_words_of_plain_text(tmp_path: Path) -> None:
     path.write_text("The  old dog didn't bark.\n\n\nIt slept on the mat.\n")
     benchmark = surprisal(load(path, tagger=pipeline), name="surprisal", unit="token", window=64)
     assert benchmark.documents == ("The  old dog didn't bark.", "It slept on the mat.")
-    spans = [(benchmark.documents[w.document][w.start : w.end], w.upos) for w in benchmark.words.itertuples()]
+    words = benchmark.annotation.words.itertuples()
+    spans = [(benchmark.documents[w.document][w.start : w.end], w.upos) for w in words]
     tagged = [("The", "DET"), ("old", "ADJ"), ("dog", "NOUN"), ("did", "AUX"), ("n't", "PART")]
     assert spans[:5] == tagged
     assert spans[-2:] == [("mat", "NOUN"), (".", "PUNCT")]
-    assert pipeline in benchmark.annotation and "3.8.0" in benchmark.annotation
+    assert pipeline in benchmark.annotation.identity and "3.8.0" in benchmark.annotation.identity
 
 
 @pytest.mark.usefixtures("tagger_is_installed")
@@ -75,10 +76,10 @@ def test_a_document_that_spacy_would_refuse_is_refused_before_anything_starts(tm
 def test_documents_are_evenly_spaced_and_keep_their_words(tmp_path: Path) -> None:
     path = write_conllu(tmp_path, TWO_DOCUMENTS)
     benchmark = surprisal(load(path, documents=1), name="surprisal", unit="token", window=64)
-    assert len(benchmark.documents) == 1 and benchmark.words["document"].unique().tolist() == [0]
+    assert len(benchmark.documents) == 1 and benchmark.annotation.words["document"].unique().tolist() == [0]
     assert benchmark.stride == 63
     whole = surprisal(load(path), name="surprisal", unit="token", window=64, stride=16)
-    assert benchmark.annotation != whole.annotation and whole.stride == 16
+    assert benchmark.annotation.identity != whole.annotation.identity and whole.stride == 16
     assert load(path, documents=99).documents == whole.documents
 
 
@@ -87,7 +88,7 @@ def test_documents_are_numbered_anew(tmp_path: Path) -> None:
     path = write_conllu(tmp_path, "".join(sentence.format(word) for word in "abcd"))
     kept = surprisal(load(path, documents=2), name="surprisal", unit="token", window=64)
     assert kept.documents == ("a", "c")
-    assert kept.words["document"].tolist() == [0, 1] and kept.words["sentence"].tolist() == [0, 2]
+    assert kept.annotation.words["document"].tolist() == [0, 1] and kept.annotation.words["sentence"].tolist() == [0, 2]
 
 
 def test_an_answer_becomes_one_row_a_token(tmp_path: Path) -> None:

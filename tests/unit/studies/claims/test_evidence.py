@@ -1,20 +1,22 @@
 """Which items suffice for a test, and the first reason why they do not."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from studies.claims.evidence import MIN_DECISIONS, MIN_WINDOWS, BenchmarkItems, sample
+from studies.benchmarks.measures import MIN_ITEMS, MIN_WINDOWS
+from studies.claims.evidence import sample
+from studies.statistics.items import BenchmarkItems, Items
+from tests.unit.studies.statistics import frames
 
 
-def windows(count: int = MIN_WINDOWS) -> pd.DataFrame:
+def windows(count: int = MIN_WINDOWS) -> Items:
     """Perplexity windows."""
-    return pd.DataFrame({"window": range(count), "nll": np.linspace(3, 4, count), "num_tokens": 127})
+    return frames.windows(np.linspace(3, 4, count))
 
 
-def choices(count: int = MIN_DECISIONS) -> pd.DataFrame:
+def choices(count: int = MIN_ITEMS) -> Items:
     """Choices, all right."""
-    return pd.DataFrame({"id": range(count), "correct": 1.0})
+    return frames.choices(np.ones(count))
 
 
 def test_enough_items_are_no_problem() -> None:
@@ -26,21 +28,21 @@ def test_enough_items_are_no_problem() -> None:
 
 
 def test_the_fewest_decisions_may_be_spread_over_benchmarks() -> None:
-    items = {"arc": choices(MIN_DECISIONS - 1), "piqa": choices(1)}
+    items = {"arc": choices(MIN_ITEMS - 1), "piqa": choices(1)}
     assert sample({"baseline": items}, ("arc", "piqa")).problem is None
 
 
 @pytest.mark.parametrize(
     ("treated", "benchmarks", "problem", "num_items"),
     [
-        (None, ("arc",), "no treated control", MIN_DECISIONS),
-        ({}, ("arc",), "no arc items of treated", MIN_DECISIONS),
+        (None, ("arc",), "no treated control", MIN_ITEMS),
+        ({}, ("arc",), "no arc items of treated", MIN_ITEMS),
         ({"arc": choices()}, (), "no benchmark", 0),
         (
-            {"arc": choices().assign(correct=np.nan)},
+            {"arc": frames.altered(choices(), correct=np.nan)},
             ("arc",),
             "100 of 100 arc items of treated not finite",
-            MIN_DECISIONS,
+            MIN_ITEMS,
         ),
         ({"few": choices()}, ("few",), "too few items, at least 100 needed", 99),
         ({"perplexity": windows()}, ("perplexity",), "too few windows, at least 6 needed", 5),
@@ -49,7 +51,7 @@ def test_the_fewest_decisions_may_be_spread_over_benchmarks() -> None:
 def test_the_first_problem_is_named_with_the_items_of_the_first_condition(
     treated: BenchmarkItems | None, benchmarks: tuple[str, ...], problem: str, num_items: int
 ) -> None:
-    baseline = {"arc": choices(), "few": choices(MIN_DECISIONS - 1), "perplexity": windows(MIN_WINDOWS - 1)}
+    baseline = {"arc": choices(), "few": choices(MIN_ITEMS - 1), "perplexity": windows(MIN_WINDOWS - 1)}
     drawn = sample({"baseline": baseline, "treated": treated}, benchmarks)
     assert (drawn.problem, drawn.num_items) == (problem, num_items)
     assert set(drawn.conditions) == ({"baseline"} if treated is None else {"baseline", "treated"})

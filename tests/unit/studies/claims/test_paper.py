@@ -9,15 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.claims.evidence import MIN_DECISIONS, MIN_WINDOWS, Evidence, Scaffolding
+from studies.benchmarks.measures import MIN_ITEMS, MIN_WINDOWS, MINIMAL_PAIRS
+from studies.claims.evidence import Evidence, Scaffolding
 from studies.claims.paper import CLAIM_SETS, double_dissociation
 from studies.claims.scorecard import Status, Verdict
 from studies.statistics.comparisons import mcnemar
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.intervals import Interval
-from studies.statistics.items import pool
+from studies.statistics.items import Items, pool
 from studies.statistics.neuron_table import NegativeShare
 from tests.tiers import every_third
+from tests.unit.studies.statistics.frames import altered, choices, windows
 
 NAMES = [
     "perplexity_cost",
@@ -43,17 +45,16 @@ def frames(
     piqa: float,
     num_items: int = 400,
     num_windows: int = 20,
-) -> dict[str, pd.DataFrame]:
-    """Item frames of one condition from the accuracy on each benchmark."""
+) -> dict[str, Items]:
+    """Items of one condition from the accuracy on each benchmark."""
     window = np.arange(num_windows)
     losses = log_perplexity + 0.2 * np.sin(window) + 0.01 * np.cos(10 * log_perplexity + window)
-    by_benchmark = {"perplexity": pd.DataFrame({"window": window, "nll": losses, "num_tokens": 2047})}
+    by_benchmark = {"perplexity": windows(losses)}
     for name, accuracy in {"blimp": blimp, "tse": tse}.items():
-        by_benchmark[name] = pd.DataFrame(
-            {"uid": "u", "phenomenon": "p", "pair": range(num_items), "correct": graded(num_items, accuracy)}
-        )
+        table = {"uid": "u", "phenomenon": "p", "pair": range(num_items), "correct": graded(num_items, accuracy)}
+        by_benchmark[name] = Items(pd.DataFrame(table), MINIMAL_PAIRS)
     for name, accuracy in {"arc_easy": arc_easy, "piqa": piqa}.items():
-        by_benchmark[name] = pd.DataFrame({"id": range(num_items), "correct": graded(num_items, accuracy)})
+        by_benchmark[name] = choices(graded(num_items, accuracy))
     return by_benchmark
 
 
@@ -83,6 +84,7 @@ def evidence(
         "treated_fraction": 0.01,
         "matched_fraction": 0.35,
         "match_bracket": (0.34, 0.36),
+        "perplexity": "perplexity",
         "syntactic": ("blimp", "tse"),
         "non_syntactic": ("arc_easy", "piqa"),
     }
@@ -211,7 +213,7 @@ def test_few_windows(short: int) -> None:
 
 @pytest.mark.parametrize("short", [0, 1])
 def test_few_pairs(short: int) -> None:
-    verdicts = score(evidence(size={"num_items": MIN_DECISIONS - short}))
+    verdicts = score(evidence(size={"num_items": MIN_ITEMS - short}))
     assert (verdicts["syntax_loss/blimp"].status is Status.NOT_DECIDABLE) == bool(short)
     if short:
         assert verdicts["syntax_loss/blimp"].detail == "too few items, at least 100 needed (n = 99)"
@@ -219,14 +221,14 @@ def test_few_pairs(short: int) -> None:
 
 
 def test_few_choices() -> None:
-    verdicts = score(evidence(size={"num_items": MIN_DECISIONS - 1}, non_syntactic=("piqa",)))
+    verdicts = score(evidence(size={"num_items": MIN_ITEMS - 1}, non_syntactic=("piqa",)))
     assert verdicts["knowledge_spared"].status is Status.NOT_DECIDABLE
     assert "non-syntactic: too few" in verdicts["double_dissociation"].detail
 
 
 def test_a_diverged_model_is_not_decided() -> None:
     given = evidence()
-    given.treated["perplexity"].loc[3, "nll"] = np.inf
+    given.treated["perplexity"].table.loc[3, "nll"] = np.inf
     verdicts = score(given)
     assert verdicts["perplexity_cost"].status is Status.NOT_DECIDABLE
     assert "1 of 20 perplexity items of treated not finite" in verdicts["perplexity_cost"].detail
@@ -242,7 +244,7 @@ def test_relu_models_are_not_applicable() -> None:
 @pytest.mark.parametrize("benchmark", ["perplexity", "blimp", "arc_easy"])
 def test_other_items_under_one_condition_raise(benchmark: str) -> None:
     given = evidence()
-    given.treated[benchmark] = given.treated[benchmark].iloc[1:]
+    given.treated[benchmark] = altered(given.treated[benchmark], lambda table: table.iloc[1:])
     with pytest.raises(ValueError, match="item sets differ"):
         double_dissociation(given)
 
@@ -252,7 +254,7 @@ def test_details_show_the_numbers_behind_the_verdict() -> None:
     syntax = verdicts["syntax_loss/blimp"].detail
     assert "accuracy -0.2000 [" in syntax and "; -0.1800 [" in syntax
     assert "treated/baseline p = " in syntax and "(lost 80, gained 0, ties dropped 0)" in syntax
-    treated, matched = (np.exp(given["perplexity"]["nll"].mean()) for given in (evidence().treated, evidence().matched))
+    treated, matched = (np.exp(given["perplexity"].values.mean()) for given in (evidence().treated, evidence().matched))
     assert f"perplexity {matched:.4g} matched, {treated:.4g} treated" in syntax
     assert "bracket, not a confidence interval" in verdicts["matched_cost"].detail
     assert verdicts["matched_cost"].effect == pytest.approx((0.34, 0.33, 0.35))
@@ -392,7 +394,7 @@ def test_the_dissociation_comes_with_a_logistic_model_where_there_are_paradigms_
     assert "(logistic model, GEE: too few paradigms)" in detail(given)
     for items in (given.baseline, given.treated, given.matched):
         for benchmark in ("blimp", "tse"):
-            items[benchmark]["uid"] = [f"u{i % 8}" for i in range(400)]
+            items[benchmark].table["uid"] = [f"u{i % 8}" for i in range(400)]
     assert "the log-odds ratio is -" in detail(given)
 
 

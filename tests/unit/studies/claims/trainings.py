@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.measures import MINIMAL_PAIRS
 from studies.claims.training import TrainingEvidence
 from studies.neurons.selection import NeuronSet
+from studies.statistics.items import Items
+from tests.unit.studies.statistics import frames
 
 STEPS = (0, 10, 100, 1000, 5000, 10000)
 WIDTH = 200
@@ -33,16 +36,16 @@ def weights(per_step: float, gap: int, seed: int = 0) -> pd.DataFrame:
     return table.assign(pre_activation=moved, down=moved / 2)
 
 
-def pairs(accuracy: float, seed: int = 0, num: int = 400) -> pd.DataFrame:
+def pairs(accuracy: float, seed: int = 0, num: int = 400) -> Items:
     """Minimal pairs of which a share of `accuracy` is right."""
     right = np.random.default_rng(seed).permutation(num) < round(accuracy * num)
     frame = pd.DataFrame({"uid": [f"u{i % 8}" for i in range(num)], "phenomenon": "p", "pair": range(num)})
-    return frame.assign(correct=right.astype(float))
+    return Items(frame.assign(correct=right.astype(float)), MINIMAL_PAIRS)
 
 
-def windows(nll: float, num: int = 12) -> pd.DataFrame:
+def windows(nll: float, num: int = 12) -> Items:
     """Perplexity windows around `nll`."""
-    return pd.DataFrame({"window": range(num), "nll": nll + 0.1 * np.sin(np.arange(num)), "num_tokens": 127})
+    return frames.windows(nll + 0.1 * np.sin(np.arange(num)))
 
 
 def evidence(**changes: Any) -> TrainingEvidence:
@@ -61,6 +64,7 @@ def evidence(**changes: Any) -> TrainingEvidence:
         "baseline": base,
         "treated": treated,
         "random_items": {"random/seed=0": base},
+        "perplexity": "perplexity",
         "syntactic": ("tse",),
     }
     return TrainingEvidence(**fields | changes)

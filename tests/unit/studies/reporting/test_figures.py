@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY
 from studies.neurons.layer_groups import layer_groups
 from studies.reporting import figures
-from studies.reporting.records import doubling_record, structure_record
+from studies.reporting.records import doubling_record, measure_record, structure_record
 from studies.statistics.doses import dose_response
 from studies.statistics.excess_surprisal import Excess
 from studies.statistics.increases import layer_effects
@@ -31,7 +32,8 @@ def test_the_figure_of_conditions_leaves_out_schedules_and_copes_with_what_is_mi
         {"condition": "dose/fraction=0.1", "role": "top", "spread": True, "remark": "", "cells": {"a": cell}},
         {"condition": "relu", "role": "top", "spread": False, "remark": "not applicable (ReLU)", "cells": {}},
     ]
-    five = [{"name": name, "label": name} for name in ("a", "b", "c", "d", "perplexity")]
+    measures = dict.fromkeys("abcd", MINIMAL_PAIRS) | {"perplexity": PERPLEXITY}
+    five = [{"name": name, "label": name, "measure": measure_record(of)} for name, of in measures.items()]
     with_spread, without = (
         figures.conditions({"display": "m", "rows": chosen, "benchmarks": five}) for chosen in (rows, rows[:2])
     )
@@ -77,16 +79,17 @@ def test_entangled_neurons_with_text_that_the_font_lacks() -> None:
 
 def test_layer_groups_and_doses() -> None:
     groups = layer_groups(3, "cumulative", 6)
-    graded = {group: pairs([0.0] * (4 + 3 * i) + [1.0] * 20, num_uids=2).iloc[:24] for i, group in enumerate(groups)}
+    graded = {group: pairs([0.0] * (4 + 3 * i) + [1.0] * (20 - 3 * i), num_uids=2) for i, group in enumerate(groups)}
     effects = layer_effects(pairs([0.0] * 4 + [1.0] * 20, num_uids=2), graded)
     losses = np.linspace(2, 3, 12)
     perplexity = layer_effects(windows(losses), {group: windows(losses + 0.1 * i) for i, group in enumerate(groups)})
-    assert figures.layer_heat_map(effects, benchmark="blimp", title="t").startswith(PNG)
-    assert figures.depth_curves({"blimp": effects, "perplexity": perplexity}, title="t").startswith(PNG)
+    measures = {"blimp": MINIMAL_PAIRS, "perplexity": PERPLEXITY}
+    assert figures.layer_heat_map(effects, benchmark="blimp", measure=MINIMAL_PAIRS, title="t").startswith(PNG)
+    assert figures.depth_curves({"blimp": effects, "perplexity": perplexity}, measures, title="t").startswith(PNG)
     doses = dose_response(windows(losses), {0.1: windows(losses + 0.5), 0.2: windows(losses + 1.0)})
     table = doses.assign(condition="top", base="top", benchmark="perplexity")
-    doubling = [doubling_record("top", 0.2, Interval(high, high, high)) for high in (0.15, float("inf"))]
-    assert figures.dose_curves(table, doubling, title="t").startswith(PNG)
+    doubling = [doubling_record("top", "perplexity", 0.2, Interval(high, high, high)) for high in (0.15, float("inf"))]
+    assert figures.dose_curves(table, doubling, measures, title="t").startswith(PNG)
 
 
 @pytest.mark.parametrize("kind", ["upos", "relation"])

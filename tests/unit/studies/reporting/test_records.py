@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, Measure
 from studies.claims.scorecard import Status, Verdict
 from studies.reporting import records
 from studies.statistics.comparisons import COLUMNS, NoiseFloor
@@ -14,6 +15,7 @@ from studies.statistics.doses import DOSE_COLUMNS
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import EFFECT_COLUMNS, Trend
 from studies.statistics.intervals import Interval
+from studies.statistics.items import Items
 from studies.statistics.neuron_table import CORRELATION_COLUMNS, OVERLAP_COLUMNS, NegativeShare, Structure
 from studies.statistics.training import TRAJECTORY_COLUMNS
 
@@ -72,8 +74,9 @@ def test_a_noise_floor_a_trend_and_a_contrast() -> None:
 
 
 def test_where_perplexity_doubles_tells_what_is_unknown_from_what_lies_beyond_the_doses() -> None:
-    assert records.doubling_record("top", 0.5, Interval(0.4, NAN, math.inf)) == {
+    assert records.doubling_record("top", "perplexity", 0.5, Interval(0.4, NAN, math.inf)) == {
         "condition": "top",
+        "benchmark": "perplexity",
         "highest_dose": 0.5,
         "estimate": 0.4,
         "low": None,
@@ -82,25 +85,57 @@ def test_where_perplexity_doubles_tells_what_is_unknown_from_what_lies_beyond_th
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "items", "estimate"),
+    ("measure", "items", "estimate"),
     [
-        ("perplexity", {"window": [0, 1], "num_tokens": 127, "nll": [0.0, 2.0]}, np.e),
-        ("surprisal-ewt", {"document": [0, 1], "start": 0, "end": 1, "surprisal": [1.0, 3.0]}, 2.0),
-        ("arc", {"id": [0, 1], "correct": [1.0, 0.0]}, 0.5),
+        (PERPLEXITY, {"window": [0, 1], "num_tokens": 127, "nll": [0.0, 2.0]}, np.e),
+        (SURPRISAL, {"document": [0, 1], "start": 0, "end": 1, "surprisal": [1.0, 3.0]}, 2.0),
+        (MULTIPLE_CHOICE, {"id": [0, 1], "correct": [1.0, 0.0]}, 0.5),
     ],
 )
-def test_a_cell_is_the_headline_of_its_benchmark(benchmark: str, items: dict[str, object], estimate: float) -> None:
-    cell = records.cell(benchmark, pd.DataFrame(items))
+def test_a_cell_is_the_headline_of_its_benchmark(measure: Measure, items: dict[str, object], estimate: float) -> None:
+    cell = records.cell(Items(pd.DataFrame(items), measure))
     assert list(cell) == ["estimate", "low", "high"] and cell["estimate"] == pytest.approx(estimate)
 
 
-def test_changed_phenomena_leave_seeds_and_whole_benchmarks_out() -> None:
+def test_a_measure_has_a_name_and_how_it_is_displayed() -> None:
+    assert records.measure_record(PERPLEXITY) == {"name": "perplexity", "digits": 2, "logarithmic": True}
+    assert records.measure_record(MINIMAL_PAIRS) == {"name": "accuracy", "digits": 3, "logarithmic": False}
+    assert records.measure_record(SURPRISAL) == {"name": "surprisal", "digits": 3, "logarithmic": False}
+
+
+def test_an_earlier_report_is_completed_from_its_names_and_one_of_today_stays_as_it_is() -> None:
+    names = ("perplexity", "surprisal-ewt", "perplexity_of_pairs", "blimp")
+    conditions = ("top", "random/layers=0-3/seed=12")
+    old = {
+        "label": "m",
+        "benchmarks": [{"name": name, "label": name} for name in names],
+        "doubling": [{"condition": "top", "highest_dose": 0.5}],
+        "excess": [{"condition": condition} for condition in conditions],
+    }
+    (model,) = records.completed({"study": "s", "models": [old]})["models"]
+    assert [benchmark["measure"]["name"] for benchmark in model["benchmarks"]] == [
+        "perplexity", "surprisal", "accuracy", "accuracy",
+    ]  # fmt: skip
+    assert model["doubling"] == [{"benchmark": "perplexity", "condition": "top", "highest_dose": 0.5}]
+    assert [(entry["condition"], entry["seed"]) for entry in model["excess"]] == list(
+        zip(conditions, (None, 12), strict=True)
+    )
+    today = {
+        "label": "m",
+        "benchmarks": [{"name": "surprisal-x", "label": "x", "measure": {"name": "y", "digits": 1}}],
+        "doubling": [{"condition": "top", "benchmark": "code"}],
+        "excess": [{"condition": "top/seed=1", "seed": None}],
+    }
+    report = {"study": "s", "models": [today], "unfinished": []}
+    assert records.completed(report) == report and records.completed({"models": [model]})["models"] == [model]
+
+
+def test_changed_phenomena_leave_whole_benchmarks_out() -> None:
     rows = [
         {"condition": "top", "phenomenon": "all", "difference": -0.1, "p_holm": NAN},
         {"condition": "top", "phenomenon": "npi", "difference": -0.2, "p_holm": 0.01},
         {"condition": "top", "phenomenon": "island", "difference": 0.2, "p_holm": 0.02},
         {"condition": "top", "phenomenon": "binding", "difference": -0.2, "p_holm": 0.2},
-        {"condition": "random/seed=0", "phenomenon": "npi", "difference": -0.2, "p_holm": 0.01},
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(against="baseline", benchmark="blimp")
     assert records.changed_phenomena(table) == [
@@ -115,13 +150,12 @@ def test_changed_phenomena_leave_seeds_and_whole_benchmarks_out() -> None:
     ]
 
 
-def test_the_structure_of_a_neuron_table_without_random_sets() -> None:
+def test_the_structure_of_a_neuron_table() -> None:
     share = NegativeShare(EFFECT, EFFECT, EFFECT, 4, 396)
     correlation = pd.DataFrame(
         [(-1, 400, 0.5), (0, 200, 0.4), (1, 200, 0.8)], columns=["layer", "num_neurons", "correlation"]
     )
-    rows = [("top", "md", 4, 4, 2, 0.5, 0.02), ("top", "r/seed=0", 4, 4, 0, 0.0, 0.02)]
-    overlaps = pd.DataFrame(rows, columns=list(OVERLAP_COLUMNS))
+    overlaps = pd.DataFrame([("top", "md", 4, 4, 2, 0.5, 0.02)], columns=list(OVERLAP_COLUMNS))
     record = records.structure_record(Structure(share, correlation), overlaps)
     sides = {"top": EFFECT_JSON, "rest": EFFECT_JSON, "difference": EFFECT_JSON}
     assert record == {

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, Measure
 from studies.neurons.selection import NeuronSet
 from studies.reporting import text
-from studies.reporting.records import doubling_record, structure_record
+from studies.reporting.records import doubling_record, measure_record, noise_record, structure_record
+from studies.statistics.comparisons import NoiseFloor
 from studies.statistics.intervals import Interval
 from studies.statistics.neuron_table import overlaps, structure
 from tests.unit.studies.statistics.frames import neuron_table
@@ -88,17 +90,18 @@ def test_two_models_share_a_scorecard_and_a_training_has_a_section() -> None:
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "cell", "expected"),
+    ("measure", "cell", "expected"),
     [
-        ("perplexity", {"estimate": 40.204, "low": 38.1, "high": 42.5}, "40.20 [38.10, 42.50]"),
-        ("blimp", {"estimate": 0.8124, "low": 0.795, "high": 0.829}, "0.812 [0.795, 0.829]"),
-        ("blimp", {"estimate": 0.5, "low": None, "high": None}, "0.500"),
-        ("blimp", {"estimate": None, "low": None, "high": None}, "-"),
-        ("blimp", None, "-"),
+        (PERPLEXITY, {"estimate": 40.204, "low": 38.1, "high": 42.5}, "40.20 [38.10, 42.50]"),
+        (MINIMAL_PAIRS, {"estimate": 0.8124, "low": 0.795, "high": 0.829}, "0.812 [0.795, 0.829]"),
+        (MINIMAL_PAIRS, {"estimate": 0.5, "low": None, "high": None}, "0.500"),
+        (MINIMAL_PAIRS, {"estimate": None, "low": None, "high": None}, "-"),
+        (MINIMAL_PAIRS, None, "-"),
     ],
 )
-def test_cells(benchmark: str, cell: dict[str, float | None] | None, expected: str) -> None:
-    assert text.format_cell(benchmark, cell) == expected
+def test_cells(measure: Measure, cell: dict[str, float | None] | None, expected: str) -> None:
+    benchmark = {"name": "b", "measure": measure_record(measure)}
+    assert text.benchmark_cell(benchmark, {"cells": {"b": cell}}) == expected
 
 
 def test_unknown_bounds_are_not_shown_as_beyond_the_doses() -> None:
@@ -108,7 +111,7 @@ def test_unknown_bounds_are_not_shown_as_beyond_the_doses() -> None:
         "c": Interval(math.inf, 0.45, math.inf),
         "d": Interval(0.05, math.nan, math.nan),
     }
-    doubling = [doubling_record(name, 0.5, interval) for name, interval in intervals.items()]
+    doubling = [doubling_record(name, "perplexity", 0.5, interval) for name, interval in intervals.items()]
     json.dumps(doubling, allow_nan=False)
     assert text.doubling_lines({"doubling": doubling}) == [
         "a: perplexity doubles at a fraction of 0.05 [0.04, 0.06]",
@@ -119,11 +122,7 @@ def test_unknown_bounds_are_not_shown_as_beyond_the_doses() -> None:
 
 
 def test_the_structure_of_a_neuron_table() -> None:
-    sets = {
-        "top": NeuronSet.of({0: range(4)}),
-        "md": NeuronSet.of({0: range(2, 6)}),
-        "r/seed=0": NeuronSet.of({0: [9]}),
-    }
+    sets = {"top": NeuronSet.of({0: range(4)}), "md": NeuronSet.of({0: range(2, 6)})}
     record = structure_record(structure(neuron_table()), overlaps(sets, {0: 200}))
     share, correlation, overlap = text.structure_lines({"structure": record})
     estimate = f"{record['negative_share']['top']['estimate']:.3f}"
@@ -162,6 +161,7 @@ def test_the_seeds_of_a_random_control_share_a_line() -> None:
 def test_excess_surprisal_names_the_classes_with_the_most_excess() -> None:
     excess = {
         "condition": "top",
+        "seed": None,
         "benchmark": "surprisal",
         "spread": False,
         "unit": "token",
@@ -169,7 +169,7 @@ def test_excess_surprisal_names_the_classes_with_the_most_excess() -> None:
         "upos": [{"name": "DET", "excess": 0.5}, {"name": "X", "excess": 0.4}, {"name": "NOUN", "excess": 0.1}],
         "contrast": {"estimate": 0.4, "low": 0.3, "high": 0.5, "p_value": 0.001},
     }
-    others = [excess | {"spread": True}, excess | {"condition": "random/seed=0"}]
+    others = [excess | {"spread": True}, excess | {"condition": "random/seed=0", "seed": 0}]
     assert text.excess_lines({"excess": [excess, *others]}) == [
         "top, excess on surprisal (nats a token): +0.250, most on DET +0.500, NOUN +0.100; determiners, punctuation,"
         " auxiliaries, particles over nouns, verbs, adjectives, adverbs 0.400 [0.300, 0.500], Wilcoxon p = 0.001"
@@ -203,9 +203,9 @@ def test_a_training_has_its_correlations_and_its_growth() -> None:
 
 def test_the_noise_floor_is_one_sentence() -> None:
     floors = {
-        "perplexity": {"relative_perplexity_difference": 1e-6},
-        "blimp": {"max_logprob_difference": 2e-5, "num_changed_decisions": 1, "num_items": 400},
-        "surprisal": {"max_logprob_difference": 3e-5, "num_changed_decisions": None},
+        "perplexity": noise_record(NoiseFloor(12, None, None, 1e-6)),
+        "blimp": noise_record(NoiseFloor(400, 2e-5, 1, None)),
+        "surprisal": noise_record(NoiseFloor(900, 3e-5, None, None)),
     }
     assert text.noise_sentence(floors) == (
         "Noise floor (the baseline on another pack plan moves): perplexity by 1.0e-06 (relative); "

@@ -1,6 +1,8 @@
-"""Made-up item frames and neuron tables whose effects are known."""
+"""Made-up items and neuron tables whose effects are known."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,31 +10,45 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from studies.benchmarks.annotation import WORD_COLUMNS
+from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL
+from studies.statistics.items import Items
 
 BASE = {"DET": 1.0, "NOUN": 4.0, "AUX": 1.5, "ADV": 3.0, "PUNCT": 0.5}
 """Surprisal in nats by part of speech."""
 
 
-def pairs(correct: ArrayLike, num_uids: int = 1) -> pd.DataFrame:
+def altered(items: Items, change: Callable[[pd.DataFrame], pd.DataFrame] | None = None, **columns: Any) -> Items:
+    """Items whose table is changed, and has other columns."""
+    table = items.table if change is None else change(items.table)
+    return replace(items, table=table.assign(**columns))
+
+
+def pairs(correct: ArrayLike, num_uids: int = 1) -> Items:
     """Pairs graded `correct`, dealt out to the uids in turn."""
     correct = np.asarray(correct, dtype=float)
     item = np.arange(len(correct))
     uid = np.char.add("paradigm_", (item % num_uids).astype(str))
-    return pd.DataFrame(
-        {
-            "uid": uid,
-            "phenomenon": "island_effects",
-            "pair": item,
-            "logprob_good": -10.0,
-            "logprob_bad": -12.0,
-            "correct": correct,
-        }
-    )
+    table = {
+        "uid": uid,
+        "phenomenon": "island_effects",
+        "pair": item,
+        "logprob_good": -10.0,
+        "logprob_bad": -12.0,
+        "correct": correct,
+    }
+    return Items(pd.DataFrame(table), MINIMAL_PAIRS)
 
 
-def windows(nll: ArrayLike) -> pd.DataFrame:
+def choices(correct: ArrayLike) -> Items:
+    """Questions graded `correct`."""
+    correct = np.asarray(correct, dtype=float)
+    return Items(pd.DataFrame({"id": range(len(correct)), "correct": correct}), MULTIPLE_CHOICE)
+
+
+def windows(nll: ArrayLike, num_tokens: int = 2047) -> Items:
     """Perplexity windows with these losses."""
-    return pd.DataFrame({"window": range(np.size(nll)), "nll": np.asarray(nll, dtype=float), "num_tokens": 2047})
+    losses = np.asarray(nll, dtype=float)
+    return Items(pd.DataFrame({"window": range(len(losses)), "nll": losses, "num_tokens": num_tokens}), PERPLEXITY)
 
 
 def bernoulli(seed: int, probability: float, size: int) -> np.ndarray:
@@ -53,10 +69,10 @@ def texts(num_documents: int = 40) -> tuple[tuple[str, ...], pd.DataFrame]:
     return ("the dog is here .",) * num_documents, words
 
 
-def scored(words: pd.DataFrame, by_upos: Mapping[str, float], noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
+def scored(words: pd.DataFrame, by_upos: Mapping[str, float], noise: float = 0.0, seed: int = 0) -> Items:
     """One token per word, with the surprisal of its part of speech and normal noise."""
     values = words["upos"].map(by_upos) + noise * np.random.default_rng(seed).normal(size=len(words))
-    return words[["document", "start", "end"]].assign(surprisal=values.astype(np.float32))
+    return Items(words[["document", "start", "end"]].assign(surprisal=values.astype(np.float32)), SURPRISAL)
 
 
 def neuron_table(width: int = 200, layers: int = 2) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
+from studies.benchmarks.measures import MINIMAL_PAIRS, TASKS
 from studies.statistics.comparisons import (
     COLUMNS,
     compare,
@@ -17,21 +18,21 @@ from studies.statistics.comparisons import (
     seed_summary,
 )
 from studies.statistics.increases import ALL
-from tests.unit.studies.statistics.frames import pairs, windows
+from studies.statistics.items import Items
+from tests.unit.studies.statistics.frames import altered, choices, pairs, windows
 
 
-def phenomena_pairs(correct: np.ndarray, uids: int = 6, phenomena: int = 3) -> pd.DataFrame:
+def phenomena_pairs(correct: np.ndarray, uids: int = 6, phenomena: int = 3) -> Items:
     """Pairs graded `correct`, dealt out to the uids in turn, and the uids to the phenomena."""
     number = np.arange(len(correct))
     uid = number % uids
-    return pd.DataFrame(
-        {
-            "uid": [f"u{i}" for i in uid],
-            "phenomenon": [f"p{i % phenomena}" for i in uid],
-            "pair": number,
-            "correct": correct.astype(float),
-        }
-    )
+    table = {
+        "uid": [f"u{i}" for i in uid],
+        "phenomenon": [f"p{i % phenomena}" for i in uid],
+        "pair": number,
+        "correct": correct.astype(float),
+    }
+    return Items(pd.DataFrame(table), MINIMAL_PAIRS)
 
 
 def graded(seed: int, share: float, count: int = 600) -> np.ndarray:
@@ -45,9 +46,8 @@ def table() -> pd.DataFrame:
     after = before & ~((np.arange(600) % 3 == 1) & graded(1, 0.3))  # only p1 loses
     window = np.arange(12)
     nll = 3 + 0.1 * np.sin(window)
-    windows = pd.DataFrame({"window": window, "nll": nll, "num_tokens": 2047})
-    treated = {"blimp": phenomena_pairs(after), "perplexity": windows.assign(nll=nll + 0.2 + 0.01 * np.cos(window))}
-    control = {"blimp": phenomena_pairs(before), "perplexity": windows}
+    treated = {"blimp": phenomena_pairs(after), "perplexity": windows(nll + 0.2 + 0.01 * np.cos(window))}
+    control = {"blimp": phenomena_pairs(before), "perplexity": windows(nll)}
     return compare(treated, control, condition="treated", against="baseline")
 
 
@@ -81,7 +81,7 @@ def test_p_values_are_exact_and_corrected_over_the_phenomena_alone(table: pd.Dat
 def test_effect_sizes_are_cohens(table: pd.DataFrame) -> None:
     p1 = table[table["phenomenon"] == "p1"].iloc[0]
     before = phenomena_pairs(graded(0, 0.8))
-    share = before[before["phenomenon"] == "p1"]["correct"].mean()
+    share = before.of_phenomenon("p1").values.mean()
     expected = 2 * (np.arcsin(np.sqrt(share + p1["difference"])) - np.arcsin(np.sqrt(share)))
     assert p1["effect_size"] == pytest.approx(expected)
     perplexity = table.iloc[-1]
@@ -99,9 +99,6 @@ def test_intervals_over_paradigms_are_wider_where_paradigms_differ(table: pd.Dat
 
 
 def test_the_interaction_is_the_difference_of_the_log_odds_ratios() -> None:
-    def choices(correct: np.ndarray) -> pd.DataFrame:
-        return pd.DataFrame({"id": np.arange(len(correct)), "correct": correct.astype(float)})
-
     shares = {"syntactic": (0.6, 0.8), "other": (0.55, 0.6)}
     treated, control = (
         (
@@ -112,8 +109,8 @@ def test_the_interaction_is_the_difference_of_the_log_odds_ratios() -> None:
     )
     fitted = interaction(treated, control)
 
-    def log_odds(items: pd.DataFrame) -> float:
-        share = items["correct"].mean()
+    def log_odds(items: Items) -> float:
+        share = items.values.mean()
         return np.log(share / (1 - share))
 
     by_hand = (log_odds(treated[0]["blimp"]) - log_odds(control[0]["blimp"])) - (
@@ -126,10 +123,10 @@ def test_the_interaction_is_the_difference_of_the_log_odds_ratios() -> None:
 
 def test_too_few_clusters_are_no_test() -> None:
     few, many = ({"blimp": phenomena_pairs(graded(0, 0.7), uids=count)} for count in (4, 5))
-    other = {"arc": pd.DataFrame({"id": np.arange(300), "correct": graded(1, 0.5, 300).astype(float)})}
+    other = {"arc": choices(graded(1, 0.5, 300))}
     assert interaction((few, other), (few, other)) is None
     assert interaction((many, other), (many, other)) is not None
-    tasks = {"lm_eval": phenomena_pairs(graded(2, 0.5, 300), uids=1).drop(columns="phenomenon").assign(logprobs=None)}
+    tasks = {"lm_eval": Items(phenomena_pairs(graded(2, 0.5, 300), uids=1).table, TASKS)}
     assert interaction((many, tasks), (many, tasks)) is not None, "a task's items are clusters of their own"
 
 
@@ -165,17 +162,18 @@ def test_different_comparability_keys_are_named() -> None:
 
 def test_noise_floor_of_pairs_choices_and_perplexity() -> None:
     baseline = pairs([1, 1, 0])
-    moved = baseline.assign(logprob_bad=[-12.0, -12.25, -12.0], correct=[1, 1, 1]).iloc[::-1]
+    moved = altered(baseline, logprob_bad=[-12.0, -12.25, -12.0], correct=[1, 1, 1])
+    moved = altered(moved, lambda table: table.iloc[::-1])
     assert noise_floor(baseline, moved) == (3, 0.25, 1, None)
 
-    choices = pd.DataFrame({"id": [0, 1], "logprobs": [[-1.0, -2.0], [-3.0]], "predicted": [0, 0], "correct": [1, 1]})
-    others = choices.assign(logprobs=[[-1.5, -2.0], [-3.0]], predicted=[1, 0])
-    assert noise_floor(choices, others) == (2, 0.5, 1, None)
+    questions = altered(choices([1, 1]), logprobs=[[-1.0, -2.0], [-3.0]], predicted=[0, 0])
+    others = altered(questions, logprobs=[[-1.5, -2.0], [-3.0]], predicted=[1, 0])
+    assert noise_floor(questions, others) == (2, 0.5, 1, None)
 
     losses = windows([3.0, 4.0])
-    assert noise_floor(losses, losses.assign(nll=losses["nll"] - 0.1))[3] == pytest.approx(1 - np.exp(-0.1))
+    assert noise_floor(losses, altered(losses, nll=losses.values - 0.1))[3] == pytest.approx(1 - np.exp(-0.1))
 
 
 def test_noise_floor_refuses_what_is_not_finite() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        noise_floor(pairs([1]), pairs([1]).assign(logprob_bad=-np.inf))
+        noise_floor(pairs([1]), altered(pairs([1]), logprob_bad=-np.inf))

@@ -1,18 +1,12 @@
 """Dose-response curves: where perplexity doubles, with its interval, and what every dose costs."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from studies.statistics.doses import dose_response, doubling_fraction
-
-
-def windows(nll: Sequence[float] | np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({"window": range(len(nll)), "num_tokens": 127, "nll": nll})
-
+from tests.unit.studies.statistics.frames import windows
 
 BASE = windows(np.full(40, 3.0))
 
@@ -47,7 +41,7 @@ def test_the_interval_covers_the_true_fraction_and_may_be_open() -> None:
 def test_one_window_has_no_interval_and_other_windows_are_refused() -> None:
     alone = doubling_fraction(windows([3.0]), {0.1: windows([4.0])})
     assert alone.estimate < 0.1 and math.isnan(alone.low)
-    with pytest.raises(ValueError, match="other windows"):
+    with pytest.raises(ValueError, match="item sets differ: 1 of 40"):
         doubling_fraction(BASE, {0.1: windows(np.full(39, 3.0))})
 
 

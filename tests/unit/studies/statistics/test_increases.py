@@ -4,24 +4,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studies.benchmarks.measures import MINIMAL_PAIRS
 from studies.neurons.layer_groups import layer_groups
 from studies.statistics.increases import ALL, EFFECT_COLUMNS, layer_effects, trend
+from studies.statistics.items import Items
+from tests.unit.studies.statistics import frames
 
 
-def pairs(wrong: dict[str, int], size: int = 40) -> pd.DataFrame:
+def pairs(wrong: dict[str, int], size: int = 40) -> Items:
     """`size` pairs of each phenomenon in two uids, the first `wrong` of them wrong."""
     rows = [
         (f"{phenomenon}{i % 2}", phenomenon, str(i), float(i >= count))
         for phenomenon, count in wrong.items()
         for i in range(size)
     ]
-    return pd.DataFrame(rows, columns=["uid", "phenomenon", "pair", "correct"])
+    return Items(pd.DataFrame(rows, columns=["uid", "phenomenon", "pair", "correct"]), MINIMAL_PAIRS)
 
 
-def windows(shift: float) -> pd.DataFrame:
+def windows(shift: float) -> Items:
     """Perplexity windows whose losses lie `shift` above the baseline's."""
-    nll = np.linspace(2, 3, 12) + shift
-    return pd.DataFrame({"window": range(12), "nll": nll, "num_tokens": 100})
+    return frames.windows(np.linspace(2, 3, 12) + shift)
 
 
 def test_effects_are_increases_of_the_error_by_phenomenon() -> None:
@@ -53,7 +55,7 @@ def test_a_rising_cost_is_a_trend_and_a_falling_or_flat_one_is_not() -> None:
     assert rising.p_value < 1e-4 and rising[1:] == (12, 5)
     assert trend({group: windows(-0.1 * i) for i, group in enumerate(groups)}).p_value > 0.99
     noise = np.random.default_rng(0)
-    flat = {group: windows(0).assign(nll=noise.normal(size=12)) for group in groups}
+    flat = {group: frames.windows(noise.normal(size=12)) for group in groups}
     assert 0.01 < trend(flat).p_value < 0.99
 
 
@@ -62,12 +64,12 @@ def test_blocks_of_pairs_are_their_uids_and_few_of_them_decide_nothing() -> None
     by_group = {group: pairs({"a": 2 * i, "b": 3 * i, "c": 4 * i}) for i, group in enumerate(groups, 1)}
     rising = trend(by_group)
     assert rising.num_blocks == 6 and rising.p_value < 0.01
-    few = {group: items[items["phenomenon"] == "a"] for group, items in by_group.items()}
+    few = {group: items.of_phenomenon("a") for group, items in by_group.items()}
     assert np.isnan(trend(few).p_value) and trend(few).num_blocks == 2
 
 
 def test_groups_scored_on_different_items_are_refused() -> None:
     groups = layer_groups(3, "cumulative", 3)
-    by_group = dict.fromkeys(groups, windows(0)) | {groups[2]: windows(0).iloc[:5]}
+    by_group = dict.fromkeys(groups, windows(0)) | {groups[2]: frames.windows(np.linspace(2, 3, 5))}
     with pytest.raises(ValueError, match="different items"):
         trend(by_group)
