@@ -71,14 +71,12 @@ def resolve(
         for name, condition in spec.conditions.items()
         if condition.neurons is not None
     }
-    corpus = located.attribute(
-        ("profile", "corpus"), data.corpus, spec.profile.corpus, spec.profile.split, data.SCORING_JOINER, at
-    )
+    corpus = located.attribute(("profile", "corpus"), data.corpus, spec.profile.corpus, spec.profile.split, at)
     benchmarks = tuple(
         located.attribute(("evaluate", i), data.benchmark, entry, at, half_ties=spec.scoring["half_ties"])
         for i, entry in enumerate(spec.evaluate)
     )
-    data.require_distinct_tasks(benchmarks, located)
+    data.require_distinct_metrics(benchmarks, located)
     cache = DigestCache(digests)
     pinned = tuple(
         located.attribute(("models", i), models.pin, entry, at, cache) for i, entry in enumerate(spec.models)

@@ -55,6 +55,8 @@ def params(
         "route": model.route,
         **benchmark.identity_params,
     }
+    if benchmark.scoring_version != 1:
+        params["scoring_version"] = benchmark.scoring_version
     return params | {"pack_nodes": benchmark.noise_floor_nodes} if noise_floor else params
 
 

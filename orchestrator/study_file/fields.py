@@ -4,17 +4,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from studies.benchmarks import options
+
 Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
-Count = Annotated[int, Field(gt=0, le=10**12, strict=True)]
-Window = Annotated[int, Field(ge=2, le=10**9, strict=True)]
-"""Tokens. A window of one token would predict nothing."""
+Count = Annotated[options.Count, Field(strict=True)]
+Window = Annotated[options.Window, Field(strict=True)]
 Index = Annotated[int, Field(ge=0, le=10**9, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(min_length=1)]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-"""Pattern of a name that becomes part of metric names and file names."""
 
 
 class Strict(BaseModel):

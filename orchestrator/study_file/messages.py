@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.study_file.evaluations import EVALUATIONS
+from orchestrator.study_file.evaluations import option_names
 from orchestrator.study_file.located import KeyPath, Located, quote
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from orchestrator.study_file.spec import (
@@ -53,15 +53,15 @@ def first_error(error: ValidationError, located: Located) -> StudyError:
     errors = [(_key_path(details, located), details) for details in error.errors()]
     innermost = [(path, details) for path, details in errors if not any(path == p[: len(path)] != p for p, _ in errors)]
     path, first = min(innermost, key=lambda item: (located.line(item[0]), item[1]["type"]))
-    return located.error(path, _problem(first, [details for other, details in innermost if other == path]))
+    return located.error(path, _problem(path, first, [details for other, details in innermost if other == path]))
 
 
-def _problem(first: ErrorDetails, alternatives: Sequence[ErrorDetails]) -> str:
-    """One error in words; `alternatives`: all errors of the same value, one for each type that would be allowed."""
+def _problem(path: KeyPath, first: ErrorDetails, alternatives: Sequence[ErrorDetails]) -> str:
+    """The error at `path` in words; `alternatives`: all errors there, one for each type that would be allowed."""
     value, context = first["input"], first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden":
-            return f"unknown key{did_you_mean(str(first['loc'][-1]), _allowed_keys(first['loc']))}"
+            return f"unknown key{did_you_mean(str(first['loc'][-1]), _allowed_keys(path))}"
         case "missing":
             return f"the key {first['loc'][-1]!r} is missing"
         case "literal_error":
@@ -70,13 +70,21 @@ def _problem(first: ErrorDetails, alternatives: Sequence[ErrorDetails]) -> str:
         case "value_error":
             return first["msg"].removeprefix("Value error, ")
         case "string_pattern_mismatch":
-            prefix = "begin with surprisal, then " if "surprisal" in context["pattern"] else ""
-            return f"{prefix}use letters, digits, dots, dashes and underscores, at most 100; found {quote(value)}"
+            return f"{_allowed_text(context['pattern'])}; found {quote(value)}"
         case "too_short" | "string_too_short":
             least = context["min_length"]
             return "must not be empty" if least == 1 else f"needs at least {least}; found {quote(value)}"
     expected = list(dict.fromkeys(_expected(details) for details in alternatives))
     return f"must be {' or '.join(expected)}; found {quote(value)}{_remedy(expected, value)}"
+
+
+def _allowed_text(pattern: str) -> str:
+    """A pattern in words: a name, perhaps with a fixed beginning; any other pattern as it is."""
+    name = re.fullmatch(r"\^([a-z]*)(\[A-Za-z0-9])?\[A-Za-z0-9._-\]\{0,\d+\}\$", pattern)
+    if name is None:
+        return f"must match {pattern}"
+    beginning = f"begin with {name[1]}, then " if name[1] else ""
+    return f"{beginning}use letters, digits, dots, dashes and underscores, at most 100"
 
 
 def _expected(details: ErrorDetails) -> str:
@@ -122,9 +130,9 @@ def _key_path(details: ErrorDetails, located: Located) -> KeyPath:
     return tuple(path)
 
 
-def _allowed_keys(location: KeyPath) -> list[str]:
-    """The keys that the block with an unknown key at `location` accepts."""
-    match location:
+def _allowed_keys(path: KeyPath) -> list[str]:
+    """The keys that the block with an unknown key at `path` accepts."""
+    match path:
         case (_,):
             return list(StudySpec.model_fields)
         case ("models", *_):
@@ -143,6 +151,6 @@ def _allowed_keys(location: KeyPath) -> list[str]:
             return list(LayerGroupsSpec.model_fields)
         case ("conditions", *_):
             return list(ConditionSpec.model_fields)
-        case ("evaluate", _, kind, *_) if kind in EVALUATIONS:
-            return [name for name in EVALUATIONS[str(kind)].model_fields if name != "kind"]
+        case ("evaluate", _, word, *_):
+            return option_names(str(word))
     return []

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrator.study_file.fields import Count, Flag, Number, Strict, Text
+from orchestrator.study_file.fields import Count, Flag, Number, Strict
 from orchestrator.study_file.located import quote
+from studies.benchmarks.options import Text
 from studies.errors import did_you_mean
 
 OUR_ENGINE_OPTIONS = {

@@ -7,17 +7,11 @@ Invariant: `check_references` reports the first contradiction in the order of it
 
 import re
 
-from orchestrator.study_file.evaluations import (
-    EVALUATIONS,
-    LmEvalSpec,
-    PerplexitySpec,
-    SurprisalSpec,
-    UserChoicesSpec,
-    UserPairsSpec,
-    benchmark_name,
-)
+from orchestrator.study_file.evaluations import option_names
 from orchestrator.study_file.located import KeyPath, Located, quote
 from orchestrator.study_file.spec import StudySpec
+from studies.benchmarks.measures import PERPLEXITY
+from studies.benchmarks.registry import BENCHMARKS
 from studies.claims.paper import CLAIM_SETS
 from studies.claims.training import SERIES_CLAIM_SETS
 from studies.errors import did_you_mean
@@ -25,13 +19,13 @@ from studies.errors import did_you_mean
 _CONDITION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
 _FILE_NAME = re.compile(r"\w[\w. -]{0,99}")
 _LABEL = re.compile(r"\w[\w.@/ -]{0,99}")
-_RESERVED = {*EVALUATIONS, "matching", "noise_floor", "progress"} - {"pairs", "choices"}
-"""Names that a user's evaluation must not have, because other metrics begin with them."""
+_OWN_NAMES = "surprisal"
+"""Names that begin with this word belong to its evaluations: earlier reports tell them by it."""
 
 
 def check_references(spec: StudySpec, located: Located) -> None:
     """Raise StudyError, with file and line, for the first block that contradicts another."""
-    names = [benchmark_name(entry) for entry in spec.evaluate]
+    names = [entry.name for entry in spec.evaluate]
     for condition in spec.conditions:
         _check_condition_name(condition, located)
         _check_condition_references(spec, condition, located)
@@ -90,7 +84,7 @@ def _check_match(spec: StudySpec, name: str, located: Located) -> None:
     place = ("conditions", name, "match")
     if spec.conditions[match.perplexity_of].doses:
         raise located.error(place, "the condition to match must have one fraction, not several")
-    if not any(isinstance(entry, PerplexitySpec) for entry in spec.evaluate):
+    if not _perplexities(spec):
         raise located.error(place, "a matched control needs 'perplexity' under evaluate")
 
 
@@ -108,9 +102,14 @@ def _check_match_is_scored(spec: StudySpec, name: str, located: Located) -> None
     match = spec.conditions[name].match
     if match is None:
         return
-    evaluations = spec.conditions[match.perplexity_of].evaluate
-    if evaluations and "perplexity" not in evaluations:
-        raise located.error(("conditions", name, "match"), f"{match.perplexity_of} is not scored on perplexity")
+    evaluations, perplexity = spec.conditions[match.perplexity_of].evaluate, _perplexities(spec)[0]
+    if evaluations and perplexity not in evaluations:
+        raise located.error(("conditions", name, "match"), f"{match.perplexity_of} is not scored on {perplexity}")
+
+
+def _perplexities(spec: StudySpec) -> list[str]:
+    """Names of the evaluations that measure perplexity; the first is the one that a match refers to."""
+    return [entry.name for entry in spec.evaluate if entry.options.measure == PERPLEXITY]
 
 
 def _check_score(spec: StudySpec, name: str, located: Located) -> None:
@@ -124,21 +123,29 @@ def _check_score(spec: StudySpec, name: str, located: Located) -> None:
 def _check_evaluation_name(spec: StudySpec, i: int, names: list[str], located: Located) -> None:
     """The i-th evaluation's name begins its metrics: it must be a plain word that no other evaluation has."""
     entry, name = spec.evaluate[i], names[i]
-    if isinstance(entry, LmEvalSpec) and name in _RESERVED - {"lm_eval"}:
-        raise located.error(("evaluate", i, "lm_eval", "name"), f"{quote(name)} is taken; give it another name")
-    if name.startswith("surprisal") and not isinstance(entry, SurprisalSpec):
-        raise located.error(
-            ("evaluate", i), f"{quote(name)}: only a surprisal evaluation may have a name that begins with surprisal"
-        )
-    if isinstance(entry, UserPairsSpec | UserChoicesSpec) and (name in _RESERVED or not _FILE_NAME.fullmatch(name)):
+    reserved = _reserved_names()
+    if entry.accepts("name") and name in reserved - {entry.kind}:
+        raise located.error(("evaluate", i, entry.kind, "name"), f"{quote(name)} is taken; give it another name")
+    if name.startswith(_OWN_NAMES) and entry.kind != _OWN_NAMES:
+        problem = f"only a {_OWN_NAMES} evaluation may have a name that begins with {_OWN_NAMES}"
+        raise located.error(("evaluate", i), f"{quote(name)}: {problem}")
+    if entry.accepts("path") and (name in reserved or not _FILE_NAME.fullmatch(name)):
         raise located.error(
             ("evaluate", i),
             f"the metrics are named after the file, and {quote(name)} cannot name them: use letters, digits, spaces, "
-            f"dots, dashes and underscores, and none of {', '.join(sorted(_RESERVED))}",
+            f"dots, dashes and underscores, and none of {', '.join(sorted(reserved))}",
         )
     if name in names[:i]:
-        remedy = "; give one of them a name" if isinstance(entry, LmEvalSpec | SurprisalSpec) else ""
+        remedy = "; give one of them a name" if entry.accepts("name") else ""
         raise located.error(("evaluate", i), f"the evaluation {name!r} is listed twice{remedy}")
+
+
+def _reserved_names() -> set[str]:
+    """Names that a user's evaluation must not have, because other metrics begin with them.
+
+    The words whose evaluations are named after a file begin none.
+    """
+    return {word for word in BENCHMARKS if "path" not in option_names(word)} | {"matching", "noise_floor", "progress"}
 
 
 # -- models, series, claims ------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from orchestrator.study_file.evaluations import Evaluation
-from orchestrator.study_file.fields import NAME, Count, Flag, Fraction, Index, Number, Seed, Strict, Text, Window
+from orchestrator.study_file.evaluations import EvaluationSpec
+from orchestrator.study_file.fields import Count, Flag, Fraction, Index, Number, Seed, Strict, Window
 from orchestrator.study_file.located import quote
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
+from studies.benchmarks.options import NAME, Text
 from studies.errors import did_you_mean
 
 Score = Literal[
@@ -327,7 +328,7 @@ class StudySpec(Strict):
     data: DataSpec = DataSpec()
     profile: ProfileSpec = ProfileSpec()
     conditions: Annotated[dict[str, ConditionSpec], Field(min_length=1)]
-    evaluate: Annotated[tuple[Evaluation, ...], Field(min_length=1)]
+    evaluate: Annotated[tuple[EvaluationSpec, ...], Field(min_length=1)]
     claims: str | None = None
     noise_floor: Flag = True
     tracking_uri: Text | None = None

@@ -18,10 +18,32 @@ import pandas as pd
 
 from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import MULTIPLE_CHOICE, Measure
+from studies.benchmarks.options import StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import Row, read_jsonl
 from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedKnowledgeOptions:
+    """Multiple-choice questions that come with Halfwave."""
+
+    measure: ClassVar[Measure] = MULTIPLE_CHOICE
+
+    def load(self, name: str, study: StudySettings) -> "ChoiceBenchmark":  # noqa: ARG002
+        return embedded_knowledge()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserChoicesOptions:
+    """Multiple-choice items from a file of the user's."""
+
+    path: Text
+    measure: ClassVar[Measure] = MULTIPLE_CHOICE
+
+    def load(self, name: str, study: StudySettings) -> "ChoiceBenchmark":  # noqa: ARG002
+        return user_choices(study.path(self.path))
 
 
 class Item(NamedTuple):
@@ -47,6 +69,7 @@ class ChoiceBenchmark:
     measure: ClassVar[Measure] = MULTIPLE_CHOICE
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = False
+    scoring_version: ClassVar[int] = 1
     annotation: ClassVar[Annotation | None] = None
 
     @property
@@ -66,6 +89,10 @@ class ChoiceBenchmark:
     @property
     def estimated_tokens(self) -> float:
         return self.request.estimated_tokens
+
+    @property
+    def metric_prefixes(self) -> tuple[str, ...]:
+        return (self.name,)
 
     @property
     def choices(self) -> tuple[str, ...]:

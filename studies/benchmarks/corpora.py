@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,8 @@ from studies.errors import StudyError
 
 HUB_WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
 CORPORA = ("wikitext2", "embedded")
+UD_EWT = "ud_ewt"
+"""A corpus with words of its own, which `studies.benchmarks.surprisal` reads."""
 _HEADING = re.compile(r" = [^=\n]+ = \n?")
 """The heading of a WikiText article."""
 
@@ -43,6 +46,11 @@ class _Rows(NamedTuple):
     rows: list[str]
     """As on the hub."""
     source: str
+
+
+def corpus_name(written: str, path: Callable[[str], Path]) -> str:
+    """What a study file calls a corpus: a known name stays, anything else is a file, which `path` finds."""
+    return written if written in (*CORPORA, UD_EWT) else str(path(written))
 
 
 def load_corpus(name: str, *, split: str, joiner: str, root: Path | None = None) -> Corpus:

@@ -16,15 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge, Le, MinLen
 
 from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import TASKS, Measure
+from studies.benchmarks.options import Count, Name, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
-from studies.benchmarks.sampling import evenly
+from studies.benchmarks.rows import evenly
 from studies.benchmarks.sandbox import harness_context
 from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError, did_you_mean, first_line
@@ -43,6 +45,36 @@ Definition = Any
 
 Sample = dict[str, Any]
 """What the harness's evaluator returns for one document; the keys are its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LmEvalOptions:
+    """Tasks of lm-evaluation-harness, as one benchmark."""
+
+    tasks: Annotated[tuple[Text, ...], MinLen(1)]
+    items: Count | None = None
+    """Items of each task; None = all."""
+    fewshot: Annotated[int, Ge(0), Le(100)] | None = None
+    """None = as the task says."""
+    include: Text | None = None
+    """A folder with task definitions of your own."""
+    trust_remote_code: bool = False
+    """Whether those definitions may run Python: `!function`, templates without a sandbox, downloaded metrics."""
+    syntactic: bool = False
+    """Whether the tasks test grammar, as BLiMP does: decides on which side of the claims they count."""
+    name: Name = "lm_eval"
+    measure: ClassVar[Measure] = TASKS
+
+    def load(self, name: str, study: StudySettings) -> "TaskBenchmark":
+        return task_benchmark(
+            name,
+            self.tasks,
+            items=self.items,
+            fewshot=self.fewshot,
+            include=study.path(self.include) if self.include else None,
+            syntactic=self.syntactic,
+            trust_remote_code=self.trust_remote_code,
+        )
 
 
 class Question(NamedTuple):
@@ -89,6 +121,7 @@ class TaskBenchmark:
     """{task: {metric: how the harness aggregates the documents' values}}."""
     identity_params: ClassVar[Mapping[str, int | None]] = {}
     measure: ClassVar[Measure] = TASKS
+    scoring_version: ClassVar[int] = 1
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     annotation: ClassVar[Annotation | None] = None
 
@@ -96,6 +129,10 @@ class TaskBenchmark:
     def headlines(self) -> tuple[str, ...]:
         """One metric per task; a task may lack it."""
         return tuple(f"{task}/accuracy" for task in self.tasks)
+
+    @property
+    def metric_prefixes(self) -> tuple[str, ...]:
+        return self.tasks
 
     @property
     def request(self) -> Continuations:

@@ -14,13 +14,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple, NoReturn
+from typing import Annotated, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge, Le, MinLen
 
 from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import MINIMAL_PAIRS, Measure
+from studies.benchmarks.options import Count, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import Row, data_files, read_jsonl, required_texts
 from studies.benchmarks.texts import Sentences
@@ -29,6 +31,55 @@ from studies.errors import StudyError, did_you_mean
 HUB_BLIMP = "nyu-mll/blimp"
 _METRIC = re.compile(r"\w[\w.: -]{0,99}")
 """A phenomenon that can be part of a metric's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlimpOptions:
+    """BLiMP's minimal pairs."""
+
+    per_paradigm: Count | None = None
+    """None = all pairs."""
+    measure: ClassVar[Measure] = MINIMAL_PAIRS
+
+    def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
+        return blimp(study.data_root, self.per_paradigm, study.half_ties)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TseOptions:
+    """Targeted syntactic evaluation: minimal pairs made from templates."""
+
+    per_case: Count | None = None
+    """None = all pairs."""
+    templates: Annotated[tuple[Text, ...], MinLen(1)] | None = None
+    """None = all templates."""
+    measure: ClassVar[Measure] = MINIMAL_PAIRS
+
+    def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
+        return tse(study.data_root, self.per_case, study.half_ties, self.templates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedPairsOptions:
+    """Minimal pairs that come with Halfwave."""
+
+    per_construction: Annotated[int, Ge(4), Le(10**12)] | None = None
+    """None = all pairs."""
+    measure: ClassVar[Measure] = MINIMAL_PAIRS
+
+    def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
+        return embedded_pairs(self.per_construction, study.half_ties)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserPairsOptions:
+    """Minimal pairs from a file of the user's."""
+
+    path: Text
+    measure: ClassVar[Measure] = MINIMAL_PAIRS
+
+    def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
+        return user_pairs(study.path(self.path), study.half_ties)
 
 
 class Pair(NamedTuple):
@@ -57,6 +108,7 @@ class PairBenchmark:
     measure: ClassVar[Measure] = MINIMAL_PAIRS
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = True
+    scoring_version: ClassVar[int] = 1
     choices: ClassVar[tuple[str, ...]] = ()
     annotation: ClassVar[Annotation | None] = None
 
@@ -76,6 +128,10 @@ class PairBenchmark:
     @property
     def headlines(self) -> tuple[str, ...]:
         return (f"{self.name}/accuracy",)
+
+    @property
+    def metric_prefixes(self) -> tuple[str, ...]:
+        return (self.name,)
 
     @property
     def digest(self) -> str:

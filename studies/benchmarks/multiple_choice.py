@@ -10,12 +10,27 @@ Deviations from the harness: HellaSwag's second half of the context keeps its lo
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from studies.benchmarks.choices import ChoiceBenchmark, Item
-from studies.benchmarks.rows import Row, read_jsonl
-from studies.benchmarks.sampling import evenly
+from studies.benchmarks.measures import MULTIPLE_CHOICE, Measure
+from studies.benchmarks.options import Count, StudySettings
+from studies.benchmarks.rows import Row, evenly, read_jsonl
 from studies.errors import StudyError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultipleChoiceOptions:
+    """A multiple-choice benchmark in its zero-shot form."""
+
+    items: Count | None = None
+    """None = all items."""
+    measure: ClassVar[Measure] = MULTIPLE_CHOICE
+
+    def load(self, name: str, study: StudySettings) -> ChoiceBenchmark:
+        return multiple_choice(name, study.data_root, self.items)
 
 
 def _plain(row: Row, index: int) -> Item:  # noqa: ARG001

@@ -6,15 +6,36 @@ arXiv 2509.24198: the protocol of the paper). Where a corpus comes from belongs 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from studies.benchmarks.annotation import Annotation
-from studies.benchmarks.corpora import Corpus
+from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.measures import PERPLEXITY, Measure
+from studies.benchmarks.options import Count, StudySettings, Text, Window
 from studies.benchmarks.texts import Windows
+
+JOINER = "\n\n"
+"""Text between the rows of a corpus, as in the paper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerplexityOptions:
+    """Perplexity of a text."""
+
+    corpus: Text = "wikitext2"
+    split: Literal["train", "validation", "test"] = "validation"
+    tokens: Count | None = None
+    """None = the whole split."""
+    window: Window = 2048
+    measure: ClassVar[Measure] = PERPLEXITY
+
+    def load(self, name: str, study: StudySettings) -> "PerplexityBenchmark":
+        corpus = corpus_name(self.corpus, study.path)
+        text = load_corpus(corpus, split=self.split, joiner=JOINER, root=study.data_root)
+        return PerplexityBenchmark(name=name, corpus=text, window=self.window, num_tokens=self.tokens)
 
 
 def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
@@ -37,6 +58,7 @@ class PerplexityBenchmark:
     name: str = "perplexity"
     measure: ClassVar[Measure] = PERPLEXITY
     is_syntactic: ClassVar[bool | None] = None
+    scoring_version: ClassVar[int] = 1
     choices: ClassVar[tuple[str, ...]] = ()
     annotation: ClassVar[Annotation | None] = None
 
@@ -46,6 +68,10 @@ class PerplexityBenchmark:
 
     @property
     def headlines(self) -> tuple[str, ...]:
+        return ("perplexity",)
+
+    @property
+    def metric_prefixes(self) -> tuple[str, ...]:
         return ("perplexity",)
 
     @property

@@ -1,8 +1,7 @@
 """The one interface between benchmarks and everything that runs, records or reviews them.
 
 Owns the meaning of each member. Planning, steps, statistics and review use only these members and never ask for the
-class of a benchmark, so a new benchmark is one class in one module, a block in the study file's grammar and a line in
-the planner.
+class of a benchmark, so a new benchmark is one file and one line of `studies.benchmarks.registry`.
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,24 @@ NOISE_FLOOR_NODES = 160
 class Benchmark(Protocol):
     """What to score, and what the scores say. Frozen: a benchmark is loaded once and shared by all models.
 
-    A whole example, the mean surprisal of each sentence's last word::
+    A whole file, for the mean surprisal of each sentence's last word. With the line `"last_words": LastWordsOptions` in
+    `BENCHMARKS`, a study file may ask for `last_words: {path: sentences.jsonl, sentences: 100}`::
+
+        import hashlib
+        import json
+        from collections.abc import Mapping
+        from dataclasses import dataclass
+        from typing import ClassVar
+
+        import numpy as np
+        import pandas as pd
+
+        from studies.benchmarks.annotation import Annotation
+        from studies.benchmarks.measures import Measure
+        from studies.benchmarks.options import Count, StudySettings, Text
+        from studies.benchmarks.protocol import NOISE_FLOOR_NODES
+        from studies.benchmarks.rows import read_jsonl, required_texts
+        from studies.benchmarks.texts import Continuations
 
         LAST_WORD = Measure(
             name="last_word",
@@ -36,16 +52,33 @@ class Benchmark(Protocol):
         )
 
         @dataclass(frozen=True, slots=True, kw_only=True)
+        class LastWordsOptions:
+            path: Text
+            sentences: Count | None = None
+            measure: ClassVar[Measure] = LAST_WORD
+
+            def load(self, name: str, study: StudySettings) -> "LastWords":
+                path = study.path(self.path)
+                rows = read_jsonl(path, limit=self.sentences)
+                texts = [required_texts(row, f"{path}:{number}", "sentence") for number, row in rows]
+                return LastWords(name=name, label=f"last words of {name}", sentences=tuple(text for (text,) in texts))
+
+        @dataclass(frozen=True, slots=True, kw_only=True)
         class LastWords:
             name: str
             label: str
             sentences: tuple[str, ...]
             measure: ClassVar[Measure] = LAST_WORD
             identity_params: ClassVar[Mapping[str, int | None]] = {}
+            scoring_version: ClassVar[int] = 1
             noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
             is_syntactic: ClassVar[bool | None] = None
             choices: ClassVar[tuple[str, ...]] = ()
             annotation: ClassVar[Annotation | None] = None
+
+            @property
+            def metric_prefixes(self) -> tuple[str, ...]:
+                return (self.name,)
 
             @property
             def headlines(self) -> tuple[str, ...]:
@@ -64,7 +97,13 @@ class Benchmark(Protocol):
             def estimated_tokens(self) -> float:
                 return self.request.estimated_tokens
 
-            def results(self, sums, counts, margins=None, tokens=None) -> pd.DataFrame:
+            def results(
+                self,
+                sums: np.ndarray,
+                counts: np.ndarray,
+                margins: np.ndarray | None = None,
+                tokens: Mapping[str, np.ndarray] | None = None,
+            ) -> pd.DataFrame:
                 return pd.DataFrame({"sentence": self.sentences, "surprisal": -sums, "num_tokens": counts})
 
             def metrics(self, items: pd.DataFrame) -> dict[str, float]:
@@ -104,6 +143,13 @@ class Benchmark(Protocol):
         """Parameters that enter the identity of an evaluation beside name and digest."""
 
     @property
+    def scoring_version(self) -> int:
+        """Version of `request`, `results` and `metrics`, from 1 on: raise it with every change that moves a number.
+
+        All evaluations of the benchmark are then computed again, in every store.
+        """
+
+    @property
     def noise_floor_nodes(self) -> int:
         """Pack size (token-tree nodes) of the noise floor, the baseline on another pack plan."""
 
@@ -113,6 +159,10 @@ class Benchmark(Protocol):
 
         The claims on accuracy count those whose measure is graded.
         """
+
+    @property
+    def metric_prefixes(self) -> tuple[str, ...]:
+        """The first parts of its metrics' names, up to the first slash; no other benchmark may have one of them."""
 
     @property
     def choices(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Rows of local data files, read so that every error names its file and line.
+"""Rows of local data files, read so that every error names its file and line; and which of them a smaller run keeps.
 
 Owns the jsonl format: one JSON object a line, UTF-8, blank lines skipped but counted. Knows no benchmark: which fields
 a row needs is the caller's business.
@@ -55,3 +55,8 @@ def data_files(folder: Path, *patterns: str) -> list[Path]:
         if files := sorted(folder.glob(pattern)):
             return files
     raise StudyError(f"{folder} holds no {' or '.join(patterns)}")
+
+
+def evenly(available: int, wanted: int) -> list[int]:
+    """Indices of `wanted` rows among `available`, evenly spaced: floor(i * available / wanted), i = 0 .. wanted - 1."""
+    return [i * available // wanted for i in range(wanted)]

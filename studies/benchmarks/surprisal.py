@@ -7,11 +7,12 @@ recomputes no evaluation: it changes only `annotation`, which enters the identit
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,15 +25,49 @@ from studies.benchmarks.annotation import (
     installed_tagger,
     read_conllu,
 )
-from studies.benchmarks.corpora import load_documents
+from studies.benchmarks.corpora import UD_EWT, corpus_name, load_documents
 from studies.benchmarks.measures import SURPRISAL, Measure
-from studies.benchmarks.sampling import evenly
+from studies.benchmarks.options import Count, StudySettings, Text, Window
+from studies.benchmarks.rows import evenly
 from studies.benchmarks.texts import Documents
 from studies.errors import StudyError
 
-UD_EWT = "ud_ewt"
 _MAX_TAGGED = 1_000_000
 """Characters of one document: spaCy's `Language.max_length`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurprisalOptions:
+    """Surprisal of every token of annotated documents."""
+
+    corpus: Text = UD_EWT
+    """`ud_ewt` or a CoNLL-U file, both with gold annotation; or a plain text, for a tagger."""
+    split: Literal["train", "validation", "dev", "test"] = "validation"
+    """`dev` is the validation split."""
+    tagger: Text | None = None
+    """An installed spaCy pipeline; None = the corpus's gold annotation."""
+    unit: Literal["token", "word"] = "token"
+    documents: Count | None = None
+    """How many documents, evenly spaced over the corpus; None = all."""
+    window: Window = 2048
+    stride: Count | None = None
+    """Tokens scored in each window of a document after its first; None = all but the window's first token."""
+    name: Annotated[str, re.compile(r"^surprisal[A-Za-z0-9._-]{0,80}$")] = "surprisal"
+    measure: ClassVar[Measure] = SURPRISAL
+
+    def __post_init__(self) -> None:
+        if self.stride is not None and self.stride >= self.window:
+            raise ValueError(f"the stride {self.stride} must be below the window {self.window}: a token needs context")
+
+    def load(self, name: str, study: StudySettings) -> "SurprisalBenchmark":
+        annotated = annotated_corpus(
+            corpus_name(self.corpus, study.path),
+            split="validation" if self.split == "dev" else self.split,
+            root=study.data_root,
+            tagger=self.tagger,
+            documents=self.documents,
+        )
+        return surprisal(annotated, name=name, unit=self.unit, window=self.window, stride=self.stride)
 
 
 class AnnotatedCorpus(NamedTuple):
@@ -58,6 +93,7 @@ class SurprisalBenchmark:
     """Tokens that a later window of a document scores, at most window - 1."""
     measure: ClassVar[Measure] = SURPRISAL
     is_syntactic: ClassVar[bool | None] = None
+    scoring_version: ClassVar[int] = 1
     choices: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -72,6 +108,10 @@ class SurprisalBenchmark:
     @property
     def headlines(self) -> tuple[str, ...]:
         return (f"{self.name}/nats_per_token",)
+
+    @property
+    def metric_prefixes(self) -> tuple[str, ...]:
+        return (self.name,)
 
     @cached_property
     def digest(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.benchmarks.sampling import evenly
+from studies.benchmarks.rows import evenly
 
 SENTENCES = 15
 """Sentences in each of the two lists."""

@@ -183,6 +183,12 @@ def test_what_changes_the_engines_numbers_is_in_every_evaluation_and_the_match(p
     assert moved(plan(), plan(models=[model(**parts)])) == rest_on_it
 
 
+def test_a_later_scoring_version_is_in_every_evaluation_of_its_benchmark(monkeypatch):
+    before = plan()
+    monkeypatch.setattr(PairBenchmark, "scoring_version", 2)
+    assert moved(before, plan()) == {name for name in ALL if ".embedded_pairs" in name}
+
+
 def test_the_profile_and_all_that_rests_on_it_move_with_its_corpus_and_parameters():
     assert moved(plan(), plan(corpus=replace(TRAIN, text="other"))) == PROFILED
     for field in ("tokens: 2048", "stride: 64", "bins: 64", "calibration_windows: 2", "pairs: 9", "seed: 3"):

@@ -25,6 +25,8 @@ from orchestrator.planning import data as data_module
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.resolve import resolve
 from orchestrator.study_file.load import load_spec
+from studies.benchmarks import perplexity
+from studies.benchmarks.corpora import load_corpus
 from studies.errors import StudyError
 from tests.conftest import ROOT
 
@@ -320,7 +322,9 @@ def outcome(number: int, root: Path) -> str:
 def outcomes(numbers: range, root: Path) -> Counter[str]:
     write_world(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_module, "load_corpus", functools.cache(data_module.load_corpus))
+        cached = functools.cache(load_corpus)
+        for module in (data_module, perplexity):
+            patch.setattr(module, "load_corpus", cached)
         return Counter(outcome(number, root) for number in numbers)
 
 

@@ -16,7 +16,7 @@ from orchestrator.record.keys import RunKey
 from orchestrator.record.limits import check_key
 from orchestrator.record.outbox import Outbox
 from orchestrator.study import Study
-from orchestrator.study_file.evaluations import EvaluationSpec, benchmark_name
+from orchestrator.study_file.evaluations import Evaluation
 from orchestrator.study_file.load import parse_spec
 from studies.errors import StudyError
 from tests.unit.orchestrator.planning.test_resolve import make_folder
@@ -78,12 +78,12 @@ def test_a_hostile_name_is_refused_or_stays_in_the_working_folder(
     assert {path.name for path in tmp_path.iterdir()} == {"work"}
 
 
-def write(work: Path, study: str, model: str, condition: str, entry: EvaluationSpec) -> None:
+def write(work: Path, study: str, model: str, condition: str, entry: Evaluation) -> None:
     """Write what a run writes under these names: an entry of the outbox, with an artifact."""
     key = check_key(RunKey(kind="condition", model=model, name=f"{condition} · {model}", condition=condition))
-    payload = encode(frames={}, documents={f"receipts/evaluate.{benchmark_name(entry)}.json": {}}, files={})
+    payload = encode(frames={}, documents={f"receipts/evaluate.{entry.name}.json": {}}, files={})
     fields = {"metrics": {}, "series": {}, "tags": {}, "digests": {}, "written_ns": 0}
-    made = Entry(study=study, key=key, step_id="0" * 20, step_name=f"evaluate.{benchmark_name(entry)}", **fields)
+    made = Entry(study=study, key=key, step_id="0" * 20, step_name=f"evaluate.{entry.name}", **fields)
     outbox = Outbox(work / "spool")
     outbox.folder.mkdir(exist_ok=True)
     outbox.write(made, payload)

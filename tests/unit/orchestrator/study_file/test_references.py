@@ -2,7 +2,6 @@
 
 import pytest
 
-from orchestrator.study_file.evaluations import benchmark_name
 from tests.unit.orchestrator.study_file.tiny_study import (
     LAST,
     LIKE,
@@ -130,7 +129,7 @@ def test_the_first_condition_and_the_first_block_are_reported_first() -> None:
 
 def test_several_surprisals_have_names_of_their_own() -> None:
     two = "  - surprisal: {unit: word}\n  - surprisal: {name: surprisal-b}\n"
-    assert [benchmark_name(entry) for entry in parse(changed(PERPLEXITY, PERPLEXITY + two)).evaluate][1:3] == [
+    assert [entry.name for entry in parse(changed(PERPLEXITY, PERPLEXITY + two)).evaluate][1:3] == [
         "surprisal",
         "surprisal-b",
     ]

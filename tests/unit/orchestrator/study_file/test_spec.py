@@ -2,7 +2,6 @@
 
 import pytest
 
-from orchestrator.study_file.evaluations import benchmark_name
 from tests.unit.orchestrator.study_file.tiny_study import (
     LIKE,
     MODEL,
@@ -158,7 +157,7 @@ def test_a_mistake_is_one_line_with_place_value_and_remedy(old: str, new: str, e
 def test_the_study_itself_is_valid() -> None:
     study = parse()
     assert study.study == "tiny" and list(study.conditions) == ["w", "r", "m"]
-    assert [benchmark_name(entry) for entry in study.evaluate] == ["perplexity", "embedded_pairs"]
+    assert [entry.name for entry in study.evaluate] == ["perplexity", "embedded_pairs"]
     assert study.conditions["r"].seeds == (0, 1) and study.conditions["w"].clamp.bounds == (0.0, float("inf"))
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from studies.benchmarks.choices import embedded_knowledge
-from studies.benchmarks.corpora import Corpus, hub_rows, load_corpus, load_documents
+from studies.benchmarks.corpora import Corpus, corpus_name, hub_rows, load_corpus, load_documents
 from tests.unit.studies.benchmarks.files import study_error
 
 
@@ -111,3 +111,12 @@ def test_texts_are_read_as_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPa
     (tmp_path / "wikitext2" / "test.txt").write_text("ü\n", encoding="utf-8")
     assert load_wikitext(tmp_path, "test").text == "ü\n"
     assert embedded_knowledge().items
+
+
+def test_a_known_corpus_keeps_its_name_and_any_other_is_a_file(tmp_path: Path) -> None:
+    assert [corpus_name(name, tmp_path.joinpath) for name in ("wikitext2", "embedded", "ud_ewt", "a.txt")] == [
+        "wikitext2",
+        "embedded",
+        "ud_ewt",
+        str(tmp_path / "a.txt"),
+    ]

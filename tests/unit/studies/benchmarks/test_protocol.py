@@ -1,28 +1,26 @@
 """Every member of every benchmark class, and the example in the protocol's docstring."""
 
-import hashlib
 import inspect
-import json
-import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from studies.benchmarks import protocol
 from studies.benchmarks.annotation import WORD_COLUMNS, Annotation, GoldWords
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.lm_eval import TaskBenchmark
-from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TASKS, Measure
+from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TASKS
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
+from studies.benchmarks.options import StudySettings
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.surprisal import AnnotatedCorpus, SurprisalBenchmark
 from studies.benchmarks.texts import Continuations, Documents, Sentences, Windows
+from tests.toys.documented import documented_benchmark
+from tests.unit.studies.benchmarks.files import write_jsonl
 
 TEXT = "nine characters"
 CORPUS = Corpus(label="c", text=TEXT, source="s")
@@ -57,6 +55,8 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "request": Windows(text=TEXT, window=4, stride=4, num_tokens=None),
             "estimated_tokens": 15 / 4.5,
             "identity_params": {"window": 4, "tokens": None},
+            "scoring_version": 1,
+            "metric_prefixes": ("perplexity",),
             "noise_floor_nodes": 8,
             "is_syntactic": None,
             "choices": (),
@@ -88,6 +88,8 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             ),
             "estimated_tokens": 49 / 4.5,
             "identity_params": {},
+            "scoring_version": 1,
+            "metric_prefixes": ("pairs",),
             "noise_floor_nodes": 160,
             "is_syntactic": True,
             "choices": (),
@@ -109,6 +111,8 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "request": Continuations(contexts=("c", "c", "c1", "c2"), continuations=(" p", " q", " r", " r")),
             "estimated_tokens": 14 / 4.5,
             "identity_params": {},
+            "scoring_version": 1,
+            "metric_prefixes": ("know",),
             "noise_floor_nodes": 160,
             "is_syntactic": False,
             "choices": ("know",),
@@ -126,6 +130,8 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "request": SHORT_TEXT,
             "estimated_tokens": 9 / 4.5,
             "identity_params": {},
+            "scoring_version": 1,
+            "metric_prefixes": ("x", "y"),
             "noise_floor_nodes": 160,
             "is_syntactic": False,
             "choices": ("x", "y"),
@@ -154,6 +160,8 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "request": Documents(texts=("a bc", "dé"), window=8, stride=7),
             "estimated_tokens": 6 / 4.5,
             "identity_params": {"window": 8, "stride": 7},
+            "scoring_version": 1,
+            "metric_prefixes": ("surprisal-x",),
             "noise_floor_nodes": 16,
             "is_syntactic": None,
             "choices": (),
@@ -174,7 +182,7 @@ def test_every_member_of_every_class_is_held_above() -> None:
     held: dict[type, set[str]] = {}
     for benchmark, expected in MEMBERS.values():
         held.setdefault(type(benchmark), set()).update(expected)
-    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 12
+    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 14
 
 
 @pytest.mark.parametrize("benchmark_class", CLASSES)
@@ -183,27 +191,14 @@ def test_results_and_metrics_have_one_signature(benchmark_class: type) -> None:
         assert inspect.signature(getattr(benchmark_class, method)) == inspect.signature(getattr(Benchmark, method))
 
 
-def test_the_example_in_the_docstring_is_a_benchmark() -> None:
+def test_the_example_in_the_docstring_is_a_benchmark(tmp_path: Path) -> None:
     """It has every member of the protocol, and its numbers are the mean surprisal of each sentence's last word."""
-    lines = inspect.cleandoc(Benchmark.__doc__ or "").split("::\n", 1)[1]
-    names: dict[str, Any] = {
-        "dataclass": dataclass,
-        "ClassVar": ClassVar,
-        "Mapping": Mapping,
-        "hashlib": hashlib,
-        "json": json,
-    }
-    names |= {
-        "Annotation": Annotation,
-        "Continuations": Continuations,
-        "Measure": Measure,
-        "pd": pd,
-        "NOISE_FLOOR_NODES": protocol.NOISE_FLOOR_NODES,
-    }
-    exec(textwrap.dedent(lines), names)
-    example: Benchmark = names["LastWords"](name="last", label="last words", sentences=("the cat sat", "it ran"))
-    assert all(hasattr(example, name) for name in PROPERTIES)
+    write_jsonl(tmp_path / "s.jsonl", *({"sentence": text} for text in ("the cat sat", "it ran", "no more")))
+    settings = StudySettings(data_root=None, path=tmp_path.joinpath, half_ties=True)
+    options = documented_benchmark(tmp_path).LastWordsOptions(path="s.jsonl", sentences=2)
+    example: Benchmark = options.load("s", settings)
+    assert all(hasattr(example, name) for name in PROPERTIES) and example.measure == options.measure
     assert example.request == Continuations(contexts=("the cat", "it"), continuations=(" sat", " ran"))
     items = example.results(np.array([-2.0, -4.0]), np.array([1, 2]))
     assert items["surprisal"].tolist() == [2.0, 4.0]
-    assert example.metrics(items) == {"last/surprisal": 3.0} and example.headlines == ("last/surprisal",)
+    assert example.metrics(items) == {"s/surprisal": 3.0} and example.headlines == ("s/surprisal",)

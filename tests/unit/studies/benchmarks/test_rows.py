@@ -8,7 +8,7 @@ import pytest
 
 from studies.benchmarks.choices import user_choices
 from studies.benchmarks.minimal_pairs import user_pairs
-from studies.benchmarks.rows import data_files, read_jsonl, required_texts
+from studies.benchmarks.rows import data_files, evenly, read_jsonl, required_texts
 from tests.unit.studies.benchmarks.files import GOOD, QUESTION, study_error, write_jsonl
 
 NOT_JSON = {
@@ -58,3 +58,8 @@ def test_data_files_are_those_of_the_first_pattern_that_matches(tmp_path: Path) 
     assert data_files(tmp_path, "*.a", "*.b") == [tmp_path / "1.b", tmp_path / "2.b"]
     (tmp_path / "3.a").touch()
     assert data_files(tmp_path, "*.a", "*.b") == [tmp_path / "3.a"]
+
+
+def test_rows_are_evenly_spaced_and_in_order() -> None:
+    assert evenly(10, 4) == [0, 2, 5, 7]
+    assert evenly(3, 3) == [0, 1, 2] and evenly(5, 1) == [0] and evenly(0, 0) == []
