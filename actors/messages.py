@@ -12,6 +12,7 @@ from enum import StrEnum
 import numpy as np
 
 from studies.benchmarks.texts import TextRequest, Windows
+from studies.neurons.clamps import UNCLAMPED, Clamp
 
 
 class Route(StrEnum):
@@ -59,20 +60,13 @@ DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervention:
-    """A neuron set and what is done to it (`clamps.Operation`); no neurons = the baseline, on the same code path."""
+    """A neuron set and what is done to it; no neurons = the baseline, on the same code path."""
 
+    clamp: Clamp = UNCLAMPED
     neurons: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """{layer: neuron indices}."""
-    kind: str = "clamp"
-    floor: float = float("-inf")
-    ceiling: float = float("inf")
     values: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
-    """{layer: one value per neuron, in the order of `neurons`}, for the kinds that take values."""
-
-    @property
-    def display(self) -> str:
-        """The kind with its bounds, for messages."""
-        return f"clamp [{self.floor}, {self.ceiling}]" if self.kind == "clamp" else self.kind
+    """{layer: one value per neuron, in the order of `neurons`}, for clamps whose neurons have values of their own."""
 
     @property
     def num_neurons(self) -> int:
@@ -233,8 +227,8 @@ class MatchRequest:
     texts: Windows
     ranking: Mapping[int, tuple[int, ...]]
     """{layer: neurons in ascending score, the treated ones excluded}."""
-    floor: float
-    ceiling: float
+    clamp: Clamp
+    """Without values of the neurons' own."""
     baseline_perplexity: float
     treated_perplexity: float
     treated_fraction: float

@@ -117,7 +117,7 @@ ACTIVATIONS = {
 class RawIntervention:
     """What the paper's controls do to some neurons, by raw forward hooks on the projection or the activation.
 
-    neurons: {layer: indices}; values: {layer: one per neuron}, for `negative_mean` and `ceilings`.
+    neurons: {layer: indices}; values: {layer: one per neuron}, for `negative_mean` and `magnitude_matched`.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class RawIntervention:
                 chosen, before = output[..., columns], arguments[0][..., columns] if after else None
                 output[..., columns] = {
                     "clamp": lambda: chosen.clamp(floor, ceiling),
-                    "ceilings": lambda: torch.minimum(chosen, own),
+                    "magnitude_matched": lambda: torch.minimum(chosen, own),
                     "negative_mean": lambda: torch.where(chosen < 0, own, chosen),
                     "posrelu": lambda: torch.where(before > 0, before, chosen),
                     "signflip": lambda: chosen.abs(),

@@ -293,15 +293,14 @@ def _lowest(request: MatchRequest, fraction: float, d_mlp: int) -> Intervention:
     """The clamp on this fraction of every layer's lowest-scored neurons."""
     count = round(fraction * d_mlp)
     neurons = {layer: tuple(ranked[:count]) for layer, ranked in request.ranking.items()}
-    return Intervention(neurons=neurons, floor=request.floor, ceiling=request.ceiling)
+    return Intervention(clamp=request.clamp, neurons=neurons)
 
 
 def _layer_keys(intervention: Intervention, num_layers: int) -> list[Hashable]:
     """What the intervention does to each layer, equal for equal clamps; None where it does nothing."""
     neurons = {int(layer): tuple(map(int, indices)) for layer, indices in intervention.neurons.items()}
     values = {int(layer): tuple(map(float, own)) for layer, own in intervention.values.items()}
-    operation = (intervention.kind, intervention.floor, intervention.ceiling)
-    return [(neurons[i], operation, values.get(i)) if neurons.get(i) else None for i in range(num_layers)]
+    return [(neurons[i], intervention.clamp, values.get(i)) if neurons.get(i) else None for i in range(num_layers)]
 
 
 def _token_columns(spans: TokenSpans, log_probabilities_T: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,59 +1,109 @@
 """The operations on selected neurons, as hooks around each layer's activation, and the counts that prove them.
 
-Owns the buffers of each layer on the device and the two hooks that read them. One runs before the model's OWN
-activation and changes the pre-activation (clamps, the mean in place of the negative half); the other runs after it and
-changes the output (`posrelu`, `signflip`). Settings can be saved and restored at no cost. Pure torch, over any module
-tree. The invariant that callers rely on: while no neuron is selected, no hook touches a tensor, so the logits are
-bit-identical to those of an unhooked model.
+Owns the table of operations, one for each kind of `studies.neurons.clamps`, the buffers of each layer on the device and
+the two hooks that read them. One runs before the model's OWN activation and changes the pre-activation; the other runs
+after it and changes the output. Settings can be saved and restored at no cost. Pure torch, over any module tree. The
+invariant that callers rely on: while no neuron is selected, no hook touches a tensor, so the logits are bit-identical
+to those of an unhooked model.
 
 T packed tokens, F neurons of one layer on this rank, n selected neurons among them.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-INFINITY = float("inf")
-
-KINDS_WITH_VALUES = ("ceilings", "negative_mean")
-"""Kinds that take one value per neuron."""
-
-OUTPUT_KINDS = ("posrelu", "signflip")
-"""Kinds that change the activation's output; all others change its input."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """What is done to the pre-activation a of every selected neuron, or to the activation's output act(a).
-
-    clamp: a' = min(max(a, floor), ceiling). ceilings: the same, with a ceiling of each neuron's own. negative_mean: the
-    neuron's own value in place of a negative a. posrelu: a in place of act(a) where a > 0. signflip: |act(a)|, for
-    activations that have the sign of a (SiLU, GELU, ReLU).
-    """
-
-    kind: str = "clamp"
-    floor: float = -INFINITY
-    ceiling: float = INFINITY
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("clamp", *KINDS_WITH_VALUES, *OUTPUT_KINDS):
-            raise ValueError(f"no such intervention: {self.kind!r}")
+from studies.neurons.clamps import BOUNDED, Clamp
 
 
 class Setting(NamedTuple):
     """The buffers of one layer on this rank, one entry per selected neuron; never modified in place."""
 
-    kind: str
-    columns_n: torch.Tensor
+    operation: "Operation"
+    columns_n: Tensor
     """int64 columns of this rank's slice, ascending."""
-    floor_n: torch.Tensor
-    ceiling_n: torch.Tensor
-    """Under `negative_mean` floor and ceiling are both the neuron's own value, which replaces its negative inputs."""
+    floor_n: Tensor
+    ceiling_n: Tensor
+
+
+class Selected(NamedTuple):
+    """The selected neurons in one call of the activation."""
+
+    setting: Setting
+    fused_TF: Tensor
+    """The activation's whole input: [T, F], or [T, 2 F] with the gate half first if `gated`."""
+    gated: bool
+    pre_Tn: Tensor
+    """The pre-activations a."""
+    output_Tn: Tensor
+    """What the activation made of them, times the up half if `gated`; `pre_Tn` before it has run."""
+
+    def times_up(self, activated_Tn: Tensor) -> Tensor:
+        """The output that the activation would give if act(a) were `activated_Tn`."""
+        if not self.gated:
+            return activated_Tn
+        return activated_Tn * self.fused_TF[..., self.fused_TF.shape[-1] // 2 + self.setting.columns_n]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """How a kind of clamp changes the selected neurons, and which of them it changes."""
+
+    replace: Callable[[Selected], Tensor]
+    """[T, n] in place of their pre-activations or, `on_output`, of their outputs. It modifies none of its tensors."""
+    changes: Callable[[Selected], Tensor]
+    """[T, n] bool: what counts as changed in the receipt; called only while the probe is forwarded."""
+    on_output: bool = False
+    """Whether it changes the activation's output; else its input."""
+    value_is_ceiling: bool = False
+    """Whether a neuron's own value, where the kind has any, is only its ceiling; else it is in both buffers."""
+    digest_name: str
+    """What the digests of buffers are made of besides the buffers. Receipts are recorded, so it stays as it is even
+    where the kind has another name; no two operations share one."""
+
+
+def _is_outside(selected: Selected) -> Tensor:
+    _, _, floor_n, ceiling_n = selected.setting
+    return (selected.pre_Tn < floor_n) | (selected.pre_Tn > ceiling_n)
+
+
+def _is_negative(selected: Selected) -> Tensor:
+    return selected.pre_Tn < 0
+
+
+def _is_positive(selected: Selected) -> Tensor:
+    return selected.pre_Tn > 0
+
+
+def _clamp(selected: Selected) -> Tensor:
+    return torch.clamp(selected.pre_Tn, min=selected.setting.floor_n, max=selected.setting.ceiling_n)
+
+
+def _negative_mean(selected: Selected) -> Tensor:
+    return torch.where(_is_negative(selected), selected.setting.floor_n, selected.pre_Tn)
+
+
+def _posrelu(selected: Selected) -> Tensor:
+    return torch.where(_is_positive(selected), selected.times_up(selected.pre_Tn), selected.output_Tn)
+
+
+def _signflip(selected: Selected) -> Tensor:
+    return torch.where(_is_negative(selected), -selected.output_Tn, selected.output_Tn)
+
+
+OPERATIONS: dict[str, Operation] = {
+    BOUNDED: Operation(replace=_clamp, changes=_is_outside, digest_name="clamp"),
+    "posrelu": Operation(replace=_posrelu, changes=_is_positive, on_output=True, digest_name="posrelu"),
+    "signflip": Operation(replace=_signflip, changes=_is_negative, on_output=True, digest_name="signflip"),
+    "negative_mean": Operation(replace=_negative_mean, changes=_is_negative, digest_name="negative_mean"),
+    "magnitude_matched": Operation(replace=_clamp, changes=_is_outside, value_is_ceiling=True, digest_name="ceilings"),
+}
+"""{kind of clamp: its operation}."""
 
 
 class LayerClamp:
@@ -90,86 +140,77 @@ class LayerClamp:
         """Pre-activations changed while counting."""
         self._dtype = dtype
         empty = torch.empty(0, device=device, dtype=dtype)
-        self.setting = self._empty = Setting("clamp", empty.long(), empty, empty)
+        self.setting = self._empty = Setting(OPERATIONS[BOUNDED], empty.long(), empty, empty)
         activation.register_forward_pre_hook(self._before_activation)
         activation.register_forward_hook(self._after_activation)
 
-    def set(self, neurons: Sequence[int], operation: Operation, values: Sequence[float] = ()) -> int:
+    def set(self, neurons: Sequence[int], clamp: Clamp, values: Sequence[float] = ()) -> int:
         """Select exactly these GLOBAL neuron indices; returns the number of them that live on this rank.
 
-        values: one per neuron, in the order of `neurons`, for the kinds that take values. Raises ValueError if their
-        number is wrong.
+        values: one per neuron, in the order of `neurons`, if the clamp takes values. Raises ValueError if their number
+        is wrong.
         """
-        if len(values) != (len(neurons) if operation.kind in KINDS_WITH_VALUES else 0):
-            raise ValueError(f"{len(values)} values for {len(neurons)} neurons under {operation.kind}")
+        if len(values) != (len(neurons) if clamp.values_from else 0):
+            raise ValueError(f"{len(values)} values for {len(neurons)} neurons under {clamp.kind}")
         own = values if len(values) else [0.0] * len(neurons)
         last = self.first + self.num_neurons
         local = sorted((j - self.first, value) for j, value in zip(neurons, own, strict=True) if self.first <= j < last)
         if not local:
             self.setting = self._empty
             return 0
-        device = self._empty.columns_n.device
+        operation, device = OPERATIONS[clamp.kind], self._empty.columns_n.device
         own_n = torch.tensor([value for _, value in local], dtype=self._dtype, device=device)
-        floor_n, ceiling_n = torch.full_like(own_n, operation.floor), torch.full_like(own_n, operation.ceiling)
-        if operation.kind in KINDS_WITH_VALUES:
-            floor_n, ceiling_n = (own_n if operation.kind == "negative_mean" else floor_n), own_n
+        floor_n, ceiling_n = (torch.full_like(own_n, bound) for bound in clamp.bounds)
+        if clamp.values_from:
+            floor_n, ceiling_n = (floor_n if operation.value_is_ceiling else own_n), own_n
         columns_n = torch.tensor([column for column, _ in local], dtype=torch.int64, device=device)
-        self.setting = Setting(operation.kind, columns_n, floor_n, ceiling_n)
+        self.setting = Setting(operation, columns_n, floor_n, ceiling_n)
         return len(local)
 
     def digest(self) -> bytes:
         """sha256 of the buffers, read back from the device."""
-        kind, *buffers = self.setting
+        operation, *buffers = self.setting
         read_back = torch.stack([buffer.to("cpu", torch.float64) for buffer in buffers])
-        return hashlib.sha256(kind.encode() + read_back.numpy().tobytes()).digest()
+        return hashlib.sha256(operation.digest_name.encode() + read_back.numpy().tobytes()).digest()
 
     def _before_activation(
         self,
         module: nn.Module,  # noqa: ARG002 - torch sets the signature of hooks
-        arguments: tuple[torch.Tensor, ...],
-    ) -> tuple[torch.Tensor, ...] | None:
+        arguments: tuple[Tensor, ...],
+    ) -> tuple[Tensor, ...] | None:
         fused = arguments[0]
         self.calls += 1
         expected = self.num_neurons * (2 if self.gated else 1)
         if fused.shape[-1] != expected:
             raise ValueError(f"activation input has {fused.shape[-1]} columns, expected {expected}")
-        kind, columns_n, floor_n, ceiling_n = self.setting
-        if not len(columns_n) or kind in OUTPUT_KINDS:
+        operation, columns_n, *_ = self.setting
+        if not len(columns_n) or operation.on_output:
             return None
         # the fused tensor was made for this call alone; one that is not fused may have other readers
         pre_TF = fused if self.gated else fused.clone()
         selected_Tn = pre_TF[..., columns_n]
-        if kind == "negative_mean":
-            self._count(selected_Tn < 0)
-            pre_TF[..., columns_n] = torch.where(selected_Tn < 0, floor_n, selected_Tn)
-        else:
-            if self.counting:
-                self._count((selected_Tn < floor_n) | (selected_Tn > ceiling_n))
-            pre_TF[..., columns_n] = torch.clamp(selected_Tn, min=floor_n, max=ceiling_n)
+        pre_TF[..., columns_n] = self._changed(Selected(self.setting, fused, self.gated, selected_Tn, selected_Tn))
         return None if self.gated else (pre_TF, *arguments[1:])
 
     def _after_activation(
         self,
         module: nn.Module,  # noqa: ARG002 - torch sets the signature of hooks
-        arguments: tuple[torch.Tensor, ...],
-        output: torch.Tensor,
+        arguments: tuple[Tensor, ...],
+        output: Tensor,
     ) -> None:
-        kind, columns_n, *_ = self.setting
-        if not len(columns_n) or kind not in OUTPUT_KINDS:
+        operation, columns_n, *_ = self.setting
+        if not len(columns_n) or not operation.on_output:
             return
         fused = arguments[0]
-        selected_Tn, activated_Tn = fused[..., columns_n], output[..., columns_n]
-        if kind == "posrelu":
-            changed_Tn = selected_Tn > 0
-            replacement_Tn = selected_Tn * fused[..., self.num_neurons + columns_n] if self.gated else selected_Tn
-        else:
-            changed_Tn, replacement_Tn = selected_Tn < 0, -activated_Tn
-        self._count(changed_Tn)
-        output[..., columns_n] = torch.where(changed_Tn, replacement_Tn, activated_Tn)
+        selected = Selected(self.setting, fused, self.gated, fused[..., columns_n], output[..., columns_n])
+        output[..., columns_n] = self._changed(selected)
 
-    def _count(self, changed_Tn: torch.Tensor) -> None:
+    def _changed(self, selected: Selected) -> Tensor:
+        """What replaces the selected neurons; counts those that change."""
+        operation = selected.setting.operation
         if self.counting:
-            self.clipped += int(changed_Tn.sum())
+            self.clipped += int(operation.changes(selected).sum())
+        return operation.replace(selected)
 
 
 class ClampSet:
@@ -181,7 +222,7 @@ class ClampSet:
     def set(
         self,
         neurons: Mapping[int, Sequence[int]],
-        operation: Operation,
+        clamp: Clamp,
         values: Mapping[int, Sequence[float]] = MappingProxyType({}),
     ) -> list[int]:
         """Select these neurons, {layer: global indices}, and no others; returns the number on this rank, per layer.
@@ -191,7 +232,7 @@ class ClampSet:
         beyond = [layer for layer in neurons if not 0 <= layer < len(self._layers)]
         if beyond:
             raise IndexError(f"layer {beyond[0]} of {len(self._layers)}")
-        return [clamp.set(neurons.get(i, ()), operation, values.get(i, ())) for i, clamp in enumerate(self._layers)]
+        return [layer.set(neurons.get(i, ()), clamp, values.get(i, ())) for i, layer in enumerate(self._layers)]
 
     def settings(self) -> list[Setting]:
         """The current buffers of every layer, for `restore`."""

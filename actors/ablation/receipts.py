@@ -21,8 +21,7 @@ def apply(model: RoutedModel, intervention: Intervention) -> Receipt:
     neurons = {int(layer): [int(j) for j in indices] for layer, indices in intervention.neurons.items()}
     _check_indices(model, neurons)
     values = {int(layer): [float(value) for value in own] for layer, own in intervention.values.items()}
-    operation = (intervention.kind, intervention.floor, intervention.ceiling)
-    per_rank = engine.call("halfwave_set_clamps", neurons, *operation, values)
+    per_rank = engine.call("halfwave_set_clamps", neurons, intervention.clamp.payload, values)
     placed = [sum(counts) for counts in zip(*per_rank, strict=True)]
     requested = [len(neurons.get(layer, ())) for layer in range(model.source.num_layers)]
     if placed != requested:
@@ -35,8 +34,8 @@ def apply(model: RoutedModel, intervention: Intervention) -> Receipt:
     clipped = sum(sum(counts) for _, counts, _ in reports)
     if intervention.num_neurons and not clipped:
         raise InterventionError(
-            f"{label}: {intervention.display} on {intervention.num_neurons} neurons changed nothing "
-            f"in {model.probe.num_nodes} probe tokens"
+            f"{label}: the intervention ({intervention.clamp.display}) on {intervention.num_neurons} neurons "
+            f"changed nothing in {model.probe.num_nodes} probe tokens"
         )
     return Receipt(
         layers_matched=len(placed),

@@ -18,12 +18,13 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from actors.ablation.clamps import ClampSet, LayerClamp, Operation, Setting
+from actors.ablation.clamps import ClampSet, LayerClamp, Setting
 from actors.ablation.condition_tree import Pass, layer_passes
 from actors.ablation.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.ablation.token_tree import pack_from_wire
 from actors.ablation.tree_attention import Tree, attend, flex_refusal
 from studies.errors import InterventionError
+from studies.neurons.clamps import UNCLAMPED, Clamp
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -112,22 +113,17 @@ class LogitsPass:
         self.vllm_config.load_config.load_format = load_format
         with set_current_vllm_config(self.vllm_config):
             read = _load_in_place(self.get_model(), self.vllm_config)
-        self._halfwave.clamps.set({}, Operation())
+        self._halfwave.clamps.set({}, UNCLAMPED)
         self._halfwave.kept.clear()
         return read
 
     def halfwave_set_clamps(
-        self,
-        neurons: dict[int, list[int]],
-        kind: str,
-        floor: float,
-        ceiling: float,
-        values: dict[int, list[float]],
+        self, neurons: dict[int, list[int]], clamp: dict[str, Any], values: dict[int, list[float]]
     ) -> list[int]:
-        """Select exactly these neurons; returns the number on this rank, per layer."""
-        operation = Operation(kind=kind, floor=floor, ceiling=ceiling)
+        """Select exactly these neurons; returns the number on this rank, per layer. clamp: its `payload`."""
         by_layer = {int(layer): list(indices) for layer, indices in neurons.items()}
-        return self._halfwave.clamps.set(by_layer, operation, {int(layer): list(own) for layer, own in values.items()})
+        own = {int(layer): list(of_layer) for layer, of_layer in values.items()}
+        return self._halfwave.clamps.set(by_layer, Clamp.from_payload(clamp), own)
 
     def halfwave_start_counting(self) -> None:
         """Count hook calls and changed pre-activations from zero."""

@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.steps.step import BASELINE
-from orchestrator.study_file.spec import ClampSpec, ConditionSpec, LayerGroupsSpec, StudySpec
+from orchestrator.study_file.spec import ConditionSpec, LayerGroupsSpec, StudySpec
+from studies.neurons.clamps import Clamp
 from studies.neurons.layer_groups import LayerGroup, layer_groups
 
 NOISE_FLOOR = "noise floor"
@@ -72,7 +73,7 @@ class Condition:
         return self.group is None and self.dose is None
 
     @property
-    def clamp(self) -> ClampSpec:
+    def clamp(self) -> Clamp:
         """What it does to its neurons."""
         return self.spec.clamp
 

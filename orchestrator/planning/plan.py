@@ -210,7 +210,7 @@ class _Builder:
         clamp, digest = condition.clamp, self._digests[benchmark.name]
         params = evaluate.params(benchmark, digest=digest, model=model.spec, clamp=clamp, noise_floor=noise_floor)
         inputs = {"neurons": condition.neurons} if condition.neurons else {}
-        if clamp is not None and clamp.from_profile:
+        if clamp is not None and clamp.values_from:
             inputs["profile"] = self._profiles[model.label]
         word = evaluate.NOISE_FLOOR_STEP if noise_floor else "evaluate"
         step = self._add(

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from orchestrator.planning.conditions import Baseline, Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.record.keys import RunKey
-from orchestrator.steps.evaluate import clamp_params
 from orchestrator.steps.identity import identify
 from orchestrator.study_file.spec import StudySpec
 from studies.neurons.layer_groups import layer_ranges
@@ -59,7 +58,7 @@ def _identity(model: ResolvedModel, condition: Condition | Baseline) -> str:
             "model": model.digest,
             "dtype": model.spec.dtype,
             "neurons": condition.neurons,
-            "clamp": clamp_params(condition.clamp) if condition.clamp else None,
+            "clamp": condition.clamp.payload if condition.clamp else None,
         }
     )
 

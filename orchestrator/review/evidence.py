@@ -13,9 +13,10 @@ from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
 from orchestrator.review.findings import Findings, Matching
 from orchestrator.steps.step import BASELINE
-from orchestrator.study_file.spec import ClampSpec, ConditionSpec
+from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence, Scaffolding
+from studies.neurons.clamps import MAGNITUDE_MATCHED
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         return None
     whole = {condition.base: condition.spec for condition in conditions if condition.is_whole}
     by_difficulty = _variant(whole, specs[treated], score="mapping_difficulty")
-    magnitude = _variant(whole, specs[treated], clamp=ClampSpec(kind="magnitude_matched"))
+    magnitude = _variant(whole, specs[treated], clamp=MAGNITUDE_MATCHED)
     randoms = _random_controls(conditions, treated)
     difficulty_randoms = _random_controls(conditions, by_difficulty)
     matched = next((c for c in conditions if c.spec.match and c.reference == treated), None)

@@ -16,21 +16,15 @@ from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult, engine_document, receipt_document
 from orchestrator.steps.step import BASELINE, Role, Step
 from orchestrator.study_file.models import ModelSpec
-from orchestrator.study_file.spec import ClampSpec
 from studies.benchmarks.protocol import Benchmark
 from studies.neurons import selection
+from studies.neurons.clamps import MAGNITUDE_MATCHED, Clamp
 from studies.neurons.selection import NeuronSet
 
 log = logging.getLogger(__name__)
 
 NOISE_FLOOR_STEP = "noise_floor"
 """First word of the names of noise-floor steps; those of evaluations begin with `evaluate`."""
-
-PROFILE_VALUES = {
-    "negative_mean": ("negative_mean", "negative_mean"),
-    "magnitude_matched": ("ceilings", "matched_ceiling"),
-}
-"""{clamp in the study file: (kind of intervention, column of the neuron table)}."""
 
 _NEUTRAL_ENGINE_OPTIONS = {
     "gpu_memory_utilization",
@@ -43,14 +37,14 @@ _NEUTRAL_ENGINE_OPTIONS = {
 
 
 def params(
-    benchmark: Benchmark, *, digest: str, model: ModelSpec, clamp: ClampSpec | None, noise_floor: bool = False
+    benchmark: Benchmark, *, digest: str, model: ModelSpec, clamp: Clamp | None, noise_floor: bool = False
 ) -> dict[str, Any]:
     """The science parameters of an evaluation; `digest` is the benchmark's, and `clamp` is None for the baseline."""
     params = {
         "benchmark": benchmark.name,
         "digest": digest,
         "dtype": model.dtype,
-        "clamp": clamp_params(clamp) if clamp else None,
+        "clamp": clamp.payload if clamp else None,
         "engine": {name: value for name, value in model.engine.items() if name not in _NEUTRAL_ENGINE_OPTIONS},
         "route": model.route,
         **benchmark.identity_params,
@@ -60,28 +54,18 @@ def params(
     return params | {"pack_nodes": benchmark.noise_floor_nodes} if noise_floor else params
 
 
-def clamp_params(clamp: ClampSpec) -> dict[str, Any]:
-    """A clamp as it enters payloads: its kind, or the bounds that it has."""
-    if clamp.kind != "clamp":
-        return {"kind": clamp.kind}
-    bounds = {"floor": clamp.floor, "ceiling": clamp.ceiling}
-    return {side: float(bound) for side, bound in bounds.items() if bound is not None}
+def intervention(clamp: Clamp, neurons: NeuronSet, table: pd.DataFrame | None) -> Intervention:
+    """A condition's clamp on its neurons.
 
-
-def intervention(clamp: Mapping[str, Any], neurons: NeuronSet, table: pd.DataFrame | None) -> Intervention:
-    """A condition's clamp parameters on its neurons.
-
-    table: the neuron table, needed by the kinds whose neurons each have a value of their own; ValueError without it.
+    table: the neuron table, needed by the clamps that take values from it; ValueError without it.
     """
-    kind = clamp.get("kind", "clamp")
-    if kind not in PROFILE_VALUES:
-        return Intervention(neurons=neurons.indices, **clamp)
+    if clamp.values_from is None:
+        return Intervention(clamp=clamp, neurons=neurons.indices)
     if table is None:
-        raise ValueError(f"{kind} takes its values from the neuron table")
-    kind, column = PROFILE_VALUES[kind]
-    by_layer = selection.rows_of(table, neurons).groupby("layer", sort=True)[column]
+        raise ValueError(f"{clamp.kind} takes its values from the neuron table")
+    by_layer = selection.rows_of(table, neurons).groupby("layer", sort=True)[clamp.values_from]
     values = {int(layer): tuple(of_layer) for layer, of_layer in by_layer}
-    return Intervention(neurons=neurons.indices, kind=kind, values=values)
+    return Intervention(clamp=clamp, neurons=neurons.indices, values=values)
 
 
 def magnitude_shortfall(table: pd.DataFrame, neurons: NeuronSet) -> float:
@@ -104,7 +88,9 @@ class Evaluate(ActorStepKind[Scored]):
             benchmark=benchmark.name,
             texts=benchmark.request,
             interventions={
-                step.id: intervention(step.params["clamp"] or {}, _neurons(step, context), _table(step, context))
+                step.id: intervention(
+                    Clamp.from_payload(step.params["clamp"]), _neurons(step, context), _table(step, context)
+                )
                 for step in steps
             },
             max_nodes=self.pack_size(steps[0], context),
@@ -171,7 +157,7 @@ def _metrics(
     if step.condition == BASELINE:
         return dict(metrics)
     applied = {"clipped_fraction": answer.receipt.clipped_fraction}
-    if table is not None and step.params["clamp"].get("kind") == "magnitude_matched":
+    if table is not None and Clamp.from_payload(step.params["clamp"]) == MAGNITUDE_MATCHED:
         applied["magnitude_shortfall"] = magnitude_shortfall(table, neurons)
     return {**metrics, **applied}
 

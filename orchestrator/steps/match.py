@@ -3,7 +3,6 @@
 Runs on an ablation actor; the result is a neuron set, like that of a selection.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,13 +10,13 @@ import pandas as pd
 
 from actors.messages import Matched, MatchRequest
 from orchestrator.steps.artifacts import MATCHING, MATCHING_CURVE, NEURON_SET
-from orchestrator.steps.evaluate import clamp_params
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult, receipt_document
 from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ConditionSpec, MatchSpec
 from studies.benchmarks.texts import Windows
 from studies.neurons import selection
+from studies.neurons.clamps import Clamp
 from studies.neurons.selection import NeuronSet
 
 EXPECTED_EVALUATIONS = 6
@@ -28,7 +27,7 @@ def params(condition: ConditionSpec, search: MatchSpec) -> dict[str, Any]:
     """The science parameters; `search` is the condition's `match` block."""
     return {
         "score": condition.score,
-        "clamp": clamp_params(condition.clamp),
+        "clamp": condition.clamp.payload,
         "within": search.within,
         "within_rise": search.within_rise,
         "evaluations": search.evaluations,
@@ -53,8 +52,7 @@ class Match(ActorStepKind[Matched]):
             step=step.id,
             texts=texts,
             ranking=selection.ascending(neurons, score=params["score"], without=treated),
-            floor=params["clamp"].get("floor", -math.inf),
-            ceiling=params["clamp"].get("ceiling", math.inf),
+            clamp=Clamp.from_payload(params["clamp"]),
             baseline_perplexity=context.metrics(inputs["baseline_perplexity"])[metric],
             treated_perplexity=context.metrics(inputs["treated_perplexity"])[metric],
             treated_fraction=treated.count / num_neurons,

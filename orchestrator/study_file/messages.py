@@ -5,6 +5,7 @@ Knows the grammar only for the keys that each block allows.
 """
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,6 @@ from orchestrator.study_file.evaluations import option_names
 from orchestrator.study_file.located import KeyPath, Located, quote
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from orchestrator.study_file.spec import (
-    ClampSpec,
     ConditionSpec,
     DataSpec,
     LayerGroupsSpec,
@@ -25,6 +25,7 @@ from orchestrator.study_file.spec import (
     StudySpec,
 )
 from studies.errors import StudyError, did_you_mean
+from studies.neurons.clamps import Clamp
 
 _EXPECTED = {
     "string_type": "text",
@@ -144,7 +145,7 @@ def _allowed_keys(path: KeyPath) -> list[str]:
         case ("profile", *_):
             return list(ProfileSpec.model_fields)
         case ("conditions", _, "clamp", *_):
-            return list(ClampSpec.model_fields)
+            return [field.name for field in dataclasses.fields(Clamp)]
         case ("conditions", _, "match", *_):
             return list(MatchSpec.model_fields)
         case ("conditions", _, "layers", *_):

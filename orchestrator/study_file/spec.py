@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from orchestrator.study_file.clamps import ClampSpec
 from orchestrator.study_file.evaluations import EvaluationSpec
-from orchestrator.study_file.fields import Count, Flag, Fraction, Index, Number, Seed, Strict, Window
-from orchestrator.study_file.located import quote
+from orchestrator.study_file.fields import Count, Flag, Fraction, Index, Seed, Strict, Window
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.benchmarks.options import NAME, Text
-from studies.errors import did_you_mean
 
 Score = Literal[
     "wasserstein_distance",
@@ -103,80 +102,6 @@ class MatchSpec(Strict):
     """Tolerance as a fraction of that perplexity's rise above the baseline; the smaller of the two holds."""
     evaluations: Annotated[int, Field(ge=2, le=100, strict=True)] = 12
     """How many fractions to try at most."""
-
-
-CLAMPS = {"negative": {"floor": 0.0}, "positive": {"ceiling": 0.0}, "zero": {"floor": 0.0, "ceiling": 0.0}}
-"""Clamps with a name of their own."""
-
-CONTROLS = ("posrelu", "signflip", "negative_mean", "magnitude_matched")
-"""Interventions other than clamps, for the sign-versus-magnitude controls."""
-
-
-class ClampSpec(Strict):
-    """What is done to the selected neurons: a' = min(max(a, floor), ceiling), or one of the controls.
-
-    posrelu: a in place of act(a) where a > 0; signflip: |act(a)|; negative_mean: a negative a becomes the neuron's mean
-    over its negative half; magnitude_matched: a ceiling that removes as much magnitude as the negative clamp does. The
-    last two take one value per neuron from the profile.
-    """
-
-    kind: Literal["clamp", "posrelu", "signflip", "negative_mean", "magnitude_matched"] = "clamp"
-    floor: Number | None = None
-    ceiling: Number | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_word(cls, value: Any) -> Any:
-        if isinstance(value, dict | ClampSpec):
-            return value
-        if isinstance(value, str) and value in CONTROLS:
-            return {"kind": value}
-        if not isinstance(value, str) or value not in CLAMPS:
-            allowed = [*CLAMPS, *CONTROLS, "{floor: number, ceiling: number}"]
-            remedy = did_you_mean(value if isinstance(value, str) else "", allowed)
-            raise ValueError(f"{quote(value)} is not a clamp{remedy}")
-        return CLAMPS[value]
-
-    @model_validator(mode="after")
-    def _consistent_bounds(self) -> "ClampSpec":
-        bounded = self.floor is not None or self.ceiling is not None
-        if self.kind != "clamp" and bounded:
-            raise ValueError(f"{self.kind} takes neither floor nor ceiling")
-        if self.kind == "clamp" and not bounded:
-            raise ValueError("a clamp needs a floor, a ceiling or both")
-        if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
-            raise ValueError(f"floor {self.floor:g} is above ceiling {self.ceiling:g}")
-        return self
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """(floor, ceiling), infinite where absent."""
-        return (
-            float("-inf") if self.floor is None else self.floor,
-            float("inf") if self.ceiling is None else self.ceiling,
-        )
-
-    @property
-    def from_profile(self) -> bool:
-        """Whether each neuron has its own value, from a column of the neuron table."""
-        return self.kind in ("negative_mean", "magnitude_matched")
-
-    @property
-    def display(self) -> str:
-        """The name for tables and records: `negative`, `clamp to [-1, 1]`, `signflip`."""
-        if self.kind != "clamp":
-            return self.kind
-        floor, ceiling = self.bounds
-        named = {ClampSpec(**sides).bounds: name for name, sides in CLAMPS.items()}
-        return named.get(self.bounds, f"clamp to [{floor:g}, {ceiling:g}]")
-
-    @property
-    def is_relu_identity(self) -> bool:
-        """True if ReLU hides it: only negative values change, and they stay at or below 0."""
-        floor, ceiling = self.bounds
-        if self.kind == "clamp":
-            return floor <= 0 and ceiling == float("inf")
-        return self.kind != "magnitude_matched"
 
 
 class LayerGroupsSpec(Strict):
@@ -274,7 +199,7 @@ class ConditionSpec(Strict):
     def _compatible_fields(self) -> "ConditionSpec":
         if self.layers is not None and (self.like or self.match):
             raise ValueError("its layers are those of the condition it refers to; leave layers out")
-        if self.match is not None and self.clamp.kind != "clamp":
+        if self.match is not None and not self.clamp.takes_bounds:
             raise ValueError(f"match works only with a clamp, not with {self.clamp.kind}")
         if self.disjoint is not None and self.like is None:
             raise ValueError("disjoint needs like: the condition whose neurons to avoid")

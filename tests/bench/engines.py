@@ -20,6 +20,7 @@ import numpy as np
 
 from actors.messages import EvaluateRequest, Finished, Intervention, Scored
 from studies.benchmarks.texts import Sentences
+from studies.neurons.clamps import NAMED_CLAMPS
 from studies.neurons.layer_groups import layer_groups
 from tests.sources import source_of
 
@@ -73,7 +74,7 @@ def conditions(num_layers: int, d_mlp: int) -> dict[str, Intervention]:
     for schedule in ("single", "cumulative"):
         for group in layer_groups(NUM_GROUPS, schedule, num_layers):
             neurons = {layer: chosen[layer] for layer in group.layers}
-            interventions[f"{schedule} {group.name}"] = Intervention(neurons=neurons, floor=0.0)
+            interventions[f"{schedule} {group.name}"] = Intervention(clamp=NAMED_CLAMPS["negative"], neurons=neurons)
     return interventions
 
 
@@ -145,14 +146,7 @@ def switch_milliseconds() -> dict[str, float]:
     spent: dict[str, list[float]] = {"clamps": [], "with receipt": []}
     for intervention in chosen:
         started = time.perf_counter()
-        model.engine.call(
-            "halfwave_set_clamps",
-            intervention.neurons,
-            intervention.kind,
-            intervention.floor,
-            intervention.ceiling,
-            {},
-        )
+        model.engine.call("halfwave_set_clamps", intervention.neurons, intervention.clamp.payload, {})
         spent["clamps"].append(time.perf_counter() - started)
         started = time.perf_counter()
         apply(model, intervention)

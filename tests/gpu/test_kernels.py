@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from actors.ablation.clamps import ClampSet, LayerClamp, Operation
+from actors.ablation.clamps import ClampSet, LayerClamp
 from actors.ablation.token_tree import Pack, plan_packs
 from actors.ablation.tree_attention import Tree, attend, flex_refusal
 from actors.scoring.histograms import RangeCalibration
 from actors.scoring.mapping_difficulty import MappingDifficultySketch
 from actors.scoring.sketches import PreActivationSketch
+from studies.neurons.clamps import Clamp
 
 pytestmark = [
     pytest.mark.gpu,
@@ -77,7 +78,7 @@ def test_sketches_on_the_device_equal_those_on_the_cpu() -> None:
 def test_clamps_act_on_the_device() -> None:
     activation = torch.nn.SiLU()
     clamps = ClampSet([LayerClamp(activation, d_mlp=8, gated=False, device="cuda", dtype=torch.bfloat16)])
-    clamps.set({0: [1, 3]}, Operation(floor=0.0))
+    clamps.set({0: [1, 3]}, Clamp(floor=0.0))
     before = -torch.ones(4, 8, device="cuda", dtype=torch.bfloat16)
     after = activation(before)
     assert (after[:, [1, 3]] == 0).all()

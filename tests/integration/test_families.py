@@ -28,6 +28,7 @@ from actors.messages import (
 )
 from actors.sites import SITES, architecture
 from studies.benchmarks.texts import Sentences, Windows
+from studies.neurons.clamps import Clamp
 from tests import oracles
 from tests.processes import one_process
 from tests.sources import source_of
@@ -75,20 +76,27 @@ INTERVENTIONS: dict[str, dict[str, Any]] = {
     "posrelu": {"kind": "posrelu"},
     "signflip": {"kind": "signflip"},
     "negative_mean": {"kind": "negative_mean"},
-    "ceilings": {"kind": "ceilings"},
+    "magnitude_matched": {"kind": "magnitude_matched"},
 }
 
 
 def intervention(name: str, num_layers: int, d_mlp: int) -> dict[str, Any]:
-    """The fields of an Intervention on some neurons; no neurons for the baseline."""
+    """An intervention on some neurons, as the oracle takes it; no neurons for the baseline."""
     if not INTERVENTIONS[name]:
         return {"neurons": {}}
     neurons, rng = some_neurons(num_layers, d_mlp), np.random.default_rng(2)
     fields: dict[str, Any] = {"neurons": neurons, **INTERVENTIONS[name]}
-    if name in ("negative_mean", "ceilings"):
+    if name in ("negative_mean", "magnitude_matched"):
         sign = -1 if name == "negative_mean" else 1
         fields["values"] = {i: tuple(sign * rng.uniform(0.01, 0.2, len(chosen))) for i, chosen in neurons.items()}
     return fields
+
+
+def as_message(
+    neurons: dict[int, tuple[int, ...]], values: dict[int, tuple[float, ...]] | None = None, **clamp: Any
+) -> Intervention:
+    """The same as the actor takes it."""
+    return Intervention(clamp=Clamp(**clamp), neurons=neurons, values=values or {})
 
 
 def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
@@ -96,7 +104,7 @@ def ablate(source: ModelSource, texts: tuple[str, ...], names: tuple[str, ...]) 
     from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
-    interventions = {name: Intervention(**intervention(name, source.num_layers, source.d_mlp)) for name in names}
+    interventions = {name: as_message(**intervention(name, source.num_layers, source.d_mlp)) for name in names}
     interventions["baseline again"] = Intervention()
     request = EvaluateRequest(
         benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60
@@ -132,7 +140,7 @@ def sweep_and_alone(
         "all": [0, 1, 2],
     }
     interventions = {
-        f"{name} {kind}": Intervention(neurons={i: neurons[i] for i in chosen}, **INTERVENTIONS[kind])
+        f"{name} {kind}": as_message({i: neurons[i] for i in chosen}, **INTERVENTIONS[kind])
         for name, chosen in layers.items()
         for kind in ("negative", "zero")
     }
@@ -211,7 +219,7 @@ def resumed(source: ModelSource, texts: tuple[str, ...]) -> tuple[Any, ...]:
     ablation.PART_SECONDS = 0.0
     actor = ablation.AblationActor(source)
     neurons = some_neurons(source.num_layers, source.d_mlp)
-    interventions = {name: Intervention(neurons={i: neurons[i]}, floor=0.0) for i, name in enumerate(("one", "two"))}
+    interventions = {name: as_message({i: neurons[i]}, floor=0.0) for i, name in enumerate(("one", "two"))}
     request = EvaluateRequest(
         benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60
     )

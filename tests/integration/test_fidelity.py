@@ -20,6 +20,7 @@ from studies.benchmarks.corpora import load_corpus
 from studies.benchmarks.minimal_pairs import blimp
 from studies.benchmarks.perplexity import perplexity
 from studies.benchmarks.texts import Sentences, Windows
+from studies.neurons.clamps import NAMED_CLAMPS
 from tests import oracles
 from tests.sources import source_of
 
@@ -93,7 +94,7 @@ def in_engine(
     from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
-    baseline, clamped = Intervention(), Intervention(neurons=top, floor=0.0)
+    baseline, clamped = Intervention(), Intervention(clamp=NAMED_CLAMPS["negative"], neurons=top)
     requests = [
         EvaluateRequest(
             benchmark="perplexity",

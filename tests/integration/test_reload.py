@@ -17,12 +17,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
+from actors.messages import EvaluateRequest, ModelSource, Scored
 from actors.sites import SITES
 from studies.benchmarks.texts import Sentences, Windows
 from tests import oracles
 from tests.conftest import ROOT
-from tests.integration.test_families import forest, intervention, profile_request
+from tests.integration.test_families import as_message, forest, intervention, profile_request
 from tests.processes import one_process
 from tests.sources import source_of
 from tests.tiers import first_tier
@@ -74,7 +74,7 @@ def watched() -> Iterator[tuple[list[str], list[str]]]:
 def results(actor: Any, texts: tuple[str, ...]) -> dict[str, Any]:
     """All that an actor returns except times and why it does not reload; the clamp stays in force."""
     source = actor.model.source
-    interventions = {name: Intervention(**intervention(name, source.num_layers, source.d_mlp)) for name in NAMES}
+    interventions = {name: as_message(**intervention(name, source.num_layers, source.d_mlp)) for name in NAMES}
     request = EvaluateRequest(
         benchmark="forest", texts=Sentences(texts=texts), interventions=interventions, max_nodes=60
     )

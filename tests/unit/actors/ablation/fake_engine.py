@@ -59,7 +59,7 @@ class FakeEngine:
         return next(result for result in self.call(method, *arguments) if result is not None)
 
     def set_clamps(
-        self, rank: int, neurons: dict[int, list[int]], kind: str, floor: float, ceiling: float, values: dict[int, Any]
+        self, rank: int, neurons: dict[int, list[int]], clamp: dict[str, Any], values: dict[int, Any]
     ) -> list[int]:
         self._neurons = neurons
         here = [sum(j // (D_MLP // NUM_RANKS) == rank for j in neurons.get(i, ())) for i in range(NUM_LAYERS)]

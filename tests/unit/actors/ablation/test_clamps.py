@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actors.ablation.clamps import KINDS_WITH_VALUES, ClampSet, LayerClamp, Operation
+from actors.ablation.clamps import OPERATIONS, ClampSet, LayerClamp
+from studies.neurons.clamps import CLAMP_KINDS, Clamp
 
 WIDTH, TOKENS = 6, 5
 INF = math.inf
 NEGATIVE, POSITIVE, ZERO, BAND = (
-    Operation(floor=0.0),
-    Operation(ceiling=0.0),
-    Operation(floor=0.0, ceiling=0.0),
-    Operation(floor=-0.5, ceiling=0.5),
+    Clamp(floor=0.0),
+    Clamp(ceiling=0.0),
+    Clamp(floor=0.0, ceiling=0.0),
+    Clamp(floor=-0.5, ceiling=0.5),
 )
 
 
@@ -41,20 +42,18 @@ def clamp(gated: bool = False, **fields: Any) -> tuple[Recorder, LayerClamp]:
     return module, LayerClamp(module, **{**defaults, **fields})
 
 
-def expected(pre: Tensor, neurons: Sequence[int], bounds: Operation) -> Tensor:
+def expected(pre: Tensor, neurons: Sequence[int], bounds: Clamp) -> Tensor:
     """min(max(a, floor), ceiling), one number at a time."""
-    rows = pre.tolist()
+    rows, (floor, ceiling) = pre.tolist(), bounds.bounds
     for row in rows:
         for j in neurons:
-            row[j] = min(max(row[j], bounds.floor), bounds.ceiling)
+            row[j] = min(max(row[j], floor), ceiling)
     return torch.tensor(rows, dtype=pre.dtype)
 
 
-@pytest.mark.parametrize(
-    "bounds", [NEGATIVE, POSITIVE, ZERO, BAND, Operation(floor=0.7), Operation(ceiling=-0.7)], ids=str
-)
+@pytest.mark.parametrize("bounds", [NEGATIVE, POSITIVE, ZERO, BAND, Clamp(floor=0.7), Clamp(ceiling=-0.7)], ids=str)
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
-def test_only_the_chosen_neurons_are_clamped(gated: bool, bounds: Operation) -> None:
+def test_only_the_chosen_neurons_are_clamped(gated: bool, bounds: Clamp) -> None:
     module, layer = clamp(gated)
     assert layer.set([4, 1], bounds) == 2
     pre = pre_activation(gated)
@@ -84,7 +83,7 @@ def test_further_arguments_of_the_activation_are_passed_on() -> None:
 
 @pytest.mark.parametrize("bounds", [NEGATIVE, POSITIVE, ZERO, BAND], ids=str)
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
-def test_a_clamp_is_idempotent(gated: bool, bounds: Operation) -> None:
+def test_a_clamp_is_idempotent(gated: bool, bounds: Clamp) -> None:
     module, layer = clamp(gated)
     layer.set(list(range(WIDTH)), bounds)
     module(pre_activation(gated))
@@ -114,19 +113,19 @@ def controlled(kind: str, a: Tensor, own: Tensor) -> Tensor:
         "posrelu": lambda: torch.where(a > 0, a, activated),
         "signflip": lambda: activated.abs(),
         "negative_mean": lambda: nn.functional.silu(torch.where(a < 0, own, a)),
-        "ceilings": lambda: nn.functional.silu(torch.minimum(a, own)),
+        "magnitude_matched": lambda: nn.functional.silu(torch.minimum(a, own)),
     }[kind]()
 
 
-@pytest.mark.parametrize("kind", ["posrelu", "signflip", "negative_mean", "ceilings"])
+@pytest.mark.parametrize("kind", ["posrelu", "signflip", "negative_mean", "magnitude_matched"])
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_controls_change_the_chosen_neurons_as_defined_and_no_others(kind: str, gated: bool, rank: int) -> None:
     module, chosen = Silu(gated), [5, 1, 3, 10]
     layer = LayerClamp(module, d_mlp=2 * WIDTH, gated=gated, device="cpu", dtype=torch.float32, rank=rank, num_ranks=2)
     own = dict(zip(chosen, [0.3, -0.2, 0.1, -0.4], strict=True))
-    values = list(own.values()) if kind in KINDS_WITH_VALUES else []
-    assert layer.set(chosen, Operation(kind=kind), values) == (3 if rank == 0 else 1)
+    values = list(own.values()) if CLAMP_KINDS[kind].values_from else []
+    assert layer.set(chosen, Clamp(kind=kind), values) == (3 if rank == 0 else 1)
     pre = pre_activation(gated)
     layer.counting = True
     output = module(pre.clone())
@@ -141,23 +140,46 @@ def test_controls_change_the_chosen_neurons_as_defined_and_no_others(kind: str, 
 
 def test_values_must_be_as_many_as_neurons_and_enter_the_digest() -> None:
     _, layer = clamp()
-    with pytest.raises(ValueError, match="1 values for 2 neurons under ceilings"):
-        layer.set([0, 1], Operation(kind="ceilings"), [0.5])
+    with pytest.raises(ValueError, match="1 values for 2 neurons under magnitude_matched"):
+        layer.set([0, 1], Clamp(kind="magnitude_matched"), [0.5])
     with pytest.raises(ValueError, match="2 values for 2 neurons under posrelu"):
-        layer.set([0, 1], Operation(kind="posrelu"), [0.5, 0.5])
+        layer.set([0, 1], Clamp(kind="posrelu"), [0.5, 0.5])
     with pytest.raises(ValueError, match="no such intervention: 'posreluu'"):
-        Operation(kind="posreluu")
+        Clamp(kind="posreluu")
     digests = set()
     for kind, values in (
-        ("ceilings", [1, 2]),
-        ("ceilings", [2, 1]),
+        ("magnitude_matched", [1, 2]),
+        ("magnitude_matched", [2, 1]),
         ("negative_mean", [1, 2]),
         ("posrelu", []),
         ("signflip", []),
     ):
-        layer.set([0, 1], Operation(kind=kind), values)
+        layer.set([0, 1], Clamp(kind=kind), values)
         digests.add(layer.digest())
     assert len(digests) == 5
+
+
+@pytest.mark.parametrize(
+    ("chosen", "values", "digest"),
+    [
+        (NEGATIVE, [], "934f74ce4b0222f7"),
+        (BAND, [], "58e2d81f40e04204"),
+        (Clamp("posrelu"), [], "0fb342440e040f22"),
+        (Clamp("signflip"), [], "4882a88f3b564446"),
+        (Clamp("negative_mean"), [-0.25, -0.5], "ded09e12e4a8dc91"),
+        (Clamp("magnitude_matched"), [0.25, INF], "ec1a4df5c9f9d24f"),
+    ],
+    ids=str,
+)
+def test_recorded_digests_stay_as_they_are(chosen: Clamp, values: list[float], digest: str) -> None:
+    layers = ClampSet([clamp()[1]])
+    layers.set({0: [4, 1]}, chosen, {0: values} if values else {})
+    assert layers.digest().startswith(digest)
+
+
+def test_every_kind_has_an_operation_and_no_two_have_digests_of_one_name() -> None:
+    assert list(OPERATIONS) == list(CLAMP_KINDS)
+    assert len({operation.digest_name for operation in OPERATIONS.values()}) == len(OPERATIONS)
 
 
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
@@ -265,7 +287,7 @@ def test_neurons_of_no_rank_are_not_counted_as_placed() -> None:
 
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
 @pytest.mark.parametrize("bounds", [NEGATIVE, BAND, POSITIVE], ids=str)
-def test_counting_counts_what_lies_outside_the_bounds(gated: bool, bounds: Operation) -> None:
+def test_counting_counts_what_lies_outside_the_bounds(gated: bool, bounds: Clamp) -> None:
     module, layer = clamp(gated)
     layers = ClampSet([layer])
     layers.set({0: [1, 4]}, bounds)
@@ -276,7 +298,8 @@ def test_counting_counts_what_lies_outside_the_bounds(gated: bool, bounds: Opera
     module(pre.clone())
     calls, clipped = layers.stop_counting()
     module(pre.clone())  # not counted
-    outside = sum(not bounds.floor <= pre[t, j] <= bounds.ceiling for t in range(TOKENS) for j in (1, 4))
+    floor, ceiling = bounds.bounds
+    outside = sum(not floor <= pre[t, j] <= ceiling for t in range(TOKENS) for j in (1, 4))
     assert 0 < outside < 2 * TOKENS and (calls, clipped) == ([2], [2 * outside])
     assert layer.clipped == 2 * outside
 
@@ -309,7 +332,7 @@ def test_equal_buffers_and_no_others_have_equal_digests() -> None:
     digests = [empty]
     for neurons, bounds in [
         ({0: [1]}, NEGATIVE), ({0: [1]}, POSITIVE), ({0: [1]}, ZERO), ({0: [2]}, NEGATIVE), ({1: [1]}, NEGATIVE),
-        ({0: [1], 1: [1]}, NEGATIVE), ({0: [1, 2]}, NEGATIVE), ({0: [1]}, Operation(floor=-0.25)),
+        ({0: [1], 1: [1]}, NEGATIVE), ({0: [1, 2]}, NEGATIVE), ({0: [1]}, Clamp(floor=-0.25)),
     ]:  # fmt: skip
         layers.set(neurons, bounds)
         digests.append(layers.digest())

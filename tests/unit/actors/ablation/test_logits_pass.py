@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import AttentionInterface, MistralConfig, MistralForCausalLM
 
 from actors.ablation import logits_pass, tree_attention
-from actors.ablation.clamps import ClampSet, LayerClamp, Operation
+from actors.ablation.clamps import ClampSet, LayerClamp
 from actors.ablation.condition_tree import Pass, layer_passes, plan_passes
 from actors.ablation.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.ablation.token_tree import Pack, PackPlan, plan_packs
 from actors.ablation.tree_attention import Tree, attend
+from studies.neurons.clamps import Clamp
 
 VOCABULARY, WINDOW = 23, 4
 BLOCKS = [1, 3, 8, 1000]
@@ -286,7 +287,7 @@ def test_a_sweep_gives_what_separate_passes_give_to_the_last_bit(max_held: int) 
     decoder, clamps, walk = sweeping()
     settings = []
     for neurons in CONDITIONS:
-        clamps.set(neurons, Operation(floor=2.0))
+        clamps.set(neurons, Clamp(floor=2.0))
         settings.append(clamps.settings())
     sequences, score_from = forest(3)
     plan = plan_packs([np.array(s) for s in sequences], np.array(score_from), 20)

@@ -6,9 +6,10 @@ from actors.ablation import routes
 from actors.ablation.receipts import apply
 from actors.messages import Intervention
 from studies.errors import InterventionError
+from studies.neurons.clamps import NAMED_CLAMPS
 from tests.unit.actors.ablation.fake_engine import FakeEngine, routed
 
-CLAMP = Intervention(neurons={0: (1, 6), 2: (7,)}, floor=0.0)
+CLAMP = Intervention(neurons={0: (1, 6), 2: (7,)}, clamp=NAMED_CLAMPS["negative"])
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_a_set_that_changes_nothing_is_an_error() -> None:
     engine = FakeEngine()
     model = routed(engine)
     engine.changes = 0
-    with pytest.raises(InterventionError, match=r"tiny: clamp \[0.0, inf\] on 3 neurons changed nothing in \d+ probe"):
+    with pytest.raises(InterventionError, match=r"tiny: the intervention \(negative\) on 3 neurons changed nothing in"):
         apply(model, CLAMP)
 
 
@@ -70,5 +71,5 @@ def test_neurons_that_cannot_be_placed_are_an_error(neurons: dict[int, tuple[int
     model = routed(engine)
     engine.called.clear()
     with pytest.raises(InterventionError, match=message):
-        apply(model, Intervention(neurons=neurons, floor=0.0))
+        apply(model, Intervention(neurons=neurons, clamp=NAMED_CLAMPS["negative"]))
     assert engine.called == [], "nothing reached the workers"

@@ -7,6 +7,7 @@ import pytest
 from actors.messages import Part
 from orchestrator.execution.in_flight import join_parts
 from orchestrator.steps.evaluate import intervention, magnitude_shortfall
+from studies.neurons.clamps import Clamp
 from studies.neurons.selection import NeuronSet
 
 TABLE = pd.DataFrame(
@@ -48,22 +49,24 @@ def test_a_part_that_does_not_follow_stands_alone(after):
 
 
 def test_a_clamp_carries_its_bounds_and_no_values():
-    found = intervention({"floor": 0.0}, CHOSEN, None)
-    assert (found.kind, found.floor, found.values) == ("clamp", 0.0, {}) and found.neurons == {0: (1,), 1: (0, 2)}
-    assert intervention({"kind": "signflip"}, CHOSEN, None).kind == "signflip"
+    found = intervention(Clamp(floor=0.0), CHOSEN, None)
+    assert (found.clamp, found.values) == (Clamp(floor=0.0), {}) and found.neurons == {0: (1,), 1: (0, 2)}
+    assert intervention(Clamp("signflip"), CHOSEN, None).clamp == Clamp("signflip")
 
 
 @pytest.mark.parametrize(
-    ("kind", "sent", "values"),
+    ("kind", "values"),
     [
-        ("negative_mean", "negative_mean", {0: (-0.6,), 1: (-2.0, 0.0)}),
-        ("magnitude_matched", "ceilings", {0: (0.0,), 1: (0.0, np.inf)}),
+        ("negative_mean", {0: (-0.6,), 1: (-2.0, 0.0)}),
+        ("magnitude_matched", {0: (0.0,), 1: (0.0, np.inf)}),
     ],
 )
-def test_values_come_from_the_neuron_table_in_the_order_of_the_neurons(kind, sent, values):
+def test_values_come_from_the_neuron_table_in_the_order_of_the_neurons(kind, values):
     shuffled = TABLE.sample(frac=1, random_state=0)
-    found = intervention({"kind": kind}, CHOSEN, shuffled)
-    assert found.kind == sent and found.neurons == {0: (1,), 1: (0, 2)} and found.values == values
+    found = intervention(Clamp(kind), CHOSEN, shuffled)
+    assert found.clamp.kind == kind and found.neurons == {0: (1,), 1: (0, 2)} and found.values == values
+    with pytest.raises(ValueError, match=f"^{kind} takes its values from the neuron table$"):
+        intervention(Clamp(kind), CHOSEN, None)
 
 
 def test_the_shortfall_is_what_the_positive_half_cannot_give():

@@ -1,5 +1,7 @@
 """Conditions, presets and the file as a whole: what is refused, what is filled in, what short forms mean."""
 
+import dataclasses
+
 import pytest
 
 from tests.unit.orchestrator.study_file.tiny_study import (
@@ -65,6 +67,14 @@ REFUSED = {
     "crossed clamp": (
         TOP, "{select: top, fraction: 0.1, clamp: {floor: 1, ceiling: 0}}",
         ":6: conditions.w.clamp: floor 1 is above ceiling 0",
+    ),
+    "unknown kind": (
+        TOP, "{select: top, fraction: 0.1, clamp: {kind: posreluu}}",
+        ":6: conditions.w.clamp.kind: 'posreluu' is not allowed; did you mean 'posrelu'?",
+    ),
+    "foreign bound": (
+        TOP, "{select: top, fraction: 0.1, clamp: {floors: 0}}",
+        ":6: conditions.w.clamp.floors: unknown key; did you mean 'floor'?",
     ),
     "truth as floor": (
         TOP, "{select: top, fraction: 0.1, clamp: {floor: true}}",
@@ -190,7 +200,7 @@ def test_clamps_know_their_name_and_whether_relu_does_the_same(clamp: str, displ
 def test_a_spec_cannot_be_changed() -> None:
     with pytest.raises(ValueError):
         parse().study = "other"
-    with pytest.raises(ValueError):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         parse().conditions["w"].clamp.floor = 1.0
 
 
