@@ -24,7 +24,9 @@ from orchestrator.record.lease import is_held
 from orchestrator.record.mlflow_store import RecordError, Store, Unreachable, locate
 from orchestrator.record.outbox import Outbox, folder_size
 from orchestrator.record.tags import SUPERSEDED
-from studies.errors import StudyError, did_you_mean
+from orchestrator.steps.artifacts import identity_document
+from orchestrator.workspace import digests_file, outbox_folder
+from studies.errors import StudyError
 
 
 class StoredRun(NamedTuple):
@@ -74,8 +76,8 @@ class GarbageCollector:
         if database is not None and not database.is_file():
             raise StudyError(f"there is no MLflow store at {database}; name it with --workdir or --tracking-uri")
         self._store = Store(tracking_uri)
-        self._outbox = Outbox(workdir / "spool")
-        self._cache = DigestCache(workdir / "digests.json")
+        self._outbox = Outbox(outbox_folder(workdir))
+        self._cache = DigestCache(digests_file(workdir))
 
     def survey(self, *, study: str | None = None, older_than: timedelta | None = None) -> Garbage:
         """Find the garbage of one study, or of the whole store; runs only if superseded for longer than `older_than`.
@@ -83,13 +85,12 @@ class GarbageCollector:
         StudyError if the store has no such study, or is a server and `older_than` is given."""
         store, experiments = self._store, self._store.experiments()
         if study is not None and study not in experiments.values():
-            hint = did_you_mean(study, experiments.values())
-            raise StudyError(f"MLflow at {store.safe_uri} has no study {study!r}{hint}")
+            raise store.unknown_study(study)
         old_enough = store.deleted_runs(older_than)
         candidates: list[StoredRun] = []
         staying: list[StoredRun] = []
         experiment_ids: set[str] = set()
-        for run in store.runs(list(experiments)) if experiments else ():
+        for run in store.runs(experiments):
             experiment_id, run_id, tags = run.info.experiment_id, run.info.run_id, run.data.tags
             owner = experiments[experiment_id]
             experiment_ids.add(experiment_id)
@@ -150,7 +151,7 @@ class GarbageCollector:
 
     def _inputs(self, step: Committed) -> Iterable[str]:
         """Ids of the steps that a step was made from; none for a damaged step, which counts as not done."""
-        path = f"identity/{step.step_name}.json"
+        path = identity_document(step.step_name)
         if path not in step.artifacts:
             return ()
         try:

@@ -27,16 +27,19 @@ from orchestrator.redaction import redacted
 from orchestrator.scheduling.estimates import RATES, flops
 from orchestrator.scheduling.forecast import Forecast, forecast, parse_nodes
 from orchestrator.scheduling.placement import Node
+from orchestrator.steps.artifacts import identity_document
 from orchestrator.steps.identity import difference
 from orchestrator.steps.step import BROKEN, State, Step
 from orchestrator.study_file.load import load_spec
 from orchestrator.study_file.spec import StudySpec
 from orchestrator.workspace import (
     default_workdir,
+    digests_file,
     environment,
     existing_folder,
     gpu_memory,
     make_workdir,
+    outbox_folder,
     store_of_study_file,
 )
 
@@ -118,7 +121,7 @@ class Study:
             spec,
             located,
             folder=path.resolve().parent,
-            digests=workdir / "digests.json",
+            digests=digests_file(workdir),
             data_root=None if data_root is None else existing_folder(data_root, "--data-root"),
             model_roots=[existing_folder(root, "--model-root") for root in model_roots],
         )
@@ -127,7 +130,7 @@ class Study:
 
     def record(self) -> Record:
         """The study's record in its store, which is created if it is absent."""
-        return Record(self.tracking_uri, outbox=self.workdir / "spool")
+        return Record(self.tracking_uri, outbox=outbox_folder(self.workdir))
 
     def planned(self) -> list[PlannedStep]:
         """Every step of the plan, whether it is recorded, why not, and its estimated work."""
@@ -236,5 +239,5 @@ def _why_not_cached(step: Step, last: Committed | None, record: Record) -> str:
     """`new`, or what changed since the step was last recorded under its name: three differences at most."""
     if last is None:
         return "new"
-    changes = difference(step.payload, record.document(last, f"identity/{step.name}.json"))
+    changes = difference(step.payload, record.document(last, identity_document(step.name)))
     return "; ".join(changes[:3])

@@ -51,6 +51,16 @@ def make_workdir(path: Path) -> Path:
     return path
 
 
+def outbox_folder(workdir: Path) -> Path:
+    """Where finished steps wait until the store has them."""
+    return workdir / "spool"
+
+
+def digests_file(workdir: Path) -> Path:
+    """Where the digests of local files are remembered."""
+    return workdir / "digests.json"
+
+
 def existing_folder(path: str | Path, option: str) -> Path:
     """A folder from the command line, with `~` expanded. Raises StudyError, naming the option, if it is absent."""
     folder = Path(os.path.expanduser(path))

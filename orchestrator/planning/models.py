@@ -115,7 +115,7 @@ def pin_series(
 
     path: where the series is in the study file. Raises StudyError with file and line.
     """
-    cohort = f"{series.display}@{series.cohort or series.revisions[-1].name}"
+    cohort = series.label_of(series.cohort or series.revisions[-1].name)
     checkpoints: list[ResolvedModel] = []
     for j, (entry, revision) in enumerate(zip(series.models, series.revisions, strict=True)):
         where = (*path, "revisions", j)

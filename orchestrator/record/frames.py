@@ -12,7 +12,7 @@ from orchestrator.record.commits import committed_steps
 from orchestrator.record.encoding import decode_frame
 from orchestrator.record.keys import Committed
 from orchestrator.record.mlflow_store import RecordError, Store, locate
-from orchestrator.record.tags import CONDITION, KIND, MODEL, SUPERSEDED
+from orchestrator.record.tags import SUPERSEDED, slot_of
 from studies.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -100,8 +100,7 @@ def load_study(tracking_uri: str, study: str) -> StudyFrames:
     store = Store(tracking_uri)
     experiment = store.experiment(study)
     if experiment is None:
-        hint = did_you_mean(study, store.experiments().values())
-        raise RecordError(f"MLflow at {store.safe_uri} has no study {study!r}{hint}")
+        raise store.unknown_study(study)
     return StudyFrames(store, _current_runs(store, study, experiment.experiment_id))
 
 
@@ -111,7 +110,8 @@ def _current_runs(store: Store, study: str, experiment_id: str) -> list[Recorded
         info, tags = run.info, run.data.tags
         if SUPERSEDED in tags:
             continue
-        about = info.run_id, info.run_name, info.status, tags.get(MODEL, ""), tags.get(CONDITION, "")
+        slot = slot_of(tags)
+        about = info.run_id, info.run_name, info.status, slot.model, slot.condition
         steps = list(committed_steps(store, info.run_id, tags, study))
-        runs.append(RecordedRun(tags[KIND], dict(zip(RUN_COLUMNS, about, strict=True)), dict(run.data.params), steps))
+        runs.append(RecordedRun(slot.kind, dict(zip(RUN_COLUMNS, about, strict=True)), dict(run.data.params), steps))
     return runs

@@ -26,7 +26,7 @@ from orchestrator.record.limits import MAX_BATCH
 from orchestrator.record.outbox import folder_size
 from orchestrator.record.tags import KIND, SUPERSEDED
 from orchestrator.redaction import redacted, remember
-from studies.errors import StudyError, first_line
+from studies.errors import StudyError, did_you_mean, first_line
 
 PAGE = 200
 """Runs per search request; each comes with all its metrics."""
@@ -124,6 +124,12 @@ class Store:
             )
         return experiment
 
+    def unknown_study(self, name: str) -> RecordError:
+        """The error that the store has no study of this name, with the nearest name that it has."""
+        return RecordError(
+            f"MLflow at {self.safe_uri} has no study {name!r}{did_you_mean(name, self.experiments().values())}"
+        )
+
     def open_experiment(self, name: str, artifact_location: str | None, metrics: Sequence[str] = ()) -> str:
         """The id of the experiment of this name, created if there is none; its saved view shows these metrics.
 
@@ -137,15 +143,17 @@ class Store:
             self.call("set_experiment_tag", experiment.experiment_id, _VIEW_TAG, view)
         return experiment.experiment_id
 
-    def runs(self, experiment_ids: list[str]) -> Iterator[Any]:
-        """All our runs, oldest first, so that a run made between two pages comes last.
+    def runs(self, experiment_ids: Collection[str]) -> Iterator[Any]:
+        """All our runs in these experiments, oldest first, so that a run made between two pages comes last.
 
         Runs in MLflow's stage "deleted" are among them if superseded; those that a person deleted are not."""
         from mlflow.entities import ViewType
 
+        if not experiment_ids:
+            return
         pages = self._pages(
             "search_runs",
-            experiment_ids,
+            list(experiment_ids),
             filter_string=f"tags.`{KIND}` != ''",
             run_view_type=ViewType.ALL,
             max_results=PAGE,

@@ -12,7 +12,7 @@ from orchestrator.record.encoding import decode_document, decode_frame
 from orchestrator.record.keys import NOTHING, Committed
 from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 from orchestrator.record.outbox import Outbox
-from orchestrator.record.tags import CONDITION, MODEL, SUPERSEDED
+from orchestrator.record.tags import SUPERSEDED, slot_of
 
 if TYPE_CHECKING:
     import pandas
@@ -36,7 +36,7 @@ class Reader:
         known: dict[str, Committed] = {}
         ranks: dict[str, int] = {}
         experiments = self._store.experiments()
-        for run in self._store.runs(list(experiments)) if experiments else ():
+        for run in self._store.runs(experiments):
             tags, experiment_id = run.data.tags, run.info.experiment_id
             rank = 2 * (SUPERSEDED not in tags) + (experiment_id == self._experiment)
             for step in committed_steps(self._store, run.info.run_id, tags, experiments[experiment_id], wanted):
@@ -55,9 +55,10 @@ class Reader:
         if experiment is None:
             return {}
         return {
-            (run.data.tags.get(MODEL, ""), run.data.tags.get(CONDITION, ""), step.step_name): step
+            (slot.model, slot.condition, step.step_name): step
             for run in self._store.runs([experiment.experiment_id])
             if SUPERSEDED not in run.data.tags
+            for slot in [slot_of(run.data.tags)]
             for step in committed_steps(self._store, run.info.run_id, run.data.tags, study)
         }
 

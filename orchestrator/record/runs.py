@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.record.keys import RunKey, Slot
 from orchestrator.record.mlflow_store import RecordError, Store
-from orchestrator.record.tags import CONDITION, IDENTITY, KIND, MODEL, SUPERSEDED, run_tags
+from orchestrator.record.tags import IDENTITY, KIND, SUPERSEDED, run_tags, slot_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,8 +68,7 @@ class Runs:
                 self.terminate(run, "KILLED")
             if is_active and run.is_superseded:
                 self._store.call("delete_run", run.run_id)
-            slot = Slot(tags[KIND], tags.get(MODEL, ""), tags.get(CONDITION, ""))
-            runs, identity = self._by_slot.setdefault(slot, {}), tags.get(IDENTITY, "")
+            runs, identity = self._by_slot.setdefault(slot_of(tags), {}), tags.get(IDENTITY, "")
             if identity not in runs or (runs[identity].is_superseded and not run.is_superseded):
                 runs[identity] = run
 

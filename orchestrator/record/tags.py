@@ -6,7 +6,7 @@ commits a step is written in `commits`, the lease in `lease`.
 
 from collections.abc import Mapping
 
-from orchestrator.record.keys import RunKey
+from orchestrator.record.keys import RunKey, Slot
 
 KIND, MODEL, CONDITION, IDENTITY = "halfwave.kind", "halfwave.model", "halfwave.condition", "halfwave.identity"
 """Slot and identity of a run. A run without `KIND` is not ours."""
@@ -33,6 +33,11 @@ def run_tags(key: RunKey, parent_id: str = "") -> dict[str, str]:
     if key.kind == "study":
         return tags
     return {**tags, MODEL: key.model, CONDITION: key.condition, IDENTITY: key.identity, PARENT: parent_id}
+
+
+def slot_of(tags: Mapping[str, str]) -> Slot:
+    """The slot of one of our runs, from its tags; the study's own run has neither model nor condition."""
+    return Slot(tags[KIND], tags.get(MODEL, ""), tags.get(CONDITION, ""))
 
 
 def environment_tags(environment: Mapping[str, object]) -> dict[str, str]:

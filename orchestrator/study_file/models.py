@@ -168,6 +168,10 @@ class CheckpointsSpec(_Loading):
         """The label, or the last part of the name."""
         return self.label or Path(self.of).name
 
+    def label_of(self, revision: str) -> str:
+        """The label of a checkpoint, as a model of the study."""
+        return f"{self.display}@{revision}"
+
     @property
     def models(self) -> tuple[ModelSpec, ...]:
         """Each checkpoint as a model."""
@@ -179,7 +183,7 @@ class CheckpointsSpec(_Loading):
                     if _is_folder(self.of)
                     else {"name": self.of, "revision": revision.name}
                 ),
-                label=f"{self.display}@{revision.name}",
+                label=self.label_of(revision.name),
                 **loading,
             )
             for revision in self.revisions
