@@ -1,5 +1,6 @@
 """Documents to tokens with the characters they stand for: every character is covered once, for kinds of tokenizers."""
 
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -81,20 +82,35 @@ def test_windows_score_each_token_once_with_context() -> None:
     assert sequences.ids[0][0] == tokenizer.bos_token_id
 
 
-def test_a_document_needs_something_to_stand_in_front() -> None:
+def without_special_tokens() -> object:
     bare = PreTrainedTokenizerFast(tokenizer_object=trained("smollm2", ["a"]).backend_tokenizer)
-    with pytest.raises(StudyError, match="neither BOS nor EOS"):
-        tokenise(Documents(texts=("a",), window=8, stride=4), bare, 64)
+    return tokenise(Documents(texts=("a",), window=8, stride=4), bare, 64)
+
+
+REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "nothing in front": (
+        without_special_tokens,
+        StudyError,
+        "the tokenizer has neither BOS nor EOS to put in front of a document",
+    ),
+    "end left out": (lambda: character_spans("ab", [(0, 1)]), ValueError, "no token covers 'b' at character 1"),
+    "gap": (lambda: character_spans("abc", [(0, 1), (2, 3)]), ValueError, "no token covers 'b' at character 1"),
+}
+
+
+@pytest.mark.parametrize(("act", "kind", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_document_that_cannot_be_scored_is_one_line(
+    act: Callable[[], object], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        act()
+    assert str(caught.value) == message
 
 
 def test_bytes_of_one_character_and_white_space_get_empty_spans() -> None:
     # "é" in two bytes, a space of its own, and a token that holds the space in front of its word
     spans = character_spans("\u00e9  b c", [(0, 1), (0, 1), (1, 2), (2, 4), (4, 6)])
     assert spans.tolist() == [[0, 1], [1, 1], [2, 2], [3, 4], [5, 6]]
-    with pytest.raises(ValueError, match="no token covers 'b' at character 1"):
-        character_spans("ab", [(0, 1)])
-    with pytest.raises(ValueError, match="no token covers 'b' at character 1"):
-        character_spans("abc", [(0, 1), (2, 3)])
 
 
 def test_marks_that_a_tokenizer_composes_belong_to_the_token_before() -> None:

@@ -1,5 +1,7 @@
 """What is read from config.json."""
 
+from typing import Any
+
 import pytest
 
 from actors.sites import SITES, architecture
@@ -18,20 +20,27 @@ def test_bloom_has_field_names_of_its_own() -> None:
     assert architecture(newer).d_model == 2048
 
 
-def test_a_missing_field_is_named_with_its_alternative() -> None:
-    broken = {name: value for name, value in BLOOM.items() if name != "n_embed"}
-    with pytest.raises(StudyError, match=r"config.json has no 'hidden_size' or 'n_embed', which family 'bloom' needs"):
-        architecture(broken)
+REFUSED = {
+    "missing field": (
+        {name: value for name, value in BLOOM.items() if name != "n_embed"},
+        "config.json has no 'hidden_size' or 'n_embed', which family 'bloom' needs",
+    ),
+    "unknown family": (
+        {"model_type": "bloon"},
+        "model family 'bloon' is not in the site table; did you mean 'bloom'?",
+    ),
+    "mixture of experts": (
+        {**BLOOM, "num_local_experts": 8},
+        "mixture-of-experts MLPs are not supported (config.json has num_local_experts)",
+    ),
+}
 
 
-def test_an_unknown_family_is_one_line_with_the_nearest_known_one() -> None:
-    with pytest.raises(StudyError, match=r"model family 'bloon' is not in the site table; did you mean 'bloom'"):
-        architecture({"model_type": "bloon"})
-
-
-def test_mixtures_of_experts_are_refused() -> None:
-    with pytest.raises(StudyError, match=r"not supported \(config.json has num_local_experts\)"):
-        architecture({**BLOOM, "num_local_experts": 8})
+@pytest.mark.parametrize(("config", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_model_that_cannot_be_clamped_is_one_line(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        architecture(config)
+    assert str(caught.value) == message
 
 
 def test_every_family_has_an_oracle() -> None:

@@ -4,6 +4,7 @@ The adapter runs Transformers' own model and replaces only its attention by `att
 """
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -234,10 +235,10 @@ def test_a_log_probability_that_is_not_finite_is_an_error(
     monkeypatch.setitem(logits_pass.HEAD_BYTES, "cpu", rows * 4 * Table.vocabulary)
     decoder, pack = Table(), some_pack()
     decoder.table_VV[pack.ids[pack.rows[-1]], pack.targets[-1]] = value
-    with pytest.raises(
-        FloatingPointError, match=rf"^[1-9]\d* of {len(pack.targets)} log-probabilities are not finite$"
-    ):
+    with pytest.raises(FloatingPointError) as caught:
         score_pack(decoder, pack)
+    expected = rf"[1-9]\d* of {len(pack.targets)} log-probabilities are not finite"
+    assert re.fullmatch(expected, str(caught.value))
 
 
 def test_a_rank_without_the_gathered_head_returns_none() -> None:

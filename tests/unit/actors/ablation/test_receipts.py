@@ -1,5 +1,7 @@
 """Receipts without vLLM: what they contain, and that an intervention that does not add up is never one."""
 
+from typing import Any
+
 import pytest
 
 from actors.ablation import routes
@@ -9,7 +11,12 @@ from studies.errors import InterventionError
 from studies.neurons.clamps import NAMED_CLAMPS
 from tests.unit.actors.ablation.fake_engine import FakeEngine, routed
 
-CLAMP = Intervention(neurons={0: (1, 6), 2: (7,)}, clamp=NAMED_CLAMPS["negative"])
+
+def negative(neurons: dict[int, tuple[int, ...]]) -> Intervention:
+    return Intervention(neurons=neurons, clamp=NAMED_CLAMPS["negative"])
+
+
+CLAMP = negative({0: (1, 6), 2: (7,)})
 
 
 @pytest.fixture(autouse=True)
@@ -31,45 +38,37 @@ def test_the_baseline_may_change_nothing() -> None:
     assert apply(routed(FakeEngine()), Intervention()).clipped_fraction == 0.0
 
 
-def test_a_set_that_changes_nothing_is_an_error() -> None:
-    engine = FakeEngine()
-    model = routed(engine)
-    engine.changes = 0
-    with pytest.raises(InterventionError, match=r"tiny: the intervention \(negative\) on 3 neurons changed nothing in"):
-        apply(model, CLAMP)
+NOT_CALLED = "tiny: the clamp of layer 1 was called 0 times in the probe, expected 1"
+REFUSED: dict[str, tuple[dict[str, Any], str, Intervention, str]] = {
+    "nothing changed": (
+        {"changes": 0}, "tree", CLAMP,
+        "tiny: the intervention (negative) on 3 neurons changed nothing in {tokens} probe tokens",
+    ),
+    "not placed": (
+        {"misplaced": 1}, "tree", CLAMP,
+        "tiny: asked for [2, 0, 1] neurons per layer, placed [1, 0, 1]",
+    ),
+    "tree, clamp not called": ({"unhooked": {1}}, "tree", CLAMP, NOT_CALLED),
+    "flat, clamp not called": ({"unhooked": {1}}, "flat", CLAMP, NOT_CALLED),
+    "tree, baseline not called": ({"unhooked": {1}}, "tree", Intervention(), NOT_CALLED),
+    "flat, baseline not called": ({"unhooked": {1}}, "flat", Intervention(), NOT_CALLED),
+    "layer 3": ({}, "tree", negative({3: (0,)}), "tiny has no layer 3 (0 to 2)"),
+    "layer -1": ({}, "tree", negative({-1: (0,)}), "tiny has no layer -1 (0 to 2)"),
+    "neuron 8": ({}, "tree", negative({1: (2, 8)}), "tiny layer 1: neuron 8 is outside 0..7"),
+    "repeated": ({}, "tree", negative({1: (2, 2)}), "tiny layer 1: a neuron is repeated"),
+}  # fmt: skip
 
 
-def test_neurons_that_no_rank_placed_are_an_error() -> None:
-    engine = FakeEngine()
-    model = routed(engine)
-    engine.misplaced = 1
-    with pytest.raises(InterventionError, match=r"asked for \[2, 0, 1\] neurons per layer, placed \[1, 0, 1\]"):
-        apply(model, CLAMP)
-
-
-@pytest.mark.parametrize("route", ["tree", "flat"])
-@pytest.mark.parametrize("intervention", [CLAMP, Intervention()], ids=["clamp", "baseline"])
-def test_a_layer_whose_hook_is_not_called_is_an_error(route: str, intervention: Intervention) -> None:
+@pytest.mark.parametrize(("faults", "route", "intervention", "message"), REFUSED.values(), ids=REFUSED)
+def test_an_intervention_that_does_not_add_up_is_an_error(
+    faults: dict[str, Any], route: str, intervention: Intervention, message: str
+) -> None:
     engine = FakeEngine()
     model = routed(engine, route=route)
-    engine.unhooked = {1}
-    with pytest.raises(InterventionError, match="the clamp of layer 1 was called 0 times in the probe, expected 1"):
-        apply(model, intervention)
-
-
-@pytest.mark.parametrize(
-    ("neurons", "message"),
-    [
-        ({3: (0,)}, r"tiny has no layer 3 \(0 to 2\)"),
-        ({-1: (0,)}, r"tiny has no layer -1 \(0 to 2\)"),
-        ({1: (2, 8)}, r"tiny layer 1: neuron 8 is outside 0\.\.7"),
-        ({1: (2, 2)}, "tiny layer 1: a neuron is repeated"),
-    ],
-)
-def test_neurons_that_cannot_be_placed_are_an_error(neurons: dict[int, tuple[int, ...]], message: str) -> None:
-    engine = FakeEngine()
-    model = routed(engine)
     engine.called.clear()
-    with pytest.raises(InterventionError, match=message):
-        apply(model, Intervention(neurons=neurons, clamp=NAMED_CLAMPS["negative"]))
-    assert engine.called == [], "nothing reached the workers"
+    for fault, value in faults.items():
+        setattr(engine, fault, value)
+    with pytest.raises(InterventionError) as caught:
+        apply(model, intervention)
+    assert str(caught.value) == message.format(tokens=model.probe.num_nodes)
+    assert faults or engine.called == [], "what cannot be placed does not reach the workers"

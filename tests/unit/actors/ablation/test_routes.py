@@ -26,12 +26,27 @@ def test_the_tree_route_is_taken_where_both_routes_agree() -> None:
     assert facts.probe_difference == 0.0 and facts.probe_tolerance == 0.01 and facts.max_nodes == 512
 
 
-@pytest.mark.parametrize("error", [0.02, -0.02, float("nan")])
-def test_a_difference_between_the_routes_is_an_error(error: float) -> None:
+DIFFER = "tiny: tree and flat route differ by {} nats on the probe (tolerance 0.01)"
+REFUSED: dict[str, tuple[float, dict[str, str], type[StudyError], str]] = {
+    "tree above flat": (0.02, {}, InterventionError, DIFFER.format("0.02")),
+    "tree below flat": (-0.02, {}, InterventionError, DIFFER.format("0.02")),
+    "tree without numbers": (float("nan"), {}, InterventionError, DIFFER.format("nan")),
+    "tree that is not possible": (
+        0.0, {"route": "tree", "tree_refused": "attention sinks"}, StudyError,
+        "tiny: route 'tree' is not possible: attention sinks; use route: auto or flat",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tree_error", "fields", "kind", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_route_that_is_not_proven_is_an_error(
+    tree_error: float, fields: dict[str, str], kind: type[StudyError], message: str
+) -> None:
     engine = FakeEngine()
-    engine.tree_error = error
-    with pytest.raises(InterventionError, match=r"^tiny: tree and flat route differ by .* \(tolerance 0\.01\)$"):
-        routed(engine)
+    engine.tree_error = tree_error
+    with pytest.raises(kind) as caught:
+        routed(engine, **fields)
+    assert str(caught.value) == message
 
 
 def test_auto_falls_back_to_the_flat_route_and_says_why() -> None:
@@ -40,12 +55,10 @@ def test_auto_falls_back_to_the_flat_route_and_says_why() -> None:
     assert math.isnan(facts.probe_difference)
 
 
-def test_a_demanded_route_is_taken_or_refused() -> None:
+def test_a_demanded_route_is_taken() -> None:
     engine = FakeEngine()
     assert routed(engine, route="flat").facts.route_reason == "asked for in the study file"
     assert "halfwave_score" not in engine.called
-    with pytest.raises(StudyError, match="tiny: route 'tree' is not possible: attention sinks"):
-        routed(FakeEngine(), route="tree", tree_refused="attention sinks")
 
 
 def test_both_routes_give_every_edge_its_log_probability() -> None:

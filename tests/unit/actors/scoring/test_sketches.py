@@ -5,6 +5,7 @@ T tokens, F neurons.
 
 import io
 import itertools
+import math
 import pickle
 from collections.abc import Callable
 
@@ -264,19 +265,39 @@ def test_values_that_are_not_finite_raise_before_anything_is_counted(bad: float,
         lambda values: difficulty.update(values, y_TF, *pairs),
     ]
     for update in updates:
-        with pytest.raises(ValueError, match="2 NaN or infinite values of 150"):
+        with pytest.raises(ValueError, match="NaN"):
             update(broken_TF)
     assert sketch.num_tokens == 50 and difficulty.num_pairs == 0
 
 
-def test_wrong_shapes_and_empty_sketches_raise() -> None:
-    ranges = calibrated(torch.randn(50, 3))
-    with pytest.raises(ValueError, match=r"need \[tokens, 3\]"):
-        sketched(ranges, torch.randn(50, 1))
-    with pytest.raises(ValueError, match="without tokens"):
-        sketched(ranges, torch.empty(0, 3)).statistics()
-    with pytest.raises(ValueError, match="need tokens"):
-        RangeCalibration(3, "cpu").ranges(NUM_BINS)
+def update_with_bad_values() -> None:
+    broken_TF = torch.randn(50, 3)
+    broken_TF[17, 1] = broken_TF[49, 2] = math.nan
+    RangeCalibration(3, "cpu").update(broken_TF)
+
+
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "not finite": (update_with_bad_values, "pre-activations hold 2 NaN or infinite values of 150"),
+    "wrong shape": (
+        lambda: sketched(calibrated(torch.randn(50, 3)), torch.randn(50, 1)),
+        "pre-activations have shape (50, 1), need [tokens, 3]",
+    ),
+    "statistics of nothing": (
+        lambda: sketched(calibrated(torch.randn(50, 3)), torch.empty(0, 3)).statistics(),
+        "no statistics of a sketch without tokens",
+    ),
+    "ranges of nothing": (
+        lambda: RangeCalibration(3, "cpu").ranges(NUM_BINS),
+        f"ranges need tokens and 2 bins or more, got 0 and {NUM_BINS}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "message"), REFUSED.values(), ids=REFUSED)
+def test_values_that_cannot_be_counted_are_refused(act: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        act()
+    assert str(caught.value) == message
 
 
 def test_a_sketch_continues_after_a_pickle_round_trip_of_its_state() -> None:
