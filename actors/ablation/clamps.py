@@ -183,7 +183,7 @@ class LayerClamp:
         expected = self.num_neurons * (2 if self.gated else 1)
         if fused.shape[-1] != expected:
             raise ValueError(f"activation input has {fused.shape[-1]} columns, expected {expected}")
-        operation, columns_n, *_ = self.setting
+        operation, columns_n, _, _ = self.setting
         if not len(columns_n) or operation.on_output:
             return None
         # the fused tensor was made for this call alone; one that is not fused may have other readers
@@ -198,7 +198,7 @@ class LayerClamp:
         arguments: tuple[Tensor, ...],
         output: Tensor,
     ) -> None:
-        operation, columns_n, *_ = self.setting
+        operation, columns_n, _, _ = self.setting
         if not len(columns_n) or not operation.on_output:
             return
         fused = arguments[0]
