@@ -224,6 +224,8 @@ class MatchRequest:
     """Raise m, the fraction of lowest-scored neurons, until perplexity equals the treated condition's."""
 
     step: str
+    benchmark: str
+    """Name of the perplexity benchmark: its pack plan is made once and shared with its evaluations."""
     texts: Windows
     ranking: Mapping[int, tuple[int, ...]]
     """{layer: neurons in ascending score, the treated ones excluded}."""

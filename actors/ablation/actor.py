@@ -252,7 +252,7 @@ class AblationActor:
         """Search the fraction of lowest-scored neurons whose clamp costs the treated condition's perplexity."""
         started = time.monotonic()
         d_mlp = self.model.source.d_mlp
-        plan = self.model.plan("perplexity", request.texts, request.max_nodes)
+        plan = self.model.plan(request.benchmark, request.texts, request.max_nodes)
         search = match_perplexity(
             baseline=request.baseline_perplexity,
             treated=request.treated_perplexity,

@@ -47,9 +47,10 @@ class Match(ActorStepKind[Matched]):
         assert isinstance(texts, Windows), "perplexity is measured on windows"
         neurons, treated = context.neuron_table(inputs["profile"]), context.neuron_set(inputs["treated"])
         num_neurons = int(neurons["layer"].isin(list(treated.indices)).sum())
-        (metric,) = benchmark.headlines
+        metric = benchmark.headlines[0]
         message = MatchRequest(
             step=step.id,
+            benchmark=benchmark.name,
             texts=texts,
             ranking=selection.ascending(neurons, score=params["score"], without=treated),
             clamp=Clamp.from_payload(params["clamp"]),

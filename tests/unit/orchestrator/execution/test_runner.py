@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.messages import ActorLost, EvaluateRequest, Finished, OutOfMemory, Part, RequestFailed, StepFailed
+from actors.messages import (
+    ActorLost,
+    EvaluateRequest,
+    Finished,
+    MatchRequest,
+    OutOfMemory,
+    Part,
+    RequestFailed,
+    StepFailed,
+)
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
@@ -17,8 +26,9 @@ from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS
 from orchestrator.steps.step import FINISHED, State, Step
+from studies.benchmarks.perplexity import PerplexityBenchmark
 from tests.fakes import NODE, FakePool, FakeRecord, matched, scored
-from tests.plans import plan, step_id
+from tests.plans import BENCHMARKS, TRAIN, plan, step_id
 from tests.world import make_cluster
 
 CLUSTER = make_cluster([NODE], {"a": Demand(2.0, 0.0)})
@@ -143,6 +153,16 @@ def test_an_answer_without_a_result_is_a_failure() -> None:
     outcome = run(study, FakePool(study, once(lambda *_: Finished())))
     failed = [step for step, state in outcome.states.items() if state is State.FAILED]
     assert failed and "without a result" in outcome.reasons[failed[0]]
+
+
+def test_a_search_reads_the_windows_of_the_perplexity_that_it_matches() -> None:
+    windows, *others = BENCHMARKS
+    first = PerplexityBenchmark(name="first", corpus=TRAIN, window=64, num_tokens=1024)
+    study = plan(benchmarks=(*others, first, windows))
+    pool = FakePool(study)
+    run(study, pool)
+    (search,) = (request for _, _, request in pool.requests if isinstance(request, MatchRequest))
+    assert (search.benchmark, search.texts) == ("first", first.request)
 
 
 def test_a_search_without_a_match_is_recorded_and_fails_its_step() -> None:
