@@ -67,7 +67,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
 
 
 def perplexity_name(plan: Plan) -> str:
-    """The name of the study's perplexity; without one, that of what the claims then lack."""
+    """The name of the study's perplexity benchmark; `perplexity` where it has none, for the verdicts that say so."""
     return PERPLEXITY.name if plan.perplexity is None else plan.perplexity.name
 
 

@@ -46,7 +46,7 @@ class Evidence:
     match_bracket: tuple[float, float] | None
     """The evaluated fractions of low-score neurons just below and just above the treated perplexity."""
     perplexity: str
-    """Name of the benchmark that is the perplexity, whether or not there is one."""
+    """Name of the perplexity benchmark; a study without one has no items of this name."""
     syntactic: tuple[str, ...]
     """Names of graded benchmarks, one syntax_loss verdict each."""
     non_syntactic: tuple[str, ...]
@@ -94,8 +94,9 @@ def _problem(
         for benchmark in benchmarks:
             if benchmark not in items:
                 return f"no {benchmark} items of {condition}"
-            measure = items[benchmark].measure
-            values = items[benchmark].table[measure.value].to_numpy(np.float64)
+            values = items[benchmark].table[items[benchmark].measure.value].to_numpy(np.float64)
             if num_broken := int((~np.isfinite(values)).sum()):
                 return f"{num_broken} of {len(values)} {benchmark} items of {condition} not finite"
-    return f"too few {measure.noun}, at least {measure.fewest} needed" if num_items < measure.fewest else None
+    measures = [items[benchmark].measure for items in conditions.values() if items for benchmark in benchmarks]
+    strictest = max(measures, key=lambda measure: measure.fewest)
+    return f"too few {strictest.noun}, at least {strictest.fewest} needed" if num_items < strictest.fewest else None

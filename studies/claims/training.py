@@ -54,7 +54,7 @@ class TrainingEvidence:
     random_items: Mapping[str, Mapping[int, BenchmarkItems]]
     """Negative clamp of each of `randoms`."""
     perplexity: str
-    """Name of the benchmark that is the perplexity, whether or not there is one."""
+    """Name of the perplexity benchmark; a study without one has no items of this name."""
     syntactic: tuple[str, ...]
     """Names of graded benchmarks."""
 

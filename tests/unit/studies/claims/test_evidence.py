@@ -1,5 +1,7 @@
 """Which items suffice for a test, and the first reason why they do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,13 @@ def test_enough_items_are_no_problem() -> None:
 def test_the_fewest_decisions_may_be_spread_over_benchmarks() -> None:
     items = {"arc": choices(MIN_ITEMS - 1), "piqa": choices(1)}
     assert sample({"baseline": items}, ("arc", "piqa")).problem is None
+
+
+@pytest.mark.parametrize("benchmarks", [("arc", "own"), ("own", "arc")])
+def test_the_strictest_measure_decides_whether_items_suffice(benchmarks: tuple[str, ...]) -> None:
+    own = replace(choices(1), measure=replace(choices(1).measure, noun="questions", fewest=MIN_ITEMS + 2))
+    drawn = sample({"baseline": {"arc": choices(), "own": own}}, benchmarks)
+    assert drawn.problem == f"too few questions, at least {MIN_ITEMS + 2} needed"
 
 
 @pytest.mark.parametrize(
