@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, PlainSerializer, PlainValidator, create_model
 
-from orchestrator.study_file.fields import Strict
+from orchestrator.study_file.fields import Flag, Number, Strict
 from orchestrator.study_file.located import quote
 from studies.benchmarks.options import Options
 from studies.benchmarks.registry import BENCHMARKS
@@ -88,7 +88,7 @@ def _model(options: type[Options]) -> type[Strict]:
 
 
 def _strict(hint: Any) -> Any:
-    """The same type, in which numbers and flags are not converted and a compiled expression is a pattern."""
+    """The same type, with strict numbers and flags, finite floats, and a compiled expression as a pattern."""
     arguments = get_args(hint)
     if get_origin(hint) is Annotated:
         constraints = [Field(pattern=c.pattern) if isinstance(c, re.Pattern) else c for c in arguments[1:]]
@@ -97,4 +97,4 @@ def _strict(hint: Any) -> Any:
         return functools.reduce(operator.or_, map(_strict, arguments))
     if get_origin(hint) is tuple:
         return GenericAlias(tuple, tuple(map(_strict, arguments)))
-    return Annotated[hint, Field(strict=True)] if hint in (int, float, bool) else hint
+    return {int: Annotated[int, Field(strict=True)], float: Number, bool: Flag}.get(hint, hint)

@@ -199,7 +199,7 @@ class ConditionSpec(Strict):
     def _compatible_fields(self) -> "ConditionSpec":
         if self.layers is not None and (self.like or self.match):
             raise ValueError("its layers are those of the condition it refers to; leave layers out")
-        if self.match is not None and not self.clamp.takes_bounds:
+        if self.match is not None and (self.clamp.values_from or not self.clamp.takes_bounds):
             raise ValueError(f"match works only with a clamp, not with {self.clamp.kind}")
         if self.disjoint is not None and self.like is None:
             raise ValueError("disjoint needs like: the condition whose neurons to avoid")

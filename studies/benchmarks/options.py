@@ -45,7 +45,8 @@ class Options(Protocol):
     raises ValueError with the problem as its text.
 
     Two fields have a meaning of their own. The benchmark takes its name from `name`, or from the file that `path`
-    names; without either, its name is its word. `path` may also be written without its key: `pairs: my.jsonl`.
+    names; without these fields, its name is its word. `path` has no default, and may be written without its key:
+    `pairs: my.jsonl`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

@@ -158,6 +158,7 @@ TOY_REFUSED = {
     "size: 0": "toy.size: must be above 0; found 0",
     "size: 1, sice: 2": "toy.sice: unknown key; did you mean 'size'?",
     "size: 1, rate: '1'": "toy.rate: must be a number; found '1'",
+    "size: 1, rate: .nan": "toy.rate: must be a finite number; found nan",
     "size: 1, rate: 0": "toy.rate: must be above 0; found 0",
     "size: 1, exact: 1": "toy.exact: must be true or false; found 1",
     "size: 1, parts: []": "toy.parts: must not be empty",
