@@ -138,7 +138,7 @@ class _Builder:
         run = profile_run(model, step)
         self._record_on(step, run)
         previous = model.checkpoint.before if model.checkpoint else None
-        before = next((other.digest for other in self._study.models if previous and other.label == previous), None)
+        before = next(other.digest for other in self._study.models if other.label == previous) if previous else None
         planned = PlannedModel(self._spec, self._corpus, dtype, tokens=work, before=before, profile=step)
         for kind in MODEL_STEPS:
             draft = kind.draft(planned)

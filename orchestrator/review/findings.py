@@ -16,8 +16,9 @@ from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
+from orchestrator.steps import examples, profile, weights
 from orchestrator.steps.artifacts import DENSITIES, MATCHING, MATCHING_CURVE, TOKEN_PAIRS, WEIGHTS, items_table
-from orchestrator.steps.step import FINISHED
+from orchestrator.steps.step import FINISHED, StepKind
 from studies.benchmarks.measures import Measure
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
@@ -111,13 +112,13 @@ class Findings:
 
     def weights_table(self, model: ResolvedModel) -> pd.DataFrame | None:
         """Cosine dissimilarities of a checkpoint's weights to the previous one's; None where that did not finish."""
-        weights = self._on_profile_run(model, "weights")
-        return self.record.frame(self.committed[weights], WEIGHTS) if weights else None
+        step = self._on_profile_run(model, weights.KIND)
+        return self.record.frame(self.committed[step], WEIGHTS) if step else None
 
     def neuron_table(self, model: ResolvedModel) -> pd.DataFrame | None:
         """The neuron table of a model; None where its profile did not finish."""
-        profile = self._on_profile_run(model, "profile")
-        return self.outcome.inputs.neuron_table(profile) if profile else None
+        step = self._on_profile_run(model, profile.KIND)
+        return self.outcome.inputs.neuron_table(step) if step else None
 
     def structure(self, model: ResolvedModel) -> Structure | None:
         """The statistics of a neuron table; None where there is no table."""
@@ -128,21 +129,21 @@ class Findings:
 
     def examples(self, model: ResolvedModel) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         """Densities and token pairs of the neurons with the highest Wasserstein distance; None where there are none."""
-        examples = self._on_profile_run(model, "examples")
-        if examples is None:
+        step = self._on_profile_run(model, examples.KIND)
+        if step is None:
             return None
-        committed = self.committed[examples]
+        committed = self.committed[step]
         return self.record.frame(committed, DENSITIES), self.record.frame(committed, TOKEN_PAIRS)
 
-    def _on_profile_run(self, model: ResolvedModel, kind: str) -> str | None:
+    def _on_profile_run(self, model: ResolvedModel, kind: StepKind) -> str | None:
         """A finished step of this kind on the model's profile run; equal models share one, under either label."""
         return self._profile_steps.get((model.label, kind))
 
     @cached_property
-    def _profile_steps(self) -> dict[tuple[str, str], str]:
+    def _profile_steps(self) -> dict[tuple[str, StepKind], str]:
         """{(model label, step kind): the finished step on the model's profile run}."""
         return {
-            (key.model, self.plan.steps[step].kind.name): step
+            (key.model, self.plan.steps[step].kind): step
             for step, keys in self.plan.runs.items()
             if self._done(step)
             for key in keys

@@ -82,7 +82,7 @@ class Select(DriverStepKind):
             step.params,
             context.neuron_table(step.inputs["profile"]),
             like=context.neuron_set(step.inputs["like"]) if "like" in step.inputs else None,
-            explicit=context.listed_neurons(step),
+            explicit=context.listed_neurons(step) if step.params["select"] == "explicit" else None,
         )
         document = {"neuron_set": neurons.digest, "num_neurons": neurons.count}
         return StepResult({}, {NEURON_SET: neurons.to_frame()}, {"selection.json": document})
