@@ -63,8 +63,8 @@ class Operation:
     value_is_ceiling: bool = False
     """Whether a neuron's own value, where the kind has any, is only its ceiling; else it is in both buffers."""
     digest_name: str
-    """What the digests of buffers are made of besides the buffers. Receipts are recorded, so it stays as it is even
-    where the kind has another name; no two operations share one."""
+    """Hashed with the buffers; unique among the operations. Receipts record the digest, so this name never changes,
+    even if the kind is renamed."""
 
 
 def _is_outside(selected: Selected) -> Tensor:

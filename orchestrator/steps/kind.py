@@ -22,7 +22,7 @@ from studies.benchmarks.protocol import Benchmark
 from studies.neurons.selection import NeuronSet
 
 Answer = TypeVar("Answer")
-"""The message of `actors.messages` with which an actor answers."""
+"""The message of `actors.messages` with which an actor answers; its field `step` is the id of the step."""
 
 
 class Request(NamedTuple):
@@ -98,7 +98,10 @@ class ActorStepKind(StepKind, ABC, Generic[Answer]):
 
     @abstractmethod
     def result(self, step: Step, answer: Answer, context: StepContext) -> StepResult:
-        """What the actor's answer becomes in the record. Raises StudyError if the answer must not be recorded."""
+        """What the actor's answer becomes in the record. Raises StudyError if the answer must not be recorded.
+
+        Looks up nothing of the record that `request` did not: an answer cannot wait for the store.
+        """
 
     def pack_size(self, step: Step, context: StepContext) -> int | None:  # noqa: ARG002 - for the kinds with packs
         """Pack size (nodes) that the request asks for; None = the actor's own, or no packs."""

@@ -34,7 +34,7 @@ class StepKind:
     """Part of every step's id. Raising it recomputes all steps of the kind and whatever depends on them."""
     role: ClassVar[Role]
     is_divided: ClassVar[bool] = False
-    """Whether a model's actors divide the work of one step among them."""
+    """Whether a model's actors divide the work of one step among them: the actor's method takes `others`."""
 
     def payload(self, model: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
         """The data that a step's id is the hash of. model: the model's digest; inputs: {role: step id}."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 BOUNDED = "clamp"
-"""The kind a' = min(max(a, floor), ceiling), the only one whose bounds say all about it."""
+"""The kind a' = min(max(a, floor), ceiling); its payload holds the bounds alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clamp:
-    """What an intervention does, to whichever neurons.
+    """What an intervention does to each of its neurons; the neurons are not part of it.
 
     Raises ValueError for a kind that is not in `CLAMP_KINDS`.
     """

@@ -21,7 +21,7 @@ class Items:
     """The results of one condition on one benchmark."""
 
     table: pd.DataFrame
-    """One row per item: what `Benchmark.results` returned."""
+    """One row per item: what `Benchmark.results` returned, or `item_changes` or `pool` made of it."""
     measure: Measure
 
     def __len__(self) -> int:
