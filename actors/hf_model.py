@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-from actors.messages import ModelSource
+from actors.messages.model import ModelSource
 from studies.errors import StudyError
 
 if TYPE_CHECKING:  # torch and Transformers take seconds to import

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from actors.hf_model import refusing_untrusted
-from actors.messages import ModelSource
+from actors.messages.model import ModelSource
 from studies.benchmarks.texts import Continuations, Documents, Sentences, TextRequest, Windows
 from studies.errors import StudyError
 

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from actors.messages import Progress
+from actors.messages.stream import Progress
 from orchestrator.steps.step import State, Step
 
 WORDS = {

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from actors.messages import Progress
+from actors.messages.stream import Progress
 from orchestrator.execution.interrupt import Interrupt
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.resolve import resolve

@@ -43,12 +43,12 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     """The whole text of an error on one line of at most `length` characters.
 
     Line breaks and runs of white space become single spaces. A text that is too long ends after a whole word, with
-    ` ...`: half a secret would no longer be recognised as one. An exception without a text is named by its type.
+    ` ...`: half a secret would no longer be recognised as one. An exception without a text, or whose first word is too
+    long, is named by its type.
     """
-    text = str(error).strip()
-    if not text and isinstance(error, Exception):
-        text = type(error).__name__
-    return textwrap.shorten(text, length, placeholder=" ...", break_on_hyphens=False)
+    name = type(error).__name__ if isinstance(error, Exception) else ""
+    line = textwrap.shorten(str(error) or name, length, placeholder=" ...", break_on_hyphens=False)
+    return f"{name} {line}" if line == "..." and name else line or name
 
 
 def first_line(error: Exception | str) -> str:

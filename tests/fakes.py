@@ -10,21 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actors.messages import (
-    EngineFacts,
-    EvaluateRequest,
-    Finished,
-    Matched,
-    MatchRequest,
-    ModelSource,
-    Opened,
-    Part,
-    Profiled,
-    ProfileRequest,
-    Receipt,
-    Route,
-    Scored,
-)
+from actors.messages.ablation import EvaluateRequest, Matched, MatchRequest, Part, Receipt, Scored
+from actors.messages.model import EngineFacts, ModelSource, Route
+from actors.messages.scoring import Profiled, ProfileRequest
+from actors.messages.stream import Finished, Opened
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import NOTHING, Committed, RunKey
 from orchestrator.scheduling.cluster import Resident

@@ -5,7 +5,7 @@ import time
 
 from actors.ablation import actor as ablation
 from actors.ablation import routes
-from actors.messages import Progress
+from actors.messages.stream import Progress
 
 routes.PACK_NODES["cpu"] = 32
 ablation.PART_SECONDS = ablation.PROGRESS_SECONDS = -1.0

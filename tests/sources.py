@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from actors.messages import ModelSource
+from actors.messages.model import ModelSource
 from actors.sites import architecture
 
 

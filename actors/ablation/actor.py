@@ -26,22 +26,9 @@ from actors.ablation.reload import Reload, differing_field, reload_in_place
 from actors.ablation.routes import RoutedModel, flat_log_probabilities
 from actors.ablation.sweep_results import SweepResults
 from actors.ablation.token_tree import Pack, PackPlan, pack_to_wire
-from actors.messages import (
-    DTYPE_BYTES,
-    EngineFacts,
-    EvaluateRequest,
-    Intervention,
-    Matched,
-    MatchRequest,
-    ModelSource,
-    OutOfMemory,
-    Part,
-    Progress,
-    Receipt,
-    Route,
-    Scored,
-    StepFailed,
-)
+from actors.messages.ablation import EvaluateRequest, Intervention, Matched, MatchRequest, Part, Receipt, Scored
+from actors.messages.model import DTYPE_BYTES, EngineFacts, ModelSource, Route
+from actors.messages.stream import OutOfMemory, Progress, StepFailed
 from actors.sites import SITES
 from actors.tokens import TokenSpans, load_tokenizer
 from studies.benchmarks.perplexity import perplexity

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from studies.errors import InterventionError
 from studies.neurons.clamps import BOUNDED, Clamp
 
 
@@ -106,6 +107,12 @@ OPERATIONS: dict[str, Operation] = {
 """{kind of clamp: its operation}."""
 
 
+def _operation(clamp: Clamp) -> Operation:
+    if clamp.kind not in OPERATIONS:
+        raise InterventionError(f"no device can apply {clamp.kind!r}: it is in CLAMP_KINDS but not in OPERATIONS")
+    return OPERATIONS[clamp.kind]
+
+
 class LayerClamp:
     """The hooks of one layer and the buffers for this rank's slice of its neurons.
 
@@ -148,7 +155,7 @@ class LayerClamp:
         """Select exactly these GLOBAL neuron indices; returns the number of them that live on this rank.
 
         values: one per neuron, in the order of `neurons`, if the clamp takes values. Raises ValueError if their number
-        is wrong.
+        is wrong, InterventionError for a clamp without an operation.
         """
         if len(values) != (len(neurons) if clamp.values_from else 0):
             raise ValueError(f"{len(values)} values for {len(neurons)} neurons under {clamp.kind}")
@@ -158,7 +165,7 @@ class LayerClamp:
         if not local:
             self.setting = self._empty
             return 0
-        operation, device = OPERATIONS[clamp.kind], self._empty.columns_n.device
+        operation, device = _operation(clamp), self._empty.columns_n.device
         own_n = torch.tensor([value for _, value in local], dtype=self._dtype, device=device)
         floor_n, ceiling_n = (torch.full_like(own_n, bound) for bound in clamp.bounds)
         if clamp.values_from:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from actors.hf_model import refusing_untrusted
-from actors.messages import DTYPE_BYTES, EngineDied, ModelSource
+from actors.messages.model import DTYPE_BYTES, ModelSource
+from actors.messages.stream import EngineDied
 from actors.sites import Site
 from studies.errors import InterventionError
 

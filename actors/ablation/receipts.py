@@ -7,7 +7,8 @@ fail is an InterventionError, never a result. Knows nothing of what is scored un
 from collections.abc import Mapping
 
 from actors.ablation.routes import RoutedModel
-from actors.messages import Intervention, Receipt, Route
+from actors.messages.ablation import Intervention, Receipt
+from actors.messages.model import Route
 from studies.errors import InterventionError
 
 

@@ -16,7 +16,8 @@ from actors.ablation.engine import load_format
 from actors.ablation.receipts import apply
 from actors.ablation.routes import RoutedModel
 from actors.hf_model import load_model, refusing_untrusted
-from actors.messages import Intervention, ModelSource
+from actors.messages.ablation import Intervention
+from actors.messages.model import ModelSource
 from actors.tokens import load_tokenizer
 from studies.errors import InterventionError
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from actors.ablation.engine import Engine, Hooks, versions
 from actors.ablation.token_tree import PackPlan, pack_to_wire, plan_packs
-from actors.messages import EngineFacts, ModelSource, Route
+from actors.messages.model import EngineFacts, ModelSource, Route
 from actors.tokens import TokenSpans, tokenise
 from studies.benchmarks.texts import Sentences, TextRequest
 from studies.errors import InterventionError, StudyError

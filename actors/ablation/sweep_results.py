@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from actors.ablation.token_tree import PackPlan
-from actors.messages import Part
+from actors.messages.ablation import Part
 
 
 class SweepResults:

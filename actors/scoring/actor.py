@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from actors.hf_model import load_model
-from actors.messages import (
+from actors.messages.model import ModelSource
+from actors.messages.scoring import (
     Examples,
     ExamplesRequest,
-    ModelSource,
     Profiled,
     ProfileRequest,
-    Progress,
     Shard,
     ShardRequest,
     Weights,
     WeightsRequest,
 )
+from actors.messages.stream import Progress
 from actors.scoring.examples import concatenated, density_table, pair_table
 from actors.scoring.token_pairs import draw_pairs, rows_among_kept
 from actors.sites import SITES

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from actors.messages import EngineFacts, ModelSource, Part
+from actors.messages.ablation import Part
+from actors.messages.model import EngineFacts, ModelSource
 from orchestrator.execution.in_flight import InFlight
 from orchestrator.execution.pack_sizes import PackSizes
 from orchestrator.planning.inputs import Inputs

@@ -15,7 +15,8 @@ import ray
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from actors.messages import ActorLost, EngineDied, ModelSource, Opened, RequestFailed
+from actors.messages.model import ModelSource
+from actors.messages.stream import ActorLost, EngineDied, Opened, RequestFailed
 from orchestrator.redaction import redact_logs
 from studies.errors import one_line
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from actors.messages import EngineFacts, Part
+from actors.messages.ablation import Part
+from actors.messages.model import EngineFacts
 from orchestrator.scheduling.cluster import ActorKind
 
 

@@ -20,7 +20,8 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from actors.messages import ActorLost, Finished, ModelSource, OutOfMemory, RequestFailed
+from actors.messages.model import ModelSource
+from actors.messages.stream import ActorLost, Finished, OutOfMemory, RequestFailed
 from orchestrator.execution.host import Host
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start

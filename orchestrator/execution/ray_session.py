@@ -19,6 +19,9 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """With 0, Ray takes 127.0.0.1 as the node's address and binds to it alone (see ray_constants.py). The argument
 `_node_ip_address="127.0.0.1"` does not do that: Ray replaces it by the machine's own address."""
 
+CAUSE_LENGTH = 4000
+"""Characters of Ray's error: its cause stands at the end."""
+
 
 @contextmanager
 def ray_session(address: str | None, **options: Any) -> Iterator[None]:
@@ -57,7 +60,7 @@ def _local_address() -> str:
     try:
         return str(get_ray_address_from_environment("auto", None))
     except ConnectionError as error:
-        raise StudyError(f"--address auto: {one_line(error)}") from None
+        raise StudyError(f"--address auto: {one_line(error, CAUSE_LENGTH)}") from None
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def _connected(*, address: str, **options: Any) -> Iterator[None]:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         # no cluster there, another version of Ray, or a wrong token
-        raise StudyError(f"--address {address}: {one_line(error)}") from None
+        raise StudyError(f"--address {address}: {one_line(error, CAUSE_LENGTH)}") from None
     yield
 
 
@@ -84,7 +87,7 @@ def _on_the_loopback(**options: Any) -> Iterator[None]:
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises bare exceptions where one of its processes does not start
-            raise StudyError(f"a local Ray did not start: {one_line(error)}") from error
+            raise StudyError(f"a local Ray did not start: {one_line(error, CAUSE_LENGTH)}") from error
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before[0]

@@ -11,18 +11,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from actors.messages import (
-    ActorLost,
-    EngineFacts,
-    Finished,
-    ModelSource,
-    Opened,
-    OutOfMemory,
-    Part,
-    Progress,
-    RequestFailed,
-    StepFailed,
-)
+from actors.messages.ablation import Part
+from actors.messages.model import EngineFacts, ModelSource
+from actors.messages.stream import ActorLost, Finished, Opened, OutOfMemory, Progress, RequestFailed, StepFailed
 from orchestrator.execution.context import RunContext
 from orchestrator.execution.in_flight import InFlight
 from orchestrator.execution.pack_sizes import PackSizes

@@ -5,7 +5,7 @@ run (`runner`) or how Ray is started (`ray_session`).
 Invariant: when `compute` returns or raises, no actor is left, and a local Ray has ended.
 """
 
-from actors.messages import ModelSource
+from actors.messages.model import ModelSource
 from orchestrator.execution.pool import Pool
 from orchestrator.execution.ray_session import ray_session
 from orchestrator.execution.runner import Runner

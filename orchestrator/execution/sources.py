@@ -1,6 +1,6 @@
 """What each actor loads: a resolved model with the resources of its actor."""
 
-from actors.messages import ModelSource
+from actors.messages.model import ModelSource
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.scheduling.placement import Demand
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actors.messages import DTYPE_BYTES
+from actors.messages.model import DTYPE_BYTES
 from actors.sites import Architecture, architecture
 from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.places import Places

@@ -7,7 +7,7 @@ seconds. Pure: nodes come in as data. Invariant: no number in a study's results 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from actors.messages import DTYPE_BYTES
+from actors.messages.model import DTYPE_BYTES
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
 from orchestrator.scheduling.cluster import ActorKind, Cluster

@@ -10,13 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from actors.messages import EngineFacts, EvaluateRequest, Intervention, Scored
+from actors.messages.ablation import EvaluateRequest, Intervention, Scored
+from actors.messages.model import EngineFacts
 from orchestrator.steps.artifacts import items_table
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult, engine_document, receipt_document
 from orchestrator.steps.step import BASELINE, Role, Step
 from orchestrator.study_file.models import ModelSpec
 from studies.benchmarks.protocol import Benchmark
+from studies.errors import StudyError, did_you_mean
 from studies.neurons import selection
 from studies.neurons.clamps import MAGNITUDE_MATCHED, Clamp
 from studies.neurons.selection import NeuronSet
@@ -40,15 +42,17 @@ def params(
     benchmark: Benchmark, *, digest: str, model: ModelSpec, clamp: Clamp | None, noise_floor: bool = False
 ) -> dict[str, Any]:
     """The science parameters of an evaluation; `digest` is the benchmark's, and `clamp` is None for the baseline."""
-    params = {
+    params: dict[str, Any] = {
         "benchmark": benchmark.name,
         "digest": digest,
         "dtype": model.dtype,
         "clamp": clamp.payload if clamp else None,
         "engine": {name: value for name, value in model.engine.items() if name not in _NEUTRAL_ENGINE_OPTIONS},
         "route": model.route,
-        **benchmark.identity_params,
     }
+    if clash := sorted(params.keys() & benchmark.identity_params):
+        raise ValueError(f"{benchmark.name}: its identity parameters must not be called {', '.join(clash)}")
+    params |= benchmark.identity_params
     if benchmark.scoring_version != 1:
         params["scoring_version"] = benchmark.scoring_version
     return params | {"pack_nodes": benchmark.noise_floor_nodes} if noise_floor else params
@@ -57,13 +61,23 @@ def params(
 def intervention(clamp: Clamp, neurons: NeuronSet, table: pd.DataFrame | None) -> Intervention:
     """A condition's clamp on its neurons.
 
-    table: the neuron table, needed by the clamps that take values from it; ValueError without it.
+    table: the neuron table, needed by the clamps that take values from it; ValueError without it. Raises StudyError
+    where it lacks the clamp's column, or where a neuron's value is nan.
     """
     if clamp.values_from is None:
         return Intervention(clamp=clamp, neurons=neurons.indices)
     if table is None:
         raise ValueError(f"{clamp.kind} takes its values from the neuron table")
-    by_layer = selection.rows_of(table, neurons).groupby("layer", sort=True)[clamp.values_from]
+    if clamp.values_from not in table:
+        raise StudyError(
+            f"{clamp.display} needs the column {clamp.values_from!r}, which the neuron table does not have"
+            f"{did_you_mean(clamp.values_from, table.columns)}"
+        )
+    rows = selection.rows_of(table, neurons)
+    if num_unknown := int(rows[clamp.values_from].isna().sum()):
+        unknown = f"{num_unknown} of {len(rows)} neurons"
+        raise StudyError(f"{clamp.display}: {clamp.values_from} is not a number for {unknown}")
+    by_layer = rows.groupby("layer", sort=True)[clamp.values_from]
     values = {int(layer): tuple(of_layer) for layer, of_layer in by_layer}
     return Intervention(clamp=clamp, neurons=neurons.indices, values=values)
 

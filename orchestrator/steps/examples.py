@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from actors.messages import Examples, ExamplesRequest
+from actors.messages.scoring import Examples, ExamplesRequest
 from orchestrator.steps import profile
 from orchestrator.steps.artifacts import DENSITIES, TOKEN_PAIRS
 from orchestrator.steps.kind import Draft, ModelStepKind, PlannedModel, Request, StepContext

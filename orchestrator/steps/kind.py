@@ -12,10 +12,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 
-from actors.messages import EngineFacts, ModelSource, Part
+from actors.messages.ablation import Part
+from actors.messages.model import EngineFacts, ModelSource
 from orchestrator.record.keys import NOTHING
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import Step, StepKind
+from orchestrator.steps.step import Role, Step, StepKind
 from orchestrator.study_file.spec import StudySpec
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.protocol import Benchmark
@@ -110,6 +111,8 @@ class ActorStepKind(StepKind, ABC, Generic[Answer]):
 
 class DriverStepKind(StepKind, ABC):
     """A kind that the driver computes itself."""
+
+    role = Role.DRIVER
 
     @abstractmethod
     def compute(self, step: Step, context: StepContext) -> StepResult:

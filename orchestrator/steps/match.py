@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from actors.messages import Matched, MatchRequest
+from actors.messages.ablation import Matched, MatchRequest
 from orchestrator.steps.artifacts import MATCHING, MATCHING_CURVE, NEURON_SET
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult, receipt_document
 from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ConditionSpec, MatchSpec
 from studies.benchmarks.texts import Windows
+from studies.errors import StudyError
 from studies.neurons import selection
 from studies.neurons.clamps import Clamp
 from studies.neurons.selection import NeuronSet
@@ -44,7 +45,8 @@ class Match(ActorStepKind[Matched]):
         (step,) = steps
         params, inputs, benchmark = step.params, step.inputs, context.perplexity
         texts = benchmark.request
-        assert isinstance(texts, Windows), "perplexity is measured on windows"
+        if not isinstance(texts, Windows):
+            raise StudyError(f"{benchmark.name} is not scored on windows of a text, so nothing can be matched to it")
         neurons, treated = context.neuron_table(inputs["profile"]), context.neuron_set(inputs["treated"])
         num_neurons = int(neurons["layer"].isin(list(treated.indices)).sum())
         metric = benchmark.headlines[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from actors.messages import Profiled, ProfileRequest
+from actors.messages.scoring import Profiled, ProfileRequest
 from orchestrator.steps.artifacts import NEURONS
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import StepResult

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from actors.messages import EngineFacts, Receipt
+from actors.messages.ablation import Receipt
+from actors.messages.model import EngineFacts
 from orchestrator.record.keys import NOTHING
 
 

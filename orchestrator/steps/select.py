@@ -11,7 +11,7 @@ import pandas as pd
 from orchestrator.steps.artifacts import NEURON_SET
 from orchestrator.steps.kind import DriverStepKind, StepContext
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import Role, Step
+from orchestrator.steps.step import Step
 from orchestrator.study_file.spec import ConditionSpec
 from studies.errors import StudyError
 from studies.neurons import selection
@@ -74,7 +74,7 @@ def choose(
 class Select(DriverStepKind):
     """A neuron set, chosen from a neuron table."""
 
-    name, version, role = "select", 1, Role.DRIVER
+    name, version = "select", 1
 
     def compute(self, step: Step, context: StepContext) -> StepResult:
         """The neuron set and its digest. Raises StudyError as `choose`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from actors.messages import Weights, WeightsRequest
+from actors.messages.scoring import Weights, WeightsRequest
 from orchestrator.steps.artifacts import WEIGHTS
 from orchestrator.steps.kind import Draft, ModelStepKind, PlannedModel, Request, StepContext
 from orchestrator.steps.result import StepResult

@@ -27,7 +27,7 @@ class Measure:
     is_graded: bool = False
     """Whether the value is 0, 0.5 (a tie) or 1, right or wrong: conditions are compared with McNemar's test."""
     is_log: bool = False
-    """Whether the value is a logarithm: people read exp of its mean, on a logarithmic axis, and where that doubles."""
+    """Whether the value is a loss in nats of which people read exp of the mean, on a logarithmic axis."""
     key: tuple[str, ...]
     """Columns that identify an item; two conditions are paired by them."""
     is_ordered: bool = False
@@ -56,6 +56,10 @@ class Measure:
     """Decimal places of the estimate in a table."""
     increase_label: str
     """Label of the axis of increases over the baseline, with the unit."""
+
+    def __post_init__(self) -> None:
+        if self.is_log and self.higher_is_better:
+            raise ValueError(f"{self.name}: a logarithm is a loss, of which less is better")
 
     def summary(self, mean: float) -> float:
         """The number that people read, from a mean over items: exp of the mean where the value is a logarithm."""

@@ -266,10 +266,10 @@ def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
         good, bad = required_texts(row, f"{path}:{number}", "sentence_good", "sentence_bad")
         uid = str(row.get("uid", path.stem))
         phenomenon = str(row.get("phenomenon", uid))
-        if not _METRIC.fullmatch(phenomenon) or phenomenon == "accuracy":
+        if not _METRIC.fullmatch(phenomenon) or phenomenon in ("accuracy", "all"):
             raise StudyError(
                 f"{path}:{number}: the phenomenon (or uid) {phenomenon!r} names a metric: use letters, digits, spaces, "
-                "'_', '-', '.' and ':', at most 100, and not 'accuracy'"
+                "'_', '-', '.' and ':', at most 100, and neither 'accuracy' nor 'all'"
             )
         pairs.append(Pair(uid, phenomenon, str(i), good, bad))
     return PairBenchmark(name=path.stem, label=path.stem, pairs=_non_empty(pairs, path), half_ties=half_ties)

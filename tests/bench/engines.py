@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from actors.messages import EvaluateRequest, Finished, Intervention, Scored
+from actors.messages.ablation import EvaluateRequest, Intervention, Scored
+from actors.messages.stream import Finished
 from studies.benchmarks.texts import Sentences
 from studies.neurons.clamps import NAMED_CLAMPS
 from studies.neurons.layer_groups import layer_groups

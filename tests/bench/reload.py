@@ -54,7 +54,7 @@ def timed(folders: list[Path], texts: tuple[str, ...]) -> tuple[float, list[np.n
 def score_all(folders: list[Path], texts: tuple[str, ...]) -> list[np.ndarray]:
     """The sentences' log-probabilities under every checkpoint; called in the engine's process."""
     from actors.ablation.actor import AblationActor
-    from actors.messages import Intervention, Scored
+    from actors.messages.ablation import Intervention, Scored
 
     threads = len(os.sched_getaffinity(0))
     first, *others = (source_of(folder, threads=threads) for folder in folders)

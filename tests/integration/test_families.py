@@ -15,20 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from actors.messages import (
-    EvaluateRequest,
-    Intervention,
-    ModelSource,
-    Part,
-    ProfileRequest,
-    Progress,
-    Scored,
-    Shard,
-    ShardRequest,
-)
+from actors.messages.ablation import EvaluateRequest, Intervention, Part, Scored
+from actors.messages.model import ModelSource
+from actors.messages.scoring import ProfileRequest, Shard, ShardRequest
+from actors.messages.stream import Progress
 from actors.sites import SITES, architecture
 from studies.benchmarks.texts import Sentences, Windows
-from studies.neurons.clamps import Clamp
+from studies.neurons.clamps import CLAMP_KINDS, Clamp
 from tests import oracles
 from tests.processes import one_process
 from tests.sources import source_of
@@ -78,6 +71,10 @@ INTERVENTIONS: dict[str, dict[str, Any]] = {
     "negative_mean": {"kind": "negative_mean"},
     "magnitude_matched": {"kind": "magnitude_matched"},
 }
+
+
+def test_every_kind_of_clamp_is_compared() -> None:
+    assert {fields.get("kind", "clamp") for fields in INTERVENTIONS.values()} == set(CLAMP_KINDS)
 
 
 def intervention(name: str, num_layers: int, d_mlp: int) -> dict[str, Any]:

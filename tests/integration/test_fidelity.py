@@ -13,7 +13,9 @@ import scipy.stats
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
-from actors.messages import EvaluateRequest, Intervention, ModelSource, ProfileRequest, Scored
+from actors.messages.ablation import EvaluateRequest, Intervention, Scored
+from actors.messages.model import ModelSource
+from actors.messages.scoring import ProfileRequest
 from actors.scoring.actor import ScoreActor
 from actors.scoring.histograms import RANGE_STDS
 from studies.benchmarks.corpora import load_corpus

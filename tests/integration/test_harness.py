@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 import yaml
 
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
+from actors.messages.ablation import EvaluateRequest, Intervention, Scored
+from actors.messages.model import ModelSource
 from studies.benchmarks.lm_eval import TaskBenchmark, task_benchmark
 from studies.benchmarks.sandbox import harness_context
 from studies.benchmarks.texts import Continuations

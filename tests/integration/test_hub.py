@@ -48,7 +48,7 @@ def environment(hub: Hub, tmp_path: Path) -> dict[str, str]:
 def test_two_actors_of_a_node_fetch_the_weights_once(hub: Hub, environment: dict[str, str], tmp_path: Path) -> None:
     source = asdict(source_of(tmp_path / "llama")) | {"path": "org/tiny", "revision": COMMIT}
     code = (
-        "import json, sys; from actors.messages import ModelSource; from actors.hf_model import load_model; "
+        "import json, sys; from actors.messages.model import ModelSource; from actors.hf_model import load_model; "
         "print(load_model(ModelSource(**json.loads(sys.argv[1]))).num_parameters())"
     )
     loaders = [

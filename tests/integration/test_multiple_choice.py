@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
+from actors.messages.ablation import EvaluateRequest, Intervention, Scored
+from actors.messages.model import ModelSource
 from studies.benchmarks.choices import ChoiceBenchmark
 from studies.benchmarks.multiple_choice import TASKS, multiple_choice
 from tests.sources import source_of

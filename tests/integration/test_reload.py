@@ -17,7 +17,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from actors.messages import EvaluateRequest, ModelSource, Scored
+from actors.messages.ablation import EvaluateRequest, Scored
+from actors.messages.model import ModelSource
 from actors.sites import SITES
 from studies.benchmarks.texts import Sentences, Windows
 from tests import oracles

@@ -15,7 +15,8 @@ import torch
 
 from actors.ablation.reload import differing_config, transformers_log_probabilities
 from actors.hf_model import load_model
-from actors.messages import EvaluateRequest, Intervention, ModelSource, Scored
+from actors.messages.ablation import EvaluateRequest, Intervention, Scored
+from actors.messages.model import ModelSource
 from actors.scoring.actor import ScoreActor
 from actors.tokens import load_tokenizer
 from studies.benchmarks.texts import Sentences

@@ -12,7 +12,12 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGES = ("orchestrator", "actors", "studies")
-IMPORTED = ("orchestrator.cli", "orchestrator.execution.runner", "actors.messages", "studies.benchmarks.corpora")
+IMPORTED = (
+    "orchestrator.cli",
+    "orchestrator.execution.runner",
+    "actors.messages.ablation",
+    "studies.benchmarks.corpora",
+)
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from actors.messages import Progress
+from actors.messages.stream import Progress
 from orchestrator import live_display as module
 from orchestrator.live_display import Display, FirstReport, progress_text
 from orchestrator.steps.step import State

@@ -44,3 +44,4 @@ def test_a_long_error_ends_after_a_whole_word() -> None:
     error = ValueError("word " * 1000)
     assert one_line(error) == first_line(error) and one_line(error).endswith("word ...")
     assert ERROR_LENGTH - len("word ") < len(one_line(error)) <= ERROR_LENGTH
+    assert one_line(OSError("x" * 1000)) == "OSError ..." and one_line("x" * 1000) == "..."

@@ -9,7 +9,7 @@ import numpy as np
 from actors.ablation.engine import Hooks
 from actors.ablation.routes import RoutedModel
 from actors.ablation.token_tree import pack_from_wire
-from actors.messages import ModelSource
+from actors.messages.model import ModelSource
 from actors.sites import Site
 
 NUM_LAYERS, D_MLP, NUM_RANKS = 3, 8, 2

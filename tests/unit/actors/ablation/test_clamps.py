@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from actors.ablation import clamps
 from actors.ablation.clamps import OPERATIONS, ClampSet, LayerClamp
+from studies.errors import InterventionError
 from studies.neurons.clamps import CLAMP_KINDS, Clamp
 
 WIDTH, TOKENS = 6, 5
@@ -136,6 +138,13 @@ def test_controls_change_the_chosen_neurons_as_defined_and_no_others(kind: str, 
     torch.testing.assert_close(output, wanted * up, atol=1e-6, rtol=1e-6)
     changed = (output != nn.functional.silu(a) * up).any(0).nonzero()[:, 0].tolist()
     assert changed == sorted(j % WIDTH for j in chosen if j // WIDTH == rank) and layer.clipped > 0
+
+
+def test_a_kind_without_an_operation_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, layer = clamp()
+    monkeypatch.setattr(clamps, "OPERATIONS", {"clamp": OPERATIONS["clamp"]})
+    with pytest.raises(InterventionError, match="no device can apply 'signflip': it is in CLAMP_KINDS but not in OPER"):
+        layer.set([0, 1], Clamp("signflip"))
 
 
 def test_values_must_be_as_many_as_neurons_and_enter_the_digest() -> None:

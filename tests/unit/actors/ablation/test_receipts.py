@@ -6,7 +6,7 @@ import pytest
 
 from actors.ablation import routes
 from actors.ablation.receipts import apply
-from actors.messages import Intervention
+from actors.messages.ablation import Intervention
 from studies.errors import InterventionError
 from studies.neurons.clamps import NAMED_CLAMPS
 from tests.unit.actors.ablation.fake_engine import FakeEngine, routed

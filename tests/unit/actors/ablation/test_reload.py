@@ -7,7 +7,7 @@ import pytest
 
 from actors.ablation import actor as ablation
 from actors.ablation.reload import Reload, differing_field
-from actors.messages import ModelSource
+from actors.messages.model import ModelSource
 from studies.errors import InterventionError, StudyError
 from tests.unit.actors.ablation.fake_engine import FakeEngine, source, tokenizer
 

@@ -7,7 +7,7 @@ import pytest
 
 from actors.ablation import routes
 from actors.ablation.routes import flat_log_probabilities, tree_log_probabilities
-from actors.messages import Route
+from actors.messages.model import Route
 from studies.benchmarks.texts import Sentences
 from studies.errors import InterventionError, StudyError
 from tests.unit.actors.ablation.fake_engine import FakeEngine, log_probability, routed

@@ -5,7 +5,7 @@ import pytest
 
 from actors.ablation.sweep_results import SweepResults
 from actors.ablation.token_tree import PackPlan, plan_packs
-from actors.messages import Part
+from actors.messages.ablation import Part
 
 STEPS = ["a", "b"]
 

@@ -8,16 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.messages import (
-    ActorLost,
-    EvaluateRequest,
-    Finished,
-    MatchRequest,
-    OutOfMemory,
-    Part,
-    RequestFailed,
-    StepFailed,
-)
+from actors.messages.ablation import EvaluateRequest, MatchRequest, Part
+from actors.messages.stream import ActorLost, Finished, OutOfMemory, RequestFailed, StepFailed
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actors.messages import EvaluateRequest, Finished
+from actors.messages.ablation import EvaluateRequest
+from actors.messages.stream import Finished
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.data import benchmark
 from orchestrator.planning.places import Places

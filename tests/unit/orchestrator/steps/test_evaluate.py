@@ -1,14 +1,22 @@
 """What actors are asked: parts of a sweep joined, and nothing that a message does not carry."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from actors.messages import Part
+from actors.messages.ablation import Part
 from orchestrator.execution.in_flight import join_parts
-from orchestrator.steps.evaluate import intervention, magnitude_shortfall
+from orchestrator.steps import match
+from orchestrator.steps.evaluate import intervention, magnitude_shortfall, params
+from orchestrator.steps.step import Step
+from studies.benchmarks.minimal_pairs import PairBenchmark
+from studies.errors import StudyError
 from studies.neurons.clamps import Clamp
 from studies.neurons.selection import NeuronSet
+from tests.fakes import FakeContext
+from tests.plans import BENCHMARKS, model
 
 TABLE = pd.DataFrame(
     {
@@ -67,6 +75,41 @@ def test_values_come_from_the_neuron_table_in_the_order_of_the_neurons(kind, val
     assert found.clamp.kind == kind and found.neurons == {0: (1,), 1: (0, 2)} and found.values == values
     with pytest.raises(ValueError, match=f"^{kind} takes its values from the neuron table$"):
         intervention(Clamp(kind), CHOSEN, None)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            TABLE.rename(columns={"negative_mean": "negative_means"}),
+            "negative_mean needs the column 'negative_mean', which the neuron table does not have; did you mean "
+            "'negative_means'?",
+        ),
+        (TABLE.assign(negative_mean=np.nan), "negative_mean: negative_mean is not a number for 3 of 3 neurons"),
+    ],
+)
+def test_bad_values_are_refused(table: pd.DataFrame, message: str) -> None:
+    with pytest.raises(StudyError) as error:
+        intervention(Clamp("negative_mean"), CHOSEN, table)
+    assert str(error.value) == message
+
+
+def test_identity_parameters_must_not_replace_those_of_the_step() -> None:
+    benchmark = replace(BENCHMARKS[1])
+    clashing = type("Clashing", (PairBenchmark,), {"identity_params": {"clamp": 1}})(
+        **{field: getattr(benchmark, field) for field in ("name", "label", "pairs")}
+    )
+    with pytest.raises(ValueError, match="embedded_pairs: its identity parameters must not be called clamp"):
+        params(clashing, digest="d", model=model().spec, clamp=None)
+
+
+def test_nothing_is_matched_to_a_perplexity_that_is_not_measured_on_windows() -> None:
+    inputs = {role: "s" for role in ("profile", "treated", "baseline_perplexity", "treated_perplexity")}
+    step = Step(id="s", kind=match.KIND, name="match", model="a", condition="", payload={"params": {}}, inputs=inputs)
+    context = FakeContext(benchmark=replace(BENCHMARKS[1], name="perplexity"), pack_size=64)
+    with pytest.raises(StudyError, match="not scored on windows"):
+        match.KIND.request([step], context)
+    assert match.KIND.pack_size(step, context) == 64
 
 
 def test_the_shortfall_is_what_the_positive_half_cannot_give():

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actors.messages import EngineFacts, Examples, Matched, ModelSource, Profiled, Receipt, Route, Scored, Weights
+from actors.messages.ablation import Matched, Receipt, Scored
+from actors.messages.model import EngineFacts, ModelSource, Route
+from actors.messages.scoring import Examples, Profiled, Weights
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.result import StepResult, engine_document, receipt_document
 from orchestrator.steps.step import Step, StepKind

@@ -155,3 +155,8 @@ def test_a_measure_contradicts_itself_nowhere(measure: Measure) -> None:
     assert not measure.is_graded or measure.higher_is_better
     assert measure.stratum is None or measure.stratum in measure.key
     assert not (measure.is_graded and measure.is_log) and measure.log_probabilities
+
+
+def test_a_logarithm_is_a_loss() -> None:
+    with pytest.raises(ValueError, match="perplexity: a logarithm is a loss"):
+        replace(PERPLEXITY, higher_is_better=True)

@@ -85,6 +85,7 @@ BAD_PAIRS = {
     "no metric name": (GOOD | {"phenomenon": "a/b"}, "the phenomenon (or uid) 'a/b' names a metric: use letters"),
     "two lines": (GOOD | {"uid": "a\nb"}, "the phenomenon (or uid) 'a\\nb' names a metric"),
     "taken": (GOOD | {"phenomenon": "accuracy"}, "the phenomenon (or uid) 'accuracy' names a metric"),
+    "all items": (GOOD | {"phenomenon": "all"}, "the phenomenon (or uid) 'all' names a metric"),
 }
 
 

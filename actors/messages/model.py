@@ -1,0 +1,73 @@
+"""What an actor loads, and how an ablation actor computes its numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Route(StrEnum):
+    """How log-probabilities were computed."""
+
+    TREE = "tree"
+    """The logits pass over packed token trees inside vLLM."""
+    FLAT = "flat"
+    """Ordinary vLLM requests with `prompt_logprobs`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """One resolved model, exactly as actors load it."""
+
+    label: str
+    path: str
+    """Local folder with config, weights and tokenizer, or the name of a hub repository, pinned by `revision`."""
+    revision: str | None = None
+    family: str
+    num_layers: int
+    d_mlp: int
+    d_model: int
+    context: int
+    dtype: str = "float32"
+    tensor_parallel: int = 1
+    threads: int | None = None
+    """CPU threads of the actor; None leaves the number to the libraries (GPU machines)."""
+    gpu_share: float = 1.0
+    """Share of each of its GPUs; below 1 where actors share a GPU."""
+    over_nodes: bool = False
+    """Whether its tensor-parallel ranks run on several nodes, in the placement group of the actor."""
+    trust_remote_code: bool = False
+    pickled: bool = False
+    """Whether the weights are `pytorch_model*.bin`; otherwise only safetensors are loaded."""
+    route: str = "auto"
+    """`auto`: the tree, or flat with the reason recorded; `tree`: the tree or an error; `flat`: always flat."""
+    engine: Mapping[str, object] = field(default_factory=dict)
+    """Extra vLLM engine arguments from the study file."""
+
+
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""Bytes of one number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """How an ablation actor computes its numbers; enters every comparability key."""
+
+    route: Route
+    route_reason: str
+    """Why the tree route was not taken; empty on the tree route."""
+    attention: str
+    """The attention kernel of the tree route, with the reason for it; '' on the flat route."""
+    device: str
+    """vLLM's device type: `cpu` or `cuda`."""
+    dtype: str
+    versions: Mapping[str, str]
+    """{package: version}."""
+    probe_difference: float
+    """Largest |tree - flat| log-probability of one token in the comparison at start-up, in nats; nan where the flat
+    route is taken, which has nothing to compare."""
+    probe_tolerance: float
+    """The largest difference that is accepted, in nats."""
+    max_nodes: int
+    """Default pack size."""
+    reload_refused: str = ""
+    """Why every checkpoint gets an engine of its own; '' as long as weights are exchanged in place."""

@@ -1,0 +1,66 @@
+"""The messages around the results: an actor answers a request with a stream of them.
+
+Any number of `Progress`, then the results. A stream that ends without its results has failed.
+"""
+
+from dataclasses import dataclass
+
+from actors.messages.model import EngineFacts
+
+
+class EngineDied(Exception):
+    """A worker process of the engine ended without an error of its own, so a fresh engine may succeed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailed:
+    """A whole request failed inside its actor; the actor is not used again."""
+
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """A pack did not fit into the device's memory; the request ends here, and the actor is not used again."""
+
+    num_nodes: int
+    """Nodes in that pack."""
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed:
+    """One step of a coalesced request failed; the other steps continue."""
+
+    step: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a request has come: `done` of `total` `unit`s."""
+
+    step: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The actor has loaded its model; `facts` describes the engine, None for a score actor."""
+
+    facts: EngineFacts | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorLost:
+    """The actor died or stopped answering."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The stream of the request is complete."""
