@@ -214,7 +214,12 @@ class AblationActor:
         walk = [tuple(turn) for turn in passes]
         return self.model.engine.call_head("halfwave_sweep", pack_to_wire(pack), walk, margins)
 
-    def _scored(self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, cost: Cost) -> Scored:
+    def _scored(
+        self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, cost: Cost
+    ) -> Scored | StepFailed:
+        """The gate through which every number of an evaluation passes, on either route: it is finite or a failure."""
+        if problem := _not_finite(edges):
+            return StepFailed(step=step, error=f"{self.model.source.label}: {problem}")
         log_probabilities, *margins = np.atleast_2d(edges)
         spans = self.model.spans(plan)
         return Scored(
@@ -235,7 +240,7 @@ class AblationActor:
 
     # -- match -------------------------------------------------------------------------------------------------------
 
-    def match(self, request: MatchRequest) -> Iterator[Progress | Matched]:
+    def match(self, request: MatchRequest) -> Iterator[Progress | Matched | StepFailed]:
         """Search the fraction of lowest-scored neurons whose clamp costs the treated condition's perplexity."""
         started = time.monotonic()
         d_mlp = self.model.source.d_mlp
@@ -258,9 +263,14 @@ class AblationActor:
             while True:
                 receipt = apply(self.model, _lowest(request, fraction, d_mlp))
                 edges = self.model.log_probabilities(plan)
+                if problem := _not_finite(edges):
+                    raise FloatingPointError(f"at a fraction of {fraction:.4g} {problem}")
                 done += 1
                 yield Progress(step=request.step, done=done, total=request.max_evaluations, unit="perplexities")
                 fraction = search.send(perplexity(plan.sums(edges), plan.counts()))
+        except FloatingPointError as error:  # of the gate, or of a worker
+            yield StepFailed(step=request.step, error=f"{self.model.source.label}: {error}")
+            return
         except StopIteration as stop:
             outcome: SearchOutcome = stop.value
         accepted = outcome.fraction
@@ -274,6 +284,12 @@ class AblationActor:
             receipt=receipt,
             seconds=time.monotonic() - started,
         )
+
+
+def _not_finite(edges: np.ndarray) -> str:
+    """Why log-probabilities must not become a result; empty where they may."""
+    num_broken = int((~np.isfinite(edges)).sum())
+    return f"{num_broken} of {edges.size} log-probabilities are not finite" if num_broken else ""
 
 
 def _lowest(request: MatchRequest, fraction: float, d_mlp: int) -> Intervention:

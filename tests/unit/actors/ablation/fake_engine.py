@@ -20,9 +20,13 @@ def source(**fields: Any) -> ModelSource:
     return ModelSource(**{**defaults, "num_layers": NUM_LAYERS, "d_mlp": D_MLP, **fields})
 
 
-def tokenizer(texts: Sequence[str]) -> dict[str, list[list[int]]]:
+def tokenizer(
+    texts: str | Sequence[str], add_special_tokens: bool = True, verbose: bool = True
+) -> dict[str, list[int] | list[list[int]]]:
     """One token per character, and one in front."""
-    return {"input_ids": [[0, *map(ord, text)] for text in texts]}
+    if isinstance(texts, str):
+        return {"input_ids": [0] * add_special_tokens + [*map(ord, texts)]}
+    return {"input_ids": [[0] * add_special_tokens + [*map(ord, text)] for text in texts]}
 
 
 def log_probability(previous: int, token: int) -> float:
@@ -44,6 +48,8 @@ class FakeEngine:
         """Layers whose hooks are not called."""
         self.changes = 5
         """Pre-activations changed in every layer with neurons, on each rank."""
+        self.broken_above: int | None = None
+        """Number of selected neurons from which on every log-probability is nan; None = never."""
         self.called: list[str] = []
         self._neurons: dict[int, list[int]] = {}
         self._forwards = 0
@@ -65,6 +71,11 @@ class FakeEngine:
         here = [sum(j // (D_MLP // NUM_RANKS) == rank for j in neurons.get(i, ())) for i in range(NUM_LAYERS)]
         return [here[0] - self.misplaced * rank, *here[1:]]
 
+    def _log_probability(self, previous: int, token: int) -> float:
+        num_selected = sum(map(len, self._neurons.values()))
+        broken = self.broken_above is not None and num_selected >= self.broken_above
+        return float("nan") if broken else log_probability(previous, token)
+
     def start_counting(self, rank: int) -> None:
         self._forwards = 0
 
@@ -78,7 +89,7 @@ class FakeEngine:
         self._forwards += 1
         pack = pack_from_wire(wire)
         edges = zip(pack.ids[pack.rows].tolist(), pack.targets.tolist(), strict=True)
-        return np.array([log_probability(*edge) + self.tree_error for edge in edges], dtype=np.float32).tobytes()
+        return np.array([self._log_probability(*edge) + self.tree_error for edge in edges], dtype=np.float32).tobytes()
 
     def prompt_log_probabilities(self, sequences: Sequence[np.ndarray], num_top: int) -> list[list[dict[int, float]]]:
         self._forwards += 1
@@ -86,7 +97,7 @@ class FakeEngine:
         return [
             [
                 {},
-                *({**best, token: log_probability(before, token)} for before, token in pairwise(ids)),
+                *({**best, token: self._log_probability(before, token)} for before, token in pairwise(ids)),
             ]
             for ids in (sequence.tolist() for sequence in sequences)
         ]
