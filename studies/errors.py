@@ -46,9 +46,10 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     ` ...`: half a secret would no longer be recognised as one. An exception without a text, or whose first word is too
     long, is named by its type.
     """
-    name = type(error).__name__ if isinstance(error, Exception) else ""
-    line = textwrap.shorten(str(error) or name, length, placeholder=" ...", break_on_hyphens=False)
-    return f"{name} {line}" if line == "..." and name else line or name
+    line = textwrap.shorten(str(error), length, placeholder=" ...", break_on_hyphens=False)
+    if line not in ("", "...") or isinstance(error, str):
+        return line
+    return f"{type(error).__name__} {line}".strip()
 
 
 def first_line(error: Exception | str) -> str:

@@ -45,7 +45,7 @@ class RunContext:
     @property
     def perplexity(self) -> Benchmark:
         """The study's perplexity benchmark."""
-        perplexity = self._plan.perplexity
+        perplexity = self._plan.study.perplexity
         assert perplexity is not None, "only a study with a perplexity has steps that ask for it"
         return perplexity
 
@@ -73,7 +73,9 @@ class RunContext:
 
     def previous_checkpoint(self, model: str) -> ModelSource:
         """The checkpoint before this one in its series."""
-        return self._sources[self._plan.previous_checkpoint(model).label]
+        previous = self._plan.study.previous_checkpoint(self._plan.model(model))
+        assert previous is not None, f"{model} is the first of its series"
+        return self._sources[previous.label]
 
     def pack_size(self, step: str) -> int | None:
         """Pack size (nodes) with which a step is scored; None = the actor's own."""

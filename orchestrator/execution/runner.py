@@ -178,7 +178,7 @@ class Runner:
         steps = [self._plan.steps[step] for step in start.steps]
         kind = steps[0].kind
         if isinstance(kind, ActorStepKind):
-            return self._send(pool, context, start, kind)
+            return self._send(pool, context, start, steps, kind)
         for step in steps:
             self._compute(context, step)
         return not self._store_is_away
@@ -191,8 +191,9 @@ class Runner:
             self._listener(step, State.RUNNING, "")
             self._commit(step, result)
 
-    def _send(self, pool: ActorPool, context: RunContext, start: Start, kind: ActorStepKind[Any]) -> bool:
-        steps = [self._plan.steps[step] for step in start.steps]
+    def _send(
+        self, pool: ActorPool, context: RunContext, start: Start, steps: Sequence[Step], kind: ActorStepKind[Any]
+    ) -> bool:
         request = self._prepare(steps, lambda: kind.request(steps, context))
         if request is None:
             return not self._store_is_away

@@ -58,19 +58,9 @@ class Plan:
         """The model with this label."""
         return next(model for model in self.study.models if model.label == label)
 
-    def previous_checkpoint(self, label: str) -> ResolvedModel:
-        """The checkpoint before this one in its series; StopIteration for the first."""
-        checkpoint = self.model(label).checkpoint
-        return next(model for model in self.study.models if checkpoint and model.label == checkpoint.before)
-
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark of this name."""
         return next(benchmark for benchmark in self.study.benchmarks if benchmark.name == name)
-
-    @property
-    def perplexity(self) -> Benchmark | None:
-        """As `ResolvedStudy.perplexity`."""
-        return self.study.perplexity
 
     @property
     def annotations(self) -> dict[str, Annotation]:
@@ -137,8 +127,8 @@ class _Builder:
         self._profiles[model.label] = step
         run = profile_run(model, step)
         self._record_on(step, run)
-        previous = model.checkpoint.before if model.checkpoint else None
-        before = next(other.digest for other in self._study.models if other.label == previous) if previous else None
+        previous = self._study.previous_checkpoint(model)
+        before = previous.digest if previous else None
         planned = PlannedModel(self._spec, self._corpus, dtype, tokens=work, before=before, profile=step)
         for kind in MODEL_STEPS:
             draft = kind.draft(planned)

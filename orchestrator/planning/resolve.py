@@ -41,6 +41,11 @@ class ResolvedStudy:
         """The study's perplexity, the first benchmark with that measure: what matching matches and claims refer to."""
         return next((benchmark for benchmark in self.benchmarks if benchmark.measure == PERPLEXITY), None)
 
+    def previous_checkpoint(self, model: ResolvedModel) -> ResolvedModel | None:
+        """The checkpoint before this one in its series; None where there is none."""
+        before = model.checkpoint.before if model.checkpoint else None
+        return None if before is None else next(other for other in self.models if other.label == before)
+
     def document(self) -> dict[str, Any]:
         """The resolved study as plain JSON, for the record."""
         return {

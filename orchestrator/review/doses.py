@@ -93,7 +93,7 @@ def _doubling_metrics(findings: Findings, doubling: Sequence[Mapping[str, Any]])
 
     `doubling_fraction/<condition>/<benchmark>` where that of another benchmark does.
     """
-    perplexity = findings.plan.perplexity
+    perplexity = findings.plan.study.perplexity
     metrics = {}
     for entry in doubling:
         if entry["estimate"] != "inf":

@@ -68,7 +68,8 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
 
 def perplexity_name(plan: Plan) -> str:
     """The name of the study's perplexity benchmark; `perplexity` where it has none, for the verdicts that say so."""
-    return PERPLEXITY.name if plan.perplexity is None else plan.perplexity.name
+    perplexity = plan.study.perplexity
+    return PERPLEXITY.name if perplexity is None else perplexity.name
 
 
 def graded_benchmarks(plan: Plan, *, syntactic: bool) -> tuple[str, ...]:

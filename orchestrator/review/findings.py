@@ -85,7 +85,7 @@ class Findings:
 
     def perplexity(self, model: ResolvedModel, condition: str) -> float:
         """The perplexity of a condition. Raises KeyError where it has not finished."""
-        benchmark = self.plan.perplexity
+        benchmark = self.plan.study.perplexity
         if benchmark is None:
             raise KeyError("the study has no perplexity")
         step = self.plan.evaluations[model.label, condition][benchmark.name]

@@ -4,7 +4,7 @@ Plain frozen data. Owns the meaning of each field and the measures that several 
 owns the arithmetic. Refuses to know any benchmark, condition or model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,23 +66,6 @@ class Measure:
         return float(np.exp(mean)) if self.is_log else float(mean)
 
 
-MINIMAL_PAIRS = Measure(
-    name="accuracy",
-    value="correct",
-    higher_is_better=True,
-    is_graded=True,
-    key=("uid", "pair"),
-    stratum="uid",
-    cluster="uid",
-    dependent_within="uid",
-    block="uid",
-    phenomenon="phenomenon",
-    log_probabilities=("logprob_good", "logprob_bad"),
-    decision="correct",
-    increase_label="increase of the error",
-)
-"""Accuracy on pairs; a uid is a paradigm or template."""
-
 MULTIPLE_CHOICE = Measure(
     name="accuracy",
     value="correct",
@@ -96,20 +79,17 @@ MULTIPLE_CHOICE = Measure(
 )
 """Accuracy on questions."""
 
-TASKS = Measure(
-    name="accuracy",
-    value="correct",
-    higher_is_better=True,
-    is_graded=True,
-    key=("uid", "pair"),
-    stratum="uid",
-    cluster="uid",
-    block="uid",
-    log_probabilities=("logprobs",),
-    decision="predicted",
-    increase_label="increase of the error",
-)
+TASKS = replace(MULTIPLE_CHOICE, key=("uid", "pair"), stratum="uid", cluster="uid", block="uid")
 """Accuracy on the documents (pair) of several tasks (uid)."""
+
+MINIMAL_PAIRS = replace(
+    TASKS,
+    dependent_within="uid",
+    phenomenon="phenomenon",
+    log_probabilities=("logprob_good", "logprob_bad"),
+    decision="correct",
+)
+"""Accuracy on pairs; a uid is a paradigm or template."""
 
 PERPLEXITY = Measure(
     name="perplexity",

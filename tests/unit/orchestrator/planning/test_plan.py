@@ -51,7 +51,7 @@ def test_the_perplexity_of_a_study():
     windows, *others = BENCHMARKS
 
     def perplexity(*benchmarks: Benchmark) -> Benchmark | None:
-        return replace(plan(), study=study(benchmarks=benchmarks)).perplexity
+        return study(benchmarks=benchmarks).perplexity
 
     assert perplexity(*BENCHMARKS) is windows and perplexity(*others) is None
     renamed = replace(windows, name="wikitext")
