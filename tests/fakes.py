@@ -12,6 +12,7 @@ import pandas as pd
 
 from actors.messages.ablation import EvaluateRequest, Matched, MatchRequest, Part, Receipt, Scored
 from actors.messages.model import EngineFacts, ModelSource, Route
+from actors.messages.probe import Probed, Reference
 from actors.messages.scoring import Profiled, ProfileRequest
 from actors.messages.stream import Finished, Opened
 from orchestrator.planning.plan import Plan
@@ -19,6 +20,7 @@ from orchestrator.record.keys import NOTHING, Committed, RunKey
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.steps.artifacts import ENGINE_PROBE
 from orchestrator.steps.step import Role, Step
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.protocol import Benchmark
@@ -44,6 +46,24 @@ ENGINE = EngineFacts(
 )
 
 
+IDS = ((0, 1, 2), (0, 3))
+"""Tokens of the probe."""
+
+
+def probed(model: str, log_probability: float = -2.0, **fields: Any) -> Probed:
+    """The probe under an engine, by default as Transformers computes it."""
+    start = {"versions": {"transformers": "5"}, "device": "cpu"}
+    values = {"log_probabilities": np.full(3, log_probability, dtype=np.float32), "start": start, "is_exchanged": False}
+    return Probed(**{"model": model, "ids": IDS, **values, **fields})
+
+
+def reference(model: str, **fields: Any) -> Reference:
+    """The probe under Transformers."""
+    same = np.full(3, -2.0, dtype=np.float32)
+    values = {"ids": IDS, "log_probabilities": same, "rounded": same, "transformers": "5"}
+    return Reference(**{"model": model, **values, **fields})
+
+
 def profiled(request: ProfileRequest) -> Profiled:
     """A neuron table of the hand-made model."""
     layers, neurons = np.divmod(np.arange(SILU.num_layers * SILU.d_mlp), SILU.d_mlp)
@@ -51,7 +71,14 @@ def profiled(request: ProfileRequest) -> Profiled:
     scores += ("kurtosis", "negative_fraction", "negative_mean", "matched_ceiling")
     columns = {"layer": layers, "neuron": neurons, **{name: 1.0 + neurons / 64 for name in scores}}
     return Profiled(
-        step=request.step, columns=columns, num_windows=1, num_tokens=9, num_pairs=4, num_pairs_dropped=0, seconds=0.0
+        step=request.step,
+        columns=columns,
+        num_windows=1,
+        num_tokens=9,
+        num_pairs=4,
+        num_pairs_dropped=0,
+        reference=reference("a"),
+        seconds=0.0,
     )
 
 
@@ -98,12 +125,19 @@ def matched(request: MatchRequest, *, found: bool = True) -> Matched:
 class FakePool:
     """Actors that answer at once."""
 
-    def __init__(self, plan: Plan, answer: Answer | None = None, nodes: Sequence[Node] = (NODE,)) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        answer: Answer | None = None,
+        nodes: Sequence[Node] = (NODE,),
+        probe: Callable[[str], Probed] = lambda label: probed(label),
+    ) -> None:
+        """probe: {model label: the probe under its engines}."""
         self.sources: Mapping[str, ModelSource] = {}
         self.requests: list[tuple[str, str, Any]] = []
         """Every (actor, method, request) so far."""
         self.evicted: list[str] = []
-        self._plan, self._answer, self._nodes = plan, answer, list(nodes)
+        self._plan, self._answer, self._nodes, self._probe = plan, answer, list(nodes), probe
         self._residents: dict[str, Resident] = {}
         self._messages: deque[tuple[str, Any]] = deque()
         self.unplaceable = "no node is large enough"
@@ -126,12 +160,16 @@ class FakePool:
             actor=start.actor, model=start.model, role=start.role, busy=True, prewarming=not method, placement=placement
         )
         self.requests.append((start.actor, method, request))
-        usual = [] if known else [Opened(facts=ENGINE if start.role is Role.ABLATION else None)]
+        of_engine = Opened(facts=ENGINE, probe=self._probe(start.model))
+        usual = [] if known else [of_engine if start.role is Role.ABLATION else Opened()]
         own = list(self._answer(start.actor, start, request)) if self._answer else []
-        self._messages.extend((start.actor, message) for message in [*usual, *(own or self._usual(method, request))])
+        answer = own or self._usual(start, method, request)
+        self._messages.extend((start.actor, message) for message in [*usual, *answer])
 
-    def _usual(self, method: str, request: Any) -> Iterator[Any]:
+    def _usual(self, start: Start, method: str, request: Any) -> Iterator[Any]:
         match method:
+            case "reference":
+                yield reference(start.model)
             case "profile":
                 yield profiled(request)
             case "evaluate":
@@ -171,6 +209,8 @@ class FakeRecord:
 
     def __init__(self) -> None:
         self.steps: dict[str, Committed] = {}
+        self.probes: dict[str, Committed] = {}
+        """Comparisons of engines with Transformers."""
         self.finished: dict[str, str] = {}
         """{run: status}."""
         self.begun: set[str] = set()
@@ -194,10 +234,16 @@ class FakeRecord:
                tags: Any = NOTHING, series: Any = NOTHING, files: Any = NOTHING) -> Committed:  # fmt: skip
         self._frames |= {(step_id, path): frame for path, frame in frames.items()}
         self._documents |= {(step_id, path): document for path, document in documents.items()}
-        self.steps[step_id] = Committed(
-            step_id=step_id, step_name=step_name, experiment="e", run_id="r", artifacts={}, metrics=metrics, tags=tags
-        )
-        return self.steps[step_id]
+        committed = Committed(
+            step_id=step_id, step_name=step_name, experiment="e", run_id="r",
+            artifacts=dict.fromkeys([*frames, *documents], "sha256"), metrics=metrics, tags=tags,
+        )  # fmt: skip
+        (self.probes if step_name == ENGINE_PROBE else self.steps)[step_id] = committed
+        return committed
+
+    def named(self, step_name: str) -> dict[str, Committed]:
+        assert step_name == ENGINE_PROBE
+        return dict(self.probes)
 
     def begin(self, key: RunKey) -> None:
         self.begun.add(key.name)

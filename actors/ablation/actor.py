@@ -20,15 +20,18 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.ablation.condition_tree import Pass, ideal_layer_passes, layer_passes, plan_passes
-from actors.ablation.engine import Engine
+from actors.ablation.engine import Engine, code_digest
 from actors.ablation.receipts import apply
 from actors.ablation.reload import Reload, differing_field, reload_in_place
 from actors.ablation.routes import RoutedModel, flat_log_probabilities
 from actors.ablation.sweep_results import SweepResults
 from actors.ablation.token_tree import Pack, PackPlan, pack_to_wire
+from actors.hf_model import load_model
 from actors.messages.ablation import EvaluateRequest, Intervention, Matched, MatchRequest, Part, Receipt, Scored
 from actors.messages.model import DTYPE_BYTES, EngineFacts, ModelSource, Route
-from actors.messages.stream import OutOfMemory, Progress, StepFailed
+from actors.messages.probe import Probed, Reference, ReferenceRequest
+from actors.messages.stream import Opened, OutOfMemory, Progress, StepFailed
+from actors.probe import reference
 from actors.sites import SITES
 from actors.tokens import TokenSpans, load_tokenizer
 from studies.benchmarks.perplexity import perplexity
@@ -107,9 +110,40 @@ class AblationActor:
         gc.collect()  # the engine's weights are in reference cycles
         self._open(source)
 
+    def opened(self) -> Opened:
+        """How this actor computes its numbers, and those of the probe."""
+        return Opened(facts=self.facts(), probe=self._probed())
+
     def facts(self) -> EngineFacts:
         """How this actor computes its numbers."""
         return dataclasses.replace(self.model.facts, reload_refused=self._never_in_place)
+
+    def _probed(self) -> Probed:
+        import transformers
+
+        source, facts = self.model.source, self.model.facts
+        ids, log_probabilities = self.model.probed()
+        return Probed(
+            model=source.label,
+            ids=tuple(tuple(of_text.tolist()) for of_text in ids),
+            log_probabilities=log_probabilities,
+            start={
+                "versions": {**facts.versions, "transformers": transformers.__version__},
+                "device": facts.device,
+                "dtype": facts.dtype,
+                "tensor_parallel": source.tensor_parallel,
+                "route": str(facts.route),
+                "engine": dict(source.engine),
+                "code": code_digest(),
+            },
+            is_exchanged=self._last_reload is not None,
+        )
+
+    def reference(self, request: ReferenceRequest) -> Iterator[Reference]:  # noqa: ARG002 - the source says it all
+        """The probe under plain Transformers, which is loaded on the CPU beside the engine."""
+        source = self.model.source
+        with self._engine.vllm_configured():
+            yield reference(load_model(source), source, load_tokenizer(source))
 
     def close(self) -> None:
         """Shut the engine and its worker processes down."""

@@ -8,11 +8,14 @@ that failed first; `EngineDied` stands for a worker process that ended without o
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import os
 import tempfile
 import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,3 +174,10 @@ def versions() -> dict[str, str]:
     import vllm
 
     return {"vllm": vllm.__version__, "torch": torch.__version__}
+
+
+@functools.cache
+def code_digest() -> str:
+    """sha256 of the modules that make log-probabilities out of an engine: those of this package."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()

@@ -18,6 +18,7 @@ from actors.ablation.routes import RoutedModel
 from actors.hf_model import load_model, refusing_untrusted
 from actors.messages.ablation import Intervention
 from actors.messages.model import ModelSource
+from actors.probe import log_probabilities
 from actors.tokens import load_tokenizer
 from studies.errors import InterventionError
 
@@ -77,7 +78,7 @@ def _unclamped_probe(model: RoutedModel) -> np.ndarray:
 def _check_against_transformers(model: RoutedModel, probe: np.ndarray, before: np.ndarray) -> None:
     """Raises InterventionError unless the probe agrees with Transformers, and better than before the reload."""
     with model.engine.vllm_configured():
-        reference = transformers_log_probabilities(model.source, model.probe.sequences())
+        reference = log_probabilities(load_model(model.source), model.probe.sequences())
     difference = float(np.abs(probe - reference).mean())
     difference_before = float(np.abs(before - reference).mean()) if len(before) == len(reference) else math.inf
     tolerance = min(RELOAD_TOLERANCE[model.source.dtype], difference_before / 2)
@@ -86,21 +87,6 @@ def _check_against_transformers(model: RoutedModel, probe: np.ndarray, before: n
             f"the reloaded engine and Transformers differ by {difference:.3g} nats a token on the probe "
             f"(tolerance {tolerance:.3g}; the weights before differed by {difference_before:.3g})"
         )
-
-
-def transformers_log_probabilities(source: ModelSource, sequences: list[np.ndarray]) -> np.ndarray:
-    """[tokens] float32 log p of every token after a sequence's first, sequence after sequence, in nats.
-
-    Under plain Transformers on the CPU, one sequence at a time.
-    """
-    import torch
-
-    model, log_probabilities = load_model(source), []
-    with torch.inference_mode():
-        for ids in map(torch.as_tensor, sequences):
-            log_softmax_TV = model(ids[None], use_cache=False).logits[0, :-1].float().log_softmax(-1)
-            log_probabilities.append(log_softmax_TV.gather(-1, ids[1:, None])[:, 0].numpy())
-    return np.concatenate(log_probabilities)
 
 
 def differing_field(first: ModelSource, second: ModelSource) -> str:

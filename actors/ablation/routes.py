@@ -15,6 +15,7 @@ import numpy as np
 from actors.ablation.engine import Engine, Hooks, versions
 from actors.ablation.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.messages.model import EngineFacts, ModelSource, Route
+from actors.probe import SENTENCES, probe_ids
 from actors.tokens import TokenSpans, tokenise
 from studies.benchmarks.texts import Sentences, TextRequest
 from studies.errors import InterventionError, StudyError
@@ -28,16 +29,6 @@ PACK_NODES = {"cpu": 512, "cuda": 4096}
 PROBE_TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.3}
 """Largest accepted |tree - flat| log-probability of one token of the probe, in nats."""
 
-PROBE_TEXTS = (
-    "The keys to the cabinet are on the table.",
-    "The keys to the cabinet is on the table.",
-    "The author that the critics praised has never been to Chicago, nor did she want to go.",
-    "In 1911, about 40 % of the river's water came from snow; today it is less than half of that!",
-    "Water boils at a lower temperature on a mountain than it does at the sea.",
-    '"Why," asked the boy, "would anybody lock a door that no one wants to open?"',
-)
-"""Scored both ways at start-up, and forwarded once after every change of the clamps."""
-
 
 class RoutedModel:
     """A model that its engine has loaded, with the route that was chosen and proven for it."""
@@ -49,9 +40,16 @@ class RoutedModel:
         self._plans: dict[tuple[str, int | None], PackPlan] = {}
         self._spans: dict[str, TokenSpans] = {}
         self._max_nodes = PACK_NODES.get(engine.device, PACK_NODES["cuda"])
-        sequences = tokenise(Sentences(texts=PROBE_TEXTS), tokenizer, source.context).ids
+        sequences = tokenise(Sentences(texts=SENTENCES), tokenizer, source.context).ids
         self.probe = plan_packs(sequences, np.ones(len(sequences), dtype=np.int64), self._max_nodes)
         self.facts = prove_route(engine, source, hooks, self.probe, self._max_nodes)
+
+    def probed(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """(token ids of the texts that are compared with Transformers, their log-probabilities under the clamps in
+        force: [T] float32, in nats, of every token after a text's first)."""
+        sequences = probe_ids(self.source, self._tokenizer)
+        plan = plan_packs(sequences, np.ones(len(sequences), dtype=np.int64), self._max_nodes)
+        return sequences, plan.token_log_probabilities(self.log_probabilities(plan))
 
     @property
     def num_probe_tokens(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.messages.model import ModelSource
+from actors.messages.probe import Reference
 from studies.benchmarks.texts import Windows
 
 
@@ -42,6 +43,8 @@ class Profiled:
     """Mapping-difficulty pairs that entered the statistics."""
     num_pairs_dropped: int
     """Pairs left out because their inputs are equal."""
+    reference: Reference
+    """The probe under the same model, with which the engine of its ablation actor is compared."""
     seconds: float
 
 

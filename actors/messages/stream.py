@@ -6,6 +6,7 @@ Any number of `Progress`, then the results. A stream that ends without its resul
 from dataclasses import dataclass
 
 from actors.messages.model import EngineFacts
+from actors.messages.probe import Probed
 
 
 class EngineDied(Exception):
@@ -49,9 +50,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The actor has loaded its model; `facts` describes the engine, None for a score actor."""
+    """The actor has loaded its model."""
 
-    facts: EngineFacts | None
+    facts: EngineFacts | None = None
+    """How an ablation actor computes its numbers; None for a score actor."""
+    probe: Probed | None = None
+    """The probe under the engine of an ablation actor; None for a score actor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,8 @@ from actors.messages.scoring import (
     Weights,
     WeightsRequest,
 )
-from actors.messages.stream import Progress
+from actors.messages.stream import Opened, Progress
+from actors.probe import reference
 from actors.scoring.examples import concatenated, density_table, pair_table
 from actors.scoring.token_pairs import draw_pairs, rows_among_kept
 from actors.sites import SITES
@@ -84,6 +85,10 @@ class ScoreActor:
                 f"{source.label}: the model has {len(self._projections)} layers, config.json says {source.num_layers}"
             )
 
+    def opened(self) -> Opened:
+        """That the model is loaded."""
+        return Opened()
+
     def close(self) -> None:
         """Drop the model."""
         self._model = None
@@ -131,6 +136,7 @@ class ScoreActor:
             num_tokens=int(keep_BW.sum()),
             num_pairs=sketches[0].difficulty.num_pairs,
             num_pairs_dropped=sketches[0].difficulty.num_dropped,
+            reference=reference(self._model, self._source, self._tokenizer),
             seconds=time.monotonic() - started,
         )
 

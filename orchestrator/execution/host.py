@@ -59,7 +59,7 @@ class Host:
                 else:
                     self._actor.reload(source)
                 self._source = source
-                yield Opened(facts=getattr(self._actor, "facts", lambda: None)())
+                yield self._actor.opened()
             if not method:
                 return
             answer = getattr(self._actor, method)

@@ -22,6 +22,8 @@ class _Actor:
     """The pack size that the request asks for."""
     prewarming: ActorKind | None = None
     """Its kind, while it is opened before its first steps are ready."""
+    seeking: str = ""
+    """Label of the model that it computes the reference of; '' while it does not."""
     engine: EngineFacts | None = None
 
 
@@ -49,6 +51,17 @@ class InFlight:
     def max_nodes(self, actor: str) -> int | None:
         """The pack size of the actor's last request; None = the actor's own."""
         return self._actor(actor).max_nodes
+
+    def seek_reference(self, actor: str, model: str) -> None:
+        """Note that the actor has been asked for the reference of its model."""
+        self.send(actor, (), None)
+        self._actor(actor).seeking = model
+
+    def end_reference(self, actor: str) -> str:
+        """Note that such a request is over; returns the model's label, '' if there was none."""
+        state = self._actor(actor)
+        model, state.seeking = state.seeking, ""
+        return model
 
     # -- opening -----------------------------------------------------------------------------------------------------
 

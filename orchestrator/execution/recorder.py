@@ -5,11 +5,12 @@ on its first run and adopted by the others. Invariant: a step is in `committed` 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
-from orchestrator.steps.artifacts import identity_document
+from orchestrator.steps.artifacts import ENGINE_PROBE, identity_document
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BROKEN, TERMINAL, State, Step
 
@@ -52,6 +53,28 @@ class Recorder:
         for key in others:
             self._record.adopt(key, committed)
         self.committed[step.id] = committed
+
+    def commit_probe(
+        self,
+        profile: str,
+        probe: str,
+        payload: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        document: Mapping[str, Any],
+    ) -> None:
+        """Record the comparison of an engine with Transformers on the runs of its model's profile.
+
+        profile: id of the profile step; probe: id of the comparison, the hash of its payload.
+        """
+        for key in self._plan.runs[profile]:
+            self._record.commit(
+                key,
+                probe,
+                ENGINE_PROBE,
+                metrics=metrics,
+                frames={},
+                documents={f"{ENGINE_PROBE}.json": dict(document), identity_document(ENGINE_PROBE): dict(payload)},
+            )
 
     def why_failed(self, step: Step) -> str:
         """Why a recorded step counts as failed; empty where it does not."""

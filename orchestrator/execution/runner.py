@@ -1,7 +1,8 @@
 """The one loop of a study: decide, apply, wait once, record.
 
 Owns the states of the steps and the order of things; a step's kind says what is asked and what an answer becomes,
-`in_flight` knows what actors are working on, `recorder` what has been committed. Whatever arrives is committed before
+`in_flight` knows what actors are working on, `engine_proofs` whether an engine's numbers may be recorded, `recorder`
+what has been committed. Whatever arrives is committed before
 the loop goes on, so a crash of the driver loses only what is in flight. Runs against the `ActorPool` protocol:
 importing this loads neither ray nor mlflow.
 """
@@ -12,9 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from actors.messages.ablation import Part
-from actors.messages.model import EngineFacts, ModelSource
+from actors.messages.model import ModelSource
+from actors.messages.probe import Reference, ReferenceRequest
 from actors.messages.stream import ActorLost, Finished, Opened, OutOfMemory, Progress, RequestFailed, StepFailed
 from orchestrator.execution.context import RunContext
+from orchestrator.execution.engine_proofs import EngineProofs
 from orchestrator.execution.in_flight import InFlight
 from orchestrator.execution.pack_sizes import PackSizes
 from orchestrator.execution.recorder import Recorder
@@ -30,7 +33,7 @@ from orchestrator.scheduling.policy import decide
 from orchestrator.scheduling.ready_queues import ReadyQueues
 from orchestrator.steps.kind import ActorStepKind, DriverStepKind
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import FINISHED, State, Step
+from orchestrator.steps.step import FINISHED, Role, State, Step
 from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,7 @@ class Runner:
         self._recorder = Recorder(plan, record)
         self._inputs = Inputs(record, self._recorder.committed)
         self._packs, self._in_flight = PackSizes(), InFlight()
+        self._proofs = EngineProofs(plan, record, self._inputs, self._recorder)
         self._store_is_away = False
 
     def load_finished(self) -> bool:
@@ -134,6 +138,8 @@ class Runner:
                 log.warning("finishing what runs, starting nothing more; Ctrl-C again stops at once")
             draining = asked
             self._record.renew()
+            self._settle(context)
+            self._seek_references(pool, draining)
             pool.want(cluster.wanted(self._queues.num_unfinished))
             cluster = dataclasses.replace(cluster, nodes=pool.nodes())
             decisions = decide(self._queues, pool.residents(), cluster, draining=draining)
@@ -177,6 +183,10 @@ class Runner:
     def _start(self, pool: ActorPool, context: RunContext, start: Start) -> bool:
         steps = [self._plan.steps[step] for step in start.steps]
         kind = steps[0].kind
+        if start.role is Role.ABLATION and (refusal := self._proofs.refusal(start.model)):
+            for step in steps:
+                self._end(step, State.FAILED, refusal)
+            return True
         if isinstance(kind, ActorStepKind):
             return self._send(pool, context, start, steps, kind)
         for step in steps:
@@ -225,8 +235,10 @@ class Runner:
 
     def _receive(self, context: RunContext, actor: str, message: Any) -> None:
         match message:
-            case Opened(facts=engine):
-                self._opened(actor, engine)
+            case Opened():
+                self._opened(actor, message)
+            case Reference():
+                self._proofs.add(message)
             case Progress():
                 self._on_progress(self._plan.steps[message.step], message)
             case Part():
@@ -244,10 +256,12 @@ class Runner:
             case answer:
                 self._answered(context, actor, answer)
 
-    def _opened(self, actor: str, engine: EngineFacts | None) -> None:
-        if engine is None:  # a score actor
+    def _opened(self, actor: str, message: Opened) -> None:
+        engine = message.facts
+        if engine is None or message.probe is None:  # a score actor
             return
         self._in_flight.opened(actor, engine)
+        self._proofs.opened(actor, message.probe)
         if engine.route_reason:
             log.warning("%s: flat route: %s", actor, engine.route_reason)
         if engine.reload_refused:
@@ -266,7 +280,11 @@ class Runner:
         except StudyError as error:
             self._end(step, State.FAILED, str(error))
             return
-        self._commit(step, result._replace(tags={**result.tags, **self._packs.tag(step)}))
+        result = result._replace(tags={**result.tags, **self._packs.tag(step)})
+        if kind.role is Role.ABLATION:
+            self._proofs.hold(actor, step, result, self._in_flight.max_nodes(actor))
+        else:
+            self._commit(step, result)
 
     def _out_of_memory(self, actor: str, message: OutOfMemory) -> None:
         """Smaller packs for all conditions of the model and benchmark, so that they stay comparable; or give up."""
@@ -286,12 +304,16 @@ class Runner:
         if self._prewarming_failed(actor, message.error):
             return
         log.debug("%s", message.traceback)
+        if model := self._in_flight.end_reference(actor):
+            self._proofs.refuse(model, f"{model} could not be compared with Transformers: {message.error}")
         for step in self._unanswered(actor):
             self._end(step, State.FAILED, message.error)
 
     def _actor_lost(self, actor: str, reason: str) -> None:
         if self._prewarming_failed(actor, reason):
             return
+        if model := self._in_flight.end_reference(actor):
+            self._compute_again(model, f"actor lost ({reason})")
         for step in self._unanswered(actor):
             self._queues.lose(step.id)
             self._wait_again(step, f"actor lost ({reason})")
@@ -299,6 +321,7 @@ class Runner:
     def _finished(self, actor: str) -> None:
         if self._in_flight.end_prewarming(actor) is not None:
             return
+        self._in_flight.end_reference(actor)
         for step in self._unanswered(actor):
             self._end(step, State.FAILED, "the actor ended its answer without a result for this step")
 
@@ -313,8 +336,44 @@ class Runner:
 
     def _unanswered(self, actor: str) -> list[Step]:
         """The steps of the actor's request, which is over, that have no result."""
-        steps = self._in_flight.end(actor)
+        steps = [step for step in self._in_flight.end(actor) if not self._proofs.is_held(step)]
         return [self._plan.steps[step] for step in steps if self._queues.states[step] is State.RUNNING]
+
+    # -- engines -----------------------------------------------------------------------------------------------------
+
+    def _settle(self, context: RunContext) -> None:
+        """Record the results of engines that have been proven, and refuse those of the others."""
+        for held, verdict in self._proofs.settled():
+            step, kind = held.step, held.step.kind
+            assert isinstance(kind, ActorStepKind)
+            if verdict.refusal:
+                self._end(step, State.FAILED, verdict.refusal)
+            elif held.max_nodes != kind.pack_size(step, context):
+                self._wait_again(step, "the other conditions have been put into smaller packs meanwhile")
+            else:
+                self._commit(step, held.result)
+
+    def _seek_references(self, pool: ActorPool, draining: bool) -> None:
+        """Have an engine load Transformers itself where results wait for a reference that no profile will bring."""
+        coming = {State.RUNNING} if draining else {State.RUNNING, State.PENDING}
+        for model in self._proofs.waiting_models:
+            if self._queues.states[self._proofs.profiles[model]] in coming:
+                continue
+            of_model = ActorKind(model, Role.ABLATION)
+            engines = [resident for resident in pool.residents().values() if resident.actor_kind == of_model]
+            idle = next((resident.actor for resident in engines if not resident.busy), None)
+            if idle is not None:
+                self._in_flight.seek_reference(idle, model)
+                pool.start(Start(Role.ABLATION, (), model, idle), "reference", ReferenceRequest())
+            elif not engines:
+                self._compute_again(model, "its engine was closed before it was compared with Transformers")
+
+    def _compute_again(self, model: str, reason: str) -> None:
+        """Give up the results of a model that wait for a reference."""
+        for step in self._proofs.waiting(model):
+            self._proofs.drop(step.id)
+            self._queues.lose(step.id)
+            self._wait_again(step, reason)
 
     # -- states ------------------------------------------------------------------------------------------------------
 

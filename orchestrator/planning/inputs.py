@@ -1,17 +1,19 @@
-"""Tables and neuron sets of finished steps, each held in memory once it is made or read.
+"""Tables, neuron sets and probes of finished steps, each held in memory once it is made or read.
 
 Steps and the review are made from them. Owns the copies in memory; what an earlier run recorded is read from the
 record, which verifies it. Raises RecordError where an artifact is missing or damaged.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
+from actors.messages.probe import Reference
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
-from orchestrator.steps.artifacts import NEURON_SET, NEURONS
-from orchestrator.steps.result import StepResult
+from orchestrator.steps.artifacts import NEURON_SET, NEURONS, REFERENCE
+from orchestrator.steps.result import StepResult, reference_from
 from studies.neurons.selection import NeuronSet
 
 
@@ -22,6 +24,7 @@ class Inputs:
         self._record, self._committed = record, committed
         self._tables: dict[str, pd.DataFrame] = {}
         self._neuron_sets: dict[str, NeuronSet] = {}
+        self._references: dict[str, Mapping[str, Any]] = {}
 
     def keep(self, step: str, result: StepResult) -> None:
         """Keep what other steps are made from, so that it need not be read back."""
@@ -29,6 +32,8 @@ class Inputs:
             self._tables[step] = result.frames[NEURONS]
         if NEURON_SET in result.frames:
             self._neuron_sets[step] = NeuronSet.from_frame(result.frames[NEURON_SET])
+        if REFERENCE in result.documents:
+            self._references[step] = result.documents[REFERENCE]
 
     def neuron_table(self, profile: str) -> pd.DataFrame:
         """The neuron table of a profile step."""
@@ -42,3 +47,12 @@ class Inputs:
             table = self._record.frame(self._committed[step], NEURON_SET)
             self._neuron_sets[step] = NeuronSet.from_frame(table)
         return self._neuron_sets[step]
+
+    def reference(self, profile: str, model: str) -> Reference | None:
+        """The probe that a profile step left for the model with this label; None where it left none."""
+        if profile not in self._references:
+            committed = self._committed[profile]
+            if REFERENCE not in committed.artifacts:
+                return None
+            self._references[profile] = self._record.document(committed, REFERENCE)
+        return reference_from(self._references[profile], model=model)

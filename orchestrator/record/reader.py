@@ -12,7 +12,7 @@ from orchestrator.record.encoding import decode_document, decode_frame
 from orchestrator.record.keys import NOTHING, Committed
 from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 from orchestrator.record.outbox import Outbox
-from orchestrator.record.tags import SUPERSEDED, slot_of
+from orchestrator.record.tags import STEP, SUPERSEDED, slot_of
 
 if TYPE_CHECKING:
     import pandas
@@ -44,6 +44,21 @@ class Reader:
                     known[step.step_id], ranks[step.step_id] = step, rank
         waiting = {entry.step_id: entry.committed() for entry in self._outbox.entries() if entry.step_id in wanted}
         return known | waiting
+
+    def named(self, step_name: str) -> dict[str, Committed]:
+        """{step id: step} of all steps of this name, in any study of the store or in the outbox; one paged search."""
+        experiments = self._store.experiments()
+        tag = STEP + step_name
+        done = {
+            step.step_id: step
+            for run in self._store.runs(experiments)
+            if tag in run.data.tags
+            for step in committed_steps(
+                self._store, run.info.run_id, {tag: run.data.tags[tag]}, experiments[run.info.experiment_id]
+            )
+        }
+        waiting = [entry.committed() for entry in self._outbox.entries() if entry.step_name == step_name]
+        return done | {step.step_id: step for step in waiting}
 
     def intact(self, step_ids: Collection[str]) -> dict[str, Committed]:
         """{step id: step} for those of the steps that are done and whose artifacts are there."""

@@ -5,6 +5,8 @@ Notebooks, reviews and later runs read them back under these names, so a name ne
 
 NEURONS = "neurons.parquet"
 """The neuron table of a profile."""
+REFERENCE = "probe.json"
+"""The probe under plain Transformers, left by a profile; engines are compared with it."""
 NEURON_SET = "neuron_set.parquet"
 """The neurons of a select or match step."""
 WEIGHTS = "weights.parquet"
@@ -13,6 +15,9 @@ DENSITIES, TOKEN_PAIRS = "entangled_densities.parquet", "token_pairs.parquet"
 """The two tables of an examples step."""
 MATCHING, MATCHING_CURVE = "match.json", "matching_curve.parquet"
 """The outcome of a match step's search, and every point that it evaluated."""
+
+ENGINE_PROBE = "engine_probe"
+"""Name under which the comparison of an engine with plain Transformers is recorded, on the run of the profile."""
 
 
 def identity_document(step_name: str) -> str:

@@ -1,6 +1,7 @@
 """profile: scores every MLP neuron of a model on the scoring text.
 
 Runs on a score actor. The result is the neuron table, from which neurons are selected and clamps take their values.
+The actor has the model in Transformers, so it leaves the probe's log-probabilities as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from actors.messages.scoring import Profiled, ProfileRequest
-from orchestrator.steps.artifacts import NEURONS
+from orchestrator.steps.artifacts import NEURONS, REFERENCE
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
-from orchestrator.steps.result import StepResult
+from orchestrator.steps.result import StepResult, reference_document
 from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ProfileSpec
 from studies.benchmarks.corpora import Corpus
@@ -77,7 +78,7 @@ class Profile(ActorStepKind[Profiled]):
         return Request("profile", message)
 
     def result(self, step: Step, answer: Profiled, context: StepContext) -> StepResult:  # noqa: ARG002
-        """The neuron table and its summary."""
+        """The neuron table, its summary, and the probe with which engines of the model are compared."""
         neurons = pd.DataFrame(answer.columns)
         if not answer.num_pairs:
             neurons = neurons.drop(columns="mapping_difficulty")
@@ -98,7 +99,8 @@ class Profile(ActorStepKind[Profiled]):
             "pairs": answer.num_pairs,
             "pairs_dropped": answer.num_pairs_dropped,
         }
-        return StepResult(metrics, {NEURONS: neurons}, {"profile.json": measured_on})
+        documents = {"profile.json": measured_on, REFERENCE: reference_document(answer.reference)}
+        return StepResult(metrics, {NEURONS: neurons}, documents)
 
 
 KIND = Profile()

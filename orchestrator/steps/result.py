@@ -1,17 +1,19 @@
 """What an actor's answer becomes in the record: the metrics, tables, documents and tags of one step.
 
-Owns the stored form of receipts and of engines' properties. Each is written key by key: renaming a field of a message
-must never change what a store holds.
+Owns the stored form of receipts, of engines' properties and of the probe. Each is written key by key: renaming a field
+of a message must never change what a store holds.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from actors.messages.ablation import Receipt
 from actors.messages.model import EngineFacts
+from actors.messages.probe import Reference
 from orchestrator.record.keys import NOTHING
 
 
@@ -55,3 +57,28 @@ def engine_document(engine: EngineFacts) -> dict[str, Any]:
         "max_nodes": engine.max_nodes,
         "reload_refused": engine.reload_refused,
     }
+
+
+def reference_document(reference: Reference) -> dict[str, Any]:
+    """The probe under plain Transformers as plain JSON; a log-probability that is not finite is null."""
+    return {
+        "transformers": reference.transformers,
+        "ids": [list(of_text) for of_text in reference.ids],
+        "log_probabilities": _finite_or_null(reference.log_probabilities),
+        "log_probabilities_rounded": _finite_or_null(reference.rounded),
+    }
+
+
+def reference_from(document: Mapping[str, Any], *, model: str) -> Reference:
+    """The inverse of `reference_document`, for the model with this label."""
+    return Reference(
+        model=model,
+        ids=tuple(tuple(of_text) for of_text in document["ids"]),
+        log_probabilities=np.array(document["log_probabilities"], dtype=np.float32),
+        rounded=np.array(document["log_probabilities_rounded"], dtype=np.float32),
+        transformers=document["transformers"],
+    )
+
+
+def _finite_or_null(numbers: np.ndarray) -> list[float | None]:
+    return [number if math.isfinite(number) else None for number in numbers.astype(float).tolist()]

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from actors.ablation.reload import differing_config, transformers_log_probabilities
+from actors.ablation.reload import differing_config
 from actors.hf_model import load_model
 from actors.messages.ablation import EvaluateRequest, Intervention, Scored
 from actors.messages.model import ModelSource
+from actors.probe import log_probabilities
 from actors.scoring.actor import ScoreActor
 from actors.tokens import load_tokenizer
 from studies.benchmarks.texts import Sentences
@@ -128,10 +129,10 @@ def test_a_model_that_exists_only_as_code_is_refused_in_one_line(folder: Path, m
 
 def test_pickled_weights_equal_those_of_the_safetensors(folder: Path) -> None:
     source, ids = source_of(folder), [np.array([0, 17, 42, 99])]
-    expected = transformers_log_probabilities(source, ids)
+    expected = log_probabilities(load_model(source), ids)
     pickle_weights(folder)
     np.testing.assert_array_equal(
-        transformers_log_probabilities(dataclasses.replace(source, pickled=True), ids), expected
+        log_probabilities(load_model(dataclasses.replace(source, pickled=True)), ids), expected
     )
 
 
@@ -181,7 +182,8 @@ def refusal_of_an_engine(source: ModelSource) -> str:
 def test_an_engine_reads_pickles_without_code_and_stays_on_this_machine(folder: Path, marker: Path) -> None:
     plain = source_of(folder)
     tokenizer = load_tokenizer(plain)
-    expected = [transformers_log_probabilities(plain, [np.array(tokenizer(text)["input_ids"])]).sum() for text in TEXTS]
+    model = load_model(plain)
+    expected = [log_probabilities(model, [np.array(tokenizer(text)["input_ids"])]).sum() for text in TEXTS]
     pickle_weights(folder)
     change(folder / "config.json", auto_map={"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"})
     (folder / "own.py").write_text(OWN_CODE.format(marker=str(marker), model_type="llama"))

@@ -11,14 +11,15 @@ import pytest
 from actors.messages.ablation import Matched, Receipt, Scored
 from actors.messages.model import EngineFacts, ModelSource, Route
 from actors.messages.scoring import Examples, Profiled, Weights
+from orchestrator.record.encoding import encode_json
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
-from orchestrator.steps.result import StepResult, engine_document, receipt_document
+from orchestrator.steps.result import StepResult, engine_document, receipt_document, reference_from
 from orchestrator.steps.step import Step, StepKind
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
-from tests.fakes import FakeContext
+from tests.fakes import FakeContext, reference
 
 RECEIPT = Receipt(layers_matched=2, neurons_per_layer=(1, 0), digest="ab:cd", probe_tokens=90, clipped_fraction=0.25)
 RECEIPT_JSON = (
@@ -175,7 +176,14 @@ def profiled(num_pairs: int) -> Profiled:
         "mapping_difficulty": np.array([1.0, 2.0]),
     }
     return Profiled(
-        step="s", columns=columns, num_windows=3, num_tokens=90, num_pairs=num_pairs, num_pairs_dropped=1, seconds=4.0
+        step="s",
+        columns=columns,
+        num_windows=3,
+        num_tokens=90,
+        num_pairs=num_pairs,
+        num_pairs_dropped=1,
+        reference=reference("m", rounded=np.array([-2.0, np.nan, -2.5], dtype=np.float32)),
+        seconds=4.0,
     )
 
 
@@ -185,7 +193,9 @@ TRAIN = FakeContext(corpus=Corpus(label="wikitext2 train", text="", source=""))
 def test_a_profile_as_it_is_stored() -> None:
     result = profile.KIND.result(made(profile.KIND), profiled(8), TRAIN)
     assert texts(result) == {
-        "profile.json": '{"corpus": "wikitext2 train", "windows": 3, "tokens": 90, "pairs": 8, "pairs_dropped": 1}'
+        "profile.json": '{"corpus": "wikitext2 train", "windows": 3, "tokens": 90, "pairs": 8, "pairs_dropped": 1}',
+        "probe.json": '{"transformers": "5", "ids": [[0, 1, 2], [0, 3]], "log_probabilities": [-2.0, -2.0, -2.0], '
+        '"log_probabilities_rounded": [-2.0, null, -2.5]}',
     }
     assert result.metrics == {
         "wasserstein_distance/median": 0.375,
@@ -195,6 +205,14 @@ def test_a_profile_as_it_is_stored() -> None:
         "scored_tokens": 90.0,
         "seconds": 4.0,
     }
+
+
+def test_the_probe_is_read_as_it_was_stored() -> None:
+    stored = profile.KIND.result(made(profile.KIND), profiled(8), TRAIN).documents["probe.json"]
+    read, written = reference_from(json.loads(encode_json(stored)), model="m"), profiled(8).reference
+    assert (read.model, read.ids, read.transformers) == (written.model, written.ids, written.transformers)
+    np.testing.assert_array_equal(read.log_probabilities, written.log_probabilities)
+    np.testing.assert_array_equal(read.rounded, written.rounded)
 
 
 def test_without_pairs_the_neuron_table_has_no_mapping_difficulty() -> None:

@@ -1,0 +1,227 @@
+"""Engines compared with plain Transformers on the probe, and the results that wait for the comparison.
+
+vLLM may load a model without an error and still compute another one: it ignores a field of config.json that it has no
+code for. So nothing that an engine computes is recorded before its log-probabilities of a few texts, the probe, have
+been held against those of Transformers. These come with the model's profile; without one, the ablation actor loads
+Transformers itself. Owns the rule of the comparison and the verdict on every engine; what becomes of a step is the
+runner's. Invariant: `settled` hands out a result only with the verdict on the engine that computed it.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from actors.messages.probe import Probed, Reference
+from orchestrator.execution.recorder import Recorder
+from orchestrator.planning.inputs import Inputs
+from orchestrator.planning.plan import Plan
+from orchestrator.record.keys import Committed
+from orchestrator.record.mlflow_store import Unreachable
+from orchestrator.record.record import Record
+from orchestrator.steps import profile
+from orchestrator.steps.artifacts import ENGINE_PROBE
+from orchestrator.steps.identity import identify
+from orchestrator.steps.result import StepResult
+from orchestrator.steps.step import Step
+
+VERSION = 1
+"""Of the texts and the rule: raised when engines must be compared again."""
+
+TOLERANCE = 1e-3
+"""Accepted mean over the probe's tokens of |vLLM - Transformers in float32|, in nats. In float32 SmolLM2-135M differs
+by 7e-6."""
+
+ROUNDING_FACTOR = 2.0
+"""In 16 bits an engine may also be this many times as far from float32 as Transformers in 16 bits is: both round, in
+another order."""
+
+
+class Verdict(NamedTuple):
+    """The outcome of a comparison."""
+
+    difference: float
+    """Mean over the probe's tokens, in nats; nan where an earlier run has made the comparison."""
+    tolerance: float
+    refusal: str = ""
+    """Why nothing of this engine may be recorded; '' where it may."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Engine:
+    probed: Probed
+    verdict: Verdict | None = None
+
+
+class Held(NamedTuple):
+    """A result that may be recorded once its engine has a verdict."""
+
+    step: Step
+    result: StepResult
+    max_nodes: int | None
+    """The pack size that was asked for."""
+    engine: _Engine
+
+
+class EngineProofs:
+    """The engines of one run."""
+
+    def __init__(self, plan: Plan, record: Record, inputs: Inputs, recorder: Recorder) -> None:
+        self._plan, self._record, self._inputs, self._recorder = plan, record, inputs, recorder
+        self.profiles = {
+            key.model: step.id
+            for step in plan.steps.values()
+            if step.kind is profile.KIND
+            for key in plan.runs[step.id]
+        }
+        """{model label: id of its profile step}."""
+        self._engines: dict[str, _Engine] = {}
+        """{actor: its engine with the weights that it holds now}."""
+        self._held: dict[str, Held] = {}
+        """{step id: its result}."""
+        self._references: dict[str, Reference] = {}
+        """{model label: what an ablation actor has computed itself}."""
+        self._refusals: dict[str, str] = {}
+        self._recorded: dict[str, Committed] | None = None
+        """{id: comparison}, of all studies of the store, once it has been read."""
+
+    # -- what arrives ------------------------------------------------------------------------------------------------
+
+    def opened(self, actor: str, probed: Probed) -> None:
+        """Note the probe of an engine that has just loaded weights."""
+        self._engines[actor] = _Engine(probed=probed)
+
+    def add(self, reference: Reference) -> None:
+        """Note the probe under Transformers, computed by an ablation actor."""
+        self._references[reference.model] = reference
+
+    def hold(self, actor: str, step: Step, result: StepResult, max_nodes: int | None) -> None:
+        """Keep the result of a step that this actor has computed."""
+        self._held[step.id] = Held(step, result, max_nodes, self._engines[actor])
+
+    def refuse(self, model: str, reason: str) -> None:
+        """Refuse every engine of a model."""
+        self._refusals[model] = reason
+
+    # -- what follows ------------------------------------------------------------------------------------------------
+
+    def settled(self) -> Iterator[tuple[Held, Verdict]]:
+        """The held results whose engine has a verdict; they are held no longer."""
+        for held in list(self._held.values()):
+            if (verdict := self._verdict(held.engine)) is not None:
+                del self._held[held.step.id]
+                yield held, verdict
+
+    def refusal(self, model: str) -> str:
+        """Why no engine of a model may be used; '' where nothing speaks against it."""
+        return self._refusals.get(model, "")
+
+    def is_held(self, step: str) -> bool:
+        """Whether the step's result waits."""
+        return step in self._held
+
+    def waiting(self, model: str) -> list[Step]:
+        """The steps of a model whose results wait."""
+        return [held.step for held in self._held.values() if held.step.model == model]
+
+    @property
+    def waiting_models(self) -> set[str]:
+        """Models of which a result waits."""
+        return {held.step.model for held in self._held.values()}
+
+    def drop(self, step: str) -> None:
+        """Forget the result of a step."""
+        del self._held[step]
+
+    # -- verdicts ----------------------------------------------------------------------------------------------------
+
+    def _verdict(self, engine: _Engine) -> Verdict | None:
+        """None as long as there is nothing to compare with, or the store does not answer."""
+        model = engine.probed.model
+        if self._refusals.get(model):
+            return Verdict(math.nan, math.nan, self._refusals[model])
+        if engine.verdict is None:
+            try:
+                engine.verdict = self._judge(engine.probed)
+            except Unreachable:
+                return None
+            if engine.verdict is not None and engine.verdict.refusal:
+                self._refusals[model] = engine.verdict.refusal
+        return engine.verdict
+
+    def _judge(self, probed: Probed) -> Verdict | None:
+        reference = self._references.get(probed.model) or self._of_profile(probed)
+        if reference is not None:
+            verdict = compare(probed, reference)
+            self._commit(probed, verdict)
+            return verdict
+        if not probed.is_exchanged and self._has_passed(self._payload(probed)):
+            return Verdict(math.nan, math.nan)
+        return None
+
+    def _of_profile(self, probed: Probed) -> Reference | None:
+        """The reference that the model's profile left, if the version of Transformers is the same."""
+        step = self.profiles[probed.model]
+        reference = self._inputs.reference(step, probed.model) if step in self._recorder.committed else None
+        same = reference is not None and reference.transformers == probed.start["versions"]["transformers"]
+        return reference if same else None
+
+    def _has_passed(self, payload: dict[str, Any]) -> bool:
+        """Whether an engine started in the same way has passed before, in any study of the store."""
+        if self._recorded is None:
+            self._recorded = self._record.named(ENGINE_PROBE)
+        known = self._recorded.get(identify(payload))
+        return known is not None and bool(known.metrics[f"{ENGINE_PROBE}/passed"])
+
+    def _payload(self, probed: Probed) -> dict[str, Any]:
+        """What a comparison holds for; its id is the hash of this."""
+        digest = self._plan.model(probed.model).digest
+        return {"kind": ENGINE_PROBE, "version": VERSION, "model": digest, "params": dict(probed.start), "inputs": {}}
+
+    def _commit(self, probed: Probed, verdict: Verdict) -> None:
+        numbers = {"difference": verdict.difference, "tolerance": verdict.tolerance}
+        finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
+        metrics = {f"{ENGINE_PROBE}/{name}": number for name, number in finite.items()}
+        metrics[f"{ENGINE_PROBE}/passed"] = float(not verdict.refusal)
+        document = {
+            "start": dict(probed.start),
+            "tokens": len(probed.log_probabilities),
+            **{name: finite.get(name) for name in numbers},
+            "refusal": verdict.refusal,
+        }
+        payload = self._payload(probed)
+        self._recorder.commit_probe(self.profiles[probed.model], identify(payload), payload, metrics, document)
+
+
+def compare(probed: Probed, reference: Reference) -> Verdict:
+    """An engine's probe against Transformers', by the mean over the tokens that both have scored."""
+    lengths = [min(map(len, both)) for both in zip(probed.ids, reference.ids, strict=True)]  # `max_model_len` may cut
+    cut = [
+        tuple(ids[:length] for ids, length in zip(each, lengths, strict=True)) for each in (probed.ids, reference.ids)
+    ]
+    if cut[0] != cut[1]:
+        refusal = f"{probed.model}: the probe has other tokens in vLLM than in Transformers: the tokenizer has changed"
+        return Verdict(math.nan, math.nan, refusal)
+    engine = _cut(probed.log_probabilities, probed.ids, lengths)
+    exact, rounded = (
+        _cut(numbers, reference.ids, lengths) for numbers in (reference.log_probabilities, reference.rounded)
+    )
+    difference = _mean_distance(engine, exact)
+    tolerance = max(TOLERANCE, ROUNDING_FACTOR * _mean_distance(rounded, exact))
+    refusal = (
+        f"{probed.model}: vLLM and Transformers differ by {difference:.3g} nats a token on the probe (tolerance "
+        f"{tolerance:.3g}): the engine does not compute this model"
+    )
+    return Verdict(difference, tolerance, "" if difference <= tolerance else refusal)
+
+
+def _cut(numbers: np.ndarray, ids: tuple[tuple[int, ...], ...], lengths: list[int]) -> np.ndarray:
+    """The numbers of the first tokens of each text, `lengths` of each; a text's first token has none."""
+    by_text = np.split(numbers, np.cumsum([len(of_text) - 1 for of_text in ids])[:-1])
+    return np.concatenate([of_text[: length - 1] for of_text, length in zip(by_text, lengths, strict=True)])
+
+
+def _mean_distance(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.abs(first - second).mean(dtype=np.float64))
