@@ -31,7 +31,7 @@ SENTENCES = (
 )
 """Also scored on both routes at start-up, and forwarded once after every change of the clamps."""
 
-TEXTS = (*SENTENCES, " ".join(SENTENCES + SENTENCES[::-1]))
+TEXTS = (*SENTENCES, " ".join(SENTENCES))
 """The last is long enough to reach past a short attention window."""
 
 UNLIMITED = 10**9

@@ -30,9 +30,9 @@ from orchestrator.steps.step import Step
 VERSION = 1
 """Of the texts and the rule: raised when engines must be compared again."""
 
-TOLERANCE = 1e-3
-"""Accepted mean over the probe's tokens of |vLLM - Transformers in float32|, in nats. In float32 SmolLM2-135M differs
-by 7e-6."""
+TOLERANCE = {"cpu": 2e-4, "cuda": 1e-3}
+"""{device: accepted mean over the probe's tokens of |vLLM - Transformers in float32|, in nats}. On the CPU SmolLM2-135M
+in float32 differs by 4e-6; CUDA, where kernels may round to TF32, is unmeasured."""
 
 ROUNDING_FACTOR = 2.0
 """In 16 bits an engine may also be this many times as far from float32 as Transformers in 16 bits is: both round, in
@@ -209,7 +209,7 @@ def compare(probed: Probed, reference: Reference) -> Verdict:
         _cut(numbers, reference.ids, lengths) for numbers in (reference.log_probabilities, reference.rounded)
     )
     difference = _mean_distance(engine, exact)
-    tolerance = max(TOLERANCE, ROUNDING_FACTOR * _mean_distance(rounded, exact))
+    tolerance = max(TOLERANCE[probed.start["device"]], ROUNDING_FACTOR * _mean_distance(rounded, exact))
     refusal = (
         f"{probed.model}: vLLM and Transformers differ by {difference:.3g} nats a token on the probe (tolerance "
         f"{tolerance:.3g}): the engine does not compute this model"

@@ -12,7 +12,8 @@ from actors.messages.ablation import EvaluateRequest
 from actors.messages.probe import ReferenceRequest
 from actors.messages.scoring import ProfileRequest
 from actors.messages.stream import ActorLost, Finished, RequestFailed
-from orchestrator.execution.engine_proofs import TOLERANCE, compare
+from orchestrator.execution.engine_proofs import TOLERANCE as TOLERANCES
+from orchestrator.execution.engine_proofs import compare
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
@@ -25,6 +26,7 @@ from tests.plans import model, plan, step_id
 from tests.world import make_cluster
 
 NODE = Node("n", cpus=16.0)
+TOLERANCE = TOLERANCES["cpu"]
 
 
 def run(study: Plan, pool: FakePool, record: FakeRecord, models: tuple[str, ...] = ("a",), **options: Any) -> Outcome:
@@ -67,7 +69,7 @@ def test_the_mean_over_the_tokens_decides(
 
 def test_a_refusal_says_by_how_much() -> None:
     assert compare(probed("a", -4.5), reference("a")).refusal == (
-        "a: vLLM and Transformers differ by 2.5 nats a token on the probe (tolerance 0.001): the engine does not "
+        "a: vLLM and Transformers differ by 2.5 nats a token on the probe (tolerance 0.0002): the engine does not "
         "compute this model"
     )
 
