@@ -8,7 +8,7 @@ runner's. Invariant: `settled` hands out a result only with the verdict on the e
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,11 +21,13 @@ from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
 from orchestrator.record.mlflow_store import Unreachable
 from orchestrator.record.record import Record
+from orchestrator.scheduling.cluster import ActorKind, Resident
+from orchestrator.scheduling.decisions import Start
 from orchestrator.steps import profile
 from orchestrator.steps.artifacts import ENGINE_PROBE
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import Step
+from orchestrator.steps.step import Role, State, Step
 
 VERSION = 1
 """Of the texts and the rule: raised when engines must be compared again."""
@@ -122,18 +124,33 @@ class EngineProofs:
         """Whether the step's result waits."""
         return step in self._held
 
-    def waiting(self, model: str) -> list[Step]:
-        """The steps of a model whose results wait."""
-        return [held.step for held in self._held.values() if held.step.model == model]
+    def seek(
+        self, residents: Iterable[Resident], states: Mapping[str, State], draining: bool
+    ) -> tuple[list[Start], list[Step]]:
+        """What to do where results wait for a reference that no profile will bring.
 
-    @property
-    def waiting_models(self) -> set[str]:
-        """Models of which a result waits."""
-        return {held.step.model for held in self._held.values()}
+        Returns the idle engines to ask for it, and the steps to compute again because no engine of their model is left.
+        """
+        coming = {State.RUNNING} if draining else {State.RUNNING, State.PENDING}
+        asked, lost = [], []
+        for model in {held.step.model for held in self._held.values()}:
+            if states[self.profiles[model]] in coming:
+                continue
+            of_model = ActorKind(model, Role.ABLATION)
+            engines = [resident for resident in residents if resident.actor_kind == of_model]
+            idle = next((resident.actor for resident in engines if not resident.busy), None)
+            if idle is not None:
+                asked.append(Start(Role.ABLATION, (), model, idle))
+            elif not engines:
+                lost += self.give_up(model)
+        return asked, lost
 
-    def drop(self, step: str) -> None:
-        """Forget the result of a step."""
-        del self._held[step]
+    def give_up(self, model: str) -> list[Step]:
+        """Forget the results of a model that wait; returns their steps."""
+        steps = [held.step for held in self._held.values() if held.step.model == model]
+        for step in steps:
+            del self._held[step.id]
+        return steps
 
     # -- verdicts ----------------------------------------------------------------------------------------------------
 

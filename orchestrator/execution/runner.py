@@ -313,10 +313,8 @@ class Runner:
         if self._prewarming_failed(actor, reason):
             return
         if model := self._in_flight.end_reference(actor):
-            self._compute_again(model, f"actor lost ({reason})")
-        for step in self._unanswered(actor):
-            self._queues.lose(step.id)
-            self._wait_again(step, f"actor lost ({reason})")
+            self._compute_again(self._proofs.give_up(model), f"actor lost ({reason})")
+        self._compute_again(self._unanswered(actor), f"actor lost ({reason})")
 
     def _finished(self, actor: str) -> None:
         if self._in_flight.end_prewarming(actor) is not None:
@@ -354,24 +352,15 @@ class Runner:
                 self._commit(step, held.result)
 
     def _seek_references(self, pool: ActorPool, draining: bool) -> None:
-        """Have an engine load Transformers itself where results wait for a reference that no profile will bring."""
-        coming = {State.RUNNING} if draining else {State.RUNNING, State.PENDING}
-        for model in self._proofs.waiting_models:
-            if self._queues.states[self._proofs.profiles[model]] in coming:
-                continue
-            of_model = ActorKind(model, Role.ABLATION)
-            engines = [resident for resident in pool.residents().values() if resident.actor_kind == of_model]
-            idle = next((resident.actor for resident in engines if not resident.busy), None)
-            if idle is not None:
-                self._in_flight.seek_reference(idle, model)
-                pool.start(Start(Role.ABLATION, (), model, idle), "reference", ReferenceRequest())
-            elif not engines:
-                self._compute_again(model, "its engine was closed before it was compared with Transformers")
+        """Have engines load Transformers themselves where no profile will bring what they are compared with."""
+        asked, lost = self._proofs.seek(pool.residents().values(), self._queues.states, draining)
+        for start in asked:
+            self._in_flight.seek_reference(start.actor, start.model)
+            pool.start(start, "reference", ReferenceRequest())
+        self._compute_again(lost, "its engine was closed before it was compared with Transformers")
 
-    def _compute_again(self, model: str, reason: str) -> None:
-        """Give up the results of a model that wait for a reference."""
-        for step in self._proofs.waiting(model):
-            self._proofs.drop(step.id)
+    def _compute_again(self, steps: Sequence[Step], reason: str) -> None:
+        for step in steps:
             self._queues.lose(step.id)
             self._wait_again(step, reason)
 

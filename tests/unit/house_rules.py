@@ -35,6 +35,7 @@ FLOORS = (
     ("actors.messages", "actors.sites", "actors.gguf"),
     ("actors.hf_model",),
     ("actors.tokens",),
+    ("actors.probe",),
     ("actors.scoring", "actors.ablation"),
     ("orchestrator.address", "orchestrator.redaction"),
     ("orchestrator.study_file", "orchestrator.record"),
