@@ -1,6 +1,7 @@
 """Ablation actors that fail in chosen ways, named in `pool.ACTOR_CLASSES` by tests of survival."""
 
 import dataclasses
+import os
 
 import torch
 
@@ -47,3 +48,11 @@ class IllWorker(LogitsPass):
 
 def _break(module, arguments):
     raise ValueError("rank one is ill")
+
+
+class Forgetful(AblationActor):
+    """Its engine has no code for a field of config.json: it loads the folder `<path>-without-it` where there is one."""
+
+    def __init__(self, model):
+        without = f"{model.path}-without-it"
+        super().__init__(dataclasses.replace(model, path=without) if os.path.isdir(without) else model)

@@ -18,8 +18,13 @@ from actors.messages.probe import Probed
 from actors.probe import reference
 from actors.sites import SITES
 from actors.tokens import load_tokenizer
+from orchestrator.execution import pool
 from orchestrator.execution.engine_proofs import Verdict, compare
+from orchestrator.record.frames import load_study
+from orchestrator.steps.step import Role, State
+from orchestrator.study import Study
 from tests import oracles
+from tests.integration import made_up
 from tests.processes import one_process
 from tests.sources import source_of
 from tests.tiers import first_tier
@@ -83,6 +88,15 @@ def verdict(call: Call, folder: Path, dtype: str, engine_folder: Path | None = N
     return compare(call(probe, source_of(engine_folder or folder, dtype=dtype)), expected)
 
 
+def without(field: Field, folder: Path, copy: Path) -> Path:
+    """A copy of the model in which the field has the default that the engine takes."""
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "config.json").read_text())
+    assert config[field.name] == field.value
+    (copy / "config.json").write_text(json.dumps({**config, field.name: field.default}))
+    return copy
+
+
 def test_a_field_of_every_family_is_dropped() -> None:
     assert set(DROPPED) == set(SITES)
 
@@ -94,11 +108,7 @@ def test_a_dropped_field_is_refused(family: str, dtype: str, tmp_path: Path, eng
     folder = oracles.make_model(tmp_path / family, family, **{field.name: field.value})
     right = verdict(engines, folder, dtype)
     assert right.refusal == "", right
-    ignoring = shutil.copytree(folder, tmp_path / "ignoring" / family)
-    config = json.loads((ignoring / "config.json").read_text())
-    assert config[field.name] == field.value
-    (ignoring / "config.json").write_text(json.dumps({**config, field.name: field.default}))
-    wrong = verdict(engines, folder, dtype, ignoring)
+    wrong = verdict(engines, folder, dtype, without(field, folder, tmp_path / "without" / family))
     print(
         f"{family} {dtype}: {right.difference:.2g} ({right.tolerance:.2g}); without {field.name} {wrong.difference:.2g}"
     )
@@ -110,3 +120,46 @@ def test_what_vllm_has_no_code_for_is_refused(dtype: str, tmp_path: Path, engine
     """vLLM's GPT-2 always scales attention weights: on the model of case 14 it is wrong by nats, without an error."""
     folder = oracles.make_model(tmp_path / "gpt2", "gpt2", scale_attn_weights=False)
     assert verdict(engines, folder, dtype).difference > 0.1
+
+
+STUDY = """\
+study: probed
+models:
+  - {{path: {root}/llama}}
+  - {{path: {root}/other}}
+profile: {{corpus: {root}/text.txt, tokens: 2000, window: 64, bins: 256, scores: [wasserstein_distance]}}
+conditions:
+  top: {{select: top, fraction: 0.1, clamp: negative}}
+evaluate:
+  - pairs: {root}/pairs.jsonl
+noise_floor: false
+"""
+
+
+def test_a_study_records_nothing_of_an_engine_that_computes_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_process_outlives_its_driver: None
+) -> None:
+    """And the other model goes on; run again, nothing of the refused one is served."""
+    folder = oracles.make_model(tmp_path / "llama", "llama", rope_parameters=LINEAR)
+    without(DROPPED["llama"], folder, tmp_path / "llama-without-it")
+    oracles.make_model(tmp_path / "other", "llama", seed=1)
+    made_up.write_text_and_pairs(tmp_path, made_up.phrases(), num_pairs=12)
+    study_file = made_up.write_study(tmp_path, "probed.yaml", STUDY)
+    monkeypatch.setitem(pool.ACTOR_CLASSES, Role.ABLATION, "tests.failing:Forgetful")
+    for run in ("first", "second"):
+        study = Study.open(study_file, workdir=tmp_path / "work")
+        result = study.run()
+        ends = {(step.model, step.name, result.states[step.id]) for step in study.plan.steps.values()}
+        done = State.DONE if run == "first" else State.CACHED
+        assert ends == {
+            ("llama", "profile", done),
+            ("llama", "select", done),
+            ("llama", "evaluate.pairs", State.FAILED),
+            ("other", "profile", done),
+            ("other", "select", done),
+            ("other", "evaluate.pairs", done),
+        }
+        reasons = {result.reasons[step] for step, state in result.states.items() if state is State.FAILED}
+        assert len(reasons) == 1 and next(iter(reasons)).startswith("llama: vLLM and Transformers differ by ")
+    recorded = load_study(f"sqlite:///{tmp_path}/work/mlflow.db", "probed").conditions
+    assert "pairs/accuracy" not in recorded or recorded.set_index("model")["pairs/accuracy"].drop("other").isna().all()
