@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from actors.ablation import coverage, vllm_loader
+from actors.ablation.coverage import Account
 from actors.hf_model import refusing_untrusted
 from actors.messages.model import DTYPE_BYTES, ModelSource
 from actors.messages.stream import EngineDied
 from actors.sites import Site
-from studies.errors import InterventionError
+from studies.errors import InterventionError, StudyError
 
 FLAT_TOKENS = 2064
 """Longest sequence of the flat route: the presets' window and a few tokens. `engine: {max_model_len: ...}` in the study
@@ -44,10 +46,16 @@ class Engine:
     """A started engine. Its worker processes live until `close`."""
 
     def __init__(self, source: ModelSource):
+        """Raises StudyError unless every tensor of the checkpoint is accounted for."""
         self._label = source.label
         self._last_words = os.path.join(tempfile.gettempdir(), f"halfwave-{uuid.uuid4().hex}.txt")
         """File in which a rank that ends its process writes why."""
         self._llm: Any = _start_vllm(source)  # a vllm.LLM; vllm is imported in functions only
+        try:
+            self._check_account(source)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def device(self) -> str:
@@ -60,6 +68,20 @@ class Engine:
         if report["layers"] != num_layers:
             raise InterventionError(f"{self._label}: {report['layers']} layers hooked, config.json says {num_layers}")
         return Hooks(report["tree_refused"], report["attention"])
+
+    def reload(self, source: ModelSource) -> dict[str, tuple[list[int], float]]:
+        """Load another checkpoint into the running model; returns {tensor of the checkpoint: (shape, sum)}.
+
+        Raises StudyError unless every tensor is accounted for. After any error the engine must not be used again.
+        """
+        read = self.call("halfwave_reload", source.path, source.revision, load_format(source))[0]
+        self._check_account(source)
+        return read
+
+    def _check_account(self, source: ModelSource) -> None:
+        """Raises StudyError if a tensor of the checkpoint, or a parameter of the model, was left out in loading."""
+        if problem := coverage.problem([Account(*fields) for fields in self.call("halfwave_account")]):
+            raise StudyError(f"{source.label}: {problem}")
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of `vllm_worker.LogitsPass` on all ranks; returns one result per rank.
@@ -156,8 +178,8 @@ def _start_vllm(source: ModelSource) -> Any:
 
 
 def load_format(source: ModelSource) -> str:
-    """vLLM's name for the resolved weights. Its `hf` reads .bin files, without code, where there are no safetensors."""
-    return "hf" if source.pickled else "safetensors"
+    """The load format of the resolved weights. `hf` reads .bin files, without code, where there are no safetensors."""
+    return vllm_loader.PREFIX + ("hf" if source.pickled else "safetensors")
 
 
 def stay_on_this_machine() -> None:

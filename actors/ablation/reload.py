@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.ablation.engine import load_format
 from actors.ablation.receipts import apply
 from actors.ablation.routes import RoutedModel
 from actors.hf_model import load_model, refusing_untrusted
@@ -59,7 +58,7 @@ def reload_in_place(model: RoutedModel, source: ModelSource, last: Reload | None
     if difference := differing_config(model.source, source):
         raise InterventionError(f"config.json: {difference}")
     before = _unclamped_probe(model) if last is None else np.empty(0)
-    read = model.engine.call("halfwave_reload", source.path, source.revision, load_format(source))[0]
+    read = model.engine.reload(source)
     reloaded = RoutedModel(model.engine, source, load_tokenizer(source), model.hooks)
     reload = Reload(read, _unclamped_probe(reloaded))
     if last is None:

@@ -3,7 +3,8 @@
 vLLM loads it through `worker_extension_cls`; its methods are called by name with `collective_rpc`, plain data in and
 out (bytes and lists: tensors do not cross the process boundary as such). Owns all contact with vLLM's model internals:
 `worker.get_model()`, the forward context, `Attention.impl`, the activation modules and the layerwise reload. Ordinary
-generation on the same engine still works, and passes through the same clamps.
+generation on the same engine still works, and passes through the same clamps. Importing it imports vLLM, and registers
+the loader of `vllm_loader`.
 
 N nodes of a pack, E scored edges, R rows with edges, d d_model.
 """
@@ -18,8 +19,10 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from actors.ablation import vllm_loader
 from actors.ablation.clamps import ClampSet, LayerClamp, Setting
 from actors.ablation.condition_tree import Pass, layer_passes
+from actors.ablation.coverage import Account
 from actors.ablation.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.ablation.token_tree import pack_from_wire
 from actors.ablation.tree_attention import Tree, attend, flex_refusal
@@ -28,6 +31,8 @@ from studies.neurons.clamps import UNCLAMPED, Clamp
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+vllm_loader.register()
 
 
 def exit_all_ranks_on_error(
@@ -97,11 +102,15 @@ class LogitsPass:
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
 
+    def halfwave_account(self) -> Account:
+        """What this rank loaded of the checkpoint in force."""
+        return self.get_model().halfwave_account
+
     def halfwave_reload(self, path: str, revision: str | None, load_format: str) -> dict[str, tuple[list[int], float]]:
         """Load another checkpoint of the same architecture into the model; the hooks stay, the clamps are cleared.
 
-        Returns {tensor of the checkpoint: (shape, sum)}. Raises InterventionError if a parameter was not loaded; after
-        any error the engine must not be used again.
+        Returns {tensor of the checkpoint: (shape, sum)}. What was loaded is in `halfwave_account`; after any error the
+        engine must not be used again.
         """
         from huggingface_hub import constants
         from vllm.config import set_current_vllm_config
@@ -184,26 +193,19 @@ class LogitsPass:
 
 
 def _load_in_place(model: nn.Module, config: Any) -> dict[str, tuple[list[int], float]]:
-    """vLLM's layerwise reload, made strict: on its own it only warns of missing weights, and misses tied heads."""
+    """vLLM's layerwise reload, with an account of what was loaded: on its own it only warns of missing weights."""
     from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
     from vllm.model_executor.model_loader import get_model_loader, reload
-    from vllm.transformers_utils.config import checkpoint_has_lm_head
 
-    source = config.model_config
-    tied = source.word_embeddings_untied_by_checkpoint or getattr(source.hf_config, "tie_word_embeddings", False)
-    if tied and checkpoint_has_lm_head(source.model, revision=source.revision):
-        raise InterventionError("config.json ties the head to the embeddings, but the checkpoint has both")
-    # it warns about every module without weights, such as a rotary embedding; the modules that matter are checked below
+    source, loader = config.model_config, get_model_loader(config.load_config)
+    # it warns about every module without weights, such as a rotary embedding
     logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
-    weights = get_model_loader(config.load_config).get_all_weights(source, model)
     read: dict[str, tuple[list[int], float]] = {}
-    reload.initialize_layerwise_reload(model)
-    loaded = model.load_weights(_noting_sums(weights, read))
-    left_out = {name for name, module in model.named_modules() if _is_incomplete(module)}
-    reload.finalize_layerwise_reload(model, source)
-    left_out |= {name for name, _ in model.named_parameters()} - loaded
-    if left_out:
-        raise InterventionError(f"the weights of {len(left_out)} modules were left out, {min(left_out)} among them")
+    filled_before = {name: num_elements for name, (_, num_elements) in model.halfwave_account.filled.items()}
+    with loader.account(model, source, filled_before):
+        reload.initialize_layerwise_reload(model)
+        model.load_weights(_noting_sums(loader.get_all_weights(source, model), read))
+        reload.finalize_layerwise_reload(model, source)
     for module in model.modules():
         # on CPU a head multiplies with a packed copy, which is stale in a tied head: another module loads its weights
         if isinstance(getattr(module, "quant_method", None), UnquantizedEmbeddingMethod):
@@ -218,20 +220,6 @@ def _noting_sums(
     for name, tensor in weights:
         read[name] = list(tensor.shape), float(tensor.sum(dtype=torch.float64))
         yield name, tensor
-
-
-def _is_incomplete(module: nn.Module) -> bool:
-    """Whether a reload, not yet finalised, lacks some of the module's weights.
-
-    Embeddings are exempt: vLLM pads their vocabulary, or ties them.
-    """
-    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
-    from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
-
-    info = get_layerwise_info(module)
-    if not info.can_load() or isinstance(module, VocabParallelEmbedding):
-        return False
-    return info.load_numel < sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
 
 def _unshared_activation(layer: nn.Module, path: str, exchange: str) -> nn.Module:

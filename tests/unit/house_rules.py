@@ -58,7 +58,7 @@ ONLY_IN = {
         "orchestrator.jobs.submit",  # Ray's job client
     ),
     "mlflow": ("orchestrator.record.mlflow_store",),
-    "vllm": ("actors.ablation.engine", "actors.ablation.vllm_worker"),
+    "vllm": ("actors.ablation.engine", "actors.ablation.vllm_loader", "actors.ablation.vllm_worker"),
     "lm_eval": ("studies.benchmarks.lm_eval", "studies.benchmarks.sandbox"),
     "spacy": ("studies.benchmarks.annotation",),
     "pydantic": ("orchestrator.study_file",),
@@ -77,6 +77,8 @@ NEVER_REACHES = {
         "actors.ablation.clamps",
         "actors.ablation.token_tree",
         "actors.ablation.condition_tree",
+        "actors.ablation.coverage",
+        "actors.ablation.load_account",
         "actors.ablation.tree_attention",
         "actors.ablation.logits_pass",
     ): ("ray", "vllm", "mlflow"),
