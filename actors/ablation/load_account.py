@@ -127,7 +127,7 @@ class LoadAccount(TorchDispatchMode):
                     equal.append(name)
         return equal, None
 
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operation(*args, **(kwargs or {}))
         if operation is aten.copy_.default:
             self._copied(args[0], args[1])

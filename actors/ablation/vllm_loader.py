@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from actors.ablation.load_account import LoadAccount, Tying
+    from actors.ablation.load_account import Tying
 
 PREFIX = "halfwave_"
 FORMATS = ("safetensors", "hf")
@@ -27,7 +27,7 @@ def register() -> None:
 
     from actors.ablation.load_account import LoadAccount
 
-    class AccountedLoader(DefaultModelLoader):  # type: ignore[misc]  # vLLM has no types here
+    class AccountedLoader(DefaultModelLoader):
         """As vLLM's, but every tensor of the checkpoint and every parameter of the model is accounted for."""
 
         def __init__(self, load_config: Any):

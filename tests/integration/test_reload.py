@@ -21,6 +21,7 @@ from actors.messages.ablation import EvaluateRequest, Scored
 from actors.messages.model import ModelSource
 from actors.sites import SITES
 from studies.benchmarks.texts import Sentences, Windows
+from studies.errors import StudyError
 from tests import oracles
 from tests.conftest import ROOT
 from tests.integration.test_families import as_message, forest, intervention, profile_request
@@ -194,7 +195,7 @@ def forget_the_head(weights: Weights) -> Weights:
 
 
 REASONS: dict[Callable[[Weights], Weights], str] = {
-    leave_one_out: r"InterventionError: the weights of \d+ modules were left out",
+    leave_one_out: r"StudyError: llama-1: the checkpoint leaves 1 parameter unfilled: ",
     break_off: "OSError: the disk is gone",
     forget_the_head: r"InterventionError: the reloaded engine and Transformers differ by [\d.]+ nats",
 }
@@ -254,22 +255,35 @@ def a_head_of_its_own(folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (another_norm, "config.json: rms_norm_eps is 0.1, not 1e-06"),
-        (a_head_of_its_own, "config.json ties the head to the embeddings, but the checkpoint has both"),
-    ],
-)
-def test_a_fresh_engine_answers_where_checkpoints_differ_in_more_than_numbers(
-    change: Callable[[Path], None], reason: str, tmp_path: Path, engines: Call
-) -> None:
-    first, second = two_seeds(tmp_path, "llama", tie_word_embeddings=True)
-    change(tmp_path / "llama-1")
+def test_a_fresh_engine_answers_where_checkpoints_differ_in_more_than_numbers(tmp_path: Path, engines: Call) -> None:
+    first, second = two_seeds(tmp_path, "llama")
+    another_norm(tmp_path / "llama-1")
     expected, reloaded, started, warnings, refused = engines(there_and_back, first, second, forest(count=12))
     assert reloaded == expected
     assert (len(started), len(warnings)) == (4, 1), "a reload in place was tried once"
-    assert refused == f"InterventionError: {reason}"
+    assert refused == "InterventionError: config.json: rms_norm_eps is 0.1, not 1e-06"
+
+
+def no_engine(first: ModelSource, second: ModelSource) -> tuple[str, list[str]]:
+    """In the engine's process: the error of a reload, and the engines that were started."""
+    from actors.ablation.actor import AblationActor
+
+    with watched() as (started, _):
+        actor = AblationActor(first)
+        with pytest.raises(StudyError) as caught:
+            actor.reload(second)
+    return str(caught.value), started
+
+
+def test_no_engine_answers_for_a_checkpoint_that_is_not_wholly_loaded(tmp_path: Path, engines: Call) -> None:
+    first, second = two_seeds(tmp_path, "llama", tie_word_embeddings=True)
+    a_head_of_its_own(tmp_path / "llama-1")
+    error, started = engines(no_engine, first, second)
+    assert error == (
+        "llama-1: the checkpoint's lm_head.weight differs from model.embed_tokens.weight, to which config.json ties "
+        "it; write tie_word_embeddings: false in config.json if the checkpoint's own head is meant"
+    )
+    assert started == [first.label, second.label]
 
 
 def test_a_score_actor_scores_the_checkpoint_that_it_reloaded(tmp_path: Path) -> None:
