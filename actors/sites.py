@@ -9,6 +9,7 @@ To add a family, add a row here and one in `FAMILIES` of `tests/oracles.py`; `te
 every row.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -120,6 +121,7 @@ SITES: Mapping[str, Site] = {
 }
 """{`model_type` in config.json: site}."""
 
+_MULTIMODAL_FIELDS = ("text_config", "vision_config", "audio_config")
 _MIXTURE_FIELDS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size")
 
 
@@ -144,25 +146,24 @@ class Architecture:
         return self.activation in ("relu", "relu2")
 
 
-def architecture(config: Mapping[str, Any]) -> Architecture:
+def architecture(config: Mapping[str, Any], where: str = "config.json") -> Architecture:
     """Read an `Architecture` from the contents of a config.json.
 
-    Raises StudyError for a family without a row in `SITES`, a mixture of experts, or a missing field.
+    where: the file, as messages name it. Raises StudyError for a family without a row in `SITES`, a multimodal model, a
+    mixture of experts, or a missing field.
     """
-    family = config.get("model_type", "")
-    site = SITES.get(family)
-    if site is None:
-        raise StudyError(f"model family {family!r} is not in the site table{did_you_mean(family, SITES)}")
+    site = _site(config, where)
     experts = [name for name in _MIXTURE_FIELDS if config.get(name)]
     if experts:
-        raise StudyError(f"mixture-of-experts MLPs are not supported (config.json has {experts[0]})")
+        raise StudyError(f"mixture-of-experts MLPs are not supported ({where} has {experts[0]})")
+    family = config["model_type"]
 
     def required(alternatives: str) -> Any:
         names = alternatives.split("|")
         for name in names:
             if config.get(name) is not None:
                 return config[name]
-        raise StudyError(f"config.json has no {' or '.join(map(repr, names))}, which family {family!r} needs")
+        raise StudyError(f"{where} has no {' or '.join(map(repr, names))}, which family {family!r} needs")
 
     d_model = int(required(site.hidden))
     return Architecture(
@@ -174,3 +175,24 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
         context=int(required(site.context)),
         vocabulary=int(required("vocab_size")),
     )
+
+
+def _site(config: Mapping[str, Any], where: str) -> Site:
+    """The row of a config's family. Raises StudyError if there is none, or the model reads more than text."""
+    family = str(config.get("model_type", ""))
+    parts = [name for name in _MULTIMODAL_FIELDS if config.get(name)]
+    if parts or f"{family}_text" in SITES:
+        found = f" ({where} has {' and '.join(parts)})" if parts else f" ({where}: model_type {family!r})"
+        raise StudyError(f"multimodal models are not supported{found}; take a text-only checkpoint")
+    if family in SITES:
+        return SITES[family]
+    may_be_meant = [name for name in SITES if _has_classes_of(config, name)]
+    hint = did_you_mean(family, may_be_meant) if may_be_meant else f"; allowed: {', '.join(sorted(SITES))}"
+    raise StudyError(f"{where}: model family {family!r} is not in the site table{hint}")
+
+
+def _has_classes_of(config: Mapping[str, Any], family: str) -> bool:
+    """Whether the model classes that a config names, if any, are a family's: else `model_type` is no misspelling."""
+    stem = family.removesuffix("_text").replace("_", "")
+    classes = config.get("architectures") or []
+    return all(re.match(rf"{stem}(For|LM|Text|Model|DoubleHeads)", str(name), re.IGNORECASE) for name in classes)

@@ -1,8 +1,8 @@
 """Model names -> pinned models: a local folder, a folder under a model root, or a commit on the hub.
 
-Owns what enters a model's digest, how many parameters it has, and whether its weights are pickles. Reads configs and
-headers of weight files, never the weights themselves; a pickle is not opened at all. Raises StudyError without a
-place; `resolve` adds file and line.
+Owns what enters a model's digest, how many parameters it has, whether its weights are pickles, and that its code is its
+own. Reads configs and headers of weight files, never the weights themselves; a pickle is not opened at all. Raises
+StudyError without a place; `resolve` adds file and line.
 """
 
 import json
@@ -10,10 +10,12 @@ import os
 import re
 import struct
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from actors.engine_limits import refuse_unsupported
 from actors.messages.model import DTYPE_BYTES
 from actors.sites import Architecture, architecture
 from orchestrator.planning.digest_cache import DigestCache
@@ -160,6 +162,7 @@ def _hub_name(entry: ModelSpec) -> str:
 
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     config = _read_json(folder / "config.json")
+    known = _supported(folder, str(folder), "")
     num_parameters, pickled = _weights(entry, folder, config)
     provenance = folder / PROVENANCE_FILE
     note = str(_read_json(provenance).get("note", "")) if provenance.is_file() else ""
@@ -172,7 +175,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         revision=None,
         digest=cache.digest(files),
         tokenizer=cache.digest(path for path in files if path.name in TOKENIZER_FILES),
-        architecture=architecture(config),
+        architecture=known,
         num_parameters=num_parameters,
         note=note,
         pickled=pickled,
@@ -206,7 +209,7 @@ def _cached_model(entry: ModelSpec, name: str) -> ResolvedModel:
         ) from None
     config = _read_json(folder / "config.json")
     num_parameters, pickled = _weights(entry, folder, config)
-    return _of_hub(entry, name, folder.name, config, num_parameters, pickled)
+    return _of_hub(entry, name, folder.name, folder, num_parameters, pickled)
 
 
 def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
@@ -223,6 +226,8 @@ def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
         file = Path(hf_hub_download(name, "config.json", revision=entry.revision))
         if file.parent.name != info.sha:
             file = Path(hf_hub_download(name, "config.json", revision=info.sha))
+        with suppress(errors.EntryNotFoundError):
+            hf_hub_download(name, "tokenizer_config.json", revision=info.sha)
         config = _read_json(file)
     except errors.GatedRepoError:
         raise StudyError(
@@ -237,7 +242,7 @@ def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
     except Exception as error:  # offline, time-outs, proxies: `huggingface_hub` lets many transports' errors through
         raise StudyError(f"{name} cannot be looked up on the hub: {first_line(error)}{remedy}") from error
     num_parameters, pickled = _hub_weights(entry, name, info, config)
-    return _of_hub(entry, name, info.sha or file.parent.name, config, num_parameters, pickled)
+    return _of_hub(entry, name, info.sha or file.parent.name, file.parent, num_parameters, pickled)
 
 
 def _hub_weights(entry: ModelSpec, name: str, info: "ModelInfo", config: dict[str, Any]) -> tuple[int, bool]:
@@ -252,19 +257,48 @@ def _hub_weights(entry: ModelSpec, name: str, info: "ModelInfo", config: dict[st
 
 
 def _of_hub(
-    entry: ModelSpec, name: str, commit: str, config: dict[str, Any], num_parameters: int, pickled: bool
+    entry: ModelSpec, name: str, commit: str, snapshot: Path, num_parameters: int, pickled: bool
 ) -> ResolvedModel:
+    known = _supported(snapshot, name, name)
     return ResolvedModel(
         spec=entry,
         label=entry.display,
         path=name,
         revision=commit,
         digest=f"{name}@{commit}",
-        architecture=architecture(config),
+        architecture=known,
         num_parameters=num_parameters,
         note="",
         pickled=pickled,
     )
+
+
+def _supported(folder: Path, where: str, repository: str) -> Architecture:
+    """The architecture of the model in a folder, or in a snapshot of the hub's.
+
+    where: the folder as messages name it. repository: the model's own on the hub; '' for a local folder. Raises
+    StudyError if the actors are known not to support the model, or if it takes code from another repository.
+    """
+    config = _read_json(folder / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            _refuse_foreign_code(_read_json(folder / name), f"{where}/{name}", repository)
+    known = architecture(config, f"{where}/config.json")
+    refuse_unsupported(config, known, f"{where}/config.json")
+    return known
+
+
+def _refuse_foreign_code(config: dict[str, Any], where: str, repository: str) -> None:
+    """Raise StudyError where `auto_map` names another repository: no digest of this model covers its code."""
+    auto_map = config.get("auto_map")
+    for name, classes in (auto_map if isinstance(auto_map, dict) else {}).items():
+        for reference in classes if isinstance(classes, list) else [classes]:
+            other = str(reference).rpartition("--")[0]
+            if other and other != repository:
+                raise StudyError(
+                    f"{where}: auto_map takes {name} from another repository ({reference}), whose code the model's "
+                    "digest does not cover; take a checkpoint that brings its own code or needs none"
+                )
 
 
 def _may_be_pickled(entry: ModelSpec, files: Collection[str]) -> bool:

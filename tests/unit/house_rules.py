@@ -20,7 +20,7 @@ TOP_LEVEL |= {"Makefile", "LICENSE"}
 """And dot-files."""
 
 MAY_IMPORT = {
-    "orchestrator": ("orchestrator", "actors.messages", "actors.sites", "studies"),
+    "orchestrator": ("orchestrator", "actors.messages", "actors.sites", "actors.engine_limits", "studies"),
     "actors": ("actors", "studies"),
     "studies": ("studies",),
 }
@@ -33,6 +33,7 @@ FLOORS = (
     ("studies.claims",),
     ("studies.reporting",),
     ("actors.messages", "actors.sites", "actors.gguf"),
+    ("actors.engine_limits",),
     ("actors.hf_model",),
     ("actors.tokens",),
     ("actors.probe",),

@@ -27,7 +27,25 @@ REFUSED = {
     ),
     "unknown family": (
         {"model_type": "bloon"},
-        "model family 'bloon' is not in the site table; did you mean 'bloom'?",
+        "config.json: model family 'bloon' is not in the site table; did you mean 'bloom'?",
+    ),
+    "misspelt family": (
+        {"model_type": "lama", "architectures": ["LlamaForCausalLM"]},
+        "config.json: model family 'lama' is not in the site table; did you mean 'llama'?",
+    ),
+    "another family with a similar name": (
+        {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]},
+        "config.json: model family 'phi3' is not in the site table; allowed: bloom, gemma3_text, gpt2, gpt_neox, llama, "
+        "mistral, olmo2, opt, phi, qwen2, qwen3",
+    ),
+    "multimodal": (
+        {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}, "vision_config": {"hidden_size": 8}},
+        "multimodal models are not supported (config.json has text_config and vision_config); take a text-only "
+        "checkpoint",
+    ),
+    "multimodal by its name": (
+        {"model_type": "gemma3"},
+        "multimodal models are not supported (config.json: model_type 'gemma3'); take a text-only checkpoint",
     ),
     "mixture of experts": (
         {**BLOOM, "num_local_experts": 8},

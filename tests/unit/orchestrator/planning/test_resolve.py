@@ -102,6 +102,31 @@ def test_folders_that_cannot_be_used(tmp_path, change, piece):
     assert piece in refusal(tmp_path, "./a")
 
 
+def test_a_config_that_the_engine_does_not_honour_is_refused_with_its_file(tmp_path):
+    folder = make_folder(tmp_path / "a", config={**CONFIG, "hidden_act": "gelu"})
+    message = f'{folder}/config.json: hidden_act is "gelu"; vLLM 0.32 runs llama with silu; take another checkpoint'
+    assert refusal(tmp_path, "./a") == f"s.yaml:3: models.0: {message}"
+
+
+FOREIGN_CODE = (
+    "auto_map takes AutoModelForCausalLM from another repository (other/code--modeling.Model), whose code the model's "
+    "digest does not cover; take a checkpoint that brings its own code or needs none"
+)
+
+
+@pytest.mark.parametrize("trusted", ["false", "true"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_of_another_repository_is_refused_even_if_trusted(tmp_path, name, trusted):
+    folder = make_folder(tmp_path / "a")
+    known = CONFIG if name == "config.json" else {}
+    (folder / name).write_text(json.dumps({**known, "auto_map": {"AutoModelForCausalLM": "modeling.Model"}}))
+    model = f"{{path: ./a, trust_remote_code: {trusted}}}"
+    assert resolved(tmp_path, model).models[0].label == "a"
+    for classes in ("other/code--modeling.Model", ["other/code--modeling.Model", None]):
+        (folder / name).write_text(json.dumps({**known, "auto_map": {"AutoModelForCausalLM": classes}}))
+        assert refusal(tmp_path, model) == f"s.yaml:3: models.0: {folder}/{name}: {FOREIGN_CODE}"
+
+
 def pickled(folder, size=4096):
     make_folder(folder, weights=False)
     (folder / "pytorch_model.bin").write_bytes(bytes(size))
@@ -237,6 +262,21 @@ def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch, online):
     assert (model.revision, model.digest, model.label) == ("c0ffee", "org/m@c0ffee", "m@step1000")
     info.safetensors = None
     assert "no safetensors weights" in refusal(tmp_path, "org/m")
+
+
+def test_a_config_of_the_hub_is_held_to_the_same_limits(tmp_path, monkeypatch, online):
+    info = SimpleNamespace(sha="c0ffee", safetensors=SimpleNamespace(total=123))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "config.json"))
+    for classes, refused in (("org/m--modeling.Model", False), ("other/code--modeling.Model", True)):
+        config = {**CONFIG, "auto_map": {"AutoModelForCausalLM": classes}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        if refused:
+            assert refusal(tmp_path, "org/m") == f"s.yaml:3: models.0: org/m/config.json: {FOREIGN_CODE}"
+        else:
+            assert resolved(tmp_path, "org/m").models[0].revision == "c0ffee"
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "sliding_window": 8}))
+    assert "org/m/config.json: sliding_window is 8; vLLM 0.32 attends to" in refusal(tmp_path, "org/m")
 
 
 @pytest.mark.parametrize(
