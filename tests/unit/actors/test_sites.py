@@ -35,8 +35,8 @@ REFUSED = {
     ),
     "another family with a similar name": (
         {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"]},
-        "config.json: model family 'phi3' is not in the site table; allowed: bloom, gemma3_text, gpt2, gpt_neox, llama, "
-        "mistral, olmo2, opt, phi, qwen2, qwen3",
+        "config.json: model family 'phi3' is not in the site table; allowed: bloom, gemma3_text, gpt2, gpt_neox, "
+        "llama, mistral, olmo2, opt, phi, qwen2, qwen3",
     ),
     "multimodal": (
         {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}, "vision_config": {"hidden_size": 8}},
