@@ -27,7 +27,7 @@ def load_model(model: ModelSource, device_map: str | None = None) -> "PreTrained
 
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # Transformers asks a hub service to convert pickles
     with refusing_untrusted(model):
-        return AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             model.path,
             revision=model.revision,
             dtype=getattr(torch, model.dtype),
@@ -35,7 +35,11 @@ def load_model(model: ModelSource, device_map: str | None = None) -> "PreTrained
             device_map=device_map,
             use_safetensors=not model.pickled,
             weights_only=True,
-        ).eval()
+        )
+    for tensor in (*loaded.parameters(), *loaded.buffers()):
+        if tensor.device.type == "cpu":  # still pages of the file: whoever rewrites it would change the weights in use
+            tensor.data = tensor.data.clone()
+    return loaded.eval()
 
 
 @contextmanager

@@ -15,6 +15,21 @@ from threading import Thread
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+def digest(name: str, content: bytes) -> str:
+    """What the hub calls a file's content: of weights, which are in LFS, the sha256; of other files git's id."""
+    if name.endswith(".safetensors"):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _sibling(name: str, content: bytes) -> dict[str, object]:
+    """A file's entry in the metadata of its repository."""
+    if not name.endswith(".safetensors"):
+        return {"rfilename": name, "size": len(content), "blobId": digest(name, content)}
+    lfs = {"sha256": digest(name, content), "size": len(content), "pointerSize": 134}
+    return {"rfilename": name, "size": len(content), "blobId": "0" * 40, "lfs": lfs}
+
+
 class Hub:
     """Serves `folder` as the repository `name` at one commit until `close`; counts the files that were fetched."""
 
@@ -47,7 +62,7 @@ class Hub:
                 "sha": COMMIT,
                 "private": False,
                 "tags": [],
-                "siblings": [{"rfilename": name} for name in self._files],
+                "siblings": [_sibling(name, content) for name, content in self._files.items()],
                 "safetensors": {"parameters": {"F32": self._num_parameters}, "total": self._num_parameters},
             }
             return {"Content-Type": "application/json"}, json.dumps(body).encode()
@@ -55,7 +70,7 @@ class Hub:
             raise KeyError(path)
         name = path.removeprefix(files).partition("/")[2]
         content = self._files[name]
-        return {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content
+        return {"ETag": f'"{digest(name, content)}"', "X-Repo-Commit": COMMIT}, content
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         hub = self

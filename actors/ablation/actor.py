@@ -8,6 +8,7 @@ a fresh engine. Knows nothing of how benchmarks score, or of MLflow. A plain cla
 so it runs and is tested without Ray.
 """
 
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -27,6 +28,7 @@ from actors.ablation.routes import RoutedModel, flat_log_probabilities
 from actors.ablation.sweep_results import SweepResults
 from actors.ablation.token_tree import Pack, PackPlan, pack_to_wire
 from actors.hf_model import load_model
+from actors.loaded_files import unchanged
 from actors.messages.ablation import EvaluateRequest, Intervention, Matched, MatchRequest, Part, Receipt, Scored
 from actors.messages.model import DTYPE_BYTES, EngineFacts, ModelSource, Route
 from actors.messages.probe import Probed, Reference, ReferenceRequest
@@ -79,20 +81,23 @@ class AblationActor:
 
     def _open(self, source: ModelSource) -> None:
         self._last_reload: Reload | None = None
-        tokenizer = load_tokenizer(source)
-        self._engine = Engine(source)
-        try:
-            hooks = self._engine.install_hooks(SITES[source.family], source.num_layers, source.d_mlp)
-            self.model = RoutedModel(self._engine, source, tokenizer, hooks)
-            """The checkpoint in force, with its engine and its route; `reload` replaces it."""
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.ExitStack() as on_error:
+            with unchanged(source):
+                tokenizer = load_tokenizer(source)
+                self._engine = Engine(source)
+                on_error.callback(self.close)
+                if source.over_nodes:
+                    self._engine.verify_files(source)
+                hooks = self._engine.install_hooks(SITES[source.family], source.num_layers, source.d_mlp)
+                self.model = RoutedModel(self._engine, source, tokenizer, hooks)
+                """The checkpoint in force, with its engine and its route; `reload` replaces it."""
+            on_error.pop_all()
 
     def reload(self, source: ModelSource) -> None:
         """Load another checkpoint of the same architecture, and answer to the last bit as a fresh actor of it would.
 
-        Raises StudyError, naming the first field that differs, if the architecture is another one. Where the engine
+        Raises StudyError, naming the first field that differs, if the architecture is another one, and for a file that
+        is not what was pinned. Where the engine
         cannot exchange the weights in place and prove it, fresh engines serve this checkpoint and all later ones; a
         warning says why.
         """
@@ -100,12 +105,15 @@ class AblationActor:
         if difference := differing_field(current, source):
             raise StudyError(f"{source.label} cannot take the engine of {current.label}: {difference}")
         if not self._never_in_place:
-            try:
-                self.model, self._last_reload = reload_in_place(self.model, source, self._last_reload)
-                return
-            except Exception as error:  # of any kind: a fresh engine is always right, or raises an error itself
-                self._never_in_place = one_line(f"{type(error).__name__}: {error}")
-                log.warning("%s: fresh engines from now on, not reloaded ones: %s", source.label, self._never_in_place)
+            with unchanged(source):
+                try:
+                    self.model, self._last_reload = reload_in_place(self.model, source, self._last_reload)
+                    if source.over_nodes:
+                        self._engine.verify_files(source)
+                    return
+                except Exception as error:  # of any kind: a fresh engine is always right, or raises an error itself
+                    reason = self._never_in_place = one_line(f"{type(error).__name__}: {error}")
+                    log.warning("%s: fresh engines from now on, not reloaded ones: %s", source.label, reason)
         self.close()
         gc.collect()  # the engine's weights are in reference cycles
         self._open(source)

@@ -83,6 +83,15 @@ class Engine:
         if problem := coverage.problem([Account(*fields) for fields in self.call("halfwave_account")]):
             raise StudyError(f"{source.label}: {problem}")
 
+    def verify_files(self, source: ModelSource) -> None:
+        """Every rank compares the files on its own node, which it has read, with the source.
+
+        Raises StudyError for one that differs. An actor whose ranks are all on its own node knows without asking.
+        """
+        problems = self.call("halfwave_verify_files", dataclasses.asdict(source))
+        if problem := next(filter(None, problems), ""):
+            raise StudyError(problem)
+
     def call(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of `vllm_worker.LogitsPass` on all ranks; returns one result per rank.
 

@@ -25,7 +25,7 @@ RELOAD_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.15}
 """Largest accepted mean over the probe's tokens of |reloaded - Transformers| log-probability, in nats. Measured on
 SmolLM2-135M: 7e-6, 0.006 and 0.06; single tokens differ by 0.4 in bfloat16."""
 
-CHECKPOINT_FIELDS = ("label", "path", "revision", "pickled")
+CHECKPOINT_FIELDS = ("label", "path", "revision", "files", "pickled")
 """Fields of ModelSource in which checkpoints of one architecture may differ."""
 
 IRRELEVANT_KEYS = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")

@@ -26,7 +26,9 @@ from actors.ablation.coverage import Account
 from actors.ablation.logits_pass import LayerWalk, score_pack, sweep_pack
 from actors.ablation.token_tree import pack_from_wire
 from actors.ablation.tree_attention import Tree, attend, flex_refusal
-from studies.errors import InterventionError
+from actors.loaded_files import verify
+from actors.messages.model import ModelSource
+from studies.errors import InterventionError, StudyError
 from studies.neurons.clamps import UNCLAMPED, Clamp
 
 P = ParamSpec("P")
@@ -125,6 +127,14 @@ class LogitsPass:
         self._halfwave.clamps.set({}, UNCLAMPED)
         self._halfwave.kept.clear()
         return read
+
+    def halfwave_verify_files(self, source: dict[str, Any]) -> str:
+        """Why the files on this rank's node are not those of the source, given by its fields; '' if they are."""
+        try:
+            verify(ModelSource(**source))
+        except StudyError as error:
+            return str(error)
+        return ""
 
     def halfwave_set_clamps(
         self, neurons: dict[int, list[int]], clamp: dict[str, Any], values: dict[int, list[float]]

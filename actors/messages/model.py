@@ -22,6 +22,9 @@ class ModelSource:
     path: str
     """Local folder with config, weights and tokenizer, or the name of a hub repository, pinned by `revision`."""
     revision: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """{file that loading reads: its sha256, or git's id of a hub file outside of LFS}; loading refuses other content.
+    Empty where nobody has pinned any."""
     family: str
     num_layers: int
     d_mlp: int

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from actors.hf_model import load_model
+from actors.loaded_files import unchanged
 from actors.messages.model import ModelSource
 from actors.messages.scoring import (
     Examples,
@@ -74,9 +75,10 @@ class ScoreActor:
         import torch
 
         self._source = source
-        self._tokenizer = load_tokenizer(source)
         device_map = "auto" if source.tensor_parallel > 1 else "cuda" if torch.cuda.is_available() else None
-        self._model: Any = load_model(source, device_map)  # Transformers' base class declares no forward
+        with unchanged(source):
+            self._tokenizer = load_tokenizer(source)
+            self._model: Any = load_model(source, device_map)  # Transformers' base class declares no forward
         site = SITES[source.family]
         layers = self._model.get_submodule(site.layers)
         self._projections: list[nn.Module] = [layer.get_submodule(site.projection) for layer in layers]
@@ -241,7 +243,8 @@ class ScoreActor:
         from actors.scoring.weight_change import cosine_dissimilarity
 
         started = time.monotonic()
-        before = load_model(request.before)
+        with unchanged(request.before):
+            before = load_model(request.before)
         columns = cosine_dissimilarity(self._model, before, SITES[self._source.family])
         yield Weights(step=request.step, columns=columns, seconds=time.monotonic() - started)
 

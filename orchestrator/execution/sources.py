@@ -12,6 +12,7 @@ def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSourc
         label=model.label,
         path=model.path,
         revision=model.revision,
+        files=model.files,
         family=model.architecture.family,
         num_layers=model.architecture.num_layers,
         d_mlp=model.architecture.d_mlp,

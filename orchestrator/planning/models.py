@@ -9,14 +9,15 @@ import json
 import os
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.engine_limits import refuse_unsupported
 from actors.messages.model import DTYPE_BYTES
+from actors.model_files import PROVENANCE_FILE, blob_digest, model_files, sha256
 from actors.sites import Architecture, architecture
 from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.places import Places
@@ -27,10 +28,7 @@ from studies.errors import StudyError, first_line
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
-PROVENANCE_FILE = "provenance.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_IDENTITY_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
-"""Suffixes of the files that enter a local model's digest."""
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of pickled weights, whole or sharded, as every loader looks for them."""
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -60,7 +58,9 @@ class ResolvedModel:
     revision: str | None
     """Commit SHA on the hub; None for a local folder."""
     digest: str
-    """sha256 of the folder's config, weights and tokenizer; or repository@SHA."""
+    """sha256 of the folder's config, weights, tokenizer and code; or repository@SHA."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """See `ModelSource.files`."""
     architecture: Architecture
     num_parameters: int
     tokenizer: str = ""
@@ -161,20 +161,21 @@ def _hub_name(entry: ModelSpec) -> str:
 
 
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
+    folder = folder.resolve()  # once: a link such as checkpoint-latest may soon point elsewhere
     config = _read_json(folder / "config.json")
     known = _supported(folder, str(folder), "")
     num_parameters, pickled = _weights(entry, folder, config)
     provenance = folder / PROVENANCE_FILE
     note = str(_read_json(provenance).get("note", "")) if provenance.is_file() else ""
-    suffixes = _IDENTITY_SUFFIXES | ({".bin"} if pickled else set())
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in suffixes and path != provenance]
+    files = model_files(folder, pickled=pickled)
     return ResolvedModel(
         spec=entry,
         label=entry.display,
-        path=str(folder.resolve()),
+        path=str(folder),
         revision=None,
-        digest=cache.digest(files),
-        tokenizer=cache.digest(path for path in files if path.name in TOKENIZER_FILES),
+        digest=cache.digest(files.values()),
+        files={name: cache.sha256(path) for name, path in files.items()},
+        tokenizer=cache.digest(path for name, path in files.items() if name in TOKENIZER_FILES),
         architecture=known,
         num_parameters=num_parameters,
         note=note,
@@ -209,7 +210,8 @@ def _cached_model(entry: ModelSpec, name: str) -> ResolvedModel:
         ) from None
     config = _read_json(folder / "config.json")
     num_parameters, pickled = _weights(entry, folder, config)
-    return _of_hub(entry, name, folder.name, folder, num_parameters, pickled)
+    files = {file: blob_digest(path) or sha256(path) for file, path in model_files(folder, pickled=pickled).items()}
+    return _of_hub(entry, name, folder.name, folder, files, num_parameters, pickled)
 
 
 def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
@@ -221,7 +223,7 @@ def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
     inside = f"/{entry.revision}" if entry.revision else ""
     remedy = f"; or put a local copy under --model-root as {name}{inside}"
     try:
-        info = HfApi().model_info(name, revision=entry.revision, timeout=30, files_metadata=entry.pickled_weights)
+        info = HfApi().model_info(name, revision=entry.revision, timeout=30, files_metadata=True)
         # by the revision's name, so that the cache knows it when offline; unless that has moved on meanwhile
         file = Path(hf_hub_download(name, "config.json", revision=entry.revision))
         if file.parent.name != info.sha:
@@ -242,7 +244,8 @@ def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
     except Exception as error:  # offline, time-outs, proxies: `huggingface_hub` lets many transports' errors through
         raise StudyError(f"{name} cannot be looked up on the hub: {first_line(error)}{remedy}") from error
     num_parameters, pickled = _hub_weights(entry, name, info, config)
-    return _of_hub(entry, name, info.sha or file.parent.name, file.parent, num_parameters, pickled)
+    commit = info.sha or file.parent.name
+    return _of_hub(entry, name, commit, file.parent, _hub_files(info), num_parameters, pickled)
 
 
 def _hub_weights(entry: ModelSpec, name: str, info: "ModelInfo", config: dict[str, Any]) -> tuple[int, bool]:
@@ -256,8 +259,20 @@ def _hub_weights(entry: ModelSpec, name: str, info: "ModelInfo", config: dict[st
     return size // _config_bytes(config), True
 
 
+def _hub_files(info: "ModelInfo") -> dict[str, str]:
+    """{file: its sha256, or, of a file outside of LFS, the id that git gives it}, as far as the hub says."""
+    digests = {item.rfilename: item.lfs.sha256 if item.lfs else item.blob_id for item in info.siblings or ()}
+    return {file: digest for file, digest in digests.items() if digest}
+
+
 def _of_hub(
-    entry: ModelSpec, name: str, commit: str, snapshot: Path, num_parameters: int, pickled: bool
+    entry: ModelSpec,
+    name: str,
+    commit: str,
+    snapshot: Path,
+    files: Mapping[str, str],
+    num_parameters: int,
+    pickled: bool,
 ) -> ResolvedModel:
     known = _supported(snapshot, name, name)
     return ResolvedModel(
@@ -266,6 +281,7 @@ def _of_hub(
         path=name,
         revision=commit,
         digest=f"{name}@{commit}",
+        files=files,
         architecture=known,
         num_parameters=num_parameters,
         note="",

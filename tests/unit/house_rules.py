@@ -20,7 +20,14 @@ TOP_LEVEL |= {"Makefile", "LICENSE"}
 """And dot-files."""
 
 MAY_IMPORT = {
-    "orchestrator": ("orchestrator", "actors.messages", "actors.sites", "actors.engine_limits", "studies"),
+    "orchestrator": (
+        "orchestrator",
+        "actors.messages",
+        "actors.sites",
+        "actors.engine_limits",
+        "actors.model_files",
+        "studies",
+    ),
     "actors": ("actors", "studies"),
     "studies": ("studies",),
 }
@@ -32,9 +39,9 @@ FLOORS = (
     ("studies.statistics",),
     ("studies.claims",),
     ("studies.reporting",),
-    ("actors.messages", "actors.sites", "actors.gguf_tokenizer"),
+    ("actors.messages", "actors.sites", "actors.model_files", "actors.gguf_tokenizer"),
     ("actors.engine_limits", "actors.gguf"),
-    ("actors.hf_model",),
+    ("actors.hf_model", "actors.loaded_files"),
     ("actors.tokens",),
     ("actors.probe",),
     ("actors.scoring", "actors.ablation"),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
+from huggingface_hub.hf_api import RepoSibling
 
 from orchestrator.execution.sources import model_source
 from orchestrator.planning.resolve import resolve
@@ -255,11 +256,17 @@ def test_the_hubs_refusals_are_one_line_with_a_remedy(tmp_path, monkeypatch, onl
 
 def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch, online):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    info = SimpleNamespace(sha="c0ffee", safetensors=SimpleNamespace(total=123))
+    siblings = [
+        RepoSibling("model.safetensors", blob_id="b" * 40, lfs=SimpleNamespace(sha256="a" * 64)),
+        RepoSibling("config.json", blob_id="c" * 40),
+        RepoSibling("README.md"),
+    ]
+    info = SimpleNamespace(sha="c0ffee", safetensors=SimpleNamespace(total=123), siblings=siblings)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "config.json"))
     model = resolved(tmp_path, "{name: org/m, revision: step1000}").models[0]
     assert (model.revision, model.digest, model.label) == ("c0ffee", "org/m@c0ffee", "m@step1000")
+    assert model.files == {"model.safetensors": "a" * 64, "config.json": "c" * 40}
     info.safetensors = None
     assert "no safetensors weights" in refusal(tmp_path, "org/m")
 
@@ -290,7 +297,7 @@ def test_a_config_of_the_hub_is_held_to_the_same_limits(tmp_path, monkeypatch, o
 )
 def test_pickled_weights_of_the_hub(tmp_path, monkeypatch, online, files, parameters):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
+    siblings = [RepoSibling(name, size=size) for name, size in files.items()]
     info = SimpleNamespace(sha="c0ffee", safetensors=None, siblings=siblings)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "config.json"))
@@ -317,3 +324,11 @@ def test_offline_the_cache_says_which_commit_it_holds(tmp_path, monkeypatch):
     model = resolved(tmp_path, "{name: org/m, revision: step1000}").models[0]
     assert (model.path, model.revision, model.digest) == ("org/m", COMMIT, f"org/m@{COMMIT}")
     assert model.num_parameters == 6 and "is not in the cache" in refusal(tmp_path, "org/m")
+    weights = repository / "snapshots" / COMMIT / "model.safetensors"
+    copied = model.files["model.safetensors"]
+    assert copied == hashlib.sha256(weights.read_bytes()).hexdigest()
+    (repository / "blobs").mkdir()
+    weights.rename(repository / "blobs" / ("a" * 64))
+    weights.symlink_to(repository / "blobs" / ("a" * 64))
+    model = resolved(tmp_path, "{name: org/m, revision: step1000}").models[0]
+    assert model.files["model.safetensors"] == "a" * 64, "as the hub named it; actors read the content"
