@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,25 +11,7 @@ import pytest
 from actors import model_files
 from actors.model_files import FileDigests, sha256, signature
 from studies.errors import StudyError
-
-
-def flip(file: Path) -> None:
-    """Change one byte in place, and set mtime back."""
-    before = file.stat()
-    with file.open("r+b") as stream:
-        first = stream.read(1)
-        stream.seek(0)
-        stream.write(bytes([first[0] ^ 1]))
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def replace(file: Path) -> None:
-    """Put another file of the same size and mtime in its place."""
-    before = file.stat()
-    other = file.with_name("other")
-    other.write_bytes(bytes(before.st_size))
-    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
-    os.replace(other, file)
+from tests.tampering import flip, replace
 
 
 @pytest.fixture

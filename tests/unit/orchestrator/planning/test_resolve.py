@@ -17,6 +17,7 @@ from orchestrator.scheduling.placement import Demand
 from orchestrator.study_file.load import parse_spec
 from studies.errors import StudyError
 from tests.hub import COMMIT
+from tests.tampering import flip, replace
 
 CONFIG = {
     "model_type": "llama",
@@ -71,6 +72,34 @@ def test_a_local_folder_is_pinned_by_its_contents_not_its_place(tmp_path):
     assert first.num_parameters == 6 and first.architecture.d_mlp == 16 and first.label == "a"
     (tmp_path / "a" / "tokenizer.json").write_text('{"changed": true}')
     assert resolved(tmp_path, "./a").models[0].digest != first.digest
+
+
+@pytest.mark.parametrize("name", ["modeling_own.py", "qwen.tiktoken", "source.spm", "bpe.codes"])
+def test_every_file_that_loading_reads_is_part_of_a_model(tmp_path, name):
+    folder = make_folder(tmp_path / "a")
+    digests = [resolved(tmp_path, "./a").models[0].digest]
+    for content in ("one", "two"):
+        (folder / name).write_text(content)
+        digests.append(resolved(tmp_path, "./a").models[0].digest)
+    assert len(set(digests)) == 3
+
+
+def test_actors_get_the_digest_of_every_file_of_the_folder_behind_a_link(tmp_path):
+    folder = make_folder(tmp_path / "checkpoint-1000")
+    (tmp_path / "checkpoint-latest").symlink_to(folder)
+    model = resolved(tmp_path, "./checkpoint-latest").models[0]
+    source = model_source(model, Demand(1, 0), 1)
+    assert source.path == str(folder) and source.files == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize("change", [flip, replace])
+def test_weights_changed_behind_the_same_size_and_mtime_are_another_model(tmp_path, change):
+    folder = make_folder(tmp_path / "a")
+    before = resolved(tmp_path, "./a").models[0].digest
+    change(folder / "model.safetensors")
+    assert resolved(tmp_path, "./a").models[0].digest != before
 
 
 def test_provenance_is_shown_and_does_not_change_the_digest(tmp_path):
