@@ -52,6 +52,13 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     return f"{type(error).__name__} {line}".strip()
 
 
+def why_unreadable(error: OSError | ValueError) -> str:
+    """Why a file could not be read, without its path, which the message names already."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return getattr(error, "strerror", None) or one_line(error)
+
+
 def first_line(error: Exception | str) -> str:
     """As `one_line`, without what follows the first line: for errors that go on with a traceback or general hints."""
     lines = str(error).strip().splitlines()

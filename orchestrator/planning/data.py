@@ -15,7 +15,7 @@ from orchestrator.study_file.located import Located
 from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.options import StudySettings
 from studies.benchmarks.protocol import Benchmark
-from studies.errors import StudyError, one_line
+from studies.errors import StudyError, why_unreadable
 from studies.neurons.selection import NeuronSet
 
 SCORING_JOINER = " "
@@ -56,5 +56,5 @@ def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) 
     try:
         table = readers[path.suffix](path)
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read: {one_line(error)}") from None
+        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     return NeuronSet.from_frame(table)

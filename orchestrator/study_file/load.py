@@ -14,7 +14,7 @@ from orchestrator.study_file.located import Located
 from orchestrator.study_file.messages import first_error
 from orchestrator.study_file.references import check_references
 from orchestrator.study_file.spec import PRESETS, StudySpec
-from studies.errors import StudyError
+from studies.errors import StudyError, why_unreadable
 
 MAX_CHARACTERS = 2**21
 """Longest study file; `located.MAX_NODES` values of reasonable length fit into it."""
@@ -26,8 +26,7 @@ def load_spec(path: Path) -> tuple[StudySpec, Located]:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise StudyError(f"{path}: the study file cannot be read: {reason}") from None
+        raise StudyError(f"{path}: the study file cannot be read: {why_unreadable(error)}") from None
     if len(text) > MAX_CHARACTERS:
         raise StudyError(
             f"{path}: a study file has at most {MAX_CHARACTERS} characters; put neurons into a .parquet file"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from studies.errors import StudyError, did_you_mean
+from studies.errors import StudyError, did_you_mean, why_unreadable
 
 WORD_COLUMNS = ("document", "sentence", "start", "end", "upos", "relation", "features")
 """Columns of a word table, one row per word in the order of the text: the word's document, its sentence (numbered over
@@ -140,7 +140,7 @@ def read_conllu(path: Path) -> AnnotatedDocuments:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from None
+        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     builder = _Builder()
     try:
         for block in _sentence_blocks(text):

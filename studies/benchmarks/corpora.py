@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from studies.errors import StudyError
+from studies.errors import StudyError, why_unreadable
 
 HUB_WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
 CORPORA = ("wikitext2", "embedded")
@@ -117,4 +117,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from None
+        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None

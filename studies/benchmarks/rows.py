@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from studies.errors import StudyError
+from studies.errors import StudyError, why_unreadable
 
 Row = dict[str, Any]
 """One JSON object; `Any` because a file may hold any JSON value, and callers check what they use."""
@@ -25,7 +25,7 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Row]]:
                 if line.strip():
                     rows.append((number, _parse(line, f"{path}:{number}")))
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from None
+        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     return rows
 
 

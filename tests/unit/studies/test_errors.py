@@ -4,7 +4,15 @@ import pickle
 
 import pytest
 
-from studies.errors import ERROR_LENGTH, InterventionError, StudyError, did_you_mean, first_line, one_line
+from studies.errors import (
+    ERROR_LENGTH,
+    InterventionError,
+    StudyError,
+    did_you_mean,
+    first_line,
+    one_line,
+    why_unreadable,
+)
 
 
 @pytest.mark.parametrize("error", [StudyError("a: b is wrong"), InterventionError("not applied")])
@@ -45,3 +53,17 @@ def test_a_long_error_ends_after_a_whole_word() -> None:
     assert one_line(error) == first_line(error) and one_line(error).endswith("word ...")
     assert ERROR_LENGTH - len("word ") < len(one_line(error)) <= ERROR_LENGTH
     assert one_line(OSError("x" * 1000)) == "OSError ..." and one_line("x" * 1000) == "..."
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/a/path"), "No such file or directory"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is not UTF-8 text"),
+        (OSError("Not a\nparquet file"), "Not a parquet file"),
+        (ValueError(), "ValueError"),
+    ],
+    ids=["of the system", "not text", "of a library", "without a text"],
+)
+def test_the_reason_of_an_unreadable_file_leaves_out_its_path(error: OSError | ValueError, reason: str) -> None:
+    assert why_unreadable(error) == reason

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from studies.benchmarks.annotation import WORD_COLUMNS, GoldWords, Tagger, installed_tagger, read_conllu
-from studies.errors import StudyError
 from tests.unit.studies.benchmarks.conllu import TWO_DOCUMENTS, write_conllu
 from tests.unit.studies.benchmarks.files import study_error
 
@@ -38,10 +37,10 @@ def test_forms_that_do_not_spell_their_token_leave_it_to_the_first_word(tmp_path
 @pytest.mark.parametrize(
     ("old", "new", "line", "problem"),
     [
-        ("3\tgo\tgo\tVERB", "3\tgo go\tVERB", 7, "10 columns with tabs between them; found 9"),
+        ("3\tgo\tgo\tVERB", "3\tgo go\tVERB", 7, "a word has 10 columns with tabs between them; found 9"),
         ("3\tgo\tgo\tVERB", "3\tgo\tgo\tVERBS", 7, "'VERBS' is not a universal part of speech; did you mean 'VERB'?"),
         ("3\tgo\tgo", "8\tgo\tgo", 7, "expected word 3; found '8'"),
-        ("3\tgo\tgo", "3\t\tgo", 7, "column 2 is empty"),
+        ("3\tgo\tgo", "3\t\tgo", 7, "column 2 is empty; write _ for no value"),
         ("1-2\tDon't", "2-3\tDon't", 4, "the range 2-3 does not begin with word 1"),
         ("1-2\tDon't", "1-9\tDon't", 11, "word 7 of a multi-word token is missing"),
         ("1\tYes\tyes\tINTJ\tUH\t_\t0\troot\t_\t_\n", "", 13, "a sentence without words"),
@@ -49,15 +48,17 @@ def test_forms_that_do_not_spell_their_token_leave_it_to_the_first_word(tmp_path
 )
 def test_a_broken_line_is_named(tmp_path: Path, old: str, new: str, line: int, problem: str) -> None:
     path = write_conllu(tmp_path, TWO_DOCUMENTS.replace(old, new, 1))
-    message = study_error(read_conllu, path)
-    assert message.startswith(f"{path}:{line}: ") and problem in message
+    assert study_error(read_conllu, path) == f"{path}:{line}: {problem}"
 
 
 def test_files_that_are_no_text_or_hold_nothing(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="cannot be read"):
-        read_conllu(tmp_path / "absent.conllu")
-    with pytest.raises(StudyError, match="holds no words"):
-        read_conllu(write_conllu(tmp_path, "\n\n"))
+    absent = tmp_path / "absent.conllu"
+    assert study_error(read_conllu, absent) == f"{absent} cannot be read: No such file or directory"
+    binary = tmp_path / "binary.conllu"
+    binary.write_bytes(b"\xff")
+    assert study_error(read_conllu, binary) == f"{binary} cannot be read: it is not UTF-8 text"
+    empty = write_conllu(tmp_path, "\n\n")
+    assert study_error(read_conllu, empty) == f"{empty} holds no words"
 
 
 def test_ud_ewt_is_read_whole(data_root: Path) -> None:
@@ -108,7 +109,9 @@ def test_a_tagger_has_its_versions_and_must_tag_and_parse(monkeypatch: pytest.Mo
     stub_spacy(monkeypatch, "tok2vec", "tagger", "parser")
     assert installed_tagger("en_core_web_sm") == Tagger(pipeline="en_core_web_sm", version="3.8.0, spaCy 3.8.7")
     stub_spacy(monkeypatch, "tagger")
-    assert study_error(installed_tagger, "en_core_web_sm").endswith("has no parser; choose one that tags and parses")
+    assert study_error(installed_tagger, "en_core_web_sm") == (
+        "the spaCy pipeline 'en_core_web_sm' has no parser; choose one that tags and parses"
+    )
 
 
 def test_a_missing_spacy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +121,7 @@ def test_a_missing_spacy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 def test_the_real_spacy_says_what_is_not_installed() -> None:
-    with pytest.raises(
-        StudyError, match="'en_core_web_md' is not installed; install it with `python -m spacy download"
-    ):
-        installed_tagger("en_core_web_md")
+    assert study_error(installed_tagger, "en_core_web_md").startswith(
+        "the spaCy pipeline 'en_core_web_md' is not installed; install it with `python -m spacy download "
+        "en_core_web_md`"
+    )

@@ -71,7 +71,7 @@ def test_a_users_text(tmp_path: Path) -> None:
     assert corpus.digest != load_corpus(str(path), split="train", joiner=" ").digest
     assert "corpora by name: wikitext2, embedded" in study_error(load_user_text, tmp_path / "absent.txt")
     path.write_bytes(b"\xff\xfe")
-    assert f"{path} cannot be read" in study_error(load_user_text, path)
+    assert study_error(load_user_text, path) == f"{path} cannot be read: it is not UTF-8 text"
 
 
 def test_documents_are_articles_or_paragraphs(tmp_path: Path) -> None:

@@ -31,10 +31,15 @@ def test_bad_lines_are_named_by_file_and_line(
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes(b'{"context": "\xff"}\n')
+    (tmp_path / "folder").mkdir()
     for function in (user_choices, lambda path: user_pairs(path, True)):
-        assert "cannot be read" in study_error(function, tmp_path / "absent.jsonl")
-        assert "cannot be read" in study_error(function, tmp_path)
-        assert "cannot be read" in study_error(function, tmp_path / "latin.jsonl")
+        for name, reason in (
+            ("absent.jsonl", "No such file or directory"),
+            ("folder", "Is a directory"),
+            ("latin.jsonl", "it is not UTF-8 text"),
+        ):
+            path = tmp_path / name
+            assert study_error(function, path) == f"{path} cannot be read: {reason}"
 
 
 def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
