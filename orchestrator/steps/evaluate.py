@@ -67,7 +67,7 @@ def intervention(clamp: Clamp, neurons: NeuronSet, table: pd.DataFrame | None) -
     if clamp.values_from is None:
         return Intervention(clamp=clamp, neurons=neurons.indices)
     if table is None:
-        raise ValueError(f"{clamp.kind} takes its values from the neuron table")
+        raise ValueError(f"{clamp.kind} takes its values from the neuron table; none was given")
     if clamp.values_from not in table:
         raise StudyError(
             f"{clamp.display} needs the column {clamp.values_from!r}, which the neuron table does not have"

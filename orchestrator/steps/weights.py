@@ -37,7 +37,9 @@ class WeightChange(ModelStepKind[Weights]):
         means = dissimilarities.drop(columns=["layer", "neuron"]).mean().dropna()
         metrics = {f"cosine_dissimilarity/{name}": float(mean) for name, mean in means.items()}
         if not any(metrics.values()):
-            raise StudyError(f"its weights are those of {before}: the revision is not what its name says")
+            raise StudyError(
+                f"its weights are those of {before}; one of the two revisions is not the checkpoint that its name says"
+            )
         return StepResult(
             metrics, {WEIGHTS: dissimilarities}, {"weights.json": {"before": before, "seconds": answer.seconds}}
         )

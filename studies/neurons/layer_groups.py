@@ -45,7 +45,7 @@ def layer_groups(groups: int | Sequence[Sequence[int]], schedule: str, num_layer
     """
     if isinstance(groups, int):
         if groups > num_layers:
-            raise StudyError(f"{groups} groups of {num_layers} layers; at most one per layer")
+            raise StudyError(f"{num_layers} layers cannot form {groups} groups; each group needs a layer of its own")
         parts = [tuple(map(int, part)) for part in np.array_split(np.arange(num_layers), groups)]
     else:
         parts = [tuple(sorted(part)) for part in groups]

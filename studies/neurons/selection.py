@@ -10,6 +10,7 @@ import json
 import numbers
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,9 @@ class NeuronSet:
         clean = {}
         for layer, neurons in sorted(indices.items()):
             neurons = tuple(sorted(int(neuron) for neuron in neurons))
-            if len(set(neurons)) != len(neurons):
-                raise StudyError(f"layer {layer} names a neuron twice")
+            for one, following in pairwise(neurons):
+                if one == following:
+                    raise StudyError(f"the neuron set names neuron {one} of layer {layer} twice")
             if neurons:
                 clean[int(layer)] = neurons
         return cls(clean)
@@ -99,7 +101,10 @@ def above_percentile(
     for layer, values in _scores(neurons, score, layers):
         chosen[layer] = np.flatnonzero(values > np.percentile(values, percentile))
         if not len(chosen[layer]):
-            raise StudyError(f"no neuron of layer {layer} lies above its {percentile:g}th percentile of {score}")
+            raise StudyError(
+                f"no neuron of layer {layer} has a {score} above the layer's percentile {percentile:g}; "
+                "`preset: strict` takes an exact count"
+            )
     return NeuronSet.of(chosen)
 
 
@@ -124,7 +129,10 @@ def random_like(
     for layer, count in counts.items():
         eligible = np.setdiff1d(np.arange(widths[layer]), disjoint_from.indices.get(layer, ()))
         if count > len(eligible):
-            raise StudyError(f"layer {layer} has {len(eligible)} neurons left for a random set of {count}")
+            raise StudyError(
+                f"layer {layer} has {len(eligible)} neurons outside the set that a random set of {count} must not "
+                "overlap; choose a smaller fraction"
+            )
         chosen[layer] = np.random.default_rng([seed, layer]).choice(eligible, count, replace=False)
     return NeuronSet.of(chosen)
 
@@ -170,7 +178,10 @@ def _scores(neurons: pd.DataFrame, score: str, layers: Collection[int] | None) -
             values = rows[score].to_numpy(dtype=np.float64)
             if not np.isfinite(values).all():
                 broken = int((~np.isfinite(values)).sum())
-                raise StudyError(f"{broken} neurons of layer {layer} have no finite {score}; choose another score")
+                raise StudyError(
+                    f"{score} is not finite for {broken} of the {len(values)} neurons of layer {layer}; "
+                    "choose another score"
+                )
             yield int(layer), values
 
 
@@ -193,5 +204,7 @@ def _ranked(
 def _count(fraction: float, width: int, layer: int) -> int:
     count = round(fraction * width)
     if count == 0:
-        raise StudyError(f"fraction {fraction:g} of the {width} neurons of layer {layer} selects no neuron")
+        raise StudyError(
+            f"a fraction of {fraction:g} of the {width} neurons of layer {layer} selects no neuron; choose a larger one"
+        )
     return count

@@ -233,7 +233,8 @@ def noise_floor(baseline: Items, other_plan: Items) -> NoiseFloor:
     before, after = baseline.table, same_items(other_plan, baseline).table
     differences = np.concatenate([_flat(after[name]) - _flat(before[name]) for name in measure.log_probabilities])
     if not np.isfinite(differences).all():
-        raise ValueError(f"{(~np.isfinite(differences)).sum()} differences of log-probabilities are not finite")
+        broken = (~np.isfinite(differences)).sum()
+        raise ValueError(f"{broken} of {len(differences)} differences of log-probabilities are not finite")
     decision = measure.decision
     num_changed = None if decision is None else int((after[decision].to_numpy() != before[decision].to_numpy()).sum())
     return NoiseFloor(len(baseline), float(np.abs(differences).max()), num_changed, None)

@@ -113,7 +113,8 @@ class Excess:
         before, after = (self.items[column].astype(np.float64) for column in values)
         self.items["excess"] = after - before
         if not np.isfinite(self.items["excess"]).all():
-            raise ValueError(f"{(~np.isfinite(self.items['excess'])).sum()} surprisals are not finite")
+            broken = (~np.isfinite(self.items["excess"])).sum()
+            raise ValueError(f"{broken} of {len(self.items)} differences of surprisals are not finite")
         self._document = pd.factorize(self.items["document"])[0]
         self._num_documents = num = int(self._document.max()) + 1
         rng = np.random.default_rng(0)

@@ -71,7 +71,7 @@ def trend(in_order: Mapping[Any, Items]) -> Trend:
     """
     table = pd.concat(dict(enumerate(map(_block_costs, in_order.values()))), axis=1)
     if table.isna().any().any():
-        raise ValueError("the groups were scored on different items")
+        raise ValueError("the conditions were scored on different items; evaluate all of them on the same items")
     num_blocks, num_conditions = table.shape
     if num_blocks < MIN_BLOCKS or num_conditions < MIN_CONDITIONS:
         return Trend(float("nan"), num_blocks, num_conditions)

@@ -8,7 +8,7 @@ where measures or item sets differ or a value is not finite; values are float64.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -67,26 +67,26 @@ def same_items(treated: Items, control: Items) -> Items:
     Where several items may share a key (`Measure.is_ordered`), both must be in the same order.
     """
     if treated.measure != control.measure:
-        raise ValueError(f"the conditions hold different measures: {treated.measure.name}, {control.measure.name}")
+        raise ValueError(f"the conditions hold different measures: {_differing(treated.measure, control.measure)}")
     columns = list(control.measure.key)
     for items in (control, treated):
         require_columns(items.table, columns)
     if control.measure.is_ordered:
         if not np.array_equal(treated.table[columns].to_numpy(), control.table[columns].to_numpy()):
-            counts = f"{len(treated)} treated, {len(control)} in the control"
+            counts = f"{len(treated)} in the first, {len(control)} in the second"
             raise ValueError(f"the conditions hold different {control.measure.noun}: {counts}")
         return treated
     left, right = (pd.MultiIndex.from_frame(items.table[columns]) for items in (treated, control))
-    for side, index in (("treated", left), ("control", right)):
+    for side, index in (("first", left), ("second", right)):
         if not index.is_unique:
-            raise ValueError(f"{side}: {_first_key(index[index.duplicated()])} occurs twice")
+            raise ValueError(f"the {side} condition holds {_first_key(index[index.duplicated()])} more than once")
     if left.equals(right):
         return treated
-    for side, index, other in (("treated", left, right), ("control", right, left)):
+    for side, index, other in (("first", left, right), ("second", right, left)):
         alone = index[~index.isin(other)]
         if len(alone):
             raise ValueError(
-                f"the item sets differ: {len(alone)} of {len(index)} items only in {side}, "
+                f"the item sets differ: {len(alone)} of {len(index)} items only in the {side} condition, "
                 f"such as {_first_key(alone)}; evaluate both conditions on the same items"
             )
     return replace(treated, table=treated.table.iloc[left.get_indexer(right)])
@@ -144,6 +144,11 @@ def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """The columns as texts with slashes between."""
     first, *others = (table[column].astype(str) for column in columns)
     return first.str.cat(others, sep="/") if others else first
+
+
+def _differing(one: Measure, other: Measure) -> str:
+    names = [field.name for field in fields(Measure) if getattr(one, field.name) != getattr(other, field.name)]
+    return f"{one.name} and {other.name} differ in {', '.join(names)}"
 
 
 def _first_key(index: pd.MultiIndex) -> str:

@@ -138,8 +138,9 @@ def test_a_claim_says_what_is_too_few_in_the_words_of_the_measure() -> None:
 
 def test_conditions_with_other_measures_are_not_compared() -> None:
     other = replace(margins(1.0), measure=replace(MARGIN, higher_is_better=False))
-    with pytest.raises(ValueError, match="hold different measures"):
+    with pytest.raises(ValueError) as error:
         increase(other, margins(0.0))
+    assert str(error.value) == "the conditions hold different measures: margin and margin differ in higher_is_better"
 
 
 @given(st.floats(-50, 50))
@@ -158,5 +159,6 @@ def test_a_measure_contradicts_itself_nowhere(measure: Measure) -> None:
 
 
 def test_a_logarithm_is_a_loss() -> None:
-    with pytest.raises(ValueError, match="perplexity: a logarithm is a loss"):
+    with pytest.raises(ValueError) as error:
         replace(PERPLEXITY, higher_is_better=True)
+    assert str(error.value) == "perplexity: a logarithm is a loss, of which less is better"

@@ -241,12 +241,20 @@ def test_relu_models_are_not_applicable() -> None:
     assert all("ReLU" in verdict.detail for verdict in verdicts.values())
 
 
-@pytest.mark.parametrize("benchmark", ["perplexity", "blimp", "arc_easy"])
-def test_other_items_under_one_condition_raise(benchmark: str) -> None:
+@pytest.mark.parametrize(
+    ("benchmark", "alone"),
+    [
+        ("perplexity", "1 of 20 items only in the second condition, such as window 0, num_tokens 2047"),
+        ("blimp", "1 of 400 items only in the second condition, such as uid u, pair 0"),
+        ("arc_easy", "1 of 800 items only in the first condition, such as uid arc_easy, pair 0"),
+    ],
+)
+def test_other_items_under_one_condition_raise(benchmark: str, alone: str) -> None:
     given = evidence()
     given.treated[benchmark] = altered(given.treated[benchmark], lambda table: table.iloc[1:])
-    with pytest.raises(ValueError, match="item sets differ"):
+    with pytest.raises(ValueError) as error:
         double_dissociation(given)
+    assert str(error.value) == f"the item sets differ: {alone}; evaluate both conditions on the same items"
 
 
 def test_details_show_the_numbers_behind_the_verdict() -> None:

@@ -76,8 +76,12 @@ def test_the_ablation_of_a_relu_model_is_not_applicable() -> None:
 def test_other_items_at_another_checkpoint_are_refused() -> None:
     given = evidence()
     given.treated[10000]["tse"] = pairs(0.6, num=399)
-    with pytest.raises(ValueError, match="item sets differ"):
+    with pytest.raises(ValueError) as error:
         training_dynamics(given)
+    assert str(error.value) == (
+        "the item sets differ: 1 of 400 items only in the second condition, such as uid u7, pair 399; "
+        "evaluate both conditions on the same items"
+    )
 
 
 def test_a_profile_that_failed_does_not_change_how_far_apart_two_checkpoints_are() -> None:

@@ -1,7 +1,6 @@
 """Neuron sets: exact counts, ties by index, seeded and disjoint controls, and refusals instead of empty sets."""
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,15 @@ def scores_of(neurons: pd.DataFrame, layer: int) -> list[float]:
     return rows["wasserstein_distance"].tolist()
 
 
+def broken_in_layer_1(value: float) -> pd.DataFrame:
+    """The table with this score for three neurons of layer 1."""
+    neurons = table()
+    neurons.loc[(neurons["layer"] == 1) & (neurons["neuron"] < 3), "wasserstein_distance"] = value
+    return neurons
+
+
 WD = {"score": "wasserstein_distance"}
+RULES = (selection.top, selection.bottom, selection.above_percentile)
 
 
 @settings(max_examples=40, deadline=None)
@@ -51,8 +58,11 @@ def test_top_and_bottom_are_exact_by_rank_with_ties_to_the_lower_index(scores: l
     neurons = table([scores], widths=(len(scores),))
     count = round(fraction * len(scores))
     if count == 0:
-        with pytest.raises(StudyError, match="selects no neuron"):
+        with pytest.raises(StudyError) as error:
             selection.top(neurons, **WD, fraction=fraction)
+        assert str(error.value) == (
+            f"a fraction of {fraction:g} of the {len(scores)} neurons of layer 0 selects no neuron; choose a larger one"
+        )
         return
     order = sorted(range(len(scores)), key=lambda j: (-scores[j], j))
     assert selection.top(neurons, **WD, fraction=fraction).indices == {0: tuple(sorted(order[:count]))}
@@ -67,31 +77,12 @@ def test_the_count_is_taken_in_every_layer() -> None:
     assert selection.counts_of(0.1, table()) == {0: 4, 1: 4, 2: 2}
 
 
-@pytest.mark.parametrize("rule", [selection.top, selection.bottom])
-def test_a_fraction_of_no_neuron_is_an_error(rule: Callable[..., NeuronSet]) -> None:
-    with pytest.raises(StudyError, match=r"^fraction 0.01 of the 40 neurons of layer 0 selects no neuron$"):
-        rule(table(), **WD, fraction=0.01)
-    with pytest.raises(StudyError, match="of the 25 neurons of layer 2"):
-        selection.counts_of(0.0199, table())
-
-
 def test_layers_restrict_the_selection() -> None:
     chosen = selection.top(table(), **WD, fraction=0.1, layers=[2, 0])
     assert set(chosen.indices) == {0, 2}
     assert chosen.indices[2] == selection.top(table(), **WD, fraction=0.1).indices[2]
     assert set(selection.counts_of(0.1, table(), [1])) == {1}
     assert set(selection.counts_of(0.1, table(), None)) == {0, 1, 2}
-
-
-@pytest.mark.parametrize("layers", [[3], [0, 99], [-1]])
-def test_a_layer_that_the_model_lacks_is_refused_not_left_out(layers: list[int]) -> None:
-    """Left out, it would leave a smaller set, or none: the baseline under another name."""
-    wanted = f"there is no layer {layers[-1]}; layers are 0 to 2"
-    for rule in (selection.top, selection.bottom, selection.above_percentile):
-        with pytest.raises(StudyError, match=re.escape(wanted)):
-            rule(table(), **WD, fraction=0.1, layers=layers)
-    with pytest.raises(StudyError, match=re.escape(wanted)):
-        selection.counts_of(0.1, table(), layers)
 
 
 # -- the paper's percentile rule -------------------------------------------------------------------------------------
@@ -106,28 +97,15 @@ def test_the_percentile_rule_is_strict() -> None:
     assert selection.top(table([tied], (10,)), **WD, fraction=0.2).indices == {0: (5, 9)}
 
 
-def test_the_percentile_rule_refuses_a_layer_of_equal_scores() -> None:
-    with pytest.raises(StudyError, match="no neuron of layer 0 lies above its 99th percentile of wasserstein_distance"):
-        selection.above_percentile(table([[1.0] * 10], (10,)), **WD, fraction=0.01)
-
-
 # -- scores ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [selection.top, selection.bottom, selection.above_percentile])
-def test_an_unknown_score_is_named_with_the_nearest(rule: Callable[..., NeuronSet]) -> None:
-    with pytest.raises(StudyError, match=r"no column 'waserstein_distance'; did you mean 'wasserstein_distance'\?"):
-        rule(table(), score="waserstein_distance", fraction=0.1)
-
-
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
-    neurons = table()
-    neurons.loc[(neurons["layer"] == 1) & (neurons["neuron"] < 3), "wasserstein_distance"] = value
-    for rule in (selection.top, selection.bottom, selection.above_percentile):
-        with pytest.raises(StudyError, match="3 neurons of layer 1 have no finite wasserstein_distance"):
-            rule(neurons, **WD, fraction=0.1)
-        assert rule(neurons, **WD, fraction=0.1, layers=[0]).count, "another layer's NaN is not in the way"
+def test_a_score_that_is_not_finite_is_in_the_way_of_its_layer_alone(
+    value: float, rule: Callable[..., NeuronSet]
+) -> None:
+    assert rule(broken_in_layer_1(value), **WD, fraction=0.1, layers=[0, 2]).count
 
 
 def test_ascending_leaves_the_treated_out_and_keeps_to_their_layers() -> None:
@@ -177,10 +155,8 @@ def test_random_sets_are_uniform() -> None:
     assert hits.sum() == 2000 and hits.min() > 40 and hits.max() < 120  # mean 80, standard deviation 8
 
 
-def test_too_few_neurons_for_a_disjoint_set_is_an_error() -> None:
+def test_a_disjoint_set_may_take_every_neuron_that_is_left() -> None:
     treated = selection.top(table(), **WD, fraction=0.6)
-    with pytest.raises(StudyError, match="layer 0 has 16 neurons left for a random set of 24"):
-        selection.random_like(table(), counts={0: 24}, seed=0, disjoint_from=treated)
     assert selection.random_like(table(), counts={0: 16}, seed=0, disjoint_from=treated).count == 16
 
 
@@ -190,27 +166,6 @@ def test_too_few_neurons_for_a_disjoint_set_is_an_error() -> None:
 def test_an_explicit_set_within_the_model_is_taken_as_it_is() -> None:
     wanted = NeuronSet.of({0: [0, 39], 2: [24]})
     assert selection.explicit(wanted, table()) is wanted
-
-
-@pytest.mark.parametrize(
-    ("indices", "expected"),
-    [
-        ({3: [0]}, "there is no layer 3; layers are 0 to 2"),
-        ({-1: [0]}, "there is no layer -1; layers are 0 to 2"),
-        ({2: [3, 25]}, "layer 2 has neurons 0 to 24, not 25"),
-        ({0: [-2, 5]}, "layer 0 has neurons 0 to 39, not -2"),
-        ({}, "the neuron set is empty"),
-        ({0: []}, "the neuron set is empty"),
-    ],
-)
-def test_an_explicit_set_outside_the_model_is_refused(indices: dict[int, list[int]], expected: str) -> None:
-    with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
-        selection.explicit(NeuronSet.of(indices), table())
-
-
-def test_a_neuron_named_twice_is_refused() -> None:
-    with pytest.raises(StudyError, match="layer 4 names a neuron twice"):
-        NeuronSet.of({4: [1, 2, 1]})
 
 
 # -- sets, digests, frames -------------------------------------------------------------------------------------------
@@ -254,17 +209,125 @@ def test_frames_have_whole_numbers_and_survive_parquet_and_csv(tmp_path: Path) -
     assert NeuronSet.from_frame(EMPTY.to_frame()) == EMPTY
 
 
-@pytest.mark.parametrize("column", ["layer", "neuron"])
-@pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), "1", None])
-def test_frames_with_anything_but_whole_numbers_are_refused(column: str, value: Any) -> None:
-    """A NaN in `layer` would otherwise drop the row silently, and 1.5 would become 1."""
-    frame = pd.DataFrame({"layer": [0, 1], "neuron": [3, 4]}, dtype=object)
-    frame.loc[1, column] = value
-    with pytest.raises(StudyError, match=f"the column {column} must hold whole numbers; found"):
-        NeuronSet.from_frame(frame)
+# -- messages --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("columns", "missing"), [(["layer"], "neuron"), (["neuron"], "layer"), (["x"], "layer")])
-def test_frames_without_a_column_are_refused(columns: list[str], missing: str) -> None:
-    with pytest.raises(StudyError, match=f"needs the columns layer and neuron; '{missing}' is missing"):
-        NeuronSet.from_frame(pd.DataFrame({name: [1] for name in columns}))
+def set_of(**columns: list[Any]) -> NeuronSet:
+    """Read from a frame with these columns."""
+    return NeuronSet.from_frame(pd.DataFrame(columns, dtype=object))
+
+
+BY_RULE: dict[str, tuple[Callable[[Callable[..., NeuronSet]], object], str]] = {
+    "unknown score": (
+        lambda rule: rule(table(), score="waserstein_distance", fraction=0.1),
+        "the neuron table has no column 'waserstein_distance'; did you mean 'wasserstein_distance'?",
+    ),
+    **{
+        f"a score of {value}": (
+            lambda rule, value=value: rule(broken_in_layer_1(value), **WD, fraction=0.1),
+            "wasserstein_distance is not finite for 3 of the 40 neurons of layer 1; choose another score",
+        )
+        for value in (np.nan, np.inf)
+    },
+    # left out, a layer that the model lacks would leave a smaller set, or none: the baseline under another name
+    **{
+        f"layers {layers}": (
+            lambda rule, layers=layers: rule(table(), **WD, fraction=0.1, layers=layers),
+            f"there is no layer {layers[-1]}; layers are 0 to 2",
+        )
+        for layers in ([3], [0, 99], [-1])
+    },
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("select", "message"), BY_RULE.values(), ids=BY_RULE)
+def test_what_every_rule_refuses(
+    select: Callable[[Callable[..., NeuronSet]], object], message: str, rule: Callable[..., NeuronSet]
+) -> None:
+    with pytest.raises(StudyError) as error:
+        select(rule)
+    assert str(error.value) == message
+
+
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "top of no neuron": (
+        lambda: selection.top(table(), **WD, fraction=0.01),
+        "a fraction of 0.01 of the 40 neurons of layer 0 selects no neuron; choose a larger one",
+    ),
+    "bottom of no neuron": (
+        lambda: selection.bottom(table(), **WD, fraction=0.01),
+        "a fraction of 0.01 of the 40 neurons of layer 0 selects no neuron; choose a larger one",
+    ),
+    "counts of no neuron": (
+        lambda: selection.counts_of(0.0199, table()),
+        "a fraction of 0.0199 of the 25 neurons of layer 2 selects no neuron; choose a larger one",
+    ),
+    **{
+        f"counts in layers {layers}": (
+            lambda layers=layers: selection.counts_of(0.1, table(), layers),
+            f"there is no layer {layers[-1]}; layers are 0 to 2",
+        )
+        for layers in ([3], [0, 99], [-1])
+    },
+    "equal scores": (
+        lambda: selection.above_percentile(table([[1.0] * 10], (10,)), **WD, fraction=0.01),
+        "no neuron of layer 0 has a wasserstein_distance above the layer's percentile 99; "
+        "`preset: strict` takes an exact count",
+    ),
+    "too few for a disjoint set": (
+        lambda: selection.random_like(
+            table(), counts={0: 24}, seed=0, disjoint_from=selection.top(table(), **WD, fraction=0.6)
+        ),
+        "layer 0 has 16 neurons outside the set that a random set of 24 must not overlap; choose a smaller fraction",
+    ),
+    "layer above": (
+        lambda: selection.explicit(NeuronSet.of({3: [0]}), table()),
+        "there is no layer 3; layers are 0 to 2",
+    ),
+    "layer below": (
+        lambda: selection.explicit(NeuronSet.of({-1: [0]}), table()),
+        "there is no layer -1; layers are 0 to 2",
+    ),
+    "restricted to another layer": (
+        lambda: selection.explicit(NeuronSet.of({1: [0]}), table(), [0, 3]),
+        "there is no layer 3; layers are 0 to 2",
+    ),
+    "neuron above": (
+        lambda: selection.explicit(NeuronSet.of({2: [3, 25]}), table()),
+        "layer 2 has neurons 0 to 24, not 25",
+    ),
+    "neuron below": (
+        lambda: selection.explicit(NeuronSet.of({0: [-2, 5]}), table()),
+        "layer 0 has neurons 0 to 39, not -2",
+    ),
+    "no neuron": (lambda: selection.explicit(NeuronSet.of({}), table()), "the neuron set is empty"),
+    "no neuron of a layer": (lambda: selection.explicit(NeuronSet.of({0: []}), table()), "the neuron set is empty"),
+    "no neuron of the layers": (
+        lambda: selection.explicit(NeuronSet.of({1: [0]}), table(), [2, 0]),
+        "the neuron set is empty in the layers [0, 2]",
+    ),
+    "named twice": (lambda: NeuronSet.of({4: [1, 2, 1]}), "the neuron set names neuron 1 of layer 4 twice"),
+    # a NaN in `layer` would otherwise drop the row silently, and 1.5 would become 1
+    **{
+        f"{column} {value!r}": (
+            lambda column=column, value=value: set_of(**{"layer": [0, 1], "neuron": [3, 4], column: [0, value]}),
+            f"the column {column} must hold whole numbers; found {value!r}",
+        )
+        for column in ("layer", "neuron")
+        for value in (1.5, np.nan, np.inf, "1", None)
+    },
+    "no neurons": (
+        lambda: set_of(layer=[1]),
+        "a neuron set needs the columns layer and neuron; 'neuron' is missing",
+    ),
+    "no layers": (lambda: set_of(neuron=[1]), "a neuron set needs the columns layer and neuron; 'layer' is missing"),
+    "neither": (lambda: set_of(x=[1]), "a neuron set needs the columns layer and neuron; 'layer' is missing"),
+}
+
+
+@pytest.mark.parametrize(("select", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(select: Callable[[], object], message: str) -> None:
+    with pytest.raises(StudyError) as error:
+        select()
+    assert str(error.value) == message

@@ -1,5 +1,6 @@
 """From tokens to words to excess surprisal: the assignment against its definition, sums, contrasts, tables."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from studies.benchmarks.annotation import WORD_COLUMNS
 from studies.statistics.excess_surprisal import Excess, words_of_tokens
+from studies.statistics.items import Items
 from tests.unit.studies.statistics.frames import BASE, altered, scored, texts
 
 
@@ -69,13 +71,25 @@ def test_one_document_has_no_interval() -> None:
     assert np.isnan(contrast.interval.low) and np.isnan(contrast.p_value)
 
 
-def test_other_tokens_and_numbers_that_are_not_finite_are_refused() -> None:
+REFUSED = {
+    "other tokens": (
+        lambda baseline: altered(baseline, lambda table: table.iloc[1:]),
+        "the conditions hold different tokens: 14 in the first, 15 in the second",
+    ),
+    "not finite": (
+        lambda baseline: altered(baseline, surprisal=np.where(baseline.values > 3.5, np.nan, 1.0)),
+        "3 of 15 differences of surprisals are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_compared_is_refused(change: Callable[[Items], Items], message: str) -> None:
     _, words = texts(3)
     baseline = scored(words, BASE)
-    with pytest.raises(ValueError, match="different tokens"):
-        Excess(altered(baseline, lambda table: table.iloc[1:]), baseline, words, "token")
-    with pytest.raises(ValueError, match="not finite"):
-        Excess(altered(baseline, surprisal=np.nan), baseline, words, "token")
+    with pytest.raises(ValueError) as error:
+        Excess(change(baseline), baseline, words, "token")
+    assert str(error.value) == message
 
 
 def test_annotation_without_features_is_enough() -> None:
