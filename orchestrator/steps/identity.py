@@ -47,7 +47,7 @@ def _check(value: Any, place: str) -> None:
             return
         case float():
             if not math.isfinite(value):
-                raise ValueError(f"{place} is {value}; leave an absent bound out instead")
+                raise ValueError(f"{place} is {value}; leave out what has no finite value")
         case dict():
             for key, item in value.items():
                 if not isinstance(key, str):
@@ -57,7 +57,7 @@ def _check(value: Any, place: str) -> None:
             for i, item in enumerate(value):
                 _check(item, f"{place}[{i}]")
         case _:
-            raise TypeError(f"{place} is a {type(value).__name__}; convert it to plain JSON types first")
+            raise TypeError(f"{place} is of type {type(value).__name__}; convert it to plain JSON types first")
 
 
 def _short(value: Any) -> str:

@@ -38,5 +38,6 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
     ("line", "place"), [("data: {root: absent}", "data.root"), ("model_root: absent", "model_root")]
 )
 def test_a_folder_of_the_file_that_is_not_there_is_named_with_its_line(tmp_path: Path, line: str, place: str) -> None:
-    with pytest.raises(StudyError, match=rf"^study\.yaml:9: {place}: there is no folder .*absent$"):
+    with pytest.raises(StudyError) as error:
         looked_up(f"{line}\n", tmp_path)
+    assert str(error.value) == f"study.yaml:9: {place}: there is no folder {tmp_path / 'absent'}"

@@ -42,16 +42,27 @@ def test_a_study_file_takes_its_word_and_a_plan_its_column() -> None:
 
 
 def test_without_its_row_the_word_is_none() -> None:
-    with pytest.raises(StudyError, match=f"'{NAME}' is not a clamp; allowed: magnitude_matched, negative, "):
+    with pytest.raises(StudyError) as error:
         plan(WITH_IT)
+    assert str(error.value) == (
+        f"by-hand.yaml:6: conditions.halfway.clamp: '{NAME}' is not a clamp; allowed: magnitude_matched, negative, "
+        "negative_mean, positive, posrelu, signflip, zero, {floor: number, ceiling: number}"
+    )
 
 
 @pytest.mark.usefixtures("added")
-@pytest.mark.parametrize("bad", ["halfway_to_mea", f"{{kind: {NAME}, floor: 0}}"])
-def test_mistakes_in_it_are_told_like_any_other(bad: str) -> None:
-    said = f"did you mean '{NAME}'" if "floor" not in bad else f"{NAME} takes neither floor nor ceiling"
-    with pytest.raises(StudyError, match=said):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("halfway_to_mea", f"'halfway_to_mea' is not a clamp; did you mean '{NAME}'?"),
+        (f"{{kind: {NAME}, floor: 0}}", f"{NAME} takes neither floor nor ceiling"),
+    ],
+    ids=["mistyped", "with a bound"],
+)
+def test_mistakes_in_it_are_told_like_any_other(bad: str, message: str) -> None:
+    with pytest.raises(StudyError) as error:
         plan(WITH_IT.replace(f"clamp: {NAME}", f"clamp: {bad}"))
+    assert str(error.value) == f"by-hand.yaml:6: conditions.halfway.clamp: {message}"
 
 
 class Activation(nn.Module):

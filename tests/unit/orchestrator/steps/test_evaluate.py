@@ -1,5 +1,6 @@
 """What actors are asked: parts of a sweep joined, and nothing that a message does not carry."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -73,43 +74,70 @@ def test_values_come_from_the_neuron_table_in_the_order_of_the_neurons(kind, val
     shuffled = TABLE.sample(frac=1, random_state=0)
     found = intervention(Clamp(kind), CHOSEN, shuffled)
     assert found.clamp.kind == kind and found.neurons == {0: (1,), 1: (0, 2)} and found.values == values
-    with pytest.raises(ValueError, match=f"^{kind} takes its values from the neuron table$"):
-        intervention(Clamp(kind), CHOSEN, None)
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (
-            TABLE.rename(columns={"negative_mean": "negative_means"}),
-            "negative_mean needs the column 'negative_mean', which the neuron table does not have; did you mean "
-            "'negative_means'?",
-        ),
-        (TABLE.assign(negative_mean=np.nan), "negative_mean: negative_mean is not a number for 3 of 3 neurons"),
-    ],
+MATCHING = Step(
+    id="s",
+    kind=match.KIND,
+    name="match",
+    model="a",
+    condition="",
+    payload={"params": {}},
+    inputs=dict.fromkeys(("profile", "treated", "baseline_perplexity", "treated_perplexity"), "s"),
 )
-def test_bad_values_are_refused(table: pd.DataFrame, message: str) -> None:
-    with pytest.raises(StudyError) as error:
-        intervention(Clamp("negative_mean"), CHOSEN, table)
+NOT_ON_WINDOWS = FakeContext(benchmark=replace(BENCHMARKS[1], name="perplexity"), pack_size=64)
+
+
+def clashing() -> PairBenchmark:
+    """A benchmark whose identity parameters have the name of one of the step's."""
+    kind = type("Clashing", (PairBenchmark,), {"identity_params": {"clamp": 1}})
+    return kind(**{field: getattr(BENCHMARKS[1], field) for field in ("name", "label", "pairs")})
+
+
+REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    **{
+        f"no table for {kind}": (
+            lambda kind=kind: intervention(Clamp(kind), CHOSEN, None),
+            ValueError,
+            f"{kind} takes its values from the neuron table; none was given",
+        )
+        for kind in ("negative_mean", "magnitude_matched")
+    },
+    "no column": (
+        lambda: intervention(Clamp("negative_mean"), CHOSEN, TABLE.rename(columns={"negative_mean": "negative_means"})),
+        StudyError,
+        "negative_mean needs the column 'negative_mean', which the neuron table does not have; did you mean "
+        "'negative_means'?",
+    ),
+    "no number": (
+        lambda: intervention(Clamp("negative_mean"), CHOSEN, TABLE.assign(negative_mean=np.nan)),
+        StudyError,
+        "negative_mean: negative_mean is not a number for 3 of 3 neurons",
+    ),
+    "a parameter of the step": (
+        lambda: params(clashing(), digest="d", model=model().spec, clamp=None),
+        ValueError,
+        "embedded_pairs: its identity parameters must not be called clamp",
+    ),
+    "a perplexity that is not measured on windows": (
+        lambda: match.KIND.request([MATCHING], NOT_ON_WINDOWS),
+        StudyError,
+        "perplexity is not scored on windows of a text, so nothing can be matched to it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("asked", "kind", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_asked_of_an_actor_is_refused(
+    asked: Callable[[], object], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind) as error:
+        asked()
     assert str(error.value) == message
 
 
-def test_identity_parameters_must_not_replace_those_of_the_step() -> None:
-    benchmark = replace(BENCHMARKS[1])
-    clashing = type("Clashing", (PairBenchmark,), {"identity_params": {"clamp": 1}})(
-        **{field: getattr(benchmark, field) for field in ("name", "label", "pairs")}
-    )
-    with pytest.raises(ValueError, match="embedded_pairs: its identity parameters must not be called clamp"):
-        params(clashing, digest="d", model=model().spec, clamp=None)
-
-
-def test_nothing_is_matched_to_a_perplexity_that_is_not_measured_on_windows() -> None:
-    inputs = {role: "s" for role in ("profile", "treated", "baseline_perplexity", "treated_perplexity")}
-    step = Step(id="s", kind=match.KIND, name="match", model="a", condition="", payload={"params": {}}, inputs=inputs)
-    context = FakeContext(benchmark=replace(BENCHMARKS[1], name="perplexity"), pack_size=64)
-    with pytest.raises(StudyError, match="not scored on windows"):
-        match.KIND.request([step], context)
-    assert match.KIND.pack_size(step, context) == 64
+def test_a_search_has_the_pack_size_of_its_perplexity_whatever_it_is_measured_on() -> None:
+    assert match.KIND.pack_size(MATCHING, NOT_ON_WINDOWS) == 64
 
 
 def test_the_shortfall_is_what_the_positive_half_cannot_give():

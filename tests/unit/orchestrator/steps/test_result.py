@@ -235,8 +235,11 @@ def test_weights_as_they_are_stored() -> None:
 
 
 def test_weights_equal_to_the_checkpoint_before_are_refused() -> None:
-    with pytest.raises(StudyError, match="its weights are those of m@step0: the revision is not what its name says"):
+    with pytest.raises(StudyError) as error:
         compared({"pre_activation": np.array([0.0]), "up": [np.nan]})
+    assert str(error.value) == (
+        "its weights are those of m@step0; one of the two revisions is not the checkpoint that its name says"
+    )
 
 
 def test_examples_as_they_are_stored() -> None:
