@@ -33,8 +33,8 @@ def encode(
     paths = [*frames, *documents, *files]
     for path in paths:
         check_path(path)
-    if len(set(paths)) < len(paths):
-        raise ValueError(f"an artifact path is given twice: {sorted(paths)}")
+        if paths.count(path) > 1:
+            raise ValueError(f"artifact path {path!r} is given twice")
     payload = {path: _parquet(path, frame) for path, frame in frames.items()}
     payload |= {path: _text(path, document).encode() for path, document in documents.items()}
     return payload | {path: bytes(content) for path, content in files.items()}
@@ -53,7 +53,10 @@ def _parquet(path: str, frame: "pandas.DataFrame") -> bytes:
 
 def _text(path: str, document: Document) -> str:
     if path.endswith(".json"):
-        return encode_json(document)
+        try:
+            return encode_json(document)
+        except ValueError:
+            raise ValueError(f"artifact path {path!r}: JSON has no NaN and no infinity; record null instead") from None
     if not isinstance(document, str):
         raise ValueError(f"artifact path {path!r}: a {type(document).__name__} is written as .json")
     return document

@@ -38,9 +38,7 @@ def check_name(what: str, name: str, pattern: re.Pattern[str] = _NAME) -> None:
     if not isinstance(name, str) or not pattern.fullmatch(name):
         raise ValueError(f"{what} {name!r}: allowed are letters, digits, '_', '-', '.', ' ' and '/'")
     if posixpath.normpath(name) != name or name == "." or name.startswith(("..", "/")):
-        raise ValueError(
-            f"{what} {name!r} is not a normalised path; as a path it would be {posixpath.normpath(name)!r}"
-        )
+        raise ValueError(f"{what} {name!r}: MLflow reads it as a relative path, without '.', '..' or empty parts")
     if len(name) > MAX_NAME:
         raise ValueError(f"{what} {name[:40]!r}... has {len(name)} characters; MLflow takes {MAX_NAME}")
 

@@ -19,6 +19,8 @@ ENVIRONMENT = {"git_commit": "4f2a91c", "user": "ada", "vllm": "0.32.0", "gpus":
 ITEMS = pandas.DataFrame({"uid": ["a", "b"], "pair": [0, 1], "correct": [1.0, 0.5]})
 NEURONS = pandas.DataFrame({"layer": [0, 0], "neuron": [0, 1], "wasserstein_distance": [0.25, 0.5]})
 
+DIFFERS, MISSING = "is not what was recorded (its sha256 differs)", "is missing"
+
 
 class Killed(BaseException):
     """Stands for kill -9: nothing of ours may catch it."""
@@ -78,6 +80,14 @@ def known(record: Record, study: str, *step_ids: str) -> dict[str, Committed]:
     """Those of the study's steps that are done, by the ids that `commit` was given."""
     steps = record.known([f"{study}-{step_id}" for step_id in step_ids])
     return {step_id.removeprefix(f"{study}-"): step for step_id, step in steps.items()}
+
+
+def broken_artifact(uri: str, path: str, run_id: str, problem: str = DIFFERS) -> str:
+    """The message of an artifact that is not in the store as it was recorded."""
+    return (
+        f"artifact {path} of run {run_id} in MLflow at {uri} {problem}; "
+        "put the file back, or run the study again: its step will be recomputed"
+    )
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:

@@ -10,8 +10,10 @@ from orchestrator.record import mlflow_store
 from orchestrator.record.frames import load_study
 from orchestrator.record.mlflow_store import RecordError
 from tests.integration.record.recorded import (
+    MISSING,
     NEURONS,
     StoreFolder,
+    broken_artifact,
     commit,
     condition,
     fail_with,
@@ -85,8 +87,9 @@ def test_a_profile_is_shared_between_studies(store: StoreFolder, study: str) -> 
     assert second.adopt(profile(), adopted) == adopted
 
     store.artifact(run, "neurons.parquet").unlink()
-    with pytest.raises(RecordError, match=r"neurons.parquet.*is missing"):
+    with pytest.raises(RecordError) as error:
         first.adopt(condition(), adopted)
+    assert str(error.value) == broken_artifact(store.uri, "neurons.parquet", run.info.run_id, MISSING)
 
 
 def test_a_run_that_a_person_deleted_is_not_remembered(store: StoreFolder, study: str) -> None:

@@ -1,6 +1,7 @@
 """A commit: what is refused, what is written, and that it is read back as it was."""
 
 import json
+import re
 from typing import Any
 
 import pandas
@@ -8,7 +9,16 @@ import pytest
 from mlflow.entities import ViewType
 
 from orchestrator.record.mlflow_store import RecordError
-from tests.integration.record.recorded import ITEMS, StoreFolder, commit, condition, known
+from tests.integration.record.recorded import (
+    DIFFERS,
+    ITEMS,
+    MISSING,
+    StoreFolder,
+    broken_artifact,
+    commit,
+    condition,
+    known,
+)
 
 
 def test_what_was_committed_is_read_back(store: StoreFolder, study: str) -> None:
@@ -37,43 +47,56 @@ def test_what_was_committed_is_read_back(store: StoreFolder, study: str) -> None
     history = store.client.get_metric_history(run.info.run_id, "blimp/accuracy")
     assert [(metric.step, metric.value) for metric in history] == [(4, 0.8), (30, 0.7)]
     assert json.loads(run.data.tags["step.evaluate.blimp"])["digests"] == step.artifacts
-    with pytest.raises(RecordError, match=r"no artifact 'items/tse.parquet'; it has: .*items/blimp.parquet"):
+    with pytest.raises(RecordError) as error:
         record.frame(step, "items/tse.parquet")
+    assert str(error.value) == (
+        "step evaluate.blimp recorded no artifact 'items/tse.parquet'; it has: empty.bin, items/blimp.parquet, "
+        "selection.json, why.txt"
+    )
     assert store.outbox(study).entries() == []
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"metrics": {"perplexity": float("nan")}}, "perplexity.*nan"),
-        ({"metrics": {"perplexity": float("-inf")}}, "perplexity.*-inf"),
-        ({"metrics": {"perplexity": True}}, "not a number"),
-        ({"series": {"perplexity": {1: 2.0, 2: float("nan")}}}, "perplexity.*nan"),
-        ({"metrics": {"a" * 251: 1.0}}, "251 characters"),
-        ({"metrics": {"accuracy@1": 1.0}}, "accuracy@1"),
-        ({"metrics": {"a//b": 1.0}}, "a/b"),
-        ({"metrics": {"name\n": 1.0}}, "name"),
-        ({"metrics": {"fraction": 1.0}}, "name is that of a param"),
-        ({"tags": {"route": "x" * 8001}}, "cut it to 8000"),
-        ({"tags": {"step.other": "x"}}, "sets itself"),
-        ({"documents": {"../x.json": {}}}, r"\.\./x.json"),
-        ({"documents": {"a#b.json": {}}}, "a#b"),
-        ({"documents": {"steps/x.json": {}}}, "belongs to the record"),
-        ({"documents": {"x.json": {"a": float("nan")}}}, "JSON compliant"),
-        ({"documents": {"x.txt": {}}}, "written as .json"),
-        ({"documents": {"items/blimp.parquet": "x"}}, "given twice"),
-        ({"frames": {"items.csv": ITEMS}}, "written as .parquet"),
-    ],
-)
+CHARACTERS = "allowed are letters, digits, '_', '-', '.', ' ' and '/'"
+RELATIVE = "MLflow reads it as a relative path, without '.', '..' or empty parts"
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"metrics": {"perplexity": float("nan")}}, "metric 'perplexity' is nan; only finite numbers are recorded"),
+    ({"metrics": {"perplexity": float("-inf")}}, "metric 'perplexity' is -inf; only finite numbers are recorded"),
+    ({"metrics": {"perplexity": True}}, "metric 'perplexity' is True, not a number"),
+    (
+        {"series": {"perplexity": {1: 2.0, 2: float("nan")}}},
+        "metric 'perplexity' is nan; only finite numbers are recorded",
+    ),
+    ({"metrics": {"a" * 251: 1.0}}, f"metric '{'a' * 40}'... has 251 characters; MLflow takes 250"),
+    ({"metrics": {"accuracy@1": 1.0}}, f"metric 'accuracy@1': {CHARACTERS}"),
+    ({"metrics": {"a//b": 1.0}}, f"metric 'a//b': {RELATIVE}"),
+    ({"metrics": {"name\n": 1.0}}, f"metric 'name\\n': {CHARACTERS}"),
+    ({"metrics": {"fraction": 1.0}}, "metric 'fraction': the name is that of a param"),
+    ({"tags": {"route": "x" * 8001}}, "tag 'route' has 8001 characters; MLflow would cut it to 8000"),
+    ({"tags": {"step.other": "x"}}, "tag 'step.other' is one that the record sets itself"),
+    ({"documents": {"../x.json": {}}}, f"artifact path '../x.json': {RELATIVE}"),
+    ({"documents": {"a#b.json": {}}}, f"artifact path 'a#b.json': {CHARACTERS}"),
+    ({"documents": {"steps/x.json": {}}}, "artifact path 'steps/x.json': the folder steps/ belongs to the record"),
+    (
+        {"documents": {"x.json": {"a": float("nan")}}},
+        "artifact path 'x.json': JSON has no NaN and no infinity; record null instead",
+    ),
+    ({"documents": {"x.txt": {}}}, "artifact path 'x.txt': a dict is written as .json"),
+    ({"documents": {"items/blimp.parquet": "x"}}, "artifact path 'items/blimp.parquet' is given twice"),
+    ({"frames": {"items.csv": ITEMS}}, "artifact path 'items.csv': a frame is written as .parquet"),
+    ({"params": {"layers": "1 " * 3001}}, "param 'layers' has 6002 characters; MLflow would cut it to 6000"),
+    ({"params": {"layers": 3}}, "param 'layers' is 3, not a string"),
+    ({"params": {"lay@ers": "3"}}, f"param 'lay@ers': {CHARACTERS}"),
+]
+
+
+@pytest.mark.parametrize(("more", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
 def test_what_mlflow_would_refuse_or_alter_is_refused_before_anything_is_written(
-    store: StoreFolder, request: pytest.FixtureRequest, more: dict[str, Any], message: str
+    store: StoreFolder, more: dict[str, Any], message: str
 ) -> None:
-    record = store.record("refusals")
-    with pytest.raises(ValueError, match=message):
-        commit(record, condition(), "refused", **more)
-    for params in ({"layers": "1 " * 3001}, {"layers": 3}, {"lay@ers": "3"}):
-        with pytest.raises(ValueError, match="lay"):
-            commit(record, condition(**params), "refused")
+    record, params = store.record("refusals"), more.get("params", {})
+    with pytest.raises(ValueError) as error:
+        commit(record, condition(**params), "refused", **{key: value for key, value in more.items() if key != "params"})
+    assert str(error.value) == message
     assert list(store.outbox("refusals").folder.iterdir()) == []
     assert store.runs("refusals", "condition", ViewType.ALL) == []
 
@@ -107,13 +130,15 @@ def test_params_are_written_once(store: StoreFolder, study: str) -> None:
     record = store.record(study)
     commit(record, condition(), "one")
     commit(record, condition(seed="3"), "two", "evaluate.tse")  # the same again, and a new one
-    with pytest.raises(RecordError, match=r"'fraction'.*'0\.01' in MLflow and '0\.02' now"):
-        commit(record, condition(fraction="0.02"), "three", "evaluate.piqa")
-    assert known(record, study, "one", "two", "three").keys() == {"one", "two"}
-    again = store.record(study)
-    with pytest.raises(RecordError, match="'fraction'"):
-        commit(again, condition(fraction="0.02"), "three", "evaluate.piqa")
-    assert store.runs(study, "condition")[0].data.params["seed"] == "3"
+    for opened in (record, store.record(study)):
+        with pytest.raises(RecordError) as error:
+            commit(opened, condition(fraction="0.02"), "three", "evaluate.piqa")
+        (run,) = store.runs(study, "condition")
+        assert re.sub(r" \(kept in .*\)$", "", str(error.value)) == (
+            f"param 'fraction' of run 'tiny · wasserstein' ({run.info.run_id}) is '0.01' in MLflow and '0.02' now; "
+            "params are written once, so a changed definition needs another identity"
+        )
+        assert known(record, study, "one", "two", "three").keys() == {"one", "two"} and run.data.params["seed"] == "3"
 
 
 def test_changed_and_missing_artifacts_are_noticed(store: StoreFolder, study: str) -> None:
@@ -122,10 +147,11 @@ def test_changed_and_missing_artifacts_are_noticed(store: StoreFolder, study: st
     (run,) = store.runs(study, "condition")
     file = store.artifact(run, "items/blimp.parquet")
     whole = file.read_bytes()
-    for broken, problem in ((whole[:-1] + b"x", "sha256 differs"), (b"", "sha256 differs"), (None, "is missing")):
+    for broken, problem in ((whole[:-1] + b"x", DIFFERS), (b"", DIFFERS), (None, MISSING)):
         file.unlink() if broken is None else file.write_bytes(broken)
         assert not record.verify(step)
-        with pytest.raises(RecordError, match=f"items/blimp.parquet of run {run.info.run_id}.*{problem}.*recomputed"):
+        with pytest.raises(RecordError) as error:
             record.frame(step, "items/blimp.parquet")
+        assert str(error.value) == broken_artifact(store.uri, "items/blimp.parquet", run.info.run_id, problem)
     redone = commit(record, condition(), "precious")
     assert record.verify(redone) and record.frame(redone, "items/blimp.parquet").equals(ITEMS)

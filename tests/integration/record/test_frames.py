@@ -1,11 +1,13 @@
 """A recorded study as tidy tables."""
 
+from collections.abc import Callable
+
 import pandas
 import pytest
 
 from orchestrator.record.frames import load_study
 from orchestrator.record.mlflow_store import RecordError
-from tests.integration.record.recorded import ITEMS, NEURONS, StoreFolder, commit, condition, profile
+from tests.integration.record.recorded import ITEMS, NEURONS, StoreFolder, broken_artifact, commit, condition, profile
 
 
 def test_a_study_as_tidy_frames(store: StoreFolder, study: str) -> None:
@@ -26,12 +28,21 @@ def test_a_study_as_tidy_frames(store: StoreFolder, study: str) -> None:
     assert list(items.columns) == ["model", "condition", *ITEMS.columns] and len(items) == 4
     assert items.groupby("condition").correct.mean().to_dict() == {"wasserstein": 0.5, "random": 0.75}
     assert frames.neurons("tiny").drop(columns="model").equals(NEURONS)
-    with pytest.raises(RecordError, match=r"did you mean 'items/blimp.parquet'"):
-        frames.items("blmp")
-    with pytest.raises(RecordError, match="did you mean 'tiny'"):
-        frames.neurons("tinny")
-    with pytest.raises(RecordError, match=f"did you mean '{study}'"):
-        load_study(store.uri, study + "s")
-    store.artifact(store.runs(study, "profile")[0], "neurons.parquet").write_bytes(b"")
-    with pytest.raises(RecordError, match="sha256 differs"):
-        frames.neurons("tiny")
+    (scored,) = store.runs(study, "profile")
+    store.artifact(scored, "neurons.parquet").write_bytes(b"")
+    refused: list[tuple[Callable[[], object], str]] = [
+        (
+            lambda: frames.items("blmp"),
+            "no run of this study recorded items/blmp.parquet; did you mean 'items/blimp.parquet'?",
+        ),
+        (lambda: frames.neurons("tinny"), "no profile of model 'tinny'; did you mean 'tiny'?"),
+        (
+            lambda: load_study(store.uri, study + "s"),
+            f"MLflow at {store.uri} has no study '{study}s'; did you mean '{study}'?",
+        ),
+        (lambda: frames.neurons("tiny"), broken_artifact(store.uri, "neurons.parquet", scored.info.run_id)),
+    ]
+    for read, message in refused:
+        with pytest.raises(RecordError) as error:
+            read()
+        assert str(error.value) == message

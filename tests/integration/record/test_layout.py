@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,10 +96,14 @@ def test_a_deleted_study_says_how_to_bring_it_back(store: StoreFolder, study: st
     store.record(study).close("FINISHED")
     experiment = store.client.get_experiment_by_name(study).experiment_id
     store.client.delete_experiment(experiment)
-    with pytest.raises(RecordError, match=f"was deleted.*restore -x {experiment}.*another name"):
-        store.record(study)
-    with pytest.raises(RecordError, match="was deleted"):
-        load_study(store.uri, study)
+    for opening in (store.record, lambda name: load_study(store.uri, name)):
+        with pytest.raises(RecordError) as error:
+            opening(study)
+        assert str(error.value) == (
+            f"study '{study}' was deleted from MLflow at {store.uri}; bring it back with "
+            f"`MLFLOW_TRACKING_URI='{store.uri}' mlflow experiments restore -x {experiment}`, "
+            "or give the study another name"
+        )
     store.client.restore_experiment(experiment)
     assert store.record(study).close("FINISHED") == 0
 
@@ -115,13 +121,19 @@ def test_links(store: StoreFolder, study: str) -> None:
 
 
 def test_a_store_that_cannot_be_used_is_named(store: StoreFolder, tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match=r"cannot open the MLflow store.*sqlite"):
-        Record(str(tmp_path / "mlruns"), outbox=tmp_path / "spool")
-    with pytest.raises(RecordError, match="no MLflow store at"):
-        load_study(f"sqlite:///{tmp_path}/none.db", "x")
+    unused = tmp_path / "mlruns"
+    with pytest.raises(RecordError) as error:
+        Record(str(unused), outbox=tmp_path / "spool")
+    assert re.fullmatch(rf"cannot open the MLflow store \S*{re.escape(str(unused))}: .*sqlite.*", str(error.value))
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: load_study(f"sqlite:///{tmp_path}/none.db", "x"), f"no MLflow store at {tmp_path}/none.db"),
+        (lambda: commit(store.record(None), condition(), "x"), "no study is open; call open_study first"),
+    ]
+    for use, message in refused:
+        with pytest.raises(RecordError) as error:
+            use()
+        assert str(error.value) == message
     assert not (tmp_path / "none.db").exists()
-    with pytest.raises(RecordError, match="open_study first"):
-        commit(store.record(None), condition(), "x")
 
 
 def test_telemetry_is_off() -> None:

@@ -3,7 +3,7 @@
 import pandas
 import pytest
 
-from orchestrator.record.encoding import decode_document, decode_frame, digest, encode
+from orchestrator.record.encoding import Document, decode_document, decode_frame, digest, encode
 
 TABLE = pandas.DataFrame({"uid": ["a", "b"], "correct": [1.0, 0.5]}, index=[7, 8])
 
@@ -28,12 +28,27 @@ def test_a_digest_is_sha256() -> None:
     assert digest(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-@pytest.mark.parametrize("path", ["../a.json", "/a.json", "a#b.json", "a//b.json", ".", "", "steps/a.json"])
-def test_a_path_that_mlflow_would_alter_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="path"):
-        encode(frames={}, documents={path: {}}, files={})
+CHARACTERS = "allowed are letters, digits, '_', '-', '.', ' ' and '/'"
+RELATIVE = "MLflow reads it as a relative path, without '.', '..' or empty parts"
+REFUSED = {
+    **{f"path {path!r}": ({path: {}}, f"artifact path {path!r}: {CHARACTERS}") for path in ("a#b.json", "")},
+    **{
+        f"path {path!r}": ({path: {}}, f"artifact path {path!r}: {RELATIVE}")
+        for path in ("../a.json", "/a.json", "a//b.json", ".")
+    },
+    "the record's folder": (
+        {"steps/a.json": {}},
+        "artifact path 'steps/a.json': the folder steps/ belongs to the record",
+    ),
+    "no number": (
+        {"a.json": {"x": float("nan")}},
+        "artifact path 'a.json': JSON has no NaN and no infinity; record null instead",
+    ),
+}
 
 
-def test_a_number_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        encode(frames={}, documents={"a.json": {"x": float("nan")}}, files={})
+@pytest.mark.parametrize(("documents", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_mlflow_or_json_would_alter_is_refused(documents: dict[str, Document], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        encode(frames={}, documents=documents, files={})
+    assert str(error.value) == message
