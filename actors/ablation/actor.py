@@ -150,8 +150,9 @@ class AblationActor:
     def reference(self, request: ReferenceRequest) -> Iterator[Reference]:  # noqa: ARG002 - the source says it all
         """The probe under plain Transformers, which is loaded on the CPU beside the engine."""
         source = self.model.source
-        with self._engine.vllm_configured():
-            yield reference(load_model(source), source, load_tokenizer(source))
+        with unchanged(source), self._engine.vllm_configured():
+            computed = reference(load_model(source), source, load_tokenizer(source))
+        yield computed
 
     def close(self) -> None:
         """Shut the engine and its worker processes down."""

@@ -306,7 +306,7 @@ def test_the_hub_revision_becomes_a_commit(tmp_path, monkeypatch, online):
 
 
 def test_a_config_of_the_hub_is_held_to_the_same_limits(tmp_path, monkeypatch, online):
-    info = SimpleNamespace(sha="c0ffee", safetensors=SimpleNamespace(total=123))
+    info = SimpleNamespace(sha="c0ffee", safetensors=SimpleNamespace(total=123), siblings=None)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "config.json"))
     for classes, refused in (("org/m--modeling.Model", False), ("other/code--modeling.Model", True)):
