@@ -61,6 +61,13 @@ LIMITS: tuple[Limit, ...] = (
         for field in ("scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention")
     ),
     Limit(
+        field="tie_word_embeddings",
+        families=("bloom",),
+        honoured=(True,),
+        engine="does not load a head of its own",
+        remedy=ANOTHER_MODEL,
+    ),
+    Limit(
         field="attention_bias",
         families=("qwen3",),
         honoured=(False,),
@@ -71,14 +78,14 @@ LIMITS: tuple[Limit, ...] = (
         field="is_causal",
         families=tuple(SITES),
         honoured=(True,),
-        engine="scores texts from left to right, as this study does",
+        engine="scores texts with causal attention alone",
         remedy=ANOTHER_MODEL,
     ),
     Limit(
         field="use_bidirectional_attention",
         families=("gemma3_text",),
         honoured=(False,),
-        engine="scores texts from left to right, as this study does",
+        engine="scores texts with causal attention alone",
         remedy=ANOTHER_MODEL,
     ),
     *(
@@ -191,28 +198,28 @@ def _rotary_positions(config: Config, model: Architecture) -> Iterator[_Refusal]
         return
     nested = [value for value in given.values() if isinstance(value, dict)]
     for parameters in nested or [given]:
-        engine = _rotary_limit(parameters, config, model)
-        if engine:
-            yield _Refusal(field, given, engine, ANOTHER_MODEL)
+        for engine, remedy in _rotary_limits(parameters, config, model):
+            yield _Refusal(field, given, engine, remedy)
 
 
-def _rotary_limit(parameters: Config, config: Config, model: Architecture) -> str:
-    """How the engine departs from these rotary parameters; '' if it honours them."""
+def _rotary_limits(parameters: Config, config: Config, model: Architecture) -> Iterator[tuple[str, str]]:
+    """(how the engine departs from these rotary parameters, the remedy); nothing if it honours them."""
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     original = config.get("original_max_position_embeddings", parameters.get("original_max_position_embeddings"))
     original, factor = original or model.context, parameters.get("factor") or 1.0
     if kind == "longrope" and original < model.context:
-        return "chooses the long or the short factors once, not for each text by its length"
+        yield "takes the long or the short factors for all texts, not for each by its length", ANOTHER_MODEL
     if model.family not in NATIVE_ROPE:
-        return ""
+        return
     if kind not in ROTARY_KINDS:
-        return f"has the rotary kinds {', '.join(ROTARY_KINDS)}"
+        yield f"has the kinds {', '.join(ROTARY_KINDS)}", ANOTHER_MODEL
     if parameters.get("partial_rotary_factor", 1.0) != 1.0:
-        return "rotates that share of each head, and Transformers the whole head"
+        yield "rotates that share of each head alone", "Transformers rotates whole heads; take another checkpoint"
     if own := sorted(ENGINE_ONLY.intersection(parameters)):
-        return f"reads {' and '.join(own)}, which Transformers ignores"
+        yield f"reads {' and '.join(own)}", IGNORED
+    if kind == "linear" and isinstance(factor, int):
+        yield "starts with a decimal number alone", f"a local copy of the model with {float(factor)} is the same model"
     if kind == "longrope" and (parameters.get("attention_factor", 1.0) != 1.0 or factor > 1.0):
-        return "does not scale attention by this attention_factor or factor"
+        yield "does not scale attention by this attention_factor or factor", ANOTHER_MODEL
     if kind == "yarn" and factor * original < model.context:
-        return f"has positions for {factor * original:g} tokens alone"
-    return ""
+        yield f"has positions for {factor * original:g} tokens alone", ANOTHER_MODEL

@@ -91,6 +91,17 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"partial_rotary_factor": 0.5},
         f"partial_rotary_factor is 0.5; vLLM 0.32 rotates that share of each head alone; {IGNORED}",
     ),
+    "untied head": (
+        "bloom",
+        {"tie_word_embeddings": False},
+        f"tie_word_embeddings is false; vLLM 0.32 does not load a head of its own; {ELSE}",
+    ),
+    "whole factor": (
+        "gemma3_text",
+        {"rope_scaling": {"rope_type": "linear", "factor": 8}},
+        'rope_scaling is {"rope_type": "linear", "factor": 8}; vLLM 0.32 starts with a decimal number alone; a local '
+        "copy of the model with 8.0 is the same model",
+    ),
     "too few positions": (
         "llama",
         {"rope_scaling": {**YARN, "factor": 2.0}},
@@ -112,11 +123,12 @@ def test_what_the_engine_does_not_honour_is_one_line(family: str, fields: dict[s
         ("gpt2", {"scale_attn_weights": True, "add_cross_attention": False, "n_inner": None}),
         ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 64, "enable_bias": False}),
         ("bloom", {"apply_residual_connection_post_layernorm": True, "slow_but_exact": True, "pretraining_tp": 2}),
-        ("bloom", {"tie_word_embeddings": False}),
+        ("bloom", {"tie_word_embeddings": True}),
         ("gpt_neox", {"rotary_pct": 0.5, "use_parallel_residual": False, "hidden_act": "mish"}),
         ("phi", {"partial_rotary_factor": 0.25, "qk_layernorm": True}),
         ("mistral", {"rope_scaling": YARN}),
-        ("llama", {"rope_scaling": {"type": "linear", "factor": 2}, "quantization_config": None}),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}, "quantization_config": None}),
+        ("gpt_neox", {"rope_scaling": {"type": "linear", "factor": 2}}),
         ("llama", {"sliding_window": 128}),
         ("llama", {"sliding_window": None, "attention_bias": True, "mlp_bias": True, "head_dim": 64}),
         ("qwen2", {"use_sliding_window": False, "sliding_window": 8, "max_window_layers": 1}),
