@@ -58,7 +58,8 @@ class ResolvedModel:
     revision: str | None
     """Commit SHA on the hub; None for a local folder."""
     digest: str
-    """sha256 of the folder's config, weights, tokenizer and code; or repository@SHA."""
+    """sha256 of the folder's config, weights, tokenizer and code; or repository@SHA. Either ends in `+code` where the
+    repository's own code may run."""
     files: Mapping[str, str] = field(default_factory=dict)
     """See `ModelSource.files`."""
     architecture: Architecture
@@ -104,6 +105,8 @@ def pin(entry: ModelSpec, places: Places, cache: DigestCache) -> ResolvedModel:
     """The model that an entry names. Raises StudyError where it cannot be found or is not supported."""
     local = _local_folder(entry, places)
     model = _local_model(entry, local, cache) if local else hub_model(entry, _hub_name(entry))
+    if entry.trust_remote_code:  # loaders then prefer the repository's code to their own
+        model = replace(model, digest=f"{model.digest}+code")
     width, ranks = model.architecture.d_mlp, entry.tensor_parallel or int(entry.gpus or 0)
     if ranks and width % ranks:
         raise StudyError(f"the {width} neurons of a layer do not divide over tensor_parallel: {ranks}")

@@ -84,6 +84,14 @@ def test_every_file_that_loading_reads_is_part_of_a_model(tmp_path, name):
     assert len(set(digests)) == 3
 
 
+def test_a_model_run_by_its_own_code_is_another_model(tmp_path):
+    make_folder(tmp_path / "a")
+    plain, trusted = (
+        resolved(tmp_path, f"{{path: ./a, trust_remote_code: {trust}}}").models[0] for trust in ("false", "true")
+    )
+    assert trusted.digest == f"{plain.digest}+code" and trusted.files == plain.files
+
+
 def test_actors_get_the_digest_of_every_file_of_the_folder_behind_a_link(tmp_path):
     folder = make_folder(tmp_path / "checkpoint-1000")
     (tmp_path / "checkpoint-latest").symlink_to(folder)
