@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,14 @@ from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
 from orchestrator.study_file.load import parse_spec
+from studies.benchmarks.measures import Measure
+from studies.benchmarks.options import StudySettings
 from studies.benchmarks.registry import BENCHMARKS
 from studies.errors import StudyError
 from tests import plans
 from tests.fakes import NODE, FakePool, FakeRecord, scored
 from tests.plans import plan, step_id
-from tests.toys.benchmark import EchoOptions
+from tests.toys.benchmark import MARGIN, Echo, EchoOptions
 from tests.toys.documented import documented_benchmark
 from tests.world import make_cluster
 
@@ -109,6 +111,37 @@ def test_an_added_benchmark_is_in_every_part_of_the_report(tmp_path: Path) -> No
     note = record.notes[-1]
     assert "| condition | neurons | perplexity (validation) | echoes |" in note
     assert "echo log-probabilities by at most 0.0e+00 nats, 0 of 120 decisions" in note
+
+
+class Logarithms(Echo):
+    """Echoes whose margin is the logarithm of a loss; they test grammar."""
+
+    measure: ClassVar[Measure] = replace(MARGIN, higher_is_better=False, is_log=True)
+    is_syntactic: ClassVar[bool | None] = True
+
+
+def test_a_logarithm_is_reported_as_what_people_read_and_no_claim_on_accuracy_counts_it() -> None:
+    """It tests grammar but is not graded."""
+    text = plans.STUDY + "claims: double_dissociation\n"
+    deep = "deep: {select: top, fraction: 0.1, clamp: negative, layers: {groups: 2, schedule: cumulative}}"
+    dose = "dose: {select: top, fraction: [0.1, 0.2], clamp: negative}"
+    texts = EchoOptions().load("echo", StudySettings(data_root=None, path=Path, half_ties=True)).texts
+    study = plan(
+        text.replace("  random:", f"  {deep}\n  {dose}\n  random:"),
+        benchmarks=(Logarithms(name="logs", label="logarithms", texts=texts), *plans.BENCHMARKS),
+    )
+    record = FakeRecord()
+    (part,) = run(study, record).report["models"]
+    assert part["benchmarks"][0]["measure"] == {"name": "echo_margin", "digits": 1, "logarithmic": True}
+    cells = {row["condition"]: row["cells"]["logs"]["estimate"] for row in part["rows"]}
+    margin = record.steps[step_id(study, "evaluate.logs", "treated")].metrics["logs/margin"]
+    assert margin < -1 and cells["treated"] == pytest.approx(np.exp(margin))
+    assert part["noise"].startswith("Noise floor (the baseline on another pack plan moves): logs by 0.0e+00 (relative)")
+    assert [entry["benchmark"] for entry in part["doubling"]] == ["logs", "perplexity"]
+    assert "logs" in part["schedules"][0]["trends"]
+    claims = {verdict["claim"] for verdict in part["verdicts"]}
+    assert {claim for claim in claims if "/" in claim} == {"syntax_loss/embedded_pairs"}
+    assert f"| baseline | none | {cells[BASELINE]:.1f} [" in record.notes[-1]
 
 
 def test_conditions_are_compared_on_an_added_benchmark_by_phenomenon(tmp_path: Path) -> None:

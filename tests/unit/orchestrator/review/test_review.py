@@ -1,12 +1,6 @@
 """The review of runs against a record in memory: what the report holds, and what is made only once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
-import pandas as pd
-import pytest
+from typing import Any
 
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
@@ -14,12 +8,8 @@ from orchestrator.planning.plan import Plan
 from orchestrator.review.report import review
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
-from studies.benchmarks.annotation import Annotation
-from studies.benchmarks.measures import Measure
-from studies.benchmarks.protocol import NOISE_FLOOR_NODES
-from studies.benchmarks.texts import Sentences
 from tests.fakes import NODE, FakePool, FakeRecord
-from tests.plans import BENCHMARKS, RELU, STUDY, model, plan, step_id
+from tests.plans import RELU, STUDY, model, plan, step_id
 from tests.world import make_cluster
 
 CLAIMS = STUDY + "claims: double_dissociation\n"
@@ -106,65 +96,6 @@ def test_a_layer_schedule_and_doses_have_runs_of_their_own() -> None:
     assert [entry["condition"] for entry in model_report["doubling"]] == ["dose"]
     assert {"layers", "doses", "report"} <= {committed.step_name for committed in record.steps.values()}
     assert {record.finished["deep by layers · a"], record.finished["dose-response · a"]} == {"FINISHED"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pages:
-    """A benchmark with a measure of its own: the bits of whole pages."""
-
-    name: str = "pages"
-    label: str = "bits a page"
-    measure: ClassVar[Measure] = Measure(
-        name="bits",
-        value="log_bits",
-        higher_is_better=False,
-        is_log=True,
-        key=("page",),
-        block="page",
-        log_probabilities=("log_bits",),
-        noun="pages",
-        digits=1,
-        increase_label="rise of the logarithm",
-    )
-    headlines: ClassVar[tuple[str, ...]] = ("pages/bits",)
-    digest: ClassVar[str] = "d"
-    request: ClassVar[Sentences] = Sentences(texts=("one", "two", "three"))
-    estimated_tokens: ClassVar[float] = 3.0
-    identity_params: ClassVar[Mapping[str, int | None]] = {}
-    scoring_version: ClassVar[int] = 1
-    metric_prefixes: ClassVar[tuple[str, ...]] = ("pages",)
-    noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
-    is_syntactic: ClassVar[bool | None] = True
-    choices: ClassVar[tuple[str, ...]] = ()
-    annotation: ClassVar[Annotation | None] = None
-
-    def results(self, sums: np.ndarray, counts: np.ndarray, margins: Any = None, tokens: Any = None) -> pd.DataFrame:
-        return pd.DataFrame({"page": range(len(sums)), "log_bits": np.log(-sums / np.log(2))})
-
-    def metrics(self, items: pd.DataFrame) -> dict[str, float]:
-        return {"pages/bits": self.measure.summary(items["log_bits"].mean())}
-
-
-def test_a_benchmark_with_a_measure_of_its_own_is_in_every_part_of_the_report() -> None:
-    """It tests grammar but is not graded, so the claims on accuracy do not count it."""
-    deep = "deep: {select: top, fraction: 0.1, clamp: negative, layers: {groups: 2, schedule: cumulative}}"
-    dose = "dose: {select: top, fraction: [0.1, 0.2], clamp: negative}"
-    text = CLAIMS.replace("  random:", f"  {deep}\n  {dose}\n  random:")
-    study, record = plan(text, benchmarks=(Pages(), *BENCHMARKS)), FakeRecord()
-    report = review(study, run(study, record), record).report
-    (part,) = report["models"]
-    assert part["benchmarks"][0]["measure"] == {"name": "bits", "digits": 1, "logarithmic": True}
-    bits = 2 / np.log(2)
-    assert all(row["cells"]["pages"]["estimate"] == pytest.approx(bits) for row in part["rows"])
-    assert part["noise"].startswith(
-        "Noise floor (the baseline on another pack plan moves): pages by 0.0e+00 (relative)"
-    )
-    assert [entry["benchmark"] for entry in part["doubling"]] == ["pages", "perplexity"]
-    assert "pages" in part["schedules"][0]["trends"]
-    assert {verdict["claim"] for verdict in part["verdicts"] if "/" in verdict["claim"]} == {
-        "syntax_loss/embedded_pairs"
-    }
-    assert f"| baseline | none | {bits:.1f} [" in record.notes[-1]
 
 
 def replace_state(outcome: Outcome, step: str, state: State) -> Outcome:
