@@ -7,6 +7,7 @@ torch, so the control plane can read it.
 """
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,23 @@ ACTIVATIONS: Mapping[str, Sequence[str]] = {
 }
 """{family: the activations that vLLM has for it}; the other families run Transformers' own."""
 
+HEADS: Mapping[str, tuple[str, ...]] = {
+    "llama": ("LlamaForCausalLM", "LlamaModel"),
+    "mistral": ("MistralForCausalLM", "MistralModel"),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Model"),
+    "qwen3": ("Qwen3ForCausalLM",),
+    "gemma3_text": ("Gemma3ForCausalLM",),
+    "gpt_neox": ("GPTNeoXForCausalLM",),
+    "opt": ("OPTForCausalLM",),
+    "gpt2": ("GPT2LMHeadModel",),
+    "phi": ("PhiForCausalLM",),
+    "olmo2": ("Olmo2ForCausalLM",),
+    "bloom": ("BloomForCausalLM",),
+}
+"""{family: the classes in `architectures` with which vLLM computes log-probabilities}; the first is the family's own.
+Where the second is listed, the name of the model without its head does too, and so does a config that names none."""
+_HEADLESS = re.compile(r"(?<!LMHead)(?<!Chat)Model$|For(TextEncoding|RewardModeling|\w*Classification)$")
+
 SLIDING = "sliding_attention"
 """The entry of `layer_types` for a layer with a sliding window."""
 ROTARY_KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
@@ -151,6 +169,7 @@ def _refusals(config: Config, model: Architecture) -> Iterator[_Refusal]:
     if (honoured := ACTIVATIONS.get(model.family)) and model.activation not in honoured:
         field, engine = SITES[model.family].activation, f"runs {model.family} with {', '.join(honoured)}"
         yield _Refusal(field, model.activation, engine, ANOTHER_MODEL)
+    yield from _head(config, model)
     yield from _head_size(config, model)
     yield from _windows(config, model)
     yield from _rotary_positions(config, model)
@@ -165,6 +184,16 @@ def _fields(config: Config, model: Architecture) -> Iterator[_Refusal]:
         value = config.get(limit.field)
         if model.family in limit.families and value is not None and value not in limit.honoured:
             yield _Refusal(limit.field, value, limit.engine, limit.remedy)
+
+
+def _head(config: Config, model: Architecture) -> Iterator[_Refusal]:
+    """The language-model head: vLLM goes by the first class in `architectures`, Transformers by `model_type`."""
+    own, *others = HEADS[model.family]
+    names = config.get("architectures") or []
+    headless = names[0] not in others and _HEADLESS.search(str(names[0])) if names else not others
+    if headless:
+        remedy = f"take a checkpoint that names {own}"
+        yield _Refusal("architectures", names or None, "loads such a model without its language-model head", remedy)
 
 
 def _head_size(config: Config, model: Architecture) -> Iterator[_Refusal]:

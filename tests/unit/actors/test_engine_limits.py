@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from actors.engine_limits import refuse_unsupported
-from actors.sites import architecture
+from actors.engine_limits import HEADS, refuse_unsupported
+from actors.sites import SITES, architecture
 from studies.errors import StudyError
 
 SIZES = {"vocab_size": 320, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3}
@@ -34,7 +34,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 
 def refusal(family: str, **fields: Any) -> str:
     """The message; '' where the config passes."""
-    config = {"model_type": family, **PLAIN[family], **fields}
+    config = {"model_type": family, "architectures": [HEADS[family][0]], **PLAIN[family], **fields}
     try:
         refuse_unsupported(config, architecture(config), "m/config.json")
     except StudyError as error:
@@ -96,6 +96,24 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"tie_word_embeddings": False},
         f"tie_word_embeddings is false; vLLM 0.32 does not load a head of its own; {ELSE}",
     ),
+    "without its head": (
+        "gpt2",
+        {"architectures": ["GPT2Model"]},
+        'architectures is ["GPT2Model"]; vLLM 0.32 loads such a model without its language-model head; take a '
+        "checkpoint that names GPT2LMHeadModel",
+    ),
+    "no class": (
+        "gpt_neox",
+        {"architectures": None},
+        "architectures is null; vLLM 0.32 loads such a model without its language-model head; take a checkpoint that "
+        "names GPTNeoXForCausalLM",
+    ),
+    "a classifier": (
+        "llama",
+        {"architectures": ["LlamaForSequenceClassification"]},
+        'architectures is ["LlamaForSequenceClassification"]; vLLM 0.32 loads such a model without its language-model '
+        "head; take a checkpoint that names LlamaForCausalLM",
+    ),
     "whole factor": (
         "gemma3_text",
         {"rope_scaling": {"rope_type": "linear", "factor": 8}},
@@ -138,8 +156,14 @@ def test_what_the_engine_does_not_honour_is_one_line(family: str, fields: dict[s
         ("gemma3_text", {"layer_types": MIXED, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0}),
         ("gemma3_text", {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "query_pre_attn_scalar": 7}),
         ("llama", {"architectures": ["LlamaModel"]}),
+        ("mistral", {"architectures": None}),
+        ("gpt2", {"architectures": ["MyGPT2"]}),
     ],
     ids=str,
 )
 def test_what_the_engine_honours_passes(family: str, fields: dict[str, Any]) -> None:
     assert refusal(family, **fields) == ""
+
+
+def test_every_family_has_a_head() -> None:
+    assert set(HEADS) == set(SITES)
