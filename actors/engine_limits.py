@@ -204,7 +204,7 @@ def _head_size(config: Config, model: Architecture) -> Iterator[_Refusal]:
 
 
 def _windows(config: Config, model: Architecture) -> Iterator[_Refusal]:
-    """Sliding windows: in all layers or none of Qwen, in all layers of Mistral, in any layer of Gemma."""
+    """Sliding windows: in all layers or none of Qwen, in any layer of Mistral and Gemma, in no layer of the others."""
     types, window = config.get("layer_types"), config.get("sliding_window")
     if model.family in ("qwen2", "qwen3"):
         first = config.get("max_window_layers", 28) if config.get("use_sliding_window") else model.num_layers
@@ -212,11 +212,12 @@ def _windows(config: Config, model: Architecture) -> Iterator[_Refusal]:
         if mixed:
             field, value = ("layer_types", types) if types else ("max_window_layers", first)
             yield _Refusal(field, value, "has sliding windows in all layers of Qwen or in none", ANOTHER_MODEL)
-    elif model.family == "mistral":
-        window = config.get("sliding_window", 4096)
-        if types and window and window < model.context and set(types) != {SLIDING}:
-            yield _Refusal("layer_types", types, "slides the window in these layers alone", IGNORED)
-    elif model.family != "gemma3_text" and window and window < model.context and (not types or SLIDING in types):
+    elif (
+        model.family not in ("mistral", "gemma3_text")
+        and window
+        and window < model.context
+        and (not types or SLIDING in types)
+    ):
         yield _Refusal("sliding_window", window, "attends to so many tokens alone", IGNORED)
 
 

@@ -103,6 +103,7 @@ HONOURED: dict[str, tuple[str, dict[str, Any]]] = {
     "llama dynamic": ("llama", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}),
     "llama wide window": ("llama", {"sliding_window": 128}),
     "mistral yarn": ("mistral", {"rope_parameters": YARN}),
+    "mistral windows in some layers": ("mistral", {"layer_types": MIXED}),
     "mistral without windows": ("mistral", {"sliding_window": None}),
     "qwen2 windows in all layers": (
         "qwen2",
@@ -141,7 +142,6 @@ NOT_HONOURED: dict[str, tuple[str, dict[str, Any]]] = {
     "phi without the name of its head": ("phi", {"architectures": None}),
     "bloom untied": ("bloom", {"tie_word_embeddings": False}),
     "mistral biases": ("mistral", {"attention_bias": True}),
-    "mistral windows in some layers": ("mistral", {"layer_types": MIXED}),
     "qwen2 head size": ("qwen2", {"head_dim": 64}),
     "qwen2 windows in some layers": (
         "qwen2",

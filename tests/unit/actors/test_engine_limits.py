@@ -156,7 +156,7 @@ def test_what_the_engine_does_not_honour_is_one_line(family: str, fields: dict[s
         ("gemma3_text", {"layer_types": MIXED, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0}),
         ("gemma3_text", {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "query_pre_attn_scalar": 7}),
         ("llama", {"architectures": ["LlamaModel"]}),
-        ("mistral", {"architectures": None}),
+        ("mistral", {"architectures": None, "layer_types": MIXED}),
         ("gpt2", {"architectures": ["MyGPT2"]}),
     ],
     ids=str,
