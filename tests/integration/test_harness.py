@@ -173,7 +173,8 @@ def test_items_and_metrics_are_the_harness_own(tmp_path: Path) -> None:
         ({"tasks": ["tiny_choises"]}, "lm-eval has no task 'tiny_choises'; did you mean 'tiny_choices'?"),
         (
             {"tasks": ["tiny_generation"]},
-            "lm-eval's task tiny_generation asks for generate_until, which has no log-likelihoods of given text",
+            "lm-eval's task tiny_generation asks for generate_until, which has no log-likelihoods of given text; "
+            "allowed: tasks of multiple_choice and loglikelihood",
         ),
         ({"items": 6}, "lm-eval's task tiny_choices holds 5 items; 6 were asked for"),
         ({"include": Path("/nowhere")}, "include: there is no folder /nowhere"),
@@ -182,35 +183,46 @@ def test_items_and_metrics_are_the_harness_own(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("harness", "cache")
 def test_what_cannot_be_scored_is_one_line(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     folder = write_tasks(tmp_path / "tasks")
-    with pytest.raises(StudyError, match=re.escape(message)) as caught:
+    with pytest.raises(StudyError) as error:
         load(folder, **options)
-    assert len(str(caught.value).splitlines()) == 1
+    assert str(error.value) == message
 
 
 @pytest.mark.usefixtures("harness", "cache")
 def test_data_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     folder = write_tasks(tmp_path / "tasks")
     (folder / "tiny_choices.jsonl").unlink()
-    with pytest.raises(StudyError, match="lm-eval's task tiny_choices cannot be loaded: ") as caught:
+    with pytest.raises(StudyError) as error:
         load(folder)
-    assert len(str(caught.value).splitlines()) == 1
+    assert re.fullmatch(r"lm-eval's task tiny_choices cannot be loaded: .*tiny_choices\.jsonl.*", str(error.value))
 
 
 PYTHON = "def process_docs(docs):\n    from pathlib import Path\n    Path({marker!r}).touch()\n    return docs\n"
+TRUST = "read it, and write trust_remote_code: true beside the tasks if you trust it"
+RUNS_PYTHON = f"lm-eval's task tiny_choices: the definition runs Python, {{}}; {TRUST}"
 UNTRUSTED = {
-    "a function of its own": ("process_docs: !function code.process_docs", "runs Python, code.process_docs"),
-    "one of the standard library": ("process_docs: !function subprocess.check_output", "runs Python, subprocess."),
-    "one under another name of the tag": ("process_docs: !<!function> code.process_docs", "runs Python, code."),
-    "a file it includes": ("include: ../elsewhere.yaml", "runs Python, code.process_docs"),
+    "a function of its own": ("process_docs: !function code.process_docs", RUNS_PYTHON.format("code.process_docs")),
+    "one of the standard library": (
+        "process_docs: !function subprocess.check_output",
+        RUNS_PYTHON.format("subprocess.check_output"),
+    ),
+    "one under another name of the tag": (
+        "process_docs: !<!function> code.process_docs",
+        RUNS_PYTHON.format("code.process_docs"),
+    ),
+    "a file it includes": ("include: ../elsewhere.yaml", RUNS_PYTHON.format("code.process_docs")),
     "a metric that is fetched": (
         "metric_list: [{{metric: '{root}/metric.py', aggregation: mean, higher_is_better: true}}]",
-        "the metric .*metric.py is downloaded Python code",
+        f"lm-eval's task tiny_choices: the metric {{root}}/metric.py is downloaded Python code; {TRUST}",
     ),
     "a template": (
         "doc_to_text: \"{{{{ ''.__class__.__mro__[1].__subclasses__() }}}}\"",
-        "access to attribute '__class__' of 'str' object is unsafe",
+        "lm-eval's task tiny_choices cannot be loaded: access to attribute '__class__' of 'str' object is unsafe.",
     ),
-    "a cache": ("dataset_kwargs: {{data_files: {{test: '{rows}'}}, cache_dir: '{root}/ran'}}", "writes into a folder"),
+    "a cache": (
+        "dataset_kwargs: {{data_files: {{test: '{rows}'}}, cache_dir: '{root}/ran'}}",
+        f"lm-eval's task tiny_choices: the definition writes into a folder of its choice, {{root}}/ran; {TRUST}",
+    ),
 }
 
 
@@ -226,9 +238,9 @@ def test_a_definition_runs_no_code_unless_the_file_says_so(tmp_path: Path, extra
     extra = extra.format(root=tmp_path, rows=folder / "tiny_choices.jsonl")
     kept = {key: value for key, value in yaml.safe_load(definition.read_text()).items() if not extra.startswith(key)}
     definition.write_text(f"{yaml.safe_dump(kept)}{extra}\n")
-    with pytest.raises(StudyError, match=message) as caught:
+    with pytest.raises(StudyError) as error:
         load(folder, tasks=["tiny_choices"])
-    assert "\n" not in str(caught.value) and not marker.exists()
+    assert str(error.value) == message.format(root=tmp_path) and not marker.exists()
 
 
 @pytest.mark.usefixtures("harness", "cache")
@@ -260,8 +272,9 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(name, *arguments, **named)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(StudyError, match=r"lm_eval needs the extra: pip install 'halfwave\[harness\]'"):
+    with pytest.raises(StudyError) as error:
         task_benchmark("lm_eval", ["arc_easy"], items=None, fewshot=None, include=None)
+    assert str(error.value) == "lm_eval needs the extra: pip install 'halfwave[harness]'"
 
 
 def score(
