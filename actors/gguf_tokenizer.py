@@ -6,6 +6,7 @@ in front of it and behind it. The rules, and the defaults where a file says noth
 Invariant: what is not reproduced raises StudyError; nothing falls back to another tokenizer.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from enum import IntEnum
@@ -112,6 +113,9 @@ def save_tokenizer(gguf: Path, metadata: Metadata, target: Path) -> None:
         **{f"add_{name}_token": added for name, added in ends.items()},
     )
     tokenizer.save_pretrained(target)
+    config = target / "tokenizer_config.json"  # Transformers leaves to tokenizer.json what other loaders read here
+    stated = json.loads(config.read_text()) | {f"add_{name}_token": added for name, added in ends.items()}
+    config.write_text(json.dumps(stated, indent=2, ensure_ascii=False) + "\n")
     saved = AutoTokenizer.from_pretrained(target, trust_remote_code=False)
     _require_saved(saved, backend, ids, ends)
 

@@ -41,7 +41,7 @@ UNLIMITED = 10**9
 def probe_ids(source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> list[np.ndarray]:
     """The token ids of each text, with the special tokens of a sentence, cut to what an engine takes as one request."""
     longest = min(source.context, int(str(source.engine.get("max_model_len", source.context)))) - 1
-    return [ids[:longest] for ids in tokenise(Sentences(texts=TEXTS), tokenizer, context=UNLIMITED).ids]
+    return [ids[:longest] for ids in tokenise(Sentences(texts=TEXTS), tokenizer, UNLIMITED, source.vocabulary).ids]
 
 
 def reference(model: "PreTrainedModel", source: ModelSource, tokenizer: "PreTrainedTokenizerBase") -> Reference:

@@ -47,6 +47,9 @@ class Site:
     """config.json field of d_model; `new|old` where newer and older files name it differently."""
     context: str = "max_position_embeddings"
     """config.json field of the number of positions."""
+    trained_with: tuple[str, ...] = ()
+    """BOS tokens that begin every training text of a model that has one of them: a warning where it gets none. A family
+    may hold models of both kinds: SmolLM2 is a Llama, has another BOS token, and was trained without it."""
 
 
 _GATED = Site(
@@ -60,11 +63,11 @@ _GATED = Site(
 )
 
 SITES: Mapping[str, Site] = {
-    "llama": _GATED,
-    "mistral": _GATED,
+    "llama": replace(_GATED, trained_with=("<s>", "<|begin_of_text|>")),
+    "mistral": replace(_GATED, trained_with=("<s>",)),
     "qwen2": _GATED,
     "qwen3": _GATED,
-    "gemma3_text": replace(_GATED, activation="hidden_activation"),
+    "gemma3_text": replace(_GATED, activation="hidden_activation", trained_with=("<bos>",)),
     "gpt_neox": Site(
         layers="gpt_neox.layers",
         projection="mlp.dense_h_to_4h",

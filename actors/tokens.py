@@ -1,21 +1,25 @@
 """Turns text requests into token sequences, each with the position from which it is scored.
 
-Owns every tokenisation decision, because each changes the numbers: which special tokens are added, where a context
-ends, how a text is cut into windows. Both actors use it, so neuron scores and ablations see the same tokens.
+Owns every tokenisation decision, because each changes the numbers: where a context ends, how a text is cut into
+windows; which special tokens are added, `studies.benchmarks.special_tokens` decides. Both actors use it, so neuron
+scores and ablations see the same tokens. Invariant: the model has an embedding for every token that comes out.
 
 T scored tokens, in the order of the sequences.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from actors.hf_model import refusing_untrusted
 from actors.messages.model import ModelSource
+from actors.sites import SITES
+from studies.benchmarks.special_tokens import SpecialTokens, Token, TokenizerMarks, marks_around, special_tokens
 from studies.benchmarks.texts import Continuations, Documents, Sentences, TextRequest, Windows
-from studies.errors import StudyError
+from studies.errors import StudyError, TextError
 
 if TYPE_CHECKING:  # Transformers takes seconds to import
     from transformers import PreTrainedTokenizerBase
@@ -54,86 +58,154 @@ def load_tokenizer(model: ModelSource) -> "PreTrainedTokenizerBase":
         return AutoTokenizer.from_pretrained(model.path, revision=model.revision, trust_remote_code=trust)
 
 
-def tokenise(request: TextRequest, tokenizer: "PreTrainedTokenizerBase", context: int) -> TokenSequences:
-    """Tokenise a request for a model with `context` positions.
+def marks_of(tokenizer: "PreTrainedTokenizerBase") -> TokenizerMarks:
+    """The special tokens that the tokenizer may put around a text."""
 
-    Raises StudyError if a text has nothing to score, or too many tokens for the model.
+    def token(i: int | None) -> Token | None:
+        return None if i is None else Token(i, str(tokenizer.convert_ids_to_tokens(i)))
+
+    def tokens(ids: Sequence[int]) -> tuple[Token, ...]:
+        return tuple(found for i in ids if (found := token(i)) is not None)
+
+    before, after = marks_around(tokenizer("a")["input_ids"], _plain_ids(["a"], tokenizer)[0])
+    return TokenizerMarks(
+        before=tokens(before),
+        after=tokens(after),
+        bos=token(tokenizer.bos_token_id),
+        eos=token(tokenizer.eos_token_id),
+    )
+
+
+def tokenise(
+    request: TextRequest, tokenizer: "PreTrainedTokenizerBase", context: int, vocabulary: int
+) -> TokenSequences:
+    """Tokenise a request for a model with `context` positions and embeddings of `vocabulary` tokens.
+
+    Raises TextError if a text has nothing to score, too many tokens for the model, or one that the model does not
+    know, or if the tokenizer lacks a special token that the request needs.
     """
-    match request:
-        case Sentences():
-            sequences = _sentences(request, tokenizer)
-        case Continuations():
-            sequences = _cut_to_context(_continuations(request, tokenizer), context)
-        case Windows():
-            ids = windows(request, tokenizer, context)
-            sequences = TokenSequences(list(ids), np.ones(len(ids), dtype=np.int64))
-        case Documents():
-            sequences = _documents(request, tokenizer, context)
-    longest = max(map(len, sequences.ids))
-    if longest > context:
-        i = next(i for i, ids in enumerate(sequences.ids) if len(ids) == longest)
-        raise StudyError(f"item {i} has {longest} tokens; the model has positions for {context}")
-    return sequences
+    with _about_texts():
+        marks = marks_of(tokenizer)
+        special = special_tokens(request, marks)
+        match request:
+            case Sentences():
+                sequences = _sentences(request, tokenizer, special)
+            case Continuations():
+                sequences = _cut_to_context(_continuations(request, tokenizer, special, marks.prefix), context)
+            case Windows():
+                rows = _windows(request, tokenizer, context, special)
+                sequences = TokenSequences(rows, np.ones(len(rows), dtype=np.int64))
+            case Documents():
+                sequences = _documents(request, tokenizer, context, special)
+        longest = max(map(len, sequences.ids))
+        if longest > context:
+            i = next(i for i, ids in enumerate(sequences.ids) if len(ids) == longest)
+            raise TextError(f"item {i} has {longest} tokens; the model has positions for {context}")
+        _require_known(sequences.ids, tokenizer, vocabulary)
+        return sequences
 
 
-def windows(request: Windows, tokenizer: "PreTrainedTokenizerBase", context: int) -> np.ndarray:
+def windows(request: Windows, tokenizer: "PreTrainedTokenizerBase", context: int, vocabulary: int) -> np.ndarray:
     """[num_windows, window] int64 token ids; window = min(request.window, context), the stride shrunk in proportion.
 
-    The last, partial window is dropped. Raises StudyError if the text does not fill one window.
+    Special tokens at the start of every window take places of it, and shrink the stride likewise. The last, partial
+    window is dropped. Raises TextError if the text does not fill one window, or as `tokenise`.
     """
-    # A special token at the very start only: some tokenizers append one at the end as well, which is not text.
-    ids = np.array(tokenizer(request.text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
-    if (leading := _leading_special_token(tokenizer)) is not None:
-        ids = np.concatenate([[leading], ids])
-    ids = ids[: request.num_tokens]
-    window = min(request.window, context)
-    stride = max(1, request.stride * window // request.window)
+    with _about_texts():
+        rows = _windows(request, tokenizer, context, special_tokens(request, marks_of(tokenizer)))
+        _require_known(rows, tokenizer, vocabulary)
+        return np.stack(rows)
+
+
+def special_tokens_of(request: TextRequest, tokenizer: "PreTrainedTokenizerBase", family: str) -> SpecialTokens:
+    """What the texts of a request get; family: of the model. Raises TextError as `tokenise`."""
+    with _about_texts():
+        return special_tokens(request, marks_of(tokenizer), SITES[family].trained_with)
+
+
+@contextmanager
+def _about_texts() -> Iterator[None]:
+    """A StudyError becomes a TextError: what is wrong lies between the texts and the tokenizer."""
+    try:
+        yield
+    except TextError:
+        raise
+    except StudyError as error:
+        raise TextError(str(error)) from None
+
+
+def _ids(tokens: Sequence[Token]) -> list[int]:
+    return [token.id for token in tokens]
+
+
+def _plain_ids(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    """The token ids of each text, without special tokens around it."""
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _require_known(sequences: Sequence[np.ndarray], tokenizer: "PreTrainedTokenizerBase", vocabulary: int) -> None:
+    """Raise TextError at a token without an embedding; engines pad their embeddings and would compute with it."""
+    for i, ids in enumerate(sequences):
+        if (unknown := ids[ids >= vocabulary]).size:
+            token = int(unknown[0])
+            raise TextError(
+                f"item {i} has the token {tokenizer.convert_ids_to_tokens(token)!r} with the id {token}; the model has "
+                f"embeddings for {vocabulary} tokens: is the tokenizer another model's?"
+            )
+
+
+def _windows(
+    request: Windows, tokenizer: "PreTrainedTokenizerBase", context: int, special: SpecialTokens
+) -> list[np.ndarray]:
+    ids = np.array([*_ids(special.first), *_plain_ids([request.text], tokenizer)[0]], dtype=np.int64)
+    ids, window = ids[: request.num_tokens], _window(request, context, special)
     if len(ids) < window:
-        raise StudyError(f"the corpus has {len(ids)} tokens, fewer than one window of {window}")
-    return np.stack([ids[start : start + window] for start in range(0, len(ids) - window + 1, stride)])
+        raise TextError(f"the corpus has {len(ids)} tokens, fewer than one window of {window}")
+    start = np.array(_ids(special.later), dtype=np.int64)
+    # Where later windows begin with special tokens, the first begins with the same.
+    ids, room = ids[len(start) :], window - len(start)
+    stride = max(1, request.stride * room // request.window)
+    return [np.concatenate([start, ids[i : i + room]]) for i in range(0, len(ids) - room + 1, stride)]
 
 
-def _leading_special_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
-    """The special token that the tokenizer puts in front of a text, or None."""
-    with_special = tokenizer("a")["input_ids"]
-    without = tokenizer("a", add_special_tokens=False)["input_ids"]
-    return with_special[0] if with_special[: len(without)] != without else None
+def _window(request: Windows | Documents, context: int, special: SpecialTokens) -> int:
+    """The length of a window of a model with `context` positions."""
+    window = min(request.window, context)
+    if window <= (num_special := max(len(special.first), len(special.later))):
+        raise TextError(f"a window of {window} has no room for text beside {num_special} special tokens")
+    return window
 
 
-def _empty_context_token(tokenizer: "PreTrainedTokenizerBase") -> int | None:
-    """The token that replaces an empty context: BOS or, in its absence, EOS."""
-    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-
-
-def _documents(request: Documents, tokenizer: "PreTrainedTokenizerBase", context: int) -> TokenSequences:
+def _documents(
+    request: Documents, tokenizer: "PreTrainedTokenizerBase", context: int, special: SpecialTokens
+) -> TokenSequences:
     """Windows over every document, in which each token is scored once: in the first window that reaches it."""
     if not tokenizer.is_fast:
-        raise StudyError("locating tokens in the text needs a tokenizer.json (a `fast` tokenizer)")
-    leading = _leading_special_token(tokenizer)
-    leading = _empty_context_token(tokenizer) if leading is None else leading
-    if leading is None:
-        raise StudyError("the tokenizer has neither BOS nor EOS to put in front of a document")
+        raise TextError("locating tokens in the text needs a tokenizer.json (a `fast` tokenizer)")
     encoded = tokenizer(list(request.texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    window = min(request.window, context)
-    stride = max(1, request.stride * window // request.window)
+    window, start = _window(request, context, special), _ids(special.later)
+    stride = max(1, min(request.stride * window // request.window, window - len(start)))
     sequences, score_from, spans = [], [], []
     for i, (text, ids, offsets) in enumerate(
         zip(request.texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ):
-        whole, done = np.array([leading, *ids], dtype=np.int64), 1
         try:
             covered = character_spans(text, offsets)
         except ValueError as error:
-            raise StudyError(f"document {i}: {error}") from None
-        spans.append(np.column_stack([np.full(len(ids), i), covered]))
+            raise TextError(f"document {i}: {error}") from None
+        first = _ids(special.first)
+        whole, done = np.array([*first, *ids], dtype=np.int64), max(1, len(first))
+        spans.append(np.column_stack([np.full(len(ids), i), covered])[done - len(first) :])
         while done < len(whole):
-            stop = min(len(whole), done + (stride if done > 1 else window - 1))
+            stop = min(len(whole), window if done <= max(1, len(first)) else done + stride)
             begin = max(0, stop - window)
-            sequences.append(whole[begin:stop])
-            score_from.append(done - begin)
+            head = start if begin else []
+            begin += len(head)
+            sequences.append(np.array([*head, *whole[begin:stop]], dtype=np.int64))
+            score_from.append(len(head) + done - begin)
             done = stop
     if not sequences:
-        raise StudyError("the documents have no tokens")
+        raise TextError("the documents have no tokens to score")
     columns = np.concatenate(spans).astype(np.int32).T
     return TokenSequences(sequences, np.array(score_from, dtype=np.int64), spans=TokenSpans(*columns))
 
@@ -181,30 +253,40 @@ def _cut_to_context(sequences: TokenSequences, context: int) -> TokenSequences:
     return TokenSequences(ids, score_from, num_cut)
 
 
-def _sentences(request: Sentences, tokenizer: "PreTrainedTokenizerBase") -> TokenSequences:
-    encoded = tokenizer(list(request.texts))["input_ids"]
-    for i, ids in enumerate(encoded):
+def _sentences(request: Sentences, tokenizer: "PreTrainedTokenizerBase", special: SpecialTokens) -> TokenSequences:
+    first, last = _ids(special.first), _ids(special.last)
+    sequences = [np.array([*first, *ids, *last], dtype=np.int64) for ids in _plain_ids(request.texts, tokenizer)]
+    for i, (text, ids) in enumerate(zip(request.texts, sequences, strict=True)):
         if len(ids) < 2:
-            raise StudyError(f"item {i} {request.texts[i]!r} has {len(ids)} tokens; at least 2 are needed to score one")
-    return TokenSequences([np.array(ids, dtype=np.int64) for ids in encoded], np.ones(len(encoded), dtype=np.int64))
+            raise TextError(f"item {i} {text!r} has {len(ids)} tokens; at least 2 are needed to score one")
+    return TokenSequences(sequences, np.ones(len(sequences), dtype=np.int64))
 
 
-def _continuations(request: Continuations, tokenizer: "PreTrainedTokenizerBase") -> TokenSequences:
-    """Context and continuation tokenised as one text, split after as many tokens as the context has on its own.
+def _continuations(
+    request: Continuations, tokenizer: "PreTrainedTokenizerBase", special: SpecialTokens, prefix: Token | None
+) -> TokenSequences:
+    """Contexts and continuations as `lm_eval.api.model.TemplateLM` encodes them, without what follows a text.
 
-    A context without tokens is replaced by BOS or, in its absence, by EOS. Both are as in lm-eval.
+    White space at the end of a context moves to the continuation. The context's tokens are those of the context alone;
+    the continuation's are what follows as many tokens of the two as one text, also where a token spans the join. A text
+    that itself begins with BOS gets no special tokens. prefix: replaces a context without tokens.
     """
+    bare = [context.rstrip() for context in request.contexts]
     wholes = [a + b for a, b in zip(request.contexts, request.continuations, strict=True)]
-    whole_ids = tokenizer(wholes)["input_ids"]
-    context_ids = tokenizer(list(request.contexts))["input_ids"]
-    for i, ids in enumerate(context_ids):
-        if not ids:
-            prefix = _empty_context_token(tokenizer)
+    sequences, score_from = [], []
+    for i, (text, whole, alone) in enumerate(
+        zip(wholes, _plain_ids(wholes, tokenizer), _plain_ids(bare, tokenizer), strict=True)
+    ):
+        written = prefix is not None and bare[i].startswith(prefix.text)
+        before = [] if written else _ids(special.first)
+        context, continuation = [*before, *alone], whole[len(alone) :]
+        if not request.contexts[i] or not context:
             if prefix is None:
-                raise StudyError(f"item {i} has an empty context, and the tokenizer has no BOS or EOS to replace it")
-            whole_ids[i], context_ids[i] = [prefix, *whole_ids[i]], [prefix]
-    score_from = np.array([max(1, len(ids)) for ids in context_ids], dtype=np.int64)
-    for i, ids in enumerate(whole_ids):
-        if score_from[i] >= len(ids):
-            raise StudyError(f"item {i} {wholes[i]!r}: no token of the continuation is left to score")
-    return TokenSequences([np.array(ids, dtype=np.int64) for ids in whole_ids], score_from)
+                raise TextError(f"item {i} has an empty context, and the tokenizer has no BOS or EOS to replace it")
+            context = [prefix.id]
+            continuation = whole[1:] if whole[:1] == context else whole
+        if not continuation:
+            raise TextError(f"item {i} {text!r}: no token of the continuation is left to score")
+        sequences.append(np.array([*context, *continuation], dtype=np.int64))
+        score_from.append(len(context))
+    return TokenSequences(sequences, np.array(score_from, dtype=np.int64))

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,16 +98,18 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every step and why it is not cached; then which models fit, what runs side by side, and for how long."""
+    """Show every step and why it is not cached; then which special tokens the texts get, which models fit, what runs
+    side by side, and for how long."""
     from orchestrator import terminal
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     planned = opened.planned()
     forecast = opened.forecast(planned, on, tflops)
+    special = opened.special_tokens()
     if as_json:
-        print(json.dumps(_plan_json(opened.spec.study, planned, forecast), indent=2))
+        print(json.dumps(_plan_json(opened.spec.study, planned, special, forecast), indent=2))
     else:
-        terminal.show_plan(terminal.make_console(), planned, forecast)
+        terminal.show_plan(terminal.make_console(), planned, special, forecast)
 
 
 @app.command()
@@ -263,7 +265,9 @@ def _open(
     return Study.open(study, data_root=data_root, model_root=model_root, workdir=workdir, tracking_uri=tracking_uri)
 
 
-def _plan_json(study: str, planned: Iterable["PlannedStep"], forecast: "Forecast") -> dict[str, Any]:
+def _plan_json(
+    study: str, planned: Iterable["PlannedStep"], special_tokens: Mapping[str, Any], forecast: "Forecast"
+) -> dict[str, Any]:
     """What `plan --json` prints. Every key is written out, so that renaming a field changes no output."""
     steps = [
         {
@@ -275,7 +279,7 @@ def _plan_json(study: str, planned: Iterable["PlannedStep"], forecast: "Forecast
         }
         for entry in planned
     ]
-    return {"study": study, "steps": steps, "forecast": forecast.as_json()}
+    return {"study": study, "steps": steps, "special_tokens": special_tokens, "forecast": forecast.as_json()}
 
 
 def _follow(job: "Job") -> int:

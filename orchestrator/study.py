@@ -29,6 +29,7 @@ from orchestrator.scheduling.forecast import Forecast, forecast, parse_nodes
 from orchestrator.scheduling.placement import Node
 from orchestrator.steps.artifacts import identity_document
 from orchestrator.steps.identity import difference
+from orchestrator.steps.result import special_tokens_document
 from orchestrator.steps.step import BROKEN, State, Step
 from orchestrator.study_file.load import load_spec
 from orchestrator.study_file.spec import StudySpec
@@ -144,6 +145,17 @@ class Study:
             reason = "" if cached else _why_not_cached(step, last, record)
             planned.append(PlannedStep(step, cached, reason, flops(self.plan.model(step.model), step.work)))
         return planned
+
+    def special_tokens(self) -> dict[str, dict[str, Any] | None]:
+        """{model: {texts: the special tokens that they get, as plain JSON}}; None where only loading the model tells.
+
+        The texts are `profile` and the benchmarks, by name. Raises StudyError where a tokenizer lacks what they need.
+        """
+        documents: dict[str, dict[str, Any] | None] = {}
+        for model in self.plan.study.models:
+            added = self.plan.study.special_tokens(model)
+            documents[model.label] = added and {name: special_tokens_document(one) for name, one in added.items()}
+        return documents
 
     def forecast(self, planned: Sequence[PlannedStep], on: str | None = None, tflops: float | None = None) -> Forecast:
         """What the steps that are not recorded would take on a cluster such as `4x8@80`, or on this machine.

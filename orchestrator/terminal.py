@@ -15,7 +15,7 @@ from rich.text import Text
 from orchestrator.scheduling.forecast import Forecast
 from orchestrator.study import PlannedStep, Result
 from studies.reporting.records import completed
-from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines
+from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines, special_token_lines
 
 STATUS_COLOURS = {"holds": "green", "does not hold": "red", "not decidable": "yellow", "not applicable": "yellow"}
 
@@ -25,8 +25,16 @@ def make_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
-def show_plan(console: Console, planned: Sequence[PlannedStep], forecast: Forecast) -> None:
-    """Print every step with its id, its work, and why it is not cached; then the forecast."""
+def show_plan(
+    console: Console,
+    planned: Sequence[PlannedStep],
+    special_tokens: Mapping[str, Mapping[str, Any] | None],
+    forecast: Forecast,
+) -> None:
+    """Print every step with its id, its work, and why it is not cached; special tokens; then the forecast.
+
+    special_tokens: {model: {texts: their record}}, None where they are not known yet.
+    """
     widest = max((len(entry.step.title) for entry in planned), default=0)
     lines = Text()  # one text: a table of 10,000 rows takes rich longer than the rest of a plan
     for entry in planned:
@@ -39,6 +47,10 @@ def show_plan(console: Console, planned: Sequence[PlannedStep], forecast: Foreca
     console.print(
         f"{len(planned)} steps, {len(planned) - len(left)} cached, {len(left)} to run: about {total:,.0f} TFLOP"
     )
+    for model, by_texts in special_tokens.items():
+        unknown = ["special tokens: checked when the model is loaded"]
+        for line in unknown if by_texts is None else special_token_lines(by_texts):
+            console.print(f"{model}: {line}", highlight=False, markup=False, soft_wrap=True)
     _show_forecast(console, forecast)
 
 

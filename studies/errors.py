@@ -24,6 +24,10 @@ class InterventionError(StudyError):
     """
 
 
+class TextError(StudyError):
+    """A model cannot score the texts of a request as the study file asks for them."""
+
+
 def did_you_mean(value: str, allowed: Iterable[str], listed: str = "") -> str:
     """The end of an error message: a suggestion for a mistyped value.
 

@@ -24,6 +24,7 @@ from orchestrator.steps.artifacts import ENGINE_PROBE
 from orchestrator.steps.step import Role, Step
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.protocol import Benchmark
+from studies.benchmarks.special_tokens import SpecialTokens
 from studies.benchmarks.texts import Continuations, Sentences
 from studies.neurons.selection import NeuronSet
 from tests.plans import SILU
@@ -70,14 +71,17 @@ def profiled(request: ProfileRequest) -> Profiled:
     scores = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty", "mean", "std", "skewness")
     scores += ("kurtosis", "negative_fraction", "negative_mean", "matched_ceiling")
     columns = {"layer": layers, "neuron": neurons, **{name: 1.0 + neurons / 64 for name in scores}}
+    columns["mapping_difficulty_reliability"] = np.full(len(neurons), 0.75)
     return Profiled(
         step=request.step,
         columns=columns,
         num_windows=1,
         num_tokens=9,
         num_pairs=4,
+        num_pairs_asked=4,
         num_pairs_dropped=0,
         reference=reference("a"),
+        special_tokens=SpecialTokens(kind="windows"),
         seconds=0.0,
     )
 
@@ -97,6 +101,7 @@ def scored(step: str, request: EvaluateRequest, pack_plan: str = "plan") -> Scor
         sums=np.full(count, -2.0),
         counts=np.full(count, 2),
         receipt=RECEIPT,
+        special_tokens=SpecialTokens(kind="sentences"),
         route=Route.TREE,
         route_reason="",
         pack_plan=pack_plan,

@@ -56,8 +56,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, str]] = {
 """{model_type: (config class, config fields, path of the layers, path of the projection in a layer)}."""
 
 
-def make_tokenizer(folder: Path) -> None:
-    """Save a byte-level tokenizer without merges that puts a BOS in front of every text."""
+def make_tokenizer(folder: Path, template: str = "<s> $A") -> None:
+    """Save a byte-level tokenizer without merges; template: what it puts around a text, of `<s>` and `</s>`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -65,7 +65,8 @@ def make_tokenizer(folder: Path) -> None:
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    special = [("<s>", 0), ("</s>", 1)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
     fast.save_pretrained(folder)
 

@@ -27,6 +27,7 @@ def source_of(folder: Path, *, threads: int = 2, **fields: Any) -> ModelSource:
         d_mlp=model.d_mlp,
         d_model=model.d_model,
         context=model.context,
+        vocabulary=model.vocabulary,
         threads=threads,
         **fields,
     )

@@ -37,7 +37,7 @@ from actors.probe import reference
 from actors.sites import SITES
 from actors.tokens import TokenSpans, load_tokenizer
 from studies.benchmarks.perplexity import perplexity
-from studies.benchmarks.texts import Continuations
+from studies.benchmarks.texts import Continuations, TextRequest
 from studies.errors import InterventionError, StudyError, first_line, one_line
 from studies.neurons.matching import SearchLimits, SearchOutcome, match_perplexity
 
@@ -185,7 +185,7 @@ class AblationActor:
                 yield StepFailed(step=step, error=str(error))
                 continue
             edges = flat_log_probabilities(self.model.engine, plan, margins=margins)
-            yield self._scored(step, plan, edges, receipt, Cost(time.monotonic() - started))
+            yield self._scored(step, request.texts, plan, edges, receipt, Cost(time.monotonic() - started))
 
     def _sweep(
         self, request: EvaluateRequest, plan: PackPlan, margins: bool
@@ -216,7 +216,7 @@ class AblationActor:
             if step in results.failed:
                 yield StepFailed(step=step, error=f"{source.label}: {results.failed[step]}")
             else:
-                yield self._scored(step, plan, edges, receipt, cost)
+                yield self._scored(step, request.texts, plan, edges, receipt, cost)
 
     def _keep_clamps(
         self, interventions: Mapping[str, Intervention]
@@ -258,7 +258,7 @@ class AblationActor:
         return self.model.engine.call_head("halfwave_sweep", pack_to_wire(pack), walk, margins)
 
     def _scored(
-        self, step: str, plan: PackPlan, edges: np.ndarray, receipt: Receipt, cost: Cost
+        self, step: str, texts: TextRequest, plan: PackPlan, edges: np.ndarray, receipt: Receipt, cost: Cost
     ) -> Scored | StepFailed:
         """The gate through which every number of an evaluation passes, on either route: it is finite or a failure."""
         if problem := _not_finite(edges):
@@ -272,6 +272,7 @@ class AblationActor:
             margins=plan.sums(margins[0]) if margins else None,
             tokens=_token_columns(spans, plan.token_log_probabilities(log_probabilities)) if spans else None,
             receipt=receipt,
+            special_tokens=self.model.special_tokens(texts),
             route=self.model.facts.route,
             route_reason=self.model.facts.route_reason,
             pack_plan=plan.digest,

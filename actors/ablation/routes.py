@@ -16,7 +16,8 @@ from actors.ablation.engine import Engine, Hooks, versions
 from actors.ablation.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.messages.model import EngineFacts, ModelSource, Route
 from actors.probe import SENTENCES, probe_ids
-from actors.tokens import TokenSpans, tokenise
+from actors.tokens import TokenSpans, special_tokens_of, tokenise
+from studies.benchmarks.special_tokens import SpecialTokens
 from studies.benchmarks.texts import Sentences, TextRequest
 from studies.errors import InterventionError, StudyError
 
@@ -40,7 +41,7 @@ class RoutedModel:
         self._plans: dict[tuple[str, int | None], PackPlan] = {}
         self._spans: dict[str, TokenSpans] = {}
         self._max_nodes = PACK_NODES.get(engine.device, PACK_NODES["cuda"])
-        sequences = tokenise(Sentences(texts=SENTENCES), tokenizer, source.context).ids
+        sequences = tokenise(Sentences(texts=SENTENCES), tokenizer, source.context, source.vocabulary).ids
         self.probe = plan_packs(sequences, np.ones(len(sequences), dtype=np.int64), self._max_nodes)
         self.facts = prove_route(engine, source, hooks, self.probe, self._max_nodes)
 
@@ -60,12 +61,16 @@ class RoutedModel:
         """The pack plan of a benchmark, made once for each pack size; None = the default of the device."""
         key = (benchmark, max_nodes)
         if key not in self._plans:
-            sequences = tokenise(texts, self._tokenizer, self.source.context)
+            sequences = tokenise(texts, self._tokenizer, self.source.context, self.source.vocabulary)
             plan = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
             self._plans[key] = plan._replace(num_cut=sequences.num_cut)
             if sequences.spans is not None:
                 self._spans[plan.digest] = sequences.spans
         return self._plans[key]
+
+    def special_tokens(self, texts: TextRequest) -> SpecialTokens:
+        """The special tokens that texts get from the model's tokenizer."""
+        return special_tokens_of(texts, self._tokenizer, self.source.family)
 
     def spans(self, plan: PackPlan) -> TokenSpans | None:
         """The character spans of a plan's scored tokens; None unless it was made for documents."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from actors.messages.model import Route
+from studies.benchmarks.special_tokens import SpecialTokens
 from studies.benchmarks.texts import TextRequest, Windows
 from studies.neurons.clamps import UNCLAMPED, Clamp
 
@@ -86,6 +87,7 @@ class Scored:
     """For `Documents`, one row per scored token: document, start, end (characters of its text), log_probability
     (float32)."""
     receipt: Receipt
+    special_tokens: SpecialTokens
     route: Route
     route_reason: str
     """Why the tree route was not taken; empty on the tree route."""

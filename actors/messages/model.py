@@ -30,6 +30,8 @@ class ModelSource:
     d_mlp: int
     d_model: int
     context: int
+    vocabulary: int
+    """Tokens that the model has embeddings for."""
     dtype: str = "float32"
     tensor_parallel: int = 1
     threads: int | None = None

@@ -7,6 +7,7 @@ import numpy as np
 
 from actors.messages.model import ModelSource
 from actors.messages.probe import Reference
+from studies.benchmarks.special_tokens import SpecialTokens
 from studies.benchmarks.texts import Windows
 
 
@@ -41,10 +42,13 @@ class Profiled:
     """Tokens that entered the statistics."""
     num_pairs: int
     """Mapping-difficulty pairs that entered the statistics."""
+    num_pairs_asked: int
+    """Pairs that the request asks for in all blocks together; more than there are where a block has too few tokens."""
     num_pairs_dropped: int
     """Pairs left out because their inputs are equal."""
     reference: Reference
     """The probe under the same model, with which the engine of its ablation actor is compared."""
+    special_tokens: SpecialTokens
     seconds: float
 
 

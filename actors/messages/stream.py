@@ -19,6 +19,8 @@ class RequestFailed:
 
     error: str
     traceback: str
+    texts_refused: bool = False
+    """Whether the model cannot score the texts as the study file asks for them; else the error is the actor's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

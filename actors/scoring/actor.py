@@ -33,9 +33,9 @@ from actors.messages.scoring import (
 from actors.messages.stream import Opened, Progress
 from actors.probe import reference
 from actors.scoring.examples import concatenated, density_table, pair_table
-from actors.scoring.token_pairs import draw_pairs, rows_among_kept
+from actors.scoring.token_pairs import CompletedPairs, completed_pairs, draw_pairs, rows_among_kept
 from actors.sites import SITES
-from actors.tokens import load_tokenizer, windows
+from actors.tokens import load_tokenizer, special_tokens_of, windows
 from studies.errors import InterventionError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class ScoreActor:
         others: other score actors of this model, each as a function ask("shard", request), that share the work.
         """
         started = time.monotonic()
-        ids_BW = windows(request.texts, self._tokenizer, self._source.context)
+        ids_BW = windows(request.texts, self._tokenizer, self._source.context, self._source.vocabulary)
         keep_BW = self._kept_tokens(ids_BW, request)
         total = len(ids_BW) + min(request.calibration_windows, len(ids_BW))
         calibrations = self._empty_calibrations()
@@ -137,8 +137,10 @@ class ScoreActor:
             num_windows=len(ids_BW),
             num_tokens=int(keep_BW.sum()),
             num_pairs=sketches[0].difficulty.num_pairs,
+            num_pairs_asked=num_blocks * request.pairs_per_block,
             num_pairs_dropped=sketches[0].difficulty.num_dropped,
             reference=reference(self._model, self._source, self._tokenizer),
+            special_tokens=special_tokens_of(request.texts, self._tokenizer, self._source.family),
             seconds=time.monotonic() - started,
         )
 
@@ -147,7 +149,7 @@ class ScoreActor:
         from actors.scoring.histograms import Ranges
 
         profile = request.profile
-        ids_BW = windows(profile.texts, self._tokenizer, self._source.context)
+        ids_BW = windows(profile.texts, self._tokenizer, self._source.context, self._source.vocabulary)
         keep_BW = self._kept_tokens(ids_BW, profile)
         sketches = self._empty_sketches([Ranges(**_tensors(layer)) for layer in request.ranges])
         blocks = range(request.first_block, _num_blocks(ids_BW, profile), request.every)
@@ -217,24 +219,21 @@ class ScoreActor:
         import torch
 
         pairs = draw_pairs(keep_BW, request.pairs_per_block, request.seed, block)
-        paired: list[list[tuple[Tensor, Tensor]]] = [[] for _ in sketches]
+        held: dict[int, tuple[Tensor, Tensor]] = {}
 
-        def add(rows: np.ndarray, layer: int, x_TD: "Tensor", y_TF: "Tensor") -> None:
+        def add(completed: CompletedPairs, layer: int, x_TD: "Tensor", y_TF: "Tensor") -> None:
             sketches[layer].pre_activation.update(y_TF)
-            if len(rows):
-                chosen = torch.as_tensor(rows, device=y_TF.device)
-                paired[layer].append((x_TD[chosen].clone(), y_TF[chosen].clone()))
+            rows, i_P, j_P, half_P, waiting = (torch.as_tensor(part, device=y_TF.device) for part in completed)
+            before = held.get(layer, (x_TD[:0], y_TF[:0]))
+            x_TD, y_TF = (torch.cat((old, new[rows])) for old, new in zip(before, (x_TD, y_TF), strict=True))
+            sketches[layer].difficulty.update(x_TD, y_TF, i_P, j_P, half_P)
+            held[layer] = x_TD[waiting], y_TF[waiting]
 
-        for first in range(0, len(ids_BW), request.batch_windows):
+        batches = completed_pairs(pairs, keep_BW, request.batch_windows)
+        for first, completed in zip(range(0, len(ids_BW), request.batch_windows), batches, strict=True):
             batch = slice(first, first + request.batch_windows)
-            rows = rows_among_kept(pairs.positions, keep_BW, batch)
-            self._forward(ids_BW[batch], keep_BW[batch], partial(add, rows))
+            self._forward(ids_BW[batch], keep_BW[batch], partial(add, completed))
             yield min(batch.stop, len(ids_BW))
-        if len(pairs.i):
-            i_P, j_P = torch.as_tensor(pairs.i), torch.as_tensor(pairs.j)
-            for sketch, parts in zip(sketches, paired, strict=True):
-                x_TD, y_TF = (torch.cat(vectors) for vectors in zip(*parts, strict=True))
-                sketch.difficulty.update(x_TD, y_TF, i_P.to(y_TF.device), j_P.to(y_TF.device))
 
     # -- weights and examples ----------------------------------------------------------------------------------------
 
@@ -255,7 +254,7 @@ class ScoreActor:
         from actors.scoring.split_pairs import split_pairs
 
         started = time.monotonic()
-        ids_BW = windows(request.texts, self._tokenizer, self._source.context)
+        ids_BW = windows(request.texts, self._tokenizer, self._source.context, self._source.vocabulary)
         keep_BW = self._kept_tokens(ids_BW, request)
         eligible = np.flatnonzero(keep_BW)
         count = min(request.candidates, len(eligible))
@@ -372,12 +371,15 @@ def _merge(sketches: list[LayerSketch], shard: Shard) -> None:
 
 
 def neuron_columns(sketches: list[LayerSketch]) -> dict[str, np.ndarray]:
-    """The neuron table, column by column, layers in order."""
+    """The neuron table, column by column, layers in order. The reliability of a layer stands in all of its rows."""
+    import torch
+
     columns: dict[str, list[np.ndarray]] = {}
     for layer, sketch in enumerate(sketches):
         statistics = sketch.pre_activation.statistics()._asdict()
+        num_neurons, reliability = len(statistics["mean"]), sketch.difficulty.reliability()
         statistics["mapping_difficulty"] = sketch.difficulty.mapping_difficulty()
-        num_neurons = len(statistics["mean"])
+        statistics["mapping_difficulty_reliability"] = torch.full((num_neurons,), reliability, dtype=torch.float64)
         columns.setdefault("layer", []).append(np.full(num_neurons, layer, dtype=np.int32))
         columns.setdefault("neuron", []).append(np.arange(num_neurons, dtype=np.int32))
         for name, values in statistics.items():

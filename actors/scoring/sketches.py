@@ -11,7 +11,7 @@ the bins), E = K + 1 bin edges, G grid points in a tail.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
@@ -41,8 +41,9 @@ class NeuronStatistics(NamedTuple):
     negative_mean: Tensor
     """Mean of the raw y < 0; 0 where there are none."""
     matched_ceiling: Tensor
-    """c >= 0 with E[(y - c)+] = E[(-y)+]: a ceiling at c removes as much magnitude as max(y, 0). 0 where no ceiling
-    removes that much, inf where there is nothing negative."""
+    """The smallest c >= 0 with E[(y - c)+] <= E[(-y)+], to one bin: a ceiling at c removes as much magnitude as
+    max(y, 0). 0 where no ceiling removes that much; the highest y, or 0, where there is nothing negative; NaN where the
+    bins do not reach down to c, because the calibration saw only values far above it."""
 
 
 class PreActivationSketch:
@@ -58,10 +59,11 @@ class PreActivationSketch:
         self._sums = {
             "counts_FK2": no_counts(self.ranges),
             "far_negative_F": torch.zeros_like(zero_bin_F),  # number of tokens with y < 0; for `_far` only
-            "far_negative_excess_F": zero_F.clone(),  # sum of (0 - y)+; for `_far` only
-            "excess_below_F": zero_F.clone(),  # sum of (low - y)+: its terms do not cancel, as those of y might
+            "negative_excess_F": zero_F.clone(),  # sum of (0 - y)+: its terms do not cancel, as those of y might
+            "excess_below_F": zero_F.clone(),  # sum of (low - y)+
             "excess_above_F": zero_F.clone(),  # sum of (y - high)+
         }
+        self._max_F = zero_F - math.inf
 
     @property
     def num_tokens(self) -> int:
@@ -77,6 +79,8 @@ class PreActivationSketch:
             moments_4F = torch.empty((4, len(y_FT)), dtype=torch.float64, device=y_FT.device)
             for block, y_NT, spare_NT, other_NT in float64_blocks(y_FT):
                 moments_4F[:, block] = central_moments(y_NT, spare_NT, other_NT)
+                self._max_F[block] = torch.maximum(self._max_F[block], y_NT.amax(1))
+                sums["negative_excess_F"][block] -= torch.clamp(y_NT, max=0, out=spare_NT).sum(1)
                 counts_NK2 = sums["counts_FK2"][block]
                 outside_N2 = counts_NK2[:, :: ranges.num_bins + 1]  # its first and last column
                 before_N2 = outside_N2.clone()
@@ -90,18 +94,17 @@ class PreActivationSketch:
                     torch.sub(y_NT, high_F1[block], out=spare_NT)
                     sums["excess_above_F"][block] += spare_NT.clamp_(min=0).sum(1)
             self._moments = self._moments.merge(Moments(y_FT.shape[1], *moments_4F))
-            far_FT = y_FT[self._far].double()
-            sums["far_negative_F"][self._far] += (far_FT < 0).sum(1)
-            sums["far_negative_excess_F"][self._far] -= far_FT.clamp_(max=0).sum(1)
+            sums["far_negative_F"][self._far] += (y_FT[self._far] < 0).sum(1)
 
     def merge(self, other: "PreActivationSketch") -> None:
         """Add another shard's tokens. Raises ValueError unless both have the same ranges."""
         self._sums = merged(self.ranges, self._sums, other.ranges, other._sums)
         self._moments = self._moments.merge(other._moments)
+        self._max_F = torch.maximum(self._max_F, other._max_F.to(self._max_F.device))
 
     def state(self) -> dict[str, Any]:
         """A copy as CPU tensors and integers, for another process."""
-        return copied({**asdict(self.ranges), **self._moments._asdict(), **self._sums}, "cpu")
+        return copied({**asdict(self.ranges), **self._moments._asdict(), "max_F": self._max_F, **self._sums}, "cpu")
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], device: torch.device | str = "cpu") -> "PreActivationSketch":
@@ -109,6 +112,7 @@ class PreActivationSketch:
         state = copied(state, device)
         sketch = cls(Ranges(**{field.name: state[field.name] for field in fields(Ranges)}), device)
         sketch._moments = Moments(*(state[name] for name in Moments._fields))
+        sketch._max_F = state["max_F"]
         sketch._sums = {name: state[name] for name in sketch._sums}
         return sketch
 
@@ -120,9 +124,13 @@ class PreActivationSketch:
         skewness_F = self._moments.m3_F / n / torch.where(std_F > 0, std_F, math.nan) ** 3
         kurtosis_F = self._moments.m4_F / n / torch.where(std_F > 0, std_F, math.nan) ** 4 - 3
         blocks = [slice(first, first + 512) for first in range(0, len(mean_F), 512)]  # bounds the [F, K] temporaries
-        distances = map(torch.cat, zip(*map(self._wasserstein, blocks), strict=True))
-        negative_fraction_F, *halves = map(torch.cat, zip(*map(self._halves, blocks), strict=True))
-        columns = (mean_F, std_F, skewness_F, kurtosis_F, negative_fraction_F, *distances, *halves)
+
+        def columns_of(score: Callable[[slice], tuple[Tensor, ...]]) -> Iterator[Tensor]:
+            return map(torch.cat, zip(*map(score, blocks), strict=True))
+
+        negative_fraction_F, negative_mean_F = columns_of(self._negative_half)
+        columns = (mean_F, std_F, skewness_F, kurtosis_F, negative_fraction_F, *columns_of(self._wasserstein))
+        columns += (negative_mean_F, *columns_of(self._matched_ceiling))
         return NeuronStatistics(*(column_F.cpu() for column_F in columns))
 
     def _wasserstein(self, block: slice) -> tuple[Tensor, Tensor]:
@@ -159,38 +167,46 @@ class PreActivationSketch:
         part_F = torch.where(ranges.zero_bin_F > ranges.num_bins, whole_F - right_of_zero_F, part_F)
         return torch.where(std_F > 0, whole_F, 0.0), torch.where(std_F > 0, part_F, 0.0)
 
-    def _halves(self, block: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """([N], [N], [N]) share and mean of the negative half, and the ceiling that removes as much magnitude.
+    def _negative_half(self, block: slice) -> tuple[Tensor, Tensor]:
+        """([N], [N]) share and mean of the values below zero; both exact."""
+        zero_bin_F, num_bins = self.ranges.zero_bin_F[block], self.ranges.num_bins
+        below_zero_FK2 = self._sums["counts_FK2"][block].cumsum(1)
+        num_negative_F = below_zero_FK2.gather(1, zero_bin_F.clamp(0, num_bins)[:, None])[:, 0]
+        far_F = (zero_bin_F < 0) | (zero_bin_F > num_bins)
+        num_negative_F = torch.where(far_F, self._sums["far_negative_F"][block], num_negative_F)
+        mean_F = -self._sums["negative_excess_F"][block] / num_negative_F
+        return num_negative_F.double() / self.num_tokens, torch.where(num_negative_F > 0, mean_F, 0.0)
 
-        Exact at the bin edges; values are taken as evenly spread within a bin, and as exponential beyond the bins.
+    def _matched_ceiling(self, block: slice) -> tuple[Tensor]:
+        """([N],) the ceiling that removes as much magnitude as a floor of zero does.
+
+        Values are taken as evenly spread within a bin. Above the bins, E[(y - c)+] is taken to fall as a power of the
+        distance from c to the highest value, as for a generalised Pareto distribution: exact for one value and for
+        evenly spread ones.
         """
-        ranges, mean_F, n = self.ranges[block], self._moments.mean_F[block], self.num_tokens
-        sums = {name: sum_F[block].double() / n for name, sum_F in self._sums.items()}
-        width_F1, share_FK = ranges.width_F[:, None], sums["counts_FK2"][:, 1:-1]
-        share_above_F, excess_above_F = sums["counts_FK2"][:, -1], sums["excess_above_F"]
+        ranges, mean_F, max_F = self.ranges[block], self._moments.mean_F[block], self._max_F[block]
+        sums, n = {name: sum_F[block] for name, sum_F in self._sums.items()}, self.num_tokens
+        negative_F, excess_above_F = sums["negative_excess_F"] / n, sums["excess_above_F"] / n
+        share_FK2, width_F1 = sums["counts_FK2"].double() / n, ranges.width_F[:, None]
+        share_FK, share_above_F = share_FK2[:, 1:-1], share_FK2[:, -1]
         # beyond[e] = share of tokens above edge e, excess[e] = E[(y - edge)+]: both add up from the highest edge down
         beyond_FE = share_above_F[:, None] + torch.nn.functional.pad(share_FK.flip(1).cumsum(1).flip(1), (0, 1))
         area_FK = width_F1 * (beyond_FE[:, 1:] + share_FK / 2)
         excess_FE = excess_above_F[:, None] + torch.nn.functional.pad(area_FK.flip(1).cumsum(1).flip(1), (0, 1))
-        # E[(-y)+] = E[y+] - E[y]; E[y+] is the excess at the edge that is zero, where the counts below are known too
-        zero_bin_F1 = ranges.zero_bin_F.clamp(0, ranges.num_bins)[:, None]
-        far_F = (ranges.zero_bin_F < 0) | (ranges.zero_bin_F > ranges.num_bins)
-        num_negative_F = self._sums["counts_FK2"][block].cumsum(1).gather(1, zero_bin_F1)[:, 0]
-        num_negative_F = torch.where(far_F, self._sums["far_negative_F"][block], num_negative_F)
-        negative_F = (excess_FE.gather(1, zero_bin_F1)[:, 0] - mean_F).clamp(min=0)
-        negative_F = torch.where(far_F, sums["far_negative_excess_F"], negative_F)
         bin_F1 = ((excess_FE >= negative_F[:, None]).sum(1, keepdim=True) - 1).clamp(0, ranges.num_bins - 1)
         upper_F, beyond_F, share_F = (table.gather(1, bin_F1)[:, 0] for table in (excess_FE, beyond_FE, share_FK))
         # at the fraction t of the bin's width, the excess is upper - width (beyond t - share t^2 / 2): solve for t
         drop_F = ((upper_F - negative_F) / ranges.width_F).clamp(min=0)
         root_F = (beyond_F**2 - 2 * share_F * drop_F).clamp(min=0).sqrt()
         step_F = 2 * drop_F / (beyond_F + root_F).clamp(min=1e-300)
-        inside_F = ranges.low_F + ranges.width_F * (bin_F1[:, 0] + step_F.clamp(max=1))
-        tail_F = ranges.high_F + excess_above_F / share_above_F * (excess_above_F / negative_F).log()
-        ceiling_F = torch.where(negative_F < excess_above_F, tail_F, inside_F).clamp(min=0)
-        ceiling_F = torch.where(negative_F > 0, ceiling_F, math.inf)
-        negative_mean_F = torch.where(num_negative_F > 0, -negative_F * n / num_negative_F, 0.0)
-        return num_negative_F.double() / n, negative_mean_F, torch.where(mean_F < 0, 0.0, ceiling_F)
+        ceiling_F = ranges.low_F + ranges.width_F * (bin_F1[:, 0] + step_F.clamp(max=1))
+        ceiling_F = torch.where((ranges.low_F > 0) & (negative_F > excess_FE[:, 0]), math.nan, ceiling_F)
+        # d above the bins it is excess_above (1 - d / room)^(share_above room / excess_above); room reaches the highest
+        room_F = max_F - ranges.high_F
+        reached_F = (negative_F / excess_above_F) ** (excess_above_F / (share_above_F * room_F))
+        ceiling_F = torch.where(negative_F < excess_above_F, max_F - room_F * reached_F, ceiling_F)
+        ceiling_F = torch.where(negative_F > 0, torch.minimum(ceiling_F, max_F), max_F).clamp(min=0)
+        return (torch.where(mean_F < 0, 0.0, ceiling_F),)
 
 
 def _normal_excess(z: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 """The token pairs behind mapping difficulty: seeded, drawn inside fixed blocks of windows. Pure numpy.
 
-Owns the draw. The invariant: a block's pairs depend on the seed, on the block's index in the corpus and on which of its
-tokens are kept, and on nothing else, so that neither the batch size nor sharding changes them.
+Owns the draw, and which tokens must be held until their partners come: batch by batch, at most about a quarter of the
+paired tokens, so that many pairs need little memory. The invariant: a block's pairs and their halves depend on the
+seed, on the block's index in the corpus and on which of its tokens are kept, and on nothing else, so that neither the
+batch size nor sharding changes them.
 
 B windows of a block, W window length, P pairs.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +39,39 @@ def draw_pairs(keep_BW: np.ndarray, pairs_per_block: int, seed: int, block: int)
     positions = np.sort(drawn)
     where = np.searchsorted(positions, drawn)
     return TokenPairs(positions=positions, i=where[:num_pairs], j=where[num_pairs:])
+
+
+class CompletedPairs(NamedTuple):
+    """The pairs whose later token is in a batch of windows. Held are the tokens that came before and lack a partner."""
+
+    rows: np.ndarray
+    """Indices, among the batch's kept tokens, of its paired tokens: they are appended to the held ones."""
+    i: np.ndarray
+    """Index into the tokens then held of each pair's first token."""
+    j: np.ndarray
+    """Index into the tokens then held of each pair's second token."""
+    half: np.ndarray
+    """0 or 1, the half of the block's pairs to which each belongs: they alternate in the order of the draw."""
+    waiting: np.ndarray
+    """Indices into the tokens then held of those that are still without a partner: they alone stay held."""
+
+
+def completed_pairs(pairs: TokenPairs, keep_BW: np.ndarray, batch_windows: int) -> Iterator[CompletedPairs]:
+    """The block's pairs, batch by batch of its windows; every pair comes once."""
+    partner = np.empty(len(pairs.positions), dtype=np.int64)
+    partner[pairs.i], partner[pairs.j] = pairs.j, pairs.i
+    later, half = np.maximum(pairs.i, pairs.j), np.arange(len(pairs.i)) % 2
+    held = np.empty(0, dtype=np.int64)  # indices into the positions, ascending
+    for first in range(0, len(keep_BW), batch_windows):
+        windows = slice(first, first + batch_windows)
+        rows = rows_among_kept(pairs.positions, keep_BW, windows)
+        start, stop = np.searchsorted(pairs.positions, np.array([first, windows.stop]) * keep_BW.shape[1])
+        held = np.concatenate((held, np.arange(start, stop)))
+        done = (later >= start) & (later < stop)
+        waiting = np.flatnonzero(partner[held] >= stop)
+        i, j = (np.searchsorted(held, tokens[done]) for tokens in (pairs.i, pairs.j))
+        yield CompletedPairs(rows=rows, i=i, j=j, half=half[done], waiting=waiting)
+        held = held[waiting]
 
 
 def rows_among_kept(positions: np.ndarray, keep_BW: np.ndarray, windows: slice) -> np.ndarray:

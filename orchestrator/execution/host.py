@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from actors.messages.model import ModelSource
 from actors.messages.stream import ActorLost, EngineDied, Opened, RequestFailed
 from orchestrator.redaction import redact_logs
-from studies.errors import one_line
+from studies.errors import TextError, one_line
 
 DEAD = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
 """Errors that Ray raises when another process has died, as opposed to errors raised inside it."""
@@ -69,8 +69,9 @@ class Host:
         except (EngineDied, *DEAD) as error:
             yield ActorLost(reason=one_line(error))
         except Exception as error:  # sent on, not swallowed: the driver fails the request's steps
-            described = one_line(f"{type(error).__name__}: {error}")
-            yield RequestFailed(error=described, traceback=traceback.format_exc())
+            refused = isinstance(error, TextError)
+            described = one_line(str(error) if refused else f"{type(error).__name__}: {error}")
+            yield RequestFailed(error=described, traceback=traceback.format_exc(), texts_refused=refused)
 
     def _ask(self, sibling: Any) -> Callable[[str, Any], Iterator[Any]]:
         """A function of (method, request) that starts the sibling at once and re-raises its failure."""

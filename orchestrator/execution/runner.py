@@ -307,7 +307,8 @@ class Runner:
         if model := self._in_flight.end_reference(actor):
             self._proofs.refuse(model, f"{model} could not be compared with Transformers: {message.error}")
         for step in self._unanswered(actor):
-            self._end(step, State.FAILED, message.error)
+            error = self._plan.with_place(step, message.error) if message.texts_refused else message.error
+            self._end(step, State.FAILED, error)
 
     def _actor_lost(self, actor: str, reason: str) -> None:
         if self._prewarming_failed(actor, reason):

@@ -18,6 +18,7 @@ def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSourc
         d_mlp=model.architecture.d_mlp,
         d_model=model.architecture.d_model,
         context=model.architecture.context,
+        vocabulary=model.architecture.vocabulary,
         dtype=spec.dtype,
         tensor_parallel=ranks,
         threads=None if demand.gpus else int(demand.cpus),

@@ -12,6 +12,7 @@ import pandas as pd
 from orchestrator.planning.places import Places
 from orchestrator.study_file.evaluations import Evaluation
 from orchestrator.study_file.located import Located
+from orchestrator.study_file.spec import Preset
 from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.options import StudySettings
 from studies.benchmarks.protocol import Benchmark
@@ -27,9 +28,10 @@ def corpus(name: str, split: str, places: Places) -> Corpus:
     return load_corpus(corpus_name(name, places.path), split=split, joiner=SCORING_JOINER, root=places.data_root)
 
 
-def benchmark(entry: Evaluation, places: Places, *, half_ties: bool) -> Benchmark:
-    """The benchmark of one entry under `evaluate`; half_ties: whether a tie counts half (preset `strict`)."""
-    study = StudySettings(data_root=places.data_root, path=places.path, half_ties=half_ties)
+def benchmark(entry: Evaluation, places: Places, preset: Preset) -> Benchmark:
+    """The benchmark of one entry under `evaluate`, with what the preset says of ties and of BOS."""
+    half_ties = preset.scoring["half_ties"]
+    study = StudySettings(data_root=places.data_root, path=places.path, half_ties=half_ties, bos=preset.bos)
     return entry.options.load(entry.name, study)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.planning.conditions import NOISE_FLOOR, Baseline, Condition, expand
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.planning.resolve import ResolvedStudy
+from orchestrator.planning.resolve import PROFILE, ResolvedStudy
 from orchestrator.planning.run_keys import baseline_run, condition_run, profile_run
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
@@ -61,6 +61,11 @@ class Plan:
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark of this name."""
         return next(benchmark for benchmark in self.study.benchmarks if benchmark.name == name)
+
+    def with_place(self, step: Step, problem: str) -> str:
+        """A problem with the texts that a step scores, after their place in the study file."""
+        texts = step.params.get("benchmark", PROFILE)
+        return str(self.study.place_error(texts, f"{step.model}: {problem}"))
 
     @property
     def annotations(self) -> dict[str, Annotation]:

@@ -9,18 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.sites import SITES
 from orchestrator.planning import data, models
 from orchestrator.planning.conditions import layer_variants
 from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.places import places
+from orchestrator.planning.tokenizer_files import local_marks
+from orchestrator.steps import profile
 from orchestrator.study_file.located import Located
-from orchestrator.study_file.spec import StudySpec
+from orchestrator.study_file.spec import PRESETS, StudySpec
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.protocol import Benchmark
+from studies.benchmarks.special_tokens import SpecialTokens, special_tokens
+from studies.benchmarks.texts import Documents, TextRequest, Windows
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
+
+PROFILE = "profile"
+"""The name of the scoring text among a study's texts; the others have the names of their benchmarks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,34 @@ class ResolvedStudy:
         """The checkpoint before this one in its series; None where there is none."""
         before = model.checkpoint.before if model.checkpoint else None
         return None if before is None else next(other for other in self.models if other.label == before)
+
+    @property
+    def texts(self) -> dict[str, TextRequest]:
+        """{name: the texts that are asked of every model}: the scoring text, then those of the benchmarks."""
+        scoring = profile.windows(profile.params(self.spec.profile, corpus="", dtype=""), self.corpus)
+        return {PROFILE: scoring, **{benchmark.name: benchmark.request for benchmark in self.benchmarks}}
+
+    def place_error(self, texts: str, problem: str) -> StudyError:
+        """A StudyError with the place in the study file that asks for these texts, a key of `texts`."""
+        names = [benchmark.name for benchmark in self.benchmarks]
+        return self.located.error(("evaluate", names.index(texts)) if texts in names else (PROFILE,), problem)
+
+    def special_tokens(self, model: ResolvedModel) -> dict[str, SpecialTokens] | None:
+        """{name: what a model's tokenizer adds to these texts}; None where its files on this machine do not say.
+
+        Raises StudyError, with the place, where the tokenizer lacks a token that the texts need.
+        """
+        marks = local_marks(model)
+        if marks is None:
+            return None
+        trained_with = SITES[model.architecture.family].trained_with
+        added = {}
+        for name, request in self.texts.items():
+            try:
+                added[name] = special_tokens(request, marks, trained_with)
+            except StudyError as error:
+                raise self.place_error(name, f"{model.label}: {error}") from None
+        return added
 
     def document(self) -> dict[str, Any]:
         """The resolved study as plain JSON, for the record."""
@@ -78,7 +114,7 @@ def resolve(
     }
     corpus = located.attribute(("profile", "corpus"), data.corpus, spec.profile.corpus, spec.profile.split, at)
     benchmarks = tuple(
-        located.attribute(("evaluate", i), data.benchmark, entry, at, half_ties=spec.scoring["half_ties"])
+        located.attribute(("evaluate", i), data.benchmark, entry, at, PRESETS[spec.preset])
         for i, entry in enumerate(spec.evaluate)
     )
     data.require_distinct_metrics(benchmarks, located)
@@ -92,7 +128,7 @@ def resolve(
         pinned += models.pin_series(series, path, located, at, cache)
     cache.save()
     _check_conditions(spec, located, pinned)
-    return ResolvedStudy(
+    study = ResolvedStudy(
         spec=spec,
         located=located,
         models=pinned,
@@ -100,6 +136,16 @@ def resolve(
         benchmarks=benchmarks,
         neuron_sets=neuron_sets,
     )
+    _check_special_tokens(study)
+    return study
+
+
+def _check_special_tokens(study: ResolvedStudy) -> None:
+    """Raise StudyError where a model's tokenizer, as far as it is known here, lacks a token that the texts need."""
+    windowed = [request for request in study.texts.values() if isinstance(request, Windows | Documents)]
+    if any(isinstance(request, Documents) or request.bos == "every_window" for request in windowed):
+        for model in study.models:
+            study.special_tokens(model)
 
 
 def _check_conditions(spec: StudySpec, located: Located, pinned: Sequence[ResolvedModel]) -> None:

@@ -60,6 +60,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         by_difficulty=findings.items(model, by_difficulty) if by_difficulty else None,
         difficulty_randoms={name: findings.items(model, name) for name in difficulty_randoms or randoms},
         correlation=structure.overall_correlation if structure else None,
+        difficulty_reliability=structure.difficulty_reliability if structure else None,
         magnitude=findings.items(model, magnitude) if magnitude else None,
         negative_share=structure.share if structure else None,
         scaffolding=_scaffolding(findings, model, treated, randoms),

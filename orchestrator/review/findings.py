@@ -14,11 +14,21 @@ from orchestrator.planning.conditions import NOISE_FLOOR, Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.resolve import PROFILE
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
 from orchestrator.steps import examples, profile, weights
-from orchestrator.steps.artifacts import DENSITIES, MATCHING, MATCHING_CURVE, TOKEN_PAIRS, WEIGHTS, items_table
-from orchestrator.steps.step import FINISHED, StepKind
+from orchestrator.steps.artifacts import (
+    DENSITIES,
+    MATCHING,
+    MATCHING_CURVE,
+    MEASURED_ON,
+    TOKEN_PAIRS,
+    WEIGHTS,
+    items_table,
+    receipt,
+)
+from orchestrator.steps.step import BASELINE, FINISHED, StepKind
 from studies.benchmarks.measures import Measure
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
@@ -107,6 +117,19 @@ class Findings:
                 require_same_key(keys)
             except ValueError as error:
                 raise StudyError(f"{model.label}, {benchmark.name}: {error}") from None
+
+    def special_tokens(self, model: ResolvedModel) -> dict[str, Mapping[str, Any]]:
+        """{name of texts: what the tokenizer adds to them}, of the profile and the baseline's evaluations.
+
+        Results of earlier versions do not say it.
+        """
+        documents = {}
+        if scored := self._on_profile_run(model, profile.KIND):
+            documents[PROFILE] = self.document(self.committed[scored], MEASURED_ON)
+        for benchmark, step in self.evaluations(model, BASELINE).items():
+            documents[benchmark] = self.document(self.committed[step], receipt(self.plan.steps[step].name))
+        key = "special_tokens"
+        return {name: document[key] for name, document in documents.items() if key in document}
 
     # -- profiles ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from orchestrator.review.findings import Findings
 from orchestrator.review.layers import record_schedules
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
+from orchestrator.study_file.spec import ConditionSpec
 from studies.claims.paper import CLAIM_SETS
 from studies.claims.scorecard import Verdict
 from studies.reporting import figures, records, text
@@ -67,6 +68,7 @@ class ModelReport:
             "seeds": self._seeds(),
             "excess": record_excess(findings, model),
             "structure": self._structure(),
+            "special_tokens": findings.special_tokens(model),
             "verdicts": [records.verdict_record(verdict) for verdict in self._verdicts()],
         }
 
@@ -122,13 +124,25 @@ class ModelReport:
         return {benchmark: records.cell(of_benchmark) for benchmark, of_benchmark in items.items()}
 
     def _neurons(self, condition: Condition) -> str:
-        """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`."""
+        """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`.
+
+        By mapping difficulty: `top 1 % by mapping_difficulty (reliability 0.87), negative`.
+        """
         spec, fraction = condition.spec, self._fraction(condition)
         share = f" {100 * fraction:.3g} %" if fraction is not None else ""
         layers = f", layers {condition.group.name}" if condition.group else ""
         shortfall = self._findings.metrics(self._model, condition.name).get("magnitude_shortfall", 0.0)
         short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
-        return f"{spec.select}{share}{' (matched)' if spec.match else ''}, {spec.clamp.display}{short}{layers}"
+        matched = " (matched)" if spec.match else ""
+        return f"{spec.select}{share}{matched}{self._by_difficulty(spec)}, {spec.clamp.display}{short}{layers}"
+
+    def _by_difficulty(self, spec: ConditionSpec) -> str:
+        """That neurons are selected by mapping difficulty, and its reliability where this model's own table has it."""
+        if spec.select not in ("top", "bottom") or spec.score != "mapping_difficulty":
+            return ""
+        structure = self._findings.structure(self._model) if self._model.selects_itself else None
+        reliability = structure.difficulty_reliability if structure else None
+        return " by mapping_difficulty" + ("" if reliability is None else f" (reliability {reliability:.2f})")
 
     def _fraction(self, condition: Condition) -> float | None:
         spec = condition.spec

@@ -7,6 +7,8 @@ NEURONS = "neurons.parquet"
 """The neuron table of a profile."""
 REFERENCE = "probe.json"
 """The probe under plain Transformers, left by a profile; engines are compared with it."""
+MEASURED_ON = "profile.json"
+"""The text and the sample behind a neuron table."""
 NEURON_SET = "neuron_set.parquet"
 """The neurons of a select or match step."""
 WEIGHTS = "weights.parquet"
@@ -23,6 +25,11 @@ ENGINE_PROBE = "engine_probe"
 def identity_document(step_name: str) -> str:
     """The payload that a step's id is the hash of."""
     return f"identity/{step_name}.json"
+
+
+def receipt(step_name: str) -> str:
+    """How an evaluation was computed, and the proof of its intervention."""
+    return f"receipts/{step_name}.json"
 
 
 def items_table(benchmark: str, *, noise_floor: bool = False) -> str:

@@ -12,9 +12,15 @@ import pandas as pd
 
 from actors.messages.ablation import EvaluateRequest, Intervention, Scored
 from actors.messages.model import EngineFacts
-from orchestrator.steps.artifacts import items_table
+from orchestrator.steps.artifacts import items_table, receipt
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
-from orchestrator.steps.result import StepResult, engine_document, receipt_document
+from orchestrator.steps.result import (
+    StepResult,
+    engine_document,
+    receipt_document,
+    special_tokens_document,
+    warn_of_missing_bos,
+)
 from orchestrator.steps.step import BASELINE, Role, Step
 from orchestrator.study_file.models import ModelSpec
 from studies.benchmarks.protocol import Benchmark
@@ -93,7 +99,7 @@ def magnitude_shortfall(table: pd.DataFrame, neurons: NeuronSet) -> float:
 class Evaluate(ActorStepKind[Scored]):
     """Per-item results and metrics of one benchmark under one condition."""
 
-    name, version, role = "evaluate", 2, Role.ABLATION
+    name, version, role = "evaluate", 3, Role.ABLATION
 
     def request(self, steps: Sequence[Step], context: StepContext) -> Request:
         """The benchmark's texts, and the intervention of each step."""
@@ -124,7 +130,9 @@ class Evaluate(ActorStepKind[Scored]):
         if answer.num_cut and step.condition == BASELINE and not noise_floor:
             cut = f"{answer.num_cut} contexts of {benchmark.label}"
             log.warning("%s: %s are longer than the model's positions and were cut", step.model, cut)
-        receipt = {
+        if step.condition == BASELINE and not noise_floor:
+            warn_of_missing_bos(step.model, answer.special_tokens)
+        document = {
             "benchmark": benchmark.label,
             "neuron_set": neurons.digest,
             "num_neurons": neurons.count,
@@ -136,6 +144,7 @@ class Evaluate(ActorStepKind[Scored]):
             "nodes": answer.num_nodes,
             "tokens": answer.num_tokens,
             "contexts_cut": answer.num_cut,
+            "special_tokens": special_tokens_document(answer.special_tokens),
             "seconds": answer.seconds,
             "conditions_together": answer.num_conditions,
             "layer_passes": answer.layer_passes,
@@ -144,7 +153,7 @@ class Evaluate(ActorStepKind[Scored]):
         return StepResult(
             _metrics(step, answer, benchmark.metrics(items), neurons, _table(step, context)),
             {items_table(benchmark.name, noise_floor=noise_floor): items},
-            {f"receipts/{step.name}.json": receipt},
+            {receipt(step.name): document},
             {f"comparability.{step.name}": comparability_key(engine, answer), f"route.{step.name}": str(answer.route)},
         )
 

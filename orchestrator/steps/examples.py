@@ -33,7 +33,8 @@ class ExampleNeurons(ModelStepKind[Examples]):
         if not spec.examples:
             return None
         of_profile = profile.params(spec, corpus=model.corpus, dtype=model.dtype)
-        params = {name: of_profile[name] for name in ("corpus", "dtype", "window", "stride", "skip_first", "seed")}
+        kept = ("corpus", "dtype", "window", "stride", "skip_first", "bos", "seed")
+        params = {name: of_profile[name] for name in kept}
         params |= {"tokens": min(of_profile["tokens"], MAX_TOKENS), "neurons": spec.examples}
         return Draft(params, {"profile": model.profile}, work=min(model.tokens, MAX_TOKENS))
 

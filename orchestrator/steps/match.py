@@ -38,7 +38,7 @@ def params(condition: ConditionSpec, search: MatchSpec) -> dict[str, Any]:
 class Match(ActorStepKind[Matched]):
     """A neuron set, searched by its perplexity."""
 
-    name, version, role = "match", 1, Role.ABLATION
+    name, version, role = "match", 2, Role.ABLATION
 
     def request(self, steps: Sequence[Step], context: StepContext) -> Request:
         """The ranking of the neurons, and the perplexities between which the search moves."""

@@ -4,24 +4,29 @@ Runs on a score actor. The result is the neuron table, from which neurons are se
 The actor has the model in Transformers, so it leaves the probe's log-probabilities as well.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from actors.messages.scoring import Profiled, ProfileRequest
-from orchestrator.steps.artifacts import NEURONS, REFERENCE
+from orchestrator.steps.artifacts import MEASURED_ON, NEURONS, REFERENCE
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
-from orchestrator.steps.result import StepResult, reference_document
+from orchestrator.steps.result import StepResult, reference_document, special_tokens_document, warn_of_missing_bos
 from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ProfileSpec
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.texts import Windows
 
+log = logging.getLogger(__name__)
+
 BATCH_TOKENS = 2048
 """Tokens in one forward pass of a score actor."""
 PAIR_BLOCK_WINDOWS = 16
 """Windows in a block from which mapping-difficulty pairs are drawn. Part of the kind's version."""
+SAMPLE_WINDOWS = 2**62
+"""Windows in a block that holds the whole sample: more than any corpus has."""
 
 
 def params(profile: ProfileSpec, *, corpus: str, dtype: str) -> dict[str, Any]:
@@ -33,6 +38,7 @@ def params(profile: ProfileSpec, *, corpus: str, dtype: str) -> dict[str, Any]:
         "window": profile.window,
         "stride": profile.stride or profile.window,
         "skip_first": profile.skip_first,
+        "bos": profile.bos,
         "bins": profile.bins,
         "calibration_windows": profile.calibration_windows,
         "pairs": profile.pairs if "mapping_difficulty" in profile.scores else 0,
@@ -45,7 +51,7 @@ def windows(params: Mapping[str, Any], corpus: Corpus) -> Windows:
     """The scoring text in the windows that the parameters of a step ask for; at least one window."""
     window = params["window"]
     num_tokens = max(params["tokens"], window)
-    return Windows(text=corpus.text, window=window, stride=params["stride"], num_tokens=num_tokens)
+    return Windows(text=corpus.text, window=window, stride=params["stride"], num_tokens=num_tokens, bos=params["bos"])
 
 
 def batch_windows(texts: Windows) -> int:
@@ -56,14 +62,13 @@ def batch_windows(texts: Windows) -> int:
 class Profile(ActorStepKind[Profiled]):
     """The scores of every MLP neuron of a model."""
 
-    name, version, role, is_divided = "profile", 2, Role.SCORE, True
+    name, version, role, is_divided = "profile", 3, Role.SCORE, True
 
     def request(self, steps: Sequence[Step], context: StepContext) -> Request:
         """The scoring text, and how it is read."""
         (step,) = steps
         params = step.params
         texts = windows(params, context.corpus)
-        num_windows = 1 + max(0, params["tokens"] - texts.window) // texts.stride
         message = ProfileRequest(
             step=step.id,
             texts=texts,
@@ -71,17 +76,26 @@ class Profile(ActorStepKind[Profiled]):
             num_bins=params["bins"],
             calibration_windows=params["calibration_windows"],
             pairs_per_block=params["pairs"],
-            block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else num_windows,
+            block_windows=PAIR_BLOCK_WINDOWS if params["pair_scope"] == "block" else SAMPLE_WINDOWS,
             seed=params["seed"],
             batch_windows=batch_windows(texts),
         )
         return Request("profile", message)
 
-    def result(self, step: Step, answer: Profiled, context: StepContext) -> StepResult:  # noqa: ARG002
-        """The neuron table, its summary, and the probe with which engines of the model are compared."""
+    def result(self, step: Step, answer: Profiled, context: StepContext) -> StepResult:
+        """The neuron table, its summary, and the probe with which engines of the model are compared.
+
+        Warns where the text has too few tokens for the pairs that were asked for.
+        """
         neurons = pd.DataFrame(answer.columns)
+        num_drawn = answer.num_pairs + answer.num_pairs_dropped
+        if num_drawn < answer.num_pairs_asked:
+            log.warning(
+                "%s: mapping difficulty rests on %d of %d token pairs; the text has too few tokens for profile: pairs",
+                *(step.model, num_drawn, answer.num_pairs_asked),
+            )
         if not answer.num_pairs:
-            neurons = neurons.drop(columns="mapping_difficulty")
+            neurons = neurons.drop(columns=["mapping_difficulty", "mapping_difficulty_reliability"])
         wd = neurons["wasserstein_distance"]
         negative = neurons["wasserstein_distance_negative"]
         metrics = {
@@ -97,9 +111,12 @@ class Profile(ActorStepKind[Profiled]):
             "windows": answer.num_windows,
             "tokens": answer.num_tokens,
             "pairs": answer.num_pairs,
+            "pairs_asked": answer.num_pairs_asked,
             "pairs_dropped": answer.num_pairs_dropped,
+            "special_tokens": special_tokens_document(answer.special_tokens),
         }
-        documents = {"profile.json": measured_on, REFERENCE: reference_document(answer.reference)}
+        warn_of_missing_bos(step.model, answer.special_tokens)
+        documents = {MEASURED_ON: measured_on, REFERENCE: reference_document(answer.reference)}
         return StepResult(metrics, {NEURONS: neurons}, documents)
 
 

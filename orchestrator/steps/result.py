@@ -4,6 +4,7 @@ Owns the stored form of receipts, of engines' properties and of the probe. Each 
 of a message must never change what a store holds.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,10 @@ from actors.messages.ablation import Receipt
 from actors.messages.model import EngineFacts
 from actors.messages.probe import Reference
 from orchestrator.record.keys import NOTHING
+from studies.benchmarks.special_tokens import SpecialTokens
+from studies.reporting.text import special_tokens_phrase
+
+log = logging.getLogger(__name__)
 
 
 class StepResult(NamedTuple):
@@ -41,6 +46,23 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         "probe_tokens": receipt.probe_tokens,
         "clipped_fraction": receipt.clipped_fraction,
     }
+
+
+def special_tokens_document(added: SpecialTokens) -> dict[str, Any]:
+    """What one kind of text gets from the tokenizer, as plain JSON."""
+    return {
+        "kind": added.kind,
+        "first": [token.text for token in added.first],
+        "later": [token.text for token in added.later],
+        "last": [token.text for token in added.last],
+        "missing_bos": added.missing_bos,
+    }
+
+
+def warn_of_missing_bos(model: str, added: SpecialTokens) -> None:
+    """Log a warning where a model trained with BOS gets none; the report says it too."""
+    if added.missing_bos:
+        log.warning("%s: %s: %s", model, added.kind, special_tokens_phrase(special_tokens_document(added)))
 
 
 def engine_document(engine: EngineFacts) -> dict[str, Any]:

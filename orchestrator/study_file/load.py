@@ -52,7 +52,7 @@ def _with_preset(data: dict[str | int, Any]) -> dict[str | int, Any]:
     preset = PRESETS.get(name) if isinstance(name, str) else None
     if not isinstance(profile, dict):
         return data
-    defaults = dict(preset.profile) if preset else {}
+    defaults = {**preset.profile, "bos": preset.bos} if preset else {}
     if "window" in profile:
         defaults.pop("stride", None)  # the preset's stride belongs to its window
     return {**data, "profile": {**defaults, **profile}}

@@ -15,6 +15,7 @@ from orchestrator.study_file.evaluations import EvaluationSpec
 from orchestrator.study_file.fields import Count, Flag, Fraction, Index, Seed, Strict, Window
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.benchmarks.options import NAME, Text
+from studies.benchmarks.texts import Bos
 
 Score = Literal[
     "wasserstein_distance",
@@ -42,19 +43,26 @@ class Scoring(TypedDict):
 
 
 class Preset(NamedTuple):
-    """A protocol: the defaults of the profile block, and how results are scored."""
+    """A protocol: the defaults of the profile block, where BOS stands, and how results are scored."""
 
     profile: Mapping[str, Any]
+    bos: Bos
+    """In the windows of the profile, of perplexity and of surprisal, unless the file says it there."""
     scoring: Scoring
 
 
 PRESETS = {
     "strict": Preset(
         profile={"window": 2048, "stride": 2048, "skip_first": True, "pair_scope": "block"},
+        bos="tokenizer",
         scoring={"half_ties": True, "rule": "rank", "disjoint": True},
     ),
     "paper": Preset(
-        profile={"window": 2048, "stride": 1024, "skip_first": False, "tokens": 263168, "pair_scope": "sample"},
+        profile={
+            **{"window": 2048, "stride": 1024, "skip_first": False, "tokens": 263168},
+            **{"pairs": 256, "pair_scope": "sample"},
+        },
+        bos="first",
         scoring={"half_ties": False, "rule": "percentile", "disjoint": False},
     ),
 }
@@ -76,6 +84,7 @@ class ProfileSpec(Strict):
     tokens: Count = 131072
     window: Window = 2048
     stride: Count | None = None
+    bos: Bos = "tokenizer"
     scores: Annotated[tuple[Literal["wasserstein_distance", "mapping_difficulty"], ...], Field(min_length=1)] = (
         "wasserstein_distance",
         "mapping_difficulty",
@@ -83,7 +92,8 @@ class ProfileSpec(Strict):
     skip_first: Flag = True
     bins: Annotated[int, Field(ge=16, le=65536, strict=True)] = 1024
     calibration_windows: Count = 4
-    pairs: Count = 256
+    pairs: Count = 4096
+    """Token pairs behind mapping difficulty, in every block or in the whole sample; fewer where tokens are too few."""
     pair_scope: Literal["block", "sample"] = "block"
     """Whether `pairs` pairs are drawn in every block of 16 windows, or in the whole sample at once (the paper)."""
     seed: Seed = 0

@@ -65,7 +65,7 @@ class ChoiceBenchmark:
     name: str
     label: str
     items: tuple[Item, ...]
-    identity_params: ClassVar[Mapping[str, int | None]] = {}
+    identity_params: ClassVar[Mapping[str, int | str | None]] = {}
     measure: ClassVar[Measure] = MULTIPLE_CHOICE
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = False

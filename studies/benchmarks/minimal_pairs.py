@@ -104,7 +104,7 @@ class PairBenchmark:
     per_token: bool = False
     """Compare mean log-probabilities per token instead of sums (TSE)."""
     half_ties: bool = True
-    identity_params: ClassVar[Mapping[str, int | None]] = {}
+    identity_params: ClassVar[Mapping[str, int | str | None]] = {}
     measure: ClassVar[Measure] = MINIMAL_PAIRS
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = True

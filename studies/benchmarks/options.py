@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from studies.benchmarks.measures import Measure
 from studies.benchmarks.protocol import Benchmark
+from studies.benchmarks.texts import Bos
 
 Count = Annotated[int, Gt(0), Le(10**12)]
 Window = Annotated[int, Ge(2), Le(10**9)]
@@ -34,6 +35,8 @@ class StudySettings:
     """A path of the study file -> the path to open: relative paths start at the study file's folder."""
     half_ties: bool
     """Whether a tied item counts half (preset `strict`) or is wrong (`paper`)."""
+    bos: Bos
+    """Where BOS stands in the windows of a benchmark that does not say it itself."""
 
 
 class Options(Protocol):

@@ -15,7 +15,7 @@ from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.measures import PERPLEXITY, Measure
 from studies.benchmarks.options import Count, StudySettings, Text, Window
-from studies.benchmarks.texts import Windows
+from studies.benchmarks.texts import Bos, Windows
 
 JOINER = "\n\n"
 """Text between the rows of a corpus, as in the paper."""
@@ -30,12 +30,15 @@ class PerplexityOptions:
     tokens: Count | None = None
     """None = the whole split."""
     window: Window = 2048
+    bos: Bos | None = None
+    """None = as the preset says."""
     measure: ClassVar[Measure] = PERPLEXITY
 
     def load(self, name: str, study: StudySettings) -> "PerplexityBenchmark":
         corpus = corpus_name(self.corpus, study.path)
         text = load_corpus(corpus, split=self.split, joiner=JOINER, root=study.data_root)
-        return PerplexityBenchmark(name=name, corpus=text, window=self.window, num_tokens=self.tokens)
+        bos = self.bos or study.bos
+        return PerplexityBenchmark(name=name, corpus=text, window=self.window, num_tokens=self.tokens, bos=bos)
 
 
 def perplexity(sums: np.ndarray, counts: np.ndarray) -> float:
@@ -55,6 +58,7 @@ class PerplexityBenchmark:
     """Tokens."""
     num_tokens: int | None
     """Tokens from the start of the corpus; None = all."""
+    bos: Bos = "tokenizer"
     name: str = "perplexity"
     measure: ClassVar[Measure] = PERPLEXITY
     is_syntactic: ClassVar[bool | None] = None
@@ -76,20 +80,22 @@ class PerplexityBenchmark:
 
     @property
     def digest(self) -> str:
-        """sha256 of the text; window and tokens are in `identity_params`."""
+        """sha256 of the text; window, tokens and BOS are in `identity_params`."""
         return self.corpus.digest
 
     @property
     def request(self) -> Windows:
-        return Windows(text=self.corpus.text, window=self.window, stride=self.window, num_tokens=self.num_tokens)
+        return Windows(
+            text=self.corpus.text, window=self.window, stride=self.window, num_tokens=self.num_tokens, bos=self.bos
+        )
 
     @property
     def estimated_tokens(self) -> float:
         return self.request.estimated_tokens
 
     @property
-    def identity_params(self) -> Mapping[str, int | None]:
-        return {"window": self.window, "tokens": self.num_tokens}
+    def identity_params(self) -> Mapping[str, int | str | None]:
+        return {"window": self.window, "tokens": self.num_tokens, "bos": self.bos}
 
     @property
     def noise_floor_nodes(self) -> int:

@@ -69,7 +69,7 @@ class Benchmark(Protocol):
             label: str
             sentences: tuple[str, ...]
             measure: ClassVar[Measure] = LAST_WORD
-            identity_params: ClassVar[Mapping[str, int | None]] = {}
+            identity_params: ClassVar[Mapping[str, int | str | None]] = {}
             scoring_version: ClassVar[int] = 1
             noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
             is_syntactic: ClassVar[bool | None] = None
@@ -139,7 +139,7 @@ class Benchmark(Protocol):
         """Estimated number of tokens, for the size of a step and the time left."""
 
     @property
-    def identity_params(self) -> Mapping[str, int | None]:
+    def identity_params(self) -> Mapping[str, int | str | None]:
         """Parameters that enter the identity of an evaluation beside name and digest."""
 
     @property

@@ -5,7 +5,7 @@ rest: options, loading, texts, results, metrics.
 """
 
 from studies.benchmarks.choices import EmbeddedKnowledgeOptions, UserChoicesOptions
-from studies.benchmarks.lm_eval import LmEvalOptions
+from studies.benchmarks.harness.lm_eval import LmEvalOptions
 from studies.benchmarks.minimal_pairs import BlimpOptions, EmbeddedPairsOptions, TseOptions, UserPairsOptions
 from studies.benchmarks.multiple_choice import TASKS, MultipleChoiceOptions
 from studies.benchmarks.options import Options

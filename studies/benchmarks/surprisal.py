@@ -1,8 +1,9 @@
 """Token surprisal of annotated documents: what to score, and one row per token from log-probabilities.
 
 Owns where the documents and their words come from; `studies.statistics.excess_surprisal` compares conditions. Every
-token of every document is scored once. The word table is not part of the request to a model, so another tagger
-recomputes no evaluation: it changes only `annotation`, which enters the identity of what is derived from the words.
+token of every document is scored once, but for the first where nothing precedes it (`bos: none`). The word table is not
+part of the request to a model, so another tagger recomputes no evaluation: it changes only `annotation`, which enters
+the identity of what is derived from the words.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ from studies.benchmarks.corpora import UD_EWT, corpus_name, load_documents
 from studies.benchmarks.measures import SURPRISAL, Measure
 from studies.benchmarks.options import Count, StudySettings, Text, Window
 from studies.benchmarks.rows import evenly
-from studies.benchmarks.texts import Documents
+from studies.benchmarks.texts import Bos, Documents
 from studies.errors import StudyError
 
 _MAX_TAGGED = 1_000_000
@@ -52,6 +53,8 @@ class SurprisalOptions:
     window: Window = 2048
     stride: Count | None = None
     """Tokens scored in each window of a document after its first; None = all but the window's first token."""
+    bos: Bos | None = None
+    """None = as the preset says."""
     name: Annotated[str, re.compile(r"^surprisal[A-Za-z0-9._-]{0,80}$")] = "surprisal"
     measure: ClassVar[Measure] = SURPRISAL
 
@@ -67,7 +70,8 @@ class SurprisalOptions:
             tagger=self.tagger,
             documents=self.documents,
         )
-        return surprisal(annotated, name=name, unit=self.unit, window=self.window, stride=self.stride)
+        bos = self.bos or study.bos
+        return surprisal(annotated, name=name, unit=self.unit, window=self.window, stride=self.stride, bos=bos)
 
 
 class AnnotatedCorpus(NamedTuple):
@@ -91,6 +95,7 @@ class SurprisalBenchmark:
     """Tokens."""
     stride: int
     """Tokens that a later window of a document scores, at most window - 1."""
+    bos: Bos = "tokenizer"
     measure: ClassVar[Measure] = SURPRISAL
     is_syntactic: ClassVar[bool | None] = None
     scoring_version: ClassVar[int] = 1
@@ -115,20 +120,20 @@ class SurprisalBenchmark:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the documents; window and stride are in `identity_params`."""
+        """sha256 of the documents; window, stride and BOS are in `identity_params`."""
         return hashlib.sha256(json.dumps(self.documents).encode()).hexdigest()
 
     @property
     def request(self) -> Documents:
-        return Documents(texts=self.documents, window=self.window, stride=self.stride)
+        return Documents(texts=self.documents, window=self.window, stride=self.stride, bos=self.bos)
 
     @property
     def estimated_tokens(self) -> float:
         return self.request.estimated_tokens
 
     @property
-    def identity_params(self) -> Mapping[str, int | None]:
-        return {"window": self.window, "stride": self.stride}
+    def identity_params(self) -> Mapping[str, int | str | None]:
+        return {"window": self.window, "stride": self.stride, "bos": self.bos}
 
     @property
     def noise_floor_nodes(self) -> int:
@@ -165,11 +170,11 @@ class SurprisalBenchmark:
 
 
 def surprisal(
-    corpus: AnnotatedCorpus, *, name: str, unit: str, window: int, stride: int | None = None
+    corpus: AnnotatedCorpus, *, name: str, unit: str, window: int, stride: int | None = None, bos: Bos = "tokenizer"
 ) -> SurprisalBenchmark:
     """A benchmark of the corpus; stride: None = windows overlap in one token."""
     resolved = window - 1 if stride is None else stride
-    return SurprisalBenchmark(name=name, corpus=corpus, unit=unit, window=window, stride=resolved)
+    return SurprisalBenchmark(name=name, corpus=corpus, unit=unit, window=window, stride=resolved, bos=bos)
 
 
 def annotated_corpus(

@@ -1,19 +1,27 @@
 """The four kinds of text request: the texts whose log-probabilities a benchmark needs.
 
-Plain frozen data, made by benchmarks and answered by actors. Refuses to know tokens: how a kind is tokenised, and from
-which position on it is scored, belongs to `actors.tokens`. Here tokens are only estimated, from the number of
-characters.
+Plain frozen data, made by benchmarks and answered by actors. Refuses to know tokens: which special tokens a kind gets
+belongs to `special_tokens`; how it is tokenised, and from which position on it is scored, to `actors.tokens`. Here
+tokens are only estimated, from the number of characters.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 CHARACTERS_PER_TOKEN = 4.5
 """Typical of English text under current tokenizers; only estimates of work and time depend on it."""
 
+Bos = Literal["tokenizer", "first", "every_window", "none"]
+"""Where the beginning-of-sequence token stands in windows.
+
+`tokenizer`: every window begins as the tokenizer begins a text, with BOS or without. `first`: only the whole text, or
+document, begins so. `every_window`: every window begins with BOS, also where the tokenizer adds none of its own.
+`none`: no window does."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sentences:
-    """Whole texts with the tokenizer's own special tokens; every token after the first is scored."""
+    """Whole texts with the tokenizer's own special tokens, before and behind; every token after the first is scored."""
 
     texts: tuple[str, ...]
 
@@ -25,7 +33,11 @@ class Sentences:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuations:
-    """log p(continuation | context). The tokens are those of context + continuation, split after the context's."""
+    """log p(continuation | context), tokenised as in lm-eval.
+
+    The context is tokenised alone; the continuation is what the tokens of context + continuation hold after as many
+    tokens. White space at the end of a context belongs to the continuation.
+    """
 
     contexts: tuple[str, ...]
     continuations: tuple[str, ...]
@@ -41,9 +53,10 @@ class Continuations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """One text, tokenised once (special tokens at the very start only), cut into windows.
+    """One text, tokenised once, cut into windows.
 
-    All tokens of a window but its first are scored.
+    All tokens of a window but its first are scored. A special token at the start of every window takes one of its
+    places, so that a window holds one token of the text less, and the next one begins that much earlier.
     """
 
     text: str
@@ -52,7 +65,9 @@ class Windows:
     stride: int
     """Tokens from the start of one window to the start of the next."""
     num_tokens: int | None = None
-    """Use only this many tokens from the start; None = all. The last partial window is dropped."""
+    """Use only this many tokens from the start; None = all. The last partial window is dropped. Special tokens at the
+    very start count, those of later windows do not: they are no tokens of the text."""
+    bos: Bos = "tokenizer"
 
     @property
     def estimated_tokens(self) -> float:
@@ -65,8 +80,9 @@ class Windows:
 class Documents:
     """Whole documents of any length; every token is scored once and returned with its place in the text.
 
-    The tokenizer's own special token, else BOS or EOS, precedes each document, so that its first token is scored too.
-    Later windows of a document begin with tokens that earlier windows scored.
+    The tokenizer's own special token, else BOS or EOS, precedes each document, so that its first token is scored too;
+    with `bos: none` nothing does, and the first token is not scored. Later windows of a document begin with the special
+    token, where `bos` says so, and with tokens that earlier windows scored.
     """
 
     texts: tuple[str, ...]
@@ -74,6 +90,7 @@ class Documents:
     """Tokens."""
     stride: int
     """Tokens that a later window scores, at most window - 1; the rest of it is context."""
+    bos: Bos = "tokenizer"
 
     @property
     def estimated_tokens(self) -> float:

@@ -57,6 +57,8 @@ class Evidence:
     """Random controls of as many neurons; the treated condition's own where the numbers agree."""
     correlation: float | None = None
     """Spearman correlation of the two scores over all neurons."""
+    difficulty_reliability: float | None = None
+    """Reliability of mapping difficulty, the median over layers; None where the neuron table has none."""
     magnitude: BenchmarkItems | None = None
     """The treated neurons under a ceiling that takes as much magnitude from the positive half."""
     negative_share: NegativeShare | None = None

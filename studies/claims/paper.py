@@ -262,6 +262,8 @@ def _difficulty_agrees(evidence: Evidence) -> Draft:
     effect, contrast, detail = _costs(evidence, compared.conditions["mapping-difficulty"], randoms)
     if evidence.correlation is not None:
         detail += f"; Spearman correlation of the two scores {evidence.correlation:.2f}"
+    if evidence.difficulty_reliability is not None:
+        detail += f"; reliability of mapping difficulty {evidence.difficulty_reliability:.2f} (median layer)"
     return Draft(claim, judge(+1, effect, contrast), detail, compared.num_items, effect, contrast)
 
 

@@ -161,17 +161,20 @@ def structure_record(structure: Structure, shared: pd.DataFrame) -> dict[str, An
     }
 
 
-def _correlation_record(structure: Structure) -> Mapping[str, float] | None:
-    """None where mapping difficulty was not scored."""
+def _correlation_record(structure: Structure) -> Mapping[str, Any] | None:
+    """None where mapping difficulty was not scored; its reliability is None in a neuron table without it."""
     if structure.overall_correlation is None:
         return None
-    by_layer = structure.correlation["correlation"].iloc[1:]
+    by_layer = structure.correlation.iloc[1:]
     return {
         "overall": structure.overall_correlation,
-        "lowest": float(by_layer.min()),
-        "median": float(by_layer.median()),
-        "highest": float(by_layer.max()),
+        **_over_layers(by_layer["correlation"]),
+        "reliability": None if structure.difficulty_reliability is None else _over_layers(by_layer["reliability"]),
     }
+
+
+def _over_layers(values: pd.Series) -> dict[str, float]:
+    return {"lowest": float(values.min()), "median": float(values.median()), "highest": float(values.max())}
 
 
 def _number(value: float) -> float | None:

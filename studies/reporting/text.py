@@ -113,7 +113,8 @@ def series_lines(series: Mapping[str, Any]) -> list[str]:
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
     """What a model's part of a `completed` report says between its table and its verdicts, one finding per line."""
     parts = (seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
-    return [line for part in parts for line in part(model)]
+    found = [line for part in parts for line in part(model)]
+    return [*found, *special_token_lines(model.get("special_tokens", {}))]
 
 
 def seed_lines(model: Mapping[str, Any]) -> list[str]:
@@ -171,9 +172,12 @@ def structure_lines(model: Mapping[str, Any]) -> list[str]:
         f"{rest} among the other {share['num_rest']:,}"
     ]
     if correlation is not None:
+        by_layer = "{lowest:.2f} to {highest:.2f} by layer (median {median:.2f})"
+        reliability = correlation.get("reliability")  # a report of an earlier version has none
         lines.append(
-            "Spearman correlation of Wasserstein distance and mapping difficulty: {overall:.2f} over all neurons, "
-            "{lowest:.2f} to {highest:.2f} by layer (median {median:.2f})".format(**correlation)
+            "Spearman correlation of Wasserstein distance and mapping difficulty: "
+            f"{correlation['overall']:.2f} over all neurons, {by_layer.format(**correlation)}"
+            + (f"; reliability of mapping difficulty {by_layer.format(**reliability)}" if reliability else "")
         )
     lines += [
         f"{overlap['one']} and {overlap['other']} share {overlap['share']:.1%} of their neurons "
@@ -213,6 +217,32 @@ def doubling_lines(model: Mapping[str, Any]) -> list[str]:
             line += f" [{low}, {high}]"
         lines.append(line)
     return lines
+
+
+def special_token_lines(by_texts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line per kind of text: which special tokens it gets; by_texts: {name of the texts: its record}."""
+    named: dict[str, list[str]] = {}
+    for name, added in by_texts.items():
+        named.setdefault(f"{added['kind']} {{}}: {special_tokens_phrase(added)}", []).append(name)
+    return [f"special tokens of {line.format('(' + ', '.join(names) + ')')}" for line, names in named.items()]
+
+
+def special_tokens_phrase(added: Mapping[str, Any]) -> str:
+    """`<s> at the start of every window`: where one kind of text has special tokens."""
+    first, later, last = ("".join(added[place]) for place in ("first", "later", "last"))
+    if added["missing_bos"]:
+        return f"none, but models of this family are trained with {added['missing_bos']} in front of every text"
+    if not (first or last):
+        return "none"
+    match added["kind"]:
+        case "windows":
+            return f"{first} at the start of every window" if later else f"{first} at the very start of the text"
+        case "documents":
+            return f"{first} at the start of every document" + (f", {later} of every later window" if later else "")
+        case "choices":
+            return f"{first} in front of every context"
+    parts = [*([f"{first} in front"] if first else []), *([f"{last} behind, which is scored"] if last else [])]
+    return " and ".join(parts)
 
 
 def noise_sentence(floors: Mapping[str, Mapping[str, Any]]) -> str:

@@ -64,27 +64,37 @@ class Structure(NamedTuple):
         """Over all neurons; None where MD was not scored."""
         return float(self.correlation["correlation"].iloc[0]) if len(self.correlation) else None
 
+    @property
+    def difficulty_reliability(self) -> float | None:
+        """The median over layers of MD's reliability; None where MD was not scored, or without its reliability."""
+        known = self.correlation["reliability"].iloc[1:].dropna()
+        return float(known.median()) if len(known) else None
+
 
 def structure(neurons: pd.DataFrame) -> Structure:
     """`negative_share` and `score_correlation` of a neuron table."""
     return Structure(negative_share(neurons), score_correlation(neurons))
 
 
-CORRELATION_COLUMNS = ("layer", "num_neurons", "correlation")
+CORRELATION_COLUMNS = ("layer", "num_neurons", "correlation", "reliability")
 
 
 def score_correlation(neurons: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rank correlation of WD with MD, one row per layer; the row of layer -1 is over all neurons.
 
-    Columns `CORRELATION_COLUMNS`; neurons whose MD is not finite are left out. Empty where MD was not scored.
+    Columns `CORRELATION_COLUMNS`; neurons whose MD is not finite are left out. reliability: that of the layer's MD,
+    whose square root bounds the correlation that can be expected; in the row of layer -1 the mean over neurons; NaN
+    where the table has none. Empty where MD was not scored.
     """
     if "mapping_difficulty" not in neurons:
         return pd.DataFrame(columns=list(CORRELATION_COLUMNS))
     table = neurons[np.isfinite(neurons["mapping_difficulty"])]
+    has_reliability = "mapping_difficulty_reliability" in table
     rows = []
     for layer, part in [(-1, table), *table.groupby("layer")]:
         spearman = scipy.stats.spearmanr(part["wasserstein_distance"], part["mapping_difficulty"])
-        rows.append((layer, len(part), float(spearman.statistic)))
+        reliability = part["mapping_difficulty_reliability"].mean() if has_reliability else np.nan
+        rows.append((layer, len(part), float(spearman.statistic), reliability))
     return pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
 
 

@@ -18,7 +18,12 @@ from studies.statistics.intervals import Interval, bootstrap_interval
 from studies.statistics.items import Items, item_changes
 
 ALL_NEURONS = "all"
-SCORES = ("wasserstein_distance", "wasserstein_distance_negative", "mapping_difficulty")
+SCORES = (
+    "wasserstein_distance",
+    "wasserstein_distance_negative",
+    "mapping_difficulty",
+    "mapping_difficulty_reliability",
+)
 RESAMPLES = 2000
 MIN_CHECKPOINTS = 5
 """Fewest checkpoints over which a correlation can decide a claim."""

@@ -188,7 +188,7 @@ def plan_everything(texts: tuple[str, ...], model: str) -> dict[str, float]:
     source = source_of(Path(model))
     tokenizer, before = load_tokenizer(source), peak_gibibytes()
     started = time.perf_counter()
-    sequences = tokenise(Sentences(texts=texts), tokenizer, source.context)
+    sequences = tokenise(Sentences(texts=texts), tokenizer, source.context, source.vocabulary)
     tokenised = time.perf_counter()
     plan = plan_packs(sequences.ids, sequences.score_from, 512)
     return {

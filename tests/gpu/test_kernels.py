@@ -69,8 +69,10 @@ def test_sketches_on_the_device_equal_those_on_the_cpu() -> None:
         ranges = calibration.ranges(1024)
         sketch, difficulty = PreActivationSketch(ranges, device), MappingDifficultySketch(ranges, device)
         sketch.update(y_TF.to(device))
-        difficulty.update(y_TF[:, :32].to(device), y_TF.to(device), i_P.to(device), j_P.to(device))
-        scores[device] = (*sketch.statistics(), difficulty.mapping_difficulty())
+        pairs = (rows_P.to(device) for rows_P in (i_P, j_P, i_P % 2))
+        difficulty.update(y_TF[:, :32].to(device), y_TF.to(device), *pairs)
+        reliability = torch.tensor(difficulty.reliability())
+        scores[device] = (*sketch.statistics(), difficulty.mapping_difficulty(), reliability)
     for on_cpu, on_device in zip(scores["cpu"], scores["cuda"], strict=True):
         torch.testing.assert_close(on_device, on_cpu, rtol=1e-6, atol=1e-6)
 

@@ -23,7 +23,7 @@ def plan_all(name: str, root: Path, model: Path) -> dict[str, Any]:
     """In a process of its own: size of a whole benchmark's plan, peak memory beyond the tokens, and mistakes in it."""
     source = source_of(model)
     texts = getattr(minimal_pairs, name)(root, None, True).texts
-    sequences = tokenise(Sentences(texts=texts), load_tokenizer(source), source.context)
+    sequences = tokenise(Sentences(texts=texts), load_tokenizer(source), source.context, source.vocabulary)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     plan = plan_packs(sequences.ids, sequences.score_from, MAX_NODES)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

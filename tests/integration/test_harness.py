@@ -22,8 +22,8 @@ import yaml
 
 from actors.messages.ablation import EvaluateRequest, Intervention, Scored
 from actors.messages.model import ModelSource
-from studies.benchmarks.lm_eval import TaskBenchmark, task_benchmark
-from studies.benchmarks.sandbox import harness_context
+from studies.benchmarks.harness.lm_eval import TaskBenchmark, task_benchmark
+from studies.benchmarks.harness.sandbox import harness_context
 from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError
 from tests import oracles

@@ -79,7 +79,7 @@ class Echo:
     label: str
     texts: tuple[Text, ...]
     measure: ClassVar[Measure] = MARGIN
-    identity_params: ClassVar[Mapping[str, int | None]] = {}
+    identity_params: ClassVar[Mapping[str, int | str | None]] = {}
     scoring_version: ClassVar[int] = 1
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = None

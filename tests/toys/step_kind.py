@@ -63,5 +63,5 @@ class CountingActor(ScoreActor):
 
     def count_tokens(self, request: CountRequest) -> Iterator[Counted]:
         tokenizer = load_tokenizer(self._source)
-        ids_BW = windows(request.texts, tokenizer, self._source.context)
+        ids_BW = windows(request.texts, tokenizer, self._source.context, self._source.vocabulary)
         yield Counted(step=request.step, counts=np.bincount(np.asarray(ids_BW).ravel(), minlength=len(tokenizer)))

@@ -67,11 +67,12 @@ ONLY_IN = {
     ),
     "mlflow": ("orchestrator.record.mlflow_store",),
     "vllm": ("actors.ablation.engine", "actors.ablation.vllm_loader", "actors.ablation.vllm_worker"),
-    "lm_eval": ("studies.benchmarks.lm_eval", "studies.benchmarks.sandbox"),
+    "lm_eval": ("studies.benchmarks.harness",),
     "spacy": ("studies.benchmarks.annotation",),
     "pydantic": ("orchestrator.study_file",),
     "yaml": ("orchestrator.study_file.located",),
     "typer": ("orchestrator.cli",),
+    "tokenizers": ("orchestrator.planning.tokenizer_files", "actors.gguf_tokenizer"),
     "rich": ("orchestrator.terminal", "orchestrator.live_display"),
 }
 """Of the packages that are shipped, these modules alone may import it."""

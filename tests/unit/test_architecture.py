@@ -77,7 +77,7 @@ CLEAN = {
     "actors/scoring/actor.py": '"""Doc."""\nimport transformers\nfrom actors.scoring.sketches import S\nmodel.eval()',
     "actors/hf_model.py": '"""Doc."""\ntorch.load(path, weights_only=True)\nA.from_pretrained(p, trust_remote_code=x)',
     "actors/ablation/engine.py": '"""Doc."""\nclass Ablation:\n    def engine(self):\n        from vllm import LLM',
-    "studies/benchmarks/lm_eval.py": '"""Doc."""\ndef model():\n    from lm_eval.api.model import LM',
+    "studies/benchmarks/harness/lm_eval.py": '"""Doc."""\ndef model():\n    from lm_eval.api.model import LM',
     "studies/__init__.py": '"""Doc."""',
     "studies/claims/paper.py": '"""Doc."""\nimport numpy\nfrom studies.statistics import intervals',
     "tests/test_all.py": '"""Doc."""\nimport torch, ray, vllm, mlflow, actors.scoring.actor',
@@ -171,7 +171,7 @@ BREACHES = [
     ),
     (
         some_packages_are_imported_in_functions,
-        "studies/benchmarks/lm_eval.py",
+        "studies/benchmarks/harness/lm_eval.py",
         "from lm_eval import tasks",
         "lm_eval",
     ),

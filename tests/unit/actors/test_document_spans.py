@@ -19,6 +19,9 @@ from tests.unit.actors.trained_tokenizers import KINDS, trained
 
 TRICKY = "Na\u00efve caf\u00e9 \u2014 \u4f60\u597d, \U0001f44d\U0001f3fd!\n\n  2,345 don't\u00a0stop\u2026 \ufb01n\t(x)"
 
+VOCABULARY = 900
+"""Of the trained tokenizers, at most."""
+
 
 @pytest.fixture(scope="module")
 def ewt(data_root: Path) -> AnnotatedDocuments:
@@ -45,7 +48,7 @@ def frame_of(tokens: TokenSequences, surprisal: np.ndarray) -> pd.DataFrame:
 def test_every_character_of_ud_ewt_belongs_to_one_token_or_is_white_space(ewt: AnnotatedDocuments, kind: str) -> None:
     tokenizer = trained(kind, ewt.documents)
     documents = (*ewt.documents, TRICKY)
-    sequences = tokenise(Documents(texts=documents, window=96, stride=64), tokenizer, 4096)
+    sequences = tokenise(Documents(texts=documents, window=96, stride=64), tokenizer, 4096, VOCABULARY)
     for i, text in enumerate(documents):
         is_in_document = sequences.spans.document_T == i
         count = coverage(text, sequences.spans.start_T[is_in_document], sequences.spans.end_T[is_in_document])
@@ -58,7 +61,8 @@ def test_every_character_of_ud_ewt_belongs_to_one_token_or_is_white_space(ewt: A
 
 @pytest.mark.parametrize("kind", first_tier(KINDS, kept=("smollm2",)))
 def test_sums_over_words_are_the_documents_own(ewt: AnnotatedDocuments, kind: str) -> None:
-    sequences = tokenise(Documents(texts=ewt.documents, window=512, stride=256), trained(kind, ewt.documents), 4096)
+    tokenizer = trained(kind, ewt.documents)
+    sequences = tokenise(Documents(texts=ewt.documents, window=512, stride=256), tokenizer, 4096, VOCABULARY)
     tokens = frame_of(sequences, np.random.default_rng(0).gamma(2.0, size=len(sequences.spans.start_T)))
     by_word = annotate(tokens, ewt.words, "word", ("surprisal",))
     sums = [items.astype({"surprisal": float}).groupby("document")["surprisal"].sum() for items in (tokens, by_word)]
@@ -73,7 +77,7 @@ def test_sums_over_words_are_the_documents_own(ewt: AnnotatedDocuments, kind: st
 def test_windows_score_each_token_once_with_context() -> None:
     tokenizer = trained("smollm2", ["a b c d"])
     text = "abcdefghij" * 3
-    sequences = tokenise(Documents(texts=(text, "", "x"), window=8, stride=4), tokenizer, 4096)
+    sequences = tokenise(Documents(texts=(text, "", "x"), window=8, stride=4), tokenizer, 4096, VOCABULARY)
     ids = tokenizer(text)["input_ids"]
     assert [len(window) for window in sequences.ids][:2] == [8, 8]
     assert sequences.score_from.tolist()[:2] == [1, 4]
@@ -84,14 +88,15 @@ def test_windows_score_each_token_once_with_context() -> None:
 
 def without_special_tokens() -> object:
     bare = PreTrainedTokenizerFast(tokenizer_object=trained("smollm2", ["a"]).backend_tokenizer)
-    return tokenise(Documents(texts=("a",), window=8, stride=4), bare, 64)
+    return tokenise(Documents(texts=("a",), window=8, stride=4), bare, 64, VOCABULARY)
 
 
 REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "nothing in front": (
         without_special_tokens,
         StudyError,
-        "the tokenizer has neither BOS nor EOS to put in front of a document",
+        "the tokenizer has neither BOS nor EOS to put in front of a document; write bos: none to leave the first token "
+        "of every document unscored",
     ),
     "end left out": (lambda: character_spans("ab", [(0, 1)]), ValueError, "no token covers 'b' at character 1"),
     "gap": (lambda: character_spans("abc", [(0, 1), (2, 3)]), ValueError, "no token covers 'b' at character 1"),
@@ -119,7 +124,7 @@ def test_marks_that_a_tokenizer_composes_belong_to_the_token_before() -> None:
     assert spans.tolist() == [[0, 3], [3, 5], [6, 8]]
     tokenizer = trained("pythia", ["cafe o"])
     documents = (text, "\u1100\u1161\u11a8")
-    tokens = tokenise(Documents(texts=documents, window=64, stride=32), tokenizer, 64).spans
+    tokens = tokenise(Documents(texts=documents, window=64, stride=32), tokenizer, 64, VOCABULARY).spans
     for i, document in enumerate(documents):
         is_in_document = tokens.document_T == i
         count = coverage(document, tokens.start_T[is_in_document], tokens.end_T[is_in_document])

@@ -53,6 +53,8 @@ def test_texts_begin_and_end_as_the_file_says(
     tmp_path: Path, vocabulary: dict[str, Any], keys: dict[str, Any], before: list[str], after: list[str]
 ) -> None:
     assert ends(vocabulary, converted(tmp_path, vocabulary, **keys)) == (before, after)
+    config = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    assert (config["add_bos_token"], config["add_eos_token"]) == (bool(before), bool(after))
 
 
 def test_special_tokens_have_the_ids_of_the_file(tmp_path: Path) -> None:

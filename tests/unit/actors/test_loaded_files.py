@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def source_of(path: str, **fields: object) -> ModelSource:
-    sizes = {"num_layers": 1, "d_mlp": 1, "d_model": 1, "context": 1}
+    sizes = {"num_layers": 1, "d_mlp": 1, "d_model": 1, "context": 1, "vocabulary": 1}
     return ModelSource(label="m", path=path, family="llama", **{**sizes, **fields})
 
 

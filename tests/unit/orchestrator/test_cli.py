@@ -45,6 +45,7 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
     fit = Fit("m", "2 CPUs", 2**30, 2**31, "", 1, 0.0, 60.0, 0.1)
     study = SimpleNamespace(
         spec=SimpleNamespace(study="s"),
+        special_tokens=lambda: {"m": {"blimp": {"kind": "sentences"}}, "on the hub": None},
         planned=lambda: [PlannedStep(step, False, "new", 1e12)],
         forecast=lambda planned, on, tflops: Forecast("4x8", "CPU", (fit,), 60.0, 30.0),
     )
@@ -52,7 +53,8 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
     answer = CliRunner().invoke(cli.app, ["plan", str(study_file), "--json"])
     assert answer.exit_code == 0, answer.output
     plan = json.loads(answer.output)
-    assert list(plan) == ["study", "steps", "forecast"] and plan["study"] == "s"
+    assert list(plan) == ["study", "steps", "special_tokens", "forecast"] and plan["study"] == "s"
+    assert plan["special_tokens"] == {"m": {"blimp": {"kind": "sentences"}}, "on the hub": None}
     assert plan["steps"] == [
         {"id": "0" * 20, "step": "evaluate.blimp m top", "cached": False, "reason": "new", "flops": 1e12}
     ]

@@ -17,16 +17,26 @@ NUM_LAYERS, D_MLP, NUM_RANKS = 3, 8, 2
 
 def source(**fields: Any) -> ModelSource:
     defaults: dict[str, Any] = {"label": "tiny", "path": "tiny", "family": "llama", "d_model": 16, "context": 256}
-    return ModelSource(**{**defaults, "num_layers": NUM_LAYERS, "d_mlp": D_MLP, **fields})
+    return ModelSource(**{**defaults, "vocabulary": 128, "num_layers": NUM_LAYERS, "d_mlp": D_MLP, **fields})
 
 
-def tokenizer(
-    texts: str | Sequence[str], add_special_tokens: bool = True, verbose: bool = True
-) -> dict[str, list[int] | list[list[int]]]:
+class _Tokenizer:
     """One token per character, and one in front."""
-    if isinstance(texts, str):
-        return {"input_ids": [0] * add_special_tokens + [*map(ord, texts)]}
-    return {"input_ids": [[0] * add_special_tokens + [*map(ord, text)] for text in texts]}
+
+    bos_token_id = eos_token_id = 0
+
+    def __call__(
+        self, texts: str | Sequence[str], add_special_tokens: bool = True, verbose: bool = True
+    ) -> dict[str, list[int] | list[list[int]]]:
+        if isinstance(texts, str):
+            return {"input_ids": [0] * add_special_tokens + [*map(ord, texts)]}
+        return {"input_ids": [[0] * add_special_tokens + [*map(ord, text)] for text in texts]}
+
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return chr(token)
+
+
+tokenizer: Any = _Tokenizer()
 
 
 def log_probability(previous: int, token: int) -> float:

@@ -3,9 +3,12 @@
 T tokens, F neurons, D inputs, P pairs.
 """
 
+import math
 import pickle
 
 import numpy as np
+import pytest
+import scipy
 import torch
 from torch import Tensor
 
@@ -14,7 +17,7 @@ from actors.scoring.mapping_difficulty import MappingDifficultySketch
 from tests.unit.actors.scoring.neurons import ORDINARY, OUTLIERS, calibrated, tokens
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""(x_TD, y_TF, i_P, j_P)."""
+"""(x_TD, y_TF, i_P, j_P); a pair's half is the parity of i + j."""
 
 
 def make_pairs(num_pairs: int = 50_000) -> Batch:
@@ -40,7 +43,7 @@ def exact_difficulty(*batch: Tensor) -> tuple[np.ndarray, int]:
 def sketched(ranges: Ranges, *batches: Batch) -> MappingDifficultySketch:
     sketch = MappingDifficultySketch(ranges, "cpu")
     for batch in batches:
-        sketch.update(*batch)
+        sketch.update(*batch, half_P=(batch[2] + batch[3]) % 2)
     return sketch
 
 
@@ -74,10 +77,11 @@ def test_shards_equal_one_pass_in_any_order() -> None:
             merged.merge(MappingDifficultySketch.from_state(pickle.loads(pickle.dumps(shard.state()))))
         a, b = merged.state(), whole.state()
         assert a.keys() == b.keys()
-        assert torch.equal(a["counts_FK2"], b["counts_FK2"])
-        for name in ("num_pairs", "num_dropped", "max_input_distance"):
+        assert torch.equal(a["counts_2FK2"], b["counts_2FK2"]) and torch.equal(a["num_pairs_2"], b["num_pairs_2"])
+        for name in ("num_dropped", "max_input_distance"):
             assert a[name] == b[name], name
-        np.testing.assert_allclose(a["ratio_F"], b["ratio_F"], rtol=1e-12, atol=0)
+        np.testing.assert_allclose(a["ratio_2F"], b["ratio_2F"], rtol=1e-12, atol=0)
+        assert merged.num_pairs == whole.num_pairs and merged.reliability() == whole.reliability()
 
 
 def test_it_is_nan_without_a_median() -> None:
@@ -92,3 +96,34 @@ def test_it_is_nan_without_a_median() -> None:
     same = sketched(ranges, (torch.ones(1000, 4), y_TF, *pairs_2P))
     assert same.mapping_difficulty().isnan().all() and same.num_dropped == 3000
     assert sketched(ranges).mapping_difficulty().isnan().all()
+    for unknown in (sketched(ranges, (x_TD, y_TF, *pairs_2P)), same, sketched(ranges)):
+        assert math.isnan(unknown.reliability())
+
+
+def unlike_neurons(spread: float, seed: int) -> Batch:
+    """300 neurons between following one input direction and following none; the seed draws the tokens and the pairs."""
+    rng, num_tokens = np.random.default_rng(seed), 4000
+    noise_F = 0.5 + spread * np.random.default_rng(0).uniform(-0.5, 0.5, 300)
+    x_TD = rng.normal(size=(num_tokens, 8)) * rng.gamma(2, size=(num_tokens, 1))
+    y_TF = (1 - noise_F) * x_TD[:, :1] / x_TD[:, :1].std() + noise_F * rng.normal(size=(num_tokens, 300))
+    i_P, j_P = torch.tensor(rng.permutation(num_tokens)).reshape(2, -1)
+    return torch.tensor(x_TD), torch.tensor(y_TF), i_P, j_P
+
+
+@pytest.mark.parametrize(("spread", "low", "high"), [(1.0, 0.8, 1.0), (0.3, 0.4, 0.8), (0.0, 0.0, 0.25)])
+def test_the_reliability_foretells_the_agreement_of_two_draws(spread: float, low: float, high: float) -> None:
+    draws = [unlike_neurons(spread, seed) for seed in (1, 2)]
+    first, second = (sketched(calibrated(batch[1]), batch) for batch in draws)
+    between = scipy.stats.spearmanr(first.mapping_difficulty(), second.mapping_difficulty()).statistic
+    foretold = (first.reliability() + second.reliability()) / 2
+    assert low <= foretold <= high
+    assert foretold == pytest.approx(between, abs=0.15)
+
+
+def test_the_reliability_is_the_corrected_correlation_of_the_halves() -> None:
+    x_TD, y_TF, i_P, j_P = make_pairs(5000)
+    half_P = (i_P + j_P) % 2
+    halves = [exact_difficulty(x_TD, y_TF, i_P[half_P == half], j_P[half_P == half])[0] for half in (0, 1)]
+    r = scipy.stats.spearmanr(*halves).statistic
+    assert 0 < r < 1
+    assert sketched(calibrated(y_TF), (x_TD, y_TF, i_P, j_P)).reliability() == pytest.approx(2 * r / (1 + r))

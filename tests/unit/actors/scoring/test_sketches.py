@@ -24,8 +24,8 @@ from actors.scoring.mapping_difficulty import MappingDifficultySketch
 from actors.scoring.sketches import NeuronStatistics, PreActivationSketch
 from tests.unit.actors.scoring.neurons import NUM_BINS, NUM_TOKENS, ORDINARY, OUTLIERS, calibrated, tokens
 
-INTEGERS = ("num_tokens", "counts_FK2", "far_negative_F")
-SUMS = ("mean_F", "m2_F", "m3_F", "m4_F", "far_negative_excess_F", "excess_below_F", "excess_above_F")
+EXACT = ("num_tokens", "counts_FK2", "far_negative_F", "max_F")
+SUMS = ("mean_F", "m2_F", "m3_F", "m4_F", "negative_excess_F", "excess_below_F", "excess_above_F")
 
 
 def exact_wasserstein(y: ArrayLike) -> tuple[float, float]:
@@ -61,7 +61,7 @@ def scored(y_TF: Tensor) -> NeuronStatistics:
 def assert_same(sketch: PreActivationSketch, expected: PreActivationSketch) -> None:
     a, b = sketch.state(), expected.state()
     assert a.keys() == b.keys()
-    for name in INTEGERS:
+    for name in EXACT:
         assert torch.equal(torch.as_tensor(a[name]), torch.as_tensor(b[name])), name
     for name in SUMS:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-12, atol=0, err_msg=name)
@@ -132,22 +132,95 @@ def test_moments_equal_scipy(ordinary_scores: NeuronStatistics, outlier_scores: 
         assert all(column.dtype == torch.float64 and column.device.type == "cpu" for column in scores)
 
 
-def test_the_negative_half_and_the_ceiling_that_matches_its_magnitude(
-    ordinary_scores: NeuronStatistics, outlier_scores: NeuronStatistics
-) -> None:
-    for neurons, scores in ((ORDINARY, ordinary_scores), (OUTLIERS, outlier_scores)):
-        for j, (name, y) in enumerate(neurons.items()):
-            spread = max(y.std(), 1e-12)
-            negative = np.maximum(-y, 0).mean()
-            mean_below = y[y < 0].mean() if (y < 0).any() else 0.0
-            assert scores.negative_mean[j] == pytest.approx(mean_below, abs=2e-3 * spread), name
-            ceiling = scores.matched_ceiling[j].item()
-            if not (y < 0).any():
-                assert ceiling == np.inf, name
-            elif y.mean() < 0:
-                assert ceiling == 0, f"{name}: the positive side is too small"
-            else:
-                assert np.maximum(y - ceiling, 0).mean() == pytest.approx(negative, abs=1e-3 * spread), name
+def exact_ceiling(y: ArrayLike) -> float:
+    """The smallest c >= 0 with E[(y - c)+] <= E[(-y)+], from sorted values."""
+    y = np.asarray(y, dtype=np.float64)
+    negative, descending = -y[y < 0].sum(), np.sort(y[y > 0])[::-1]
+    above = descending.cumsum() - np.arange(1, len(descending) + 1) * descending  # sum of (y - c)+ at each c = y
+    k = int((above <= negative + 1e-11).sum())  # the ceiling lies among or below the k highest values
+    if k == 0:
+        return 0.0
+    return max(0.0, (descending[:k].sum() - negative) / k)
+
+
+def make_lopsided() -> dict[str, np.ndarray]:
+    """Neurons with a negative half that is nearly or wholly absent, or all there is."""
+    rng, n = np.random.default_rng(8), NUM_TOKENS
+    positive = rng.gamma(4, 0.5, n) + 0.01
+    rarely, once, hugely = positive.copy(), positive.copy(), positive.copy()
+    rarely[rng.choice(n, n // 10_000 + 1, replace=False)] = -rng.uniform(1e-3, 0.1, n // 10_000 + 1)
+    once[-1] = -1e-9
+    hugely[[n // 2, n - 1]] = -3.0, 800.0
+    return {
+        "rarely_negative": rarely,
+        "negative_once_by_a_hair": once,
+        "rarely_negative_with_an_outlier": hugely,
+        "rarely_negative_and_far": np.where(np.arange(n) % 5000 == 4999, -0.01, rng.normal(50, 1, n)),
+        "never_negative": positive,
+        "never_negative_with_an_outlier": np.where(np.arange(n) == n - 9, 1e4, positive),
+        "always_negative": -positive,
+        "rarely_positive": -rarely,
+        "both_sides_alike": rng.permutation(np.concatenate([positive[: n // 2], -positive[: n // 2]])),
+        "always_zero": np.zeros(n),
+        "always_the_same": np.full(n, 0.3),
+    }
+
+
+LOPSIDED = make_lopsided()
+
+
+def test_moments_and_the_negative_half_of_lopsided_neurons_are_exact() -> None:
+    y_TF = np.stack(list(LOPSIDED.values()), axis=1)
+    scores, negative_TF = scored(torch.tensor(y_TF)), y_TF < 0
+    num_negative_F = negative_TF.sum(0)
+    np.testing.assert_array_equal(scores.negative_fraction, num_negative_F / NUM_TOKENS)
+    expected_F = np.where(num_negative_F, (y_TF * negative_TF).sum(0) / num_negative_F.clip(1), 0.0)
+    np.testing.assert_allclose(scores.negative_mean, expected_F, rtol=1e-12)
+    np.testing.assert_allclose(scores.mean, y_TF.mean(0), rtol=1e-12, atol=1e-15)
+    varies = np.ptp(y_TF, axis=0) > 0
+    np.testing.assert_allclose(scores.skewness[varies], scipy.stats.skew(y_TF[:, varies]), rtol=1e-8, atol=1e-11)
+    np.testing.assert_allclose(scores.kurtosis[varies], scipy.stats.kurtosis(y_TF[:, varies]), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", [name for name, y in LOPSIDED.items() if np.ptp(y)])
+def test_the_negative_part_of_the_distance_of_lopsided_neurons(name: str) -> None:
+    scores = scored(tokens({name: LOPSIDED[name]}))
+    whole, negative = exact_wasserstein(LOPSIDED[name])
+    assert scores.wasserstein_distance.item() == pytest.approx(whole, abs=1e-3)
+    assert scores.wasserstein_distance_negative.item() == pytest.approx(negative, abs=1e-3)
+
+
+@pytest.mark.parametrize(("name", "y"), [*ORDINARY.items(), *OUTLIERS.items(), *LOPSIDED.items()])
+def test_the_matched_ceiling_is_finite_and_exact_to_one_bin(name: str, y: np.ndarray) -> None:
+    y_TF = torch.tensor(y)[:, None]
+    ranges = calibrated(y_TF[: NUM_TOKENS // 8])
+    ceiling = sketched(ranges, y_TF).statistics().matched_ceiling.item()
+    expected, negative = exact_ceiling(y), np.maximum(-y, 0).mean()
+    assert 0 <= ceiling <= max(y.max(), 0)
+    if ceiling <= ranges.high_F.item():
+        assert ceiling == pytest.approx(expected, abs=ranges.width_F.item()), name
+    if y.mean() >= 0:
+        assert np.maximum(y - ceiling, 0).mean() == pytest.approx(negative, abs=1e-3 * max(y.std(), 1e-12)), name
+    else:
+        assert ceiling == 0, f"{name}: the positive side is too small"
+
+
+def test_the_matched_ceiling_above_the_bins() -> None:
+    y = np.abs(np.random.default_rng(9).normal(size=NUM_TOKENS)).clip(max=4)
+    ranges = calibrated(torch.tensor(y)[:, None])
+    evenly_spread = ranges.high_F.item() + np.arange(1, 202, 2)
+    for far, tolerance in ((np.array([300.0]), 1e-9), (evenly_spread, 1e-2)):
+        for negative in (-1e-6, -50.0, -150.0):
+            tail = np.concatenate((y, far, [negative]))
+            ceiling = sketched(ranges, torch.tensor(tail)[:, None]).statistics().matched_ceiling.item()
+            assert ceiling == pytest.approx(exact_ceiling(tail), rel=tolerance) and ceiling < far.max()
+
+
+def test_a_ceiling_below_all_bins_is_unknown() -> None:
+    y = np.concatenate([np.random.default_rng(10).normal(10, 0.01, 2000), np.full(2000, -3.0), np.full(4000, 2.0)])
+    scores = sketched(calibrated(torch.tensor(y[:2000])[:, None]), torch.tensor(y)[:, None]).statistics()
+    assert scores.matched_ceiling.isnan().all()
+    assert scores.negative_mean.item() == -3.0 and scores.negative_fraction.item() == 0.25
 
 
 def test_values_beyond_the_bins_are_not_lost() -> None:
@@ -243,7 +316,7 @@ def test_merge_is_associative(a: list[float], b: list[float], c: list[float], wi
     right[1].merge(right[2])
     right[0].merge(right[1])
     first, second = left[0].state(), right[0].state()
-    for name in INTEGERS:
+    for name in EXACT:
         assert torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name])), name
     scale, n = 1 + max(map(abs, a + b + c), default=0), 1 + len(a + b + c)
     for name, power in (("mean_F", 1), ("m2_F", 2), ("m3_F", 3), ("m4_F", 4), ("excess_below_F", 1)):
@@ -257,7 +330,7 @@ def test_values_that_are_not_finite_raise_before_anything_is_counted(bad: float,
     sketch, difficulty = sketched(calibrated(y_TF), y_TF), MappingDifficultySketch(calibrated(y_TF), "cpu")
     broken_TF = y_TF.clone()
     broken_TF[17, 1] = broken_TF[49, 2] = bad
-    pairs = torch.arange(10), torch.arange(10, 20)
+    pairs = torch.arange(10), torch.arange(10, 20), torch.zeros(10)
     updates: list[Callable[[Tensor], None]] = [
         sketch.update,
         RangeCalibration(3, "cpu").update,
@@ -318,7 +391,8 @@ def test_the_state_does_not_grow_with_tokens() -> None:
     def size(num_tokens: int) -> int:
         y_TF = tokens(OUTLIERS)[:num_tokens]
         sketch, difficulty = sketched(ranges, y_TF), MappingDifficultySketch(ranges, "cpu")
-        difficulty.update(y_TF, y_TF, torch.arange(num_tokens), torch.arange(num_tokens).flip(0))
+        rows = torch.arange(num_tokens)
+        difficulty.update(y_TF, y_TF, rows, rows.flip(0), rows % 2)
         buffer = io.BytesIO()
         torch.save((sketch.state(), difficulty.state()), buffer)
         return buffer.tell()

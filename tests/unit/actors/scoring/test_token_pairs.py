@@ -1,9 +1,9 @@
-"""The draw of token pairs: seeded by block, distinct, and independent of batches."""
+"""The draw of token pairs: seeded by block, distinct, and independent of batches; and the tokens that wait."""
 
 import numpy as np
 import pytest
 
-from actors.scoring.token_pairs import draw_pairs, rows_among_kept
+from actors.scoring.token_pairs import completed_pairs, draw_pairs, rows_among_kept
 
 KEEP_BW = np.random.default_rng(0).random((6, 20)) < 0.7
 
@@ -40,3 +40,26 @@ def test_rows_of_all_batches_are_the_positions(batch: int) -> None:
         kept = flat[windows][KEEP_BW[windows]]
         collected += kept[rows_among_kept(positions, KEEP_BW, windows)].tolist()
     assert collected == positions.tolist()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 6, 9])
+@pytest.mark.parametrize("num_pairs", [0, 1, 25, 1000])
+def test_every_pair_is_completed_once_from_the_tokens_that_are_held(batch: int, num_pairs: int) -> None:
+    pairs = draw_pairs(KEEP_BW, pairs_per_block=num_pairs, seed=0, block=0)
+    flat = np.arange(KEEP_BW.size).reshape(KEEP_BW.shape)
+    held, found = np.empty(0, dtype=np.int64), []
+    for first, completed in zip(range(0, len(KEEP_BW), batch), completed_pairs(pairs, KEEP_BW, batch), strict=True):
+        windows = slice(first, first + batch)
+        held = np.concatenate((held, flat[windows][KEEP_BW[windows]][completed.rows]))
+        found += zip(held[completed.i], held[completed.j], completed.half, strict=True)
+        held = held[completed.waiting]
+    assert not len(held)
+    drawn = zip(pairs.positions[pairs.i], pairs.positions[pairs.j], np.arange(len(pairs.i)) % 2, strict=True)
+    assert sorted(found) == sorted(drawn)
+
+
+def test_only_tokens_without_a_partner_are_held() -> None:
+    keep_BW = np.ones((64, 100), dtype=bool)
+    pairs = draw_pairs(keep_BW, pairs_per_block=3200, seed=0, block=0)
+    num_held = [len(completed.waiting) for completed in completed_pairs(pairs, keep_BW, 1)]
+    assert 0.22 < max(num_held) / 6400 < 0.28 and num_held[-1] == 0

@@ -140,6 +140,22 @@ def test_a_failed_request_fails_all_of_its_steps() -> None:
     assert failed and {outcome.reasons[s] for s, at in outcome.states.items() if at is State.FAILED} == {message.error}
 
 
+def test_texts_that_a_model_cannot_score_are_reported_with_their_place_in_the_study_file() -> None:
+    study = plan()
+    named = [benchmark.name for benchmark in study.study.benchmarks]
+    places = {"profile": ("profile",), "evaluate.embedded_pairs": ("evaluate", named.index("embedded_pairs"))}
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if any(study.steps[step].name in places for step in start.steps):
+            yield RequestFailed(error="the tokenizer has no BOS", traceback="", texts_refused=True)
+
+    outcome = run(study, FakePool(study, answer))
+    failed = {study.steps[s].name: outcome.reasons[s] for s, at in outcome.states.items() if at is State.FAILED}
+    assert failed == {
+        name: str(study.study.located.error(place, "a: the tokenizer has no BOS")) for name, place in places.items()
+    }
+
+
 def test_an_answer_without_a_result_is_a_failure() -> None:
     study = plan()
     outcome = run(study, FakePool(study, once(lambda *_: Finished())))

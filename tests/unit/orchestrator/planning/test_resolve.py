@@ -16,6 +16,7 @@ from orchestrator.planning.resolve import resolve
 from orchestrator.scheduling.placement import Demand
 from orchestrator.study_file.load import parse_spec
 from studies.errors import StudyError
+from tests import oracles
 from tests.hub import COMMIT
 from tests.tampering import flip, replace
 
@@ -163,6 +164,65 @@ def test_code_of_another_repository_is_refused_even_if_trusted(tmp_path, name, t
     for classes in ("other/code--modeling.Model", ["other/code--modeling.Model", None]):
         (folder / name).write_text(json.dumps({**known, "auto_map": {"AutoModelForCausalLM": classes}}))
         assert refusal(tmp_path, model) == f"s.yaml:3: models.0: {folder}/{name}: {FOREIGN_CODE}"
+
+
+WINDOWED = """\
+study: s
+preset: {preset}
+models:
+  - ./a
+  - ./closing
+profile: {{corpus: embedded{profile}}}
+conditions:
+  top: {{select: top, fraction: 0.1, clamp: negative}}
+evaluate:
+  - embedded_knowledge
+  - perplexity: {{corpus: embedded{perplexity}}}
+"""
+
+
+def windowed(tmp_path, preset="strict", profile="", perplexity=""):
+    """A study of two models: the tokenizer of `a` has no BOS, that of `closing` adds BOS and EOS to every text."""
+    for name, template in (("a", "$A"), ("closing", "<s> $A </s>")):
+        if not (tmp_path / name).exists():
+            oracles.make_tokenizer(make_folder(tmp_path / name), template)
+    config = tmp_path / "a" / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"bos_token": None}))
+    spec, located = parse_spec(WINDOWED.format(preset=preset, profile=profile, perplexity=perplexity), "s.yaml")
+    return resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json")
+
+
+def added(study, model):
+    """{texts: (in front of the first window or text, at later windows, behind)}."""
+    found = study.special_tokens(model)
+    places = {name: (one.first, one.later, one.last) for name, one in found.items()}
+    return {name: tuple("".join(token.text for token in place) for place in at) for name, at in places.items()}
+
+
+@pytest.mark.parametrize(
+    ("preset", "perplexity", "expected"),
+    [
+        ("strict", "", (("<s>", "<s>", ""), ("<s>", "<s>", ""))),
+        ("paper", "", (("<s>", "", ""), ("<s>", "", ""))),
+        ("paper", ", bos: none", (("<s>", "", ""), ("", "", ""))),
+    ],
+)
+def test_a_study_knows_what_its_texts_get(tmp_path, preset, perplexity, expected):
+    study = windowed(tmp_path, preset=preset, perplexity=perplexity)
+    of_profile, of_perplexity = expected
+    bare, closing = study.models
+    knowledge = {"embedded_knowledge": ("<s>", "", "")}
+    assert added(study, closing) == {"profile": of_profile, **knowledge, "perplexity": of_perplexity}
+    assert set(added(study, bare).values()) == {("", "", "")}
+
+
+@pytest.mark.parametrize(
+    ("where", "line"), [("profile", "s.yaml:6: profile: a: "), ("perplexity", "s.yaml:11: evaluate.1: a: ")]
+)
+def test_a_bos_that_a_tokenizer_lacks_is_refused_before_anything_starts(tmp_path, where, line):
+    with pytest.raises(StudyError) as caught:
+        windowed(tmp_path, **{where: ", bos: every_window"})
+    assert str(caught.value) == f"{line}bos: every_window needs a tokenizer with BOS, and this one has none"
 
 
 def pickled(folder, size=4096):

@@ -20,6 +20,7 @@ from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
 from orchestrator.study_file.load import parse_spec
+from orchestrator.study_file.spec import PRESETS
 from studies.benchmarks.measures import Measure
 from studies.benchmarks.options import StudySettings
 from studies.benchmarks.registry import BENCHMARKS
@@ -50,7 +51,8 @@ def planned(text: str, folder: Path) -> Plan:
     """The plan of a study file; its perplexity is the one made by hand."""
     spec, _ = parse_spec(text, "f.yaml")
     places = Places(folder=folder, data_root=None, model_roots=())
-    loaded = (benchmark(entry, places, half_ties=True) for entry in spec.evaluate if entry.kind != "perplexity")
+    strict = PRESETS["strict"]
+    loaded = (benchmark(entry, places, strict) for entry in spec.evaluate if entry.kind != "perplexity")
     return plan(text, benchmarks=(plans.BENCHMARKS[0], *loaded))
 
 
@@ -125,7 +127,7 @@ def test_a_logarithm_is_reported_as_what_people_read_and_no_claim_on_accuracy_co
     text = plans.STUDY + "claims: double_dissociation\n"
     deep = "deep: {select: top, fraction: 0.1, clamp: negative, layers: {groups: 2, schedule: cumulative}}"
     dose = "dose: {select: top, fraction: [0.1, 0.2], clamp: negative}"
-    texts = EchoOptions().load("echo", StudySettings(data_root=None, path=Path, half_ties=True)).texts
+    texts = EchoOptions().load("echo", StudySettings(data_root=None, path=Path, half_ties=True, bos=None)).texts
     study = plan(
         text.replace("  random:", f"  {deep}\n  {dose}\n  random:"),
         benchmarks=(Logarithms(name="logs", label="logarithms", texts=texts), *plans.BENCHMARKS),

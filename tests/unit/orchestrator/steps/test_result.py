@@ -1,5 +1,6 @@
 """The stored form of every step kind's result, word for word: stores of users hold these keys."""
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -17,6 +18,7 @@ from orchestrator.steps.result import StepResult, engine_document, receipt_docum
 from orchestrator.steps.step import Step, StepKind
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
+from studies.benchmarks.special_tokens import SpecialTokens, Token
 from studies.errors import StudyError
 from studies.neurons.selection import NeuronSet
 from tests.fakes import FakeContext, reference
@@ -49,6 +51,7 @@ SCORED = Scored(
     sums=np.array([-1.0, -2.0]),
     counts=np.array([1, 1]),
     receipt=RECEIPT,
+    special_tokens=SpecialTokens(kind="sentences", first=(Token(0, "<s>"),), last=(Token(1, "</s>"),)),
     route=Route.TREE,
     route_reason="",
     pack_plan="0123456789abcdef0123",
@@ -101,7 +104,9 @@ def test_an_evaluation_as_it_is_stored() -> None:
             f'{{"benchmark": "my pairs", "neuron_set": "{NEURONS.digest}", "num_neurons": 1, '
             f'"receipt": {RECEIPT_JSON}, "engine": {ENGINE_JSON}, '
             '"route": "tree", "route_reason": "", "pack_plan": "0123456789abcdef0123", '
-            '"nodes": 7, "tokens": 9, "contexts_cut": 0, "seconds": 1.5, "conditions_together": 3, "layer_passes": 10, '
+            '"nodes": 7, "tokens": 9, "contexts_cut": 0, '
+            '"special_tokens": {"kind": "sentences", "first": ["<s>"], "later": [], "last": ["</s>"], '
+            '"missing_bos": ""}, "seconds": 1.5, "conditions_together": 3, "layer_passes": 10, '
             '"ideal_layer_passes": 8}'
         )
     }
@@ -174,6 +179,7 @@ def profiled(num_pairs: int) -> Profiled:
         "wasserstein_distance": np.array([0.5, 0.25]),
         "wasserstein_distance_negative": np.array([0.25, 0.25]),
         "mapping_difficulty": np.array([1.0, 2.0]),
+        "mapping_difficulty_reliability": np.array([0.5, 0.5]),
     }
     return Profiled(
         step="s",
@@ -181,8 +187,10 @@ def profiled(num_pairs: int) -> Profiled:
         num_windows=3,
         num_tokens=90,
         num_pairs=num_pairs,
+        num_pairs_asked=9,
         num_pairs_dropped=1,
         reference=reference("m", rounded=np.array([-2.0, np.nan, -2.5], dtype=np.float32)),
+        special_tokens=SpecialTokens(kind="windows", missing_bos="<bos>"),
         seconds=4.0,
     )
 
@@ -193,7 +201,9 @@ TRAIN = FakeContext(corpus=Corpus(label="wikitext2 train", text="", source=""))
 def test_a_profile_as_it_is_stored() -> None:
     result = profile.KIND.result(made(profile.KIND), profiled(8), TRAIN)
     assert texts(result) == {
-        "profile.json": '{"corpus": "wikitext2 train", "windows": 3, "tokens": 90, "pairs": 8, "pairs_dropped": 1}',
+        "profile.json": '{"corpus": "wikitext2 train", "windows": 3, "tokens": 90, "pairs": 8, "pairs_asked": 9, '
+        '"pairs_dropped": 1, "special_tokens": {"kind": "windows", "first": [], "later": [], "last": [], '
+        '"missing_bos": "<bos>"}}',
         "probe.json": '{"transformers": "5", "ids": [[0, 1, 2], [0, 3]], "log_probabilities": [-2.0, -2.0, -2.0], '
         '"log_probabilities_rounded": [-2.0, null, -2.5]}',
     }
@@ -215,14 +225,35 @@ def test_the_probe_is_read_as_it_was_stored() -> None:
     np.testing.assert_array_equal(read.rounded, written.rounded)
 
 
+def test_a_model_trained_with_bos_that_gets_none_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    lacking = dataclasses.replace(SCORED, special_tokens=SpecialTokens(kind="sentences", missing_bos="<bos>"))
+    profile.KIND.result(made(profile.KIND), profiled(8), TRAIN)
+    evaluate.KIND.result(step(condition="baseline"), lacking, CONTEXT)
+    evaluate.KIND.result(step(), lacking, CONTEXT)  # the baseline has said it
+    none = "none, but models of this family are trained with <bos> in front of every text"
+    assert caplog.messages == [f"m: windows: {none}", f"m: sentences: {none}"]
+
+
 def test_without_pairs_the_neuron_table_has_no_mapping_difficulty() -> None:
     (table,) = profile.KIND.result(made(profile.KIND), profiled(0), TRAIN).frames.values()
-    assert "mapping_difficulty" not in table and "wasserstein_distance" in table
+    assert not any(column.startswith("mapping_difficulty") for column in table) and "wasserstein_distance" in table
+
+
+def test_a_profile_of_fewer_pairs_than_asked_for_warns(caplog: pytest.LogCaptureFixture) -> None:
+    for num_pairs, warnings in (
+        (8, []),
+        (5, ["m: mapping difficulty rests on 6 of 9 token pairs; the text has too few tokens for profile: pairs"]),
+    ):
+        caplog.clear()
+        profile.KIND.result(made(profile.KIND), profiled(num_pairs), TRAIN)
+        assert [message for message in caplog.messages if "pairs" in message] == warnings
 
 
 def compared(columns: dict[str, Any]) -> StepResult:
     """The weights of one neuron against those of step 0."""
-    before = ModelSource(label="m@step0", path="", family="llama", num_layers=1, d_mlp=1, d_model=1, context=1)
+    before = ModelSource(
+        label="m@step0", path="", family="llama", num_layers=1, d_mlp=1, d_model=1, context=1, vocabulary=1
+    )
     answer = Weights(step="s", columns={"layer": np.array([0]), "neuron": np.array([0]), **columns}, seconds=1.0)
     return weights.KIND.result(made(weights.KIND), answer, FakeContext(before=before))
 

@@ -94,7 +94,7 @@ def test_a_users_file_may_have_any_plain_name(path: str) -> None:
 
 RECORDED = {
     "perplexity": '{"kind": "perplexity", "corpus": "wikitext2", "split": "validation", "tokens": null, '
-    '"window": 2048}',
+    '"window": 2048, "bos": null}',
     "blimp": '{"kind": "blimp", "per_paradigm": null}',
     "tse: {templates: [a, b]}": '{"kind": "tse", "per_case": null, "templates": ["a", "b"]}',
     "embedded_pairs": '{"kind": "embedded_pairs", "per_construction": null}',
@@ -103,7 +103,7 @@ RECORDED = {
     "lm_eval: {tasks: [a]}": '{"kind": "lm_eval", "tasks": ["a"], "items": null, "fewshot": null, "include": null, '
     '"trust_remote_code": false, "syntactic": false, "name": "lm_eval"}',
     "surprisal": '{"kind": "surprisal", "corpus": "ud_ewt", "split": "validation", "tagger": null, "unit": "token", '
-    '"documents": null, "window": 2048, "stride": null, "name": "surprisal"}',
+    '"documents": null, "window": 2048, "stride": null, "bos": null, "name": "surprisal"}',
     "pairs: a.jsonl": '{"kind": "pairs", "path": "a.jsonl"}',
     "choices: {path: a.jsonl}": '{"kind": "choices", "path": "a.jsonl"}',
 }

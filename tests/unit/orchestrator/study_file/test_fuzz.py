@@ -123,8 +123,10 @@ def lines(rows: Iterable[dict[str, Any]]) -> str:
 def write_model(folder: Path, *, relu: bool = False, salt: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {"hidden_size": 8, "num_hidden_layers": 8, "max_position_embeddings": 4096, "vocab_size": 50}
-    family = {"model_type": "opt", "ffn_dim": 1000, "activation_function": "relu"}
-    family = family if relu else {"model_type": "gpt_neox", "intermediate_size": 1000, "hidden_act": "gelu"}
+    family = {"model_type": "gpt_neox", "intermediate_size": 1000, "hidden_act": "gelu"}
+    if relu:
+        family = {"model_type": "opt", "ffn_dim": 1000, "activation_function": "relu"}
+    family["architectures"] = ["OPTForCausalLM" if relu else "GPTNeoXForCausalLM"]
     (folder / "config.json").write_text(json.dumps({**sizes, **family, "salt": salt}))
     header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from orchestrator.study_file.spec import PRESETS
 from tests.unit.orchestrator.study_file.tiny_study import (
     LIKE,
     MODEL,
@@ -210,6 +211,7 @@ def test_strict_is_the_default_preset_and_repairs_what_the_paper_leaves_loose() 
     profile = study.profile
     assert (profile.window, profile.stride, profile.tokens) == (2048, 2048, 131072)
     assert profile.skip_first and profile.pair_scope == "block"
+    assert profile.bos == PRESETS["strict"].bos == "tokenizer"
     assert study.scoring == {"half_ties": True, "rule": "rank", "disjoint": True}
 
 
@@ -219,14 +221,16 @@ def test_the_paper_preset_is_the_papers_protocol() -> None:
     assert (profile.window, profile.stride, profile.tokens) == (2048, 1024, 263168)
     assert 1 + (profile.tokens - profile.window) // profile.stride == 256
     assert not profile.skip_first and profile.pair_scope == "sample"
+    assert profile.bos == PRESETS["paper"].bos == "first"
     assert study.scoring == {"half_ties": False, "rule": "percentile", "disjoint": False}
 
 
 def test_an_explicit_field_wins_over_the_preset() -> None:
-    given = "{tokens: 5000, window: 512, stride: 128, skip_first: true, pair_scope: block}"
+    given = "{tokens: 5000, window: 512, stride: 128, skip_first: true, pair_scope: block, bos: every_window}"
     profile = parse(changed(PROFILE, f"preset: paper\nprofile: {given}")).profile
     assert (profile.tokens, profile.window, profile.stride) == (5000, 512, 128)
     assert profile.skip_first and profile.pair_scope == "block"
+    assert profile.bos == "every_window"
 
 
 def test_another_window_does_not_keep_the_presets_stride() -> None:

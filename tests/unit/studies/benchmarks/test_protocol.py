@@ -11,7 +11,7 @@ import pytest
 from studies.benchmarks.annotation import WORD_COLUMNS, Annotation, GoldWords
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.corpora import Corpus
-from studies.benchmarks.lm_eval import TaskBenchmark
+from studies.benchmarks.harness.lm_eval import TaskBenchmark
 from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TASKS
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
 from studies.benchmarks.options import StudySettings
@@ -54,7 +54,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "digest": "88cde4b3d71aac46d4089bbbed0731bf0b3b89fe57862932bcd017518a790032",
             "request": Windows(text=TEXT, window=4, stride=4, num_tokens=None),
             "estimated_tokens": 15 / 4.5,
-            "identity_params": {"window": 4, "tokens": None},
+            "identity_params": {"window": 4, "tokens": None, "bos": "tokenizer"},
             "scoring_version": 1,
             "metric_prefixes": ("perplexity",),
             "noise_floor_nodes": 8,
@@ -68,12 +68,12 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
         {
             "request": Windows(text=TEXT, window=4, stride=4, num_tokens=2),
             "estimated_tokens": 2,
-            "identity_params": {"window": 4, "tokens": 2},
+            "identity_params": {"window": 4, "tokens": 2, "bos": "tokenizer"},
         },
     ),
     "perplexity of more tokens than there are": (
         PerplexityBenchmark(corpus=CORPUS, window=4, num_tokens=99),
-        {"estimated_tokens": 15 / 4.5, "identity_params": {"window": 4, "tokens": 99}},
+        {"estimated_tokens": 15 / 4.5, "identity_params": {"window": 4, "tokens": 99, "bos": "tokenizer"}},
     ),
     "pairs": (
         PairBenchmark(name="pairs", label="my pairs", pairs=PAIRS),
@@ -159,7 +159,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "digest": "effec99b87c132beec51361af8710c83bdcc1f17ec26269f0a8c009a554c6116",
             "request": Documents(texts=("a bc", "dé"), window=8, stride=7),
             "estimated_tokens": 6 / 4.5,
-            "identity_params": {"window": 8, "stride": 7},
+            "identity_params": {"window": 8, "stride": 7, "bos": "tokenizer"},
             "scoring_version": 1,
             "metric_prefixes": ("surprisal-x",),
             "noise_floor_nodes": 16,
@@ -194,7 +194,7 @@ def test_results_and_metrics_have_one_signature(benchmark_class: type) -> None:
 def test_the_example_in_the_docstring_is_a_benchmark(tmp_path: Path) -> None:
     """It has every member of the protocol, and its numbers are the mean surprisal of each sentence's last word."""
     write_jsonl(tmp_path / "s.jsonl", *({"sentence": text} for text in ("the cat sat", "it ran", "no more")))
-    settings = StudySettings(data_root=None, path=tmp_path.joinpath, half_ties=True)
+    settings = StudySettings(data_root=None, path=tmp_path.joinpath, half_ties=True, bos="tokenizer")
     options = documented_benchmark(tmp_path).LastWordsOptions(path="s.jsonl", sentences=2)
     example: Benchmark = options.load("s", settings)
     assert all(hasattr(example, name) for name in PROPERTIES) and example.measure == options.measure

@@ -35,7 +35,7 @@ def settings(tmp_path: Path) -> StudySettings:
     write_jsonl(tmp_path / "pairs" / "mine.jsonl", GOOD)
     write_jsonl(tmp_path / "choices" / "mine.jsonl", QUESTION)
     write_conllu(tmp_path, TWO_DOCUMENTS)
-    return StudySettings(data_root=tmp_path, path=tmp_path.joinpath, half_ties=False)
+    return StudySettings(data_root=tmp_path, path=tmp_path.joinpath, half_ties=False, bos="first")
 
 
 @pytest.mark.parametrize("word", BENCHMARKS)
@@ -52,6 +52,14 @@ def test_a_word_loads_the_benchmark_that_its_options_promise(word: str, settings
     assert loaded.name == name and loaded.metric_prefixes == (name,) and loaded.measure == options.measure
 
 
+@pytest.mark.parametrize("word", ["perplexity", "surprisal"])
+def test_bos_stands_where_the_options_say_or_else_the_study(word: str, settings: StudySettings) -> None:
+    options = OPTIONS[word]
+    for own, asked in ((None, "first"), ("none", "none"), ("every_window", "every_window")):
+        loaded = BENCHMARKS[word](**options, bos=own).load(word, settings)
+        assert loaded.request.bos == loaded.identity_params["bos"] == asked
+
+
 def test_a_tie_is_counted_as_the_study_says(settings: StudySettings) -> None:
     for word in ("blimp", "tse", "embedded_pairs", "pairs"):
         options = BENCHMARKS[word](**OPTIONS.get(word, {}))
@@ -62,4 +70,4 @@ def test_a_tie_is_counted_as_the_study_says(settings: StudySettings) -> None:
 def test_a_surprisal_may_have_a_name_of_its_own(settings: StudySettings) -> None:
     options = BENCHMARKS["surprisal"](corpus="some.conllu", window=8, stride=3, split="dev", name="surprisal-b")
     loaded = options.load("surprisal-b", settings)
-    assert (loaded.name, loaded.identity_params) == ("surprisal-b", {"window": 8, "stride": 3})
+    assert (loaded.name, loaded.identity_params) == ("surprisal-b", {"window": 8, "stride": 3, "bos": "first"})

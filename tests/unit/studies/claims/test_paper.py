@@ -341,6 +341,15 @@ def test_the_papers_other_claims_hold_where_its_picture_does() -> None:
     assert set(by_claim.values()) == {Status.HOLDS}
 
 
+def test_the_reliability_stands_beside_selection_by_mapping_difficulty() -> None:
+    without, beside = (
+        next(verdict.detail for verdict in CLAIM_SETS["paper"](given) if verdict.claim == "difficulty_agrees")
+        for given in (whole(), whole(difficulty_reliability=0.625))
+    )
+    added = "; reliability of mapping difficulty 0.62 (median layer)"
+    assert added in beside and beside.replace(added, "") == without
+
+
 @pytest.mark.parametrize(
     ("claim", "changes"),
     every_third(

@@ -153,17 +153,25 @@ def test_changed_phenomena_leave_whole_benchmarks_out() -> None:
 def test_the_structure_of_a_neuron_table() -> None:
     share = NegativeShare(EFFECT, EFFECT, EFFECT, 4, 396)
     correlation = pd.DataFrame(
-        [(-1, 400, 0.5), (0, 200, 0.4), (1, 200, 0.8)], columns=["layer", "num_neurons", "correlation"]
+        [(-1, 400, 0.5, 0.7), (0, 200, 0.4, 0.6), (1, 200, 0.8, 0.8)], columns=list(CORRELATION_COLUMNS)
     )
     overlaps = pd.DataFrame([("top", "md", 4, 4, 2, 0.5, 0.02)], columns=list(OVERLAP_COLUMNS))
     record = records.structure_record(Structure(share, correlation), overlaps)
     sides = {"top": EFFECT_JSON, "rest": EFFECT_JSON, "difference": EFFECT_JSON}
     assert record == {
         "negative_share": {**sides, "num_top": 4, "num_rest": 396},
-        "correlation": {"overall": 0.5, "lowest": 0.4, "median": pytest.approx(0.6), "highest": 0.8},
+        "correlation": {
+            "overall": 0.5,
+            "lowest": 0.4,
+            "median": pytest.approx(0.6),
+            "highest": 0.8,
+            "reliability": {"lowest": 0.6, "median": pytest.approx(0.7), "highest": 0.8},
+        },
         "overlaps": [{"one": "top", "other": "md", "share": 0.5, "share_by_chance": 0.02}],
     }
     json.dumps(record, allow_nan=False)
+    without = records.structure_record(Structure(share, correlation.assign(reliability=np.nan)), overlaps)
+    assert without["correlation"]["reliability"] is None
     assert records.structure_record(Structure(share, correlation.iloc[:0]), overlaps)["correlation"] is None
 
 
@@ -179,7 +187,7 @@ def test_the_structure_of_a_neuron_table() -> None:
         (DOSE_COLUMNS, "fraction estimate low high num_items"),
         (TRAJECTORY_COLUMNS, "step group quantity median low high mean num_neurons"),
         (OVERLAP_COLUMNS, "one other num_one num_other num_both share share_by_chance"),
-        (CORRELATION_COLUMNS, "layer num_neurons correlation"),
+        (CORRELATION_COLUMNS, "layer num_neurons correlation reliability"),
     ],
 )
 def test_the_columns_of_stored_tables(columns: tuple[str, ...], persisted: str) -> None:

@@ -127,7 +127,11 @@ def test_the_structure_of_a_neuron_table() -> None:
     share, correlation, overlap = text.structure_lines({"structure": record})
     estimate = f"{record['negative_share']['top']['estimate']:.3f}"
     assert share.startswith(f"negative share of the Wasserstein distance: {estimate} [") and "the other 396" in share
-    assert correlation.startswith("Spearman correlation") and "by layer (median" in correlation
+    correlated, reliable = correlation.split("; ")
+    assert correlated.startswith("Spearman correlation") and "by layer (median" in correlated
+    assert reliable == "reliability of mapping difficulty 0.50 to 0.75 by layer (median 0.62)"
+    del record["correlation"]["reliability"]  # as earlier versions recorded it
+    assert text.structure_lines({"structure": record})[1] == correlated
     assert overlap == "top and md share 50.0% of their neurons (2.0% by chance)"
     assert text.structure_lines({"structure": {}}) == []
 
@@ -213,3 +217,39 @@ def test_the_noise_floor_is_one_sentence() -> None:
         "surprisal log-probabilities by at most 3.0e-05 nats."
     )
     assert text.noise_sentence({}) == ""
+
+
+def added(kind: str, first: str = "", later: str = "", last: str = "", missing_bos: str = "") -> dict[str, Any]:
+    """The record of a kind of text's special tokens, one at most in each place."""
+    places = {"first": first, "later": later, "last": last}
+    return {"kind": kind, "missing_bos": missing_bos, **{place: [t] if t else [] for place, t in places.items()}}
+
+
+@pytest.mark.parametrize(
+    ("record", "phrase"),
+    [
+        (added("sentences"), "none"),
+        (added("sentences", "<s>", last="</s>"), "<s> in front and </s> behind, which is scored"),
+        (added("sentences", last="</s>"), "</s> behind, which is scored"),
+        (added("choices", "<s>"), "<s> in front of every context"),
+        (added("windows", "<s>", "<s>"), "<s> at the start of every window"),
+        (added("windows", "<s>"), "<s> at the very start of the text"),
+        (added("documents", "<s>"), "<s> at the start of every document"),
+        (added("documents", "<s>", "<s>"), "<s> at the start of every document, <s> of every later window"),
+        (
+            added("windows", missing_bos="<bos>"),
+            "none, but models of this family are trained with <bos> in front of every text",
+        ),
+    ],
+)
+def test_where_the_special_tokens_stand(record: dict[str, Any], phrase: str) -> None:
+    assert text.special_tokens_phrase(record) == phrase
+
+
+def test_texts_with_the_same_special_tokens_share_a_line() -> None:
+    windows = added("windows", "<s>", "<s>")
+    model = {"profile": windows, "blimp": added("sentences"), "perplexity": windows}
+    assert text.special_token_lines(model) == [
+        "special tokens of windows (profile, perplexity): <s> at the start of every window",
+        "special tokens of sentences (blimp): none",
+    ]

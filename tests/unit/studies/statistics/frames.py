@@ -89,5 +89,6 @@ def neuron_table(width: int = 200, layers: int = 2) -> pd.DataFrame:
             "wasserstein_distance": wd,
             "wasserstein_distance_negative": wd * share,
             "mapping_difficulty": wd + rng.normal(0, 0.05, size),
+            "mapping_difficulty_reliability": np.repeat(0.5 + 0.25 * np.arange(layers), width),
         }
     )

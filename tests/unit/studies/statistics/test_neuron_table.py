@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import rankdata
 
 from studies.neurons.selection import EMPTY, NeuronSet
-from studies.statistics.neuron_table import negative_share, overlaps, score_correlation
+from studies.statistics.neuron_table import negative_share, overlaps, score_correlation, structure
 from tests.unit.studies.statistics.frames import neuron_table
 
 
@@ -33,7 +33,16 @@ def test_the_scores_are_correlated_by_rank_in_every_layer_and_overall() -> None:
     second = neurons[neurons["layer"] == 1]
     ranks = [rankdata(second[score]) for score in ("wasserstein_distance", "mapping_difficulty")]
     assert correlations["correlation"].iloc[2] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert correlations["reliability"].tolist() == pytest.approx([(199 * 0.5 + 200 * 0.75) / 399, 0.5, 0.75])
     assert score_correlation(neurons.drop(columns="mapping_difficulty")).empty
+
+
+def test_the_reliability_of_mapping_difficulty_is_the_median_over_layers() -> None:
+    neurons = neuron_table()
+    assert structure(neurons).difficulty_reliability == 0.625
+    old = structure(neurons.drop(columns="mapping_difficulty_reliability"))
+    assert old.difficulty_reliability is None and old.overall_correlation is not None
+    assert structure(neurons.drop(columns="mapping_difficulty")).difficulty_reliability is None
 
 
 def test_overlaps_stand_beside_what_chance_would_give() -> None:

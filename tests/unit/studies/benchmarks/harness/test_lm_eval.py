@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from studies.benchmarks.lm_eval import Answers, Question, Sample, TaskBenchmark, task_benchmark
+from studies.benchmarks.harness.lm_eval import Answers, Question, Sample, TaskBenchmark, task_benchmark
 from tests.unit.studies.benchmarks.files import study_error
 
 QUESTIONS = (

@@ -31,7 +31,8 @@ class _Guard(NamedTuple):
 
 @contextlib.contextmanager
 def harness_context(trust_remote_code: bool) -> Iterator[None]:
-    """Inside: no progress bars (the harness and `datasets` draw one per task), the harness's seeds, and a sandbox.
+    """Inside: no progress bars (the harness and `datasets` draw one per task), the harness's seeds, no documents from
+    an earlier run, and a sandbox.
 
     trust_remote_code: leave the sandbox out. Restores the state of both random generators. Raises StudyError where a
     definition wants to run code of its own.
@@ -42,12 +43,27 @@ def harness_context(trust_remote_code: bool) -> Iterator[None]:
     try:
         with (
             contextlib.redirect_stderr(io.StringIO()),
+            _no_stored_documents(),
             contextlib.nullcontext() if trust_remote_code else _sandbox(),
         ):
             yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
+
+
+@contextlib.contextmanager
+def _no_stored_documents() -> Iterator[None]:
+    """`datasets` stores what a function makes of documents by its name, and serves it after the function is edited."""
+    import datasets
+
+    was_enabled = datasets.is_caching_enabled()
+    datasets.disable_caching()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            datasets.enable_caching()
 
 
 @contextlib.contextmanager

@@ -2,9 +2,9 @@
 
 The tasks' own definitions make prompts, choices and metrics, and the harness's own evaluator runs them: once with an LM
 that only collects requests, then for every condition with an LM that answers from what an actor computed. All requests
-of a benchmark's tasks are one set of texts, so they share one token forest. Owns, with `studies.benchmarks.sandbox`,
-all contact with `lm_eval` (the extra `harness`), which is imported inside functions: it brings torch and Transformers
-with it.
+of a benchmark's tasks are one set of texts, so they share one token forest. Owns, with `sandbox` and `task_sources`
+beside it, all contact with `lm_eval` (the extra `harness`), which is imported inside functions: it brings torch and
+Transformers with it.
 """
 
 import functools
@@ -23,11 +23,12 @@ import pandas as pd
 from annotated_types import Ge, Le, MinLen
 
 from studies.benchmarks.annotation import Annotation
+from studies.benchmarks.harness.sandbox import harness_context
+from studies.benchmarks.harness.task_sources import forget_modules, grading_code, has_own_results
 from studies.benchmarks.measures import TASKS, Measure
 from studies.benchmarks.options import Count, Name, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import evenly
-from studies.benchmarks.sandbox import harness_context
 from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError, did_you_mean, first_line
 
@@ -57,7 +58,7 @@ class LmEvalOptions:
     fewshot: Annotated[int, Ge(0), Le(100)] | None = None
     """None = as the task says."""
     include: Text | None = None
-    """A folder with task definitions of your own."""
+    """A folder with task definitions of your own; they and the folder's Python enter the identity of the results."""
     trust_remote_code: bool = False
     """Whether those definitions may run Python: `!function`, templates without a sandbox, downloaded metrics."""
     syntactic: bool = False
@@ -114,12 +115,12 @@ class TaskBenchmark:
     margins: bool
     """Whether a task asks if greedy decoding produces the continuation."""
     digest: str
-    """sha256 of the requests and targets, and of the tasks' versions and metrics."""
+    """sha256 of the requests and targets, of the tasks' versions and metrics, and of what else grades the answers."""
     evaluate: Callable[[Answers], Mapping[str, list[Sample]]] = field(repr=False)
     """The harness's evaluator: a model's answers -> {task: a sample for each document}."""
     aggregations: Mapping[str, Mapping[str, Callable[[list[Any]], Any]]] = field(repr=False)
     """{task: {metric: how the harness aggregates the documents' values}}."""
-    identity_params: ClassVar[Mapping[str, int | None]] = {}
+    identity_params: ClassVar[Mapping[str, int | str | None]] = {}
     measure: ClassVar[Measure] = TASKS
     scoring_version: ClassVar[int] = 1
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
@@ -200,7 +201,7 @@ def task_benchmark(
     missing extra, unknown tasks, tasks without log-likelihoods, untrusted code, and data that cannot be loaded.
     """
     sandboxed = functools.partial(harness_context, trust_remote_code)
-    definitions = _load(tasks, include, sandboxed)
+    definitions, code = _load(tasks, include, sandboxed)
     for task, definition in definitions.items():
         if definition.OUTPUT_TYPE not in OUTPUT_TYPES:
             raise StudyError(
@@ -211,9 +212,11 @@ def task_benchmark(
         if fewshot is not None or definition.get_config("num_fewshot") is None:
             definition.set_config(key="num_fewshot", value=fewshot or 0)
     try:
-        documents = {task: _documents(len(defined.eval_docs), items, task) for task, defined in definitions.items()}
+        with sandboxed():
+            available = {task: len(definition.eval_docs) for task, definition in definitions.items()}
+        documents = {task: _documents(available[task], items, task) for task in definitions}
         harness = _Harness(definitions, documents, items is not None, sandboxed)
-        return _benchmark(name, harness, syntactic=syntactic)
+        return _benchmark(name, harness, code, syntactic=syntactic)
     except StudyError:
         raise
     except Exception as error:  # tasks run code of their own on every document
@@ -222,14 +225,16 @@ def task_benchmark(
 
 def _load(
     tasks: Sequence[str], include: Path | None, sandboxed: Callable[[], AbstractContextManager[None]]
-) -> dict[str, Definition]:
-    """{task: its definition}; a group's name loads all its tasks."""
+) -> tuple[dict[str, Definition], dict[str, Any]]:
+    """{task: its definition}, and what of their code enters the digest; a group's name loads all its tasks."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError:
         raise StudyError("lm_eval needs the extra: pip install 'halfwave[harness]'") from None
     if include is not None and not include.is_dir():
         raise StudyError(f"include: there is no folder {include}")
+    if include is not None:
+        forget_modules(include)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with sandboxed():
         manager = TaskManager(include_path=include)
@@ -238,15 +243,20 @@ def _load(
             near = did_you_mean(task, manager.all_tasks, listed="`lm-eval ls tasks`")
             raise StudyError(f"lm-eval has no task {task!r}{near}")
     loaded: dict[str, Definition] = {}
+    names = set(tasks)
     for task in tasks:
         try:
             with sandboxed():
-                loaded |= manager.load([task])["tasks"]
+                found = manager.load([task])
+            loaded |= found["tasks"]
+            names |= {*found["tasks"], *found["groups"]}
         except StudyError as error:
             raise StudyError(f"lm-eval's task {task}: {error}") from None
         except Exception as error:  # data sets come over many transports, each with errors of its own
             raise StudyError(f"lm-eval's task {task} cannot be loaded: {first_line(error)}") from error
-    return loaded
+    entries = (manager.task_index.get(name) for name in sorted(names))
+    yaml_files = {entry.name: entry.yaml_path for entry in entries if entry and entry.yaml_path}
+    return loaded, grading_code(loaded, yaml_files, include)
 
 
 class _Harness(NamedTuple):
@@ -270,7 +280,7 @@ class _Harness(NamedTuple):
         return {task: _first_filter(evaluated["samples"][task]) for task in self.definitions}
 
 
-def _benchmark(name: str, harness: _Harness, *, syntactic: bool) -> TaskBenchmark:
+def _benchmark(name: str, harness: _Harness, code: Mapping[str, Any], *, syntactic: bool) -> TaskBenchmark:
     definitions = harness.definitions
     instances: list[Any] = []
     samples = harness.evaluate(None, instances)
@@ -291,6 +301,7 @@ def _benchmark(name: str, harness: _Harness, *, syntactic: bool) -> TaskBenchmar
         ],
         "versions": {task: str(definition.VERSION) for task, definition in definitions.items()},
         "metrics": {task: sorted(definition.aggregation()) for task, definition in definitions.items()},
+        **code,
     }
     multiple_choice = tuple(t for t, definition in definitions.items() if definition.OUTPUT_TYPE == "multiple_choice")
     return TaskBenchmark(
@@ -333,8 +344,11 @@ def _lm(answers: Answers | None, instances: list[Any]) -> Any:
 
 def _needs_greedy(definition: Definition) -> bool:
     """Whether a task may use the answer `is_greedy`."""
-    has_own_results = callable(getattr(definition.config, "process_results", None))
-    return definition.OUTPUT_TYPE == "loglikelihood" or "exact_match" in definition.aggregation() or has_own_results
+    return (
+        definition.OUTPUT_TYPE == "loglikelihood"
+        or "exact_match" in definition.aggregation()
+        or has_own_results(definition)
+    )
 
 
 def _metric_value(value: Any) -> float | list[float]:

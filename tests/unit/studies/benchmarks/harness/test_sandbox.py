@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from studies.benchmarks.sandbox import NUMPY_SEED, RANDOM_SEED, harness_context
+from studies.benchmarks.harness.sandbox import NUMPY_SEED, RANDOM_SEED, harness_context
 
 
 def draws() -> tuple[float, float]:
@@ -34,3 +34,18 @@ def test_generators_are_restored_after_an_error() -> None:
         random.random()
         raise KeyError
     assert random.getstate() == before
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_documents_of_an_earlier_run_are_served(enabled: bool) -> None:
+    import datasets
+
+    before = datasets.is_caching_enabled()
+    (datasets.enable_caching if enabled else datasets.disable_caching)()
+    try:
+        with pytest.raises(KeyError), harness_context(trust_remote_code=True):
+            assert not datasets.is_caching_enabled()
+            raise KeyError
+        assert datasets.is_caching_enabled() == enabled
+    finally:
+        (datasets.enable_caching if before else datasets.disable_caching)()

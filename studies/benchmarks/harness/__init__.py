@@ -1,0 +1,1 @@
+"""Tasks of the LM evaluation harness (lm-eval) as benchmarks, and the code of theirs that counts."""
