@@ -133,8 +133,8 @@ HEADS: Mapping[str, tuple[str, ...]] = {
     "olmo2": ("Olmo2ForCausalLM",),
     "bloom": ("BloomForCausalLM",),
 }
-"""{family: the classes in `architectures` with which vLLM computes log-probabilities}; the first is the family's own.
-Where the second is listed, the name of the model without its head does too, and so does a config that names none."""
+"""{family: the classes in `architectures` with which vLLM computes log-probabilities}; the first is the family's own,
+the second, where there is one, that of the model without its head."""
 _HEADLESS = re.compile(r"(?<!LMHead)(?<!Chat)Model$|For(TextEncoding|RewardModeling|\w*Classification)$")
 
 SLIDING = "sliding_attention"
@@ -189,11 +189,10 @@ def _fields(config: Config, model: Architecture) -> Iterator[_Refusal]:
 def _head(config: Config, model: Architecture) -> Iterator[_Refusal]:
     """The language-model head: vLLM goes by the first class in `architectures`, Transformers by `model_type`."""
     own, *others = HEADS[model.family]
-    names = config.get("architectures") or []
-    headless = names[0] not in others and _HEADLESS.search(str(names[0])) if names else not others
-    if headless:
+    names = config.get("architectures") or [own]
+    if names[0] not in others and _HEADLESS.search(str(names[0])):
         remedy = f"take a checkpoint that names {own}"
-        yield _Refusal("architectures", names or None, "loads such a model without its language-model head", remedy)
+        yield _Refusal("architectures", names, "loads such a model without its language-model head", remedy)
 
 
 def _head_size(config: Config, model: Architecture) -> Iterator[_Refusal]:

@@ -139,7 +139,7 @@ NOT_HONOURED: dict[str, tuple[str, dict[str, Any]]] = {
     "llama both ways": ("llama", {"is_causal": False}),
     "llama linear, whole number": ("llama", {"rope_scaling": {"type": "linear", "factor": 2}}),
     "gpt2 without the name of its head": ("gpt2", {"architectures": ["GPT2Model"]}),
-    "phi without the name of its head": ("phi", {"architectures": None}),
+    "phi without the name of its head": ("phi", {"architectures": ["PhiModel"]}),
     "bloom untied": ("bloom", {"tie_word_embeddings": False}),
     "mistral biases": ("mistral", {"attention_bias": True}),
     "qwen2 head size": ("qwen2", {"head_dim": 64}),

@@ -34,7 +34,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 
 def refusal(family: str, **fields: Any) -> str:
     """The message; '' where the config passes."""
-    config = {"model_type": family, "architectures": [HEADS[family][0]], **PLAIN[family], **fields}
+    config = {"model_type": family, **PLAIN[family], **fields}
     try:
         refuse_unsupported(config, architecture(config), "m/config.json")
     except StudyError as error:
@@ -101,12 +101,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"architectures": ["GPT2Model"]},
         'architectures is ["GPT2Model"]; vLLM 0.32 loads such a model without its language-model head; take a '
         "checkpoint that names GPT2LMHeadModel",
-    ),
-    "no class": (
-        "gpt_neox",
-        {"architectures": None},
-        "architectures is null; vLLM 0.32 loads such a model without its language-model head; take a checkpoint that "
-        "names GPTNeoXForCausalLM",
     ),
     "a classifier": (
         "llama",
