@@ -206,7 +206,8 @@ def _windows(config: Config, model: Architecture) -> Iterator[_Refusal]:
     """Sliding windows: in all layers or none of Qwen, in any layer of Mistral and Gemma, in no layer of the others."""
     types, window = config.get("layer_types"), config.get("sliding_window")
     if model.family in ("qwen2", "qwen3"):
-        first = config.get("max_window_layers", 28) if config.get("use_sliding_window") else model.num_layers
+        slides = config.get("use_sliding_window") and config.get("sliding_window", 4096)
+        first = config.get("max_window_layers", 28) if slides else model.num_layers
         mixed = len(set(types)) > 1 if types else 0 < first < model.num_layers
         if mixed:
             field, value = ("layer_types", types) if types else ("max_window_layers", first)

@@ -17,6 +17,7 @@ from actors.messages.scoring import Profiled, ProfileRequest
 from actors.messages.stream import Finished, Opened
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import NOTHING, Committed, RunKey
+from orchestrator.record.mlflow_store import RecordError
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
@@ -204,6 +205,7 @@ class FakePool:
     def evict(self, actor: str) -> None:
         self.evicted.append(actor)
         del self._residents[actor]
+        self._messages = deque(message for message in self._messages if message[0] != actor)
 
     def why_unplaceable(self, demand: Demand) -> str:
         return self.unplaceable
@@ -221,6 +223,8 @@ class FakeRecord:
         self.begun: set[str] = set()
         self.notes: list[str] = []
         self.damaged: set[str] = set()
+        self.unreadable: set[str] = set()
+        """Documents that are damaged."""
         self.away: list[Exception] = []
         """Errors that the next reads of tables raise, one each."""
         self._frames: dict[tuple[str, str], pd.DataFrame] = {}
@@ -275,6 +279,8 @@ class FakeRecord:
         return self._frames[committed.step_id, path]
 
     def document(self, committed: Committed, path: str) -> Any:
+        if path in self.unreadable:
+            raise RecordError(f"{path} is damaged")
         return self._documents[committed.step_id, path]
 
 

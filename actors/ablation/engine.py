@@ -168,6 +168,8 @@ def _start_vllm(source: ModelSource) -> Any:
         "revision": source.revision,
         "tokenizer_revision": source.revision,
         "load_format": load_format(source),
+        "config_format": "hf",  # else a repository with params.json is configured by it, not by config.json
+        "tokenizer_mode": "hf",
         "dtype": source.dtype,
         "max_model_len": length,
         "tensor_parallel_size": source.tensor_parallel,

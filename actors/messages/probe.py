@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+PROBE_VERSION = 1
+"""Of the texts of the probe. Raised with them: then recorded references no longer count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
@@ -37,6 +40,7 @@ class Reference:
     """[T] float32: the same, computed in the dtype of the model."""
     transformers: str
     """Version of Transformers."""
+    version: int = PROBE_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,18 @@ runner's. Invariant: `settled` hands out a result only with the verdict on the e
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.messages.probe import Probed, Reference
+from actors.messages.probe import PROBE_VERSION, Probed, Reference
 from orchestrator.execution.recorder import Recorder
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
-from orchestrator.record.mlflow_store import Unreachable
+from orchestrator.record.mlflow_store import RecordError, Unreachable
 from orchestrator.record.record import Record
 from orchestrator.scheduling.cluster import ActorKind, Resident
 from orchestrator.scheduling.decisions import Start
@@ -28,9 +28,6 @@ from orchestrator.steps.artifacts import ENGINE_PROBE
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import Role, State, Step
-
-VERSION = 1
-"""Of the texts and the rule: raised when engines must be compared again."""
 
 TOLERANCE = {"cpu": 2e-4, "cuda": 1e-3}
 """{device: accepted mean over the probe's tokens of |vLLM - Transformers in float32|, in nats}. On the CPU SmolLM2-135M
@@ -95,6 +92,12 @@ class EngineProofs:
         """Note the probe of an engine that has just loaded weights."""
         self._engines[actor] = _Engine(probed=probed)
 
+    def has_passed(self, actor: str) -> bool:
+        """Whether the engine of an actor, closed or not, has a verdict and may be used."""
+        engine = self._engines.get(actor)
+        verdict = self._verdict(engine) if engine is not None else None
+        return verdict is not None and not verdict.refusal
+
     def add(self, reference: Reference) -> None:
         """Note the probe under Transformers, computed by an ablation actor."""
         self._references[reference.model] = reference
@@ -110,31 +113,35 @@ class EngineProofs:
     # -- what follows ------------------------------------------------------------------------------------------------
 
     def settled(self) -> Iterator[tuple[Held, Verdict]]:
-        """The held results whose engine has a verdict; they are held no longer."""
+        """The held results whose engine has a verdict; they are held no longer. Every engine that can be is judged."""
+        for engine in self._engines.values():
+            self._verdict(engine)
         for held in list(self._held.values()):
             if (verdict := self._verdict(held.engine)) is not None:
                 del self._held[held.step.id]
                 yield held, verdict
 
-    def refusal(self, model: str) -> str:
-        """Why no engine of a model may be used; '' where nothing speaks against it."""
-        return self._refusals.get(model, "")
+    @property
+    def refusals(self) -> Mapping[str, str]:
+        """{model: why none of its engines may be used}."""
+        return self._refusals
 
     def is_held(self, step: str) -> bool:
         """Whether the step's result waits."""
         return step in self._held
 
     def seek(
-        self, residents: Iterable[Resident], states: Mapping[str, State], draining: bool
+        self, residents: Iterable[Resident], states: Mapping[str, State], draining: bool, sought: Collection[str]
     ) -> tuple[list[Start], list[Step]]:
         """What to do where results wait for a reference that no profile will bring.
 
-        Returns the idle engines to ask for it, and the steps to compute again because no engine of their model is left.
+        sought: models of which an engine computes it already. Returns the idle engines to ask for it, and the steps to
+        compute again because no engine of their model is left.
         """
         coming = {State.RUNNING} if draining else {State.RUNNING, State.PENDING}
         asked, lost = [], []
         for model in {held.step.model for held in self._held.values()}:
-            if states[self.profiles[model]] in coming:
+            if model in sought or model in self._references or states[self.profiles[model]] in coming:
                 continue
             of_model = ActorKind(model, Role.ABLATION)
             engines = [resident for resident in residents if resident.actor_kind == of_model]
@@ -142,15 +149,10 @@ class EngineProofs:
             if idle is not None:
                 asked.append(Start(Role.ABLATION, (), model, idle))
             elif not engines:
-                lost += self.give_up(model)
-        return asked, lost
-
-    def give_up(self, model: str) -> list[Step]:
-        """Forget the results of a model that wait; returns their steps."""
-        steps = [held.step for held in self._held.values() if held.step.model == model]
-        for step in steps:
+                lost += [held.step for held in self._held.values() if held.step.model == model]
+        for step in lost:
             del self._held[step.id]
-        return steps
+        return asked, lost
 
     # -- verdicts ----------------------------------------------------------------------------------------------------
 
@@ -179,11 +181,17 @@ class EngineProofs:
         return None
 
     def _of_profile(self, probed: Probed) -> Reference | None:
-        """The reference that the model's profile left, if the version of Transformers is the same."""
+        """The reference that the model's profile left, if it is one of these texts under this Transformers."""
         step = self.profiles[probed.model]
-        reference = self._inputs.reference(step, probed.model) if step in self._recorder.committed else None
-        same = reference is not None and reference.transformers == probed.start["versions"]["transformers"]
-        return reference if same else None
+        try:
+            reference = self._inputs.reference(step, probed.model) if step in self._recorder.committed else None
+        except Unreachable:
+            raise
+        except RecordError:  # damaged: as if there were none
+            return None
+        if reference is None or reference.version != PROBE_VERSION:
+            return None
+        return reference if reference.transformers == probed.start["versions"]["transformers"] else None
 
     def _has_passed(self, payload: dict[str, Any]) -> bool:
         """Whether an engine started in the same way has passed before, in any study of the store."""
@@ -194,8 +202,8 @@ class EngineProofs:
 
     def _payload(self, probed: Probed) -> dict[str, Any]:
         """What a comparison holds for; its id is the hash of this."""
-        digest = self._plan.model(probed.model).digest
-        return {"kind": ENGINE_PROBE, "version": VERSION, "model": digest, "params": dict(probed.start), "inputs": {}}
+        digest, params = self._plan.model(probed.model).digest, {**probed.start, "exchanged": probed.is_exchanged}
+        return {"kind": ENGINE_PROBE, "version": PROBE_VERSION, "model": digest, "params": params, "inputs": {}}
 
     def _commit(self, probed: Probed, verdict: Verdict) -> None:
         numbers = {"difference": verdict.difference, "tolerance": verdict.tolerance}
@@ -226,7 +234,9 @@ def compare(probed: Probed, reference: Reference) -> Verdict:
         _cut(numbers, reference.ids, lengths) for numbers in (reference.log_probabilities, reference.rounded)
     )
     difference = _mean_distance(engine, exact)
-    tolerance = max(TOLERANCE[probed.start["device"]], ROUNDING_FACTOR * _mean_distance(rounded, exact))
+    tolerance = max(
+        TOLERANCE.get(probed.start["device"], TOLERANCE["cuda"]), ROUNDING_FACTOR * _mean_distance(rounded, exact)
+    )
     refusal = (
         f"{probed.model}: vLLM and Transformers differ by {difference:.3g} nats a token on the probe (tolerance "
         f"{tolerance:.3g}): the engine does not compute this model"

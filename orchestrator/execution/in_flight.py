@@ -57,6 +57,11 @@ class InFlight:
         self.send(actor, (), None)
         self._actor(actor).seeking = model
 
+    @property
+    def sought(self) -> set[str]:
+        """Models of which an actor computes the reference."""
+        return {actor.seeking for actor in self._actors.values() if actor.seeking}
+
     def end_reference(self, actor: str) -> str:
         """Note that such a request is over; returns the model's label, '' if there was none."""
         state = self._actor(actor)

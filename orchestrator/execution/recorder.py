@@ -64,7 +64,8 @@ class Recorder:
     ) -> None:
         """Record the comparison of an engine with Transformers on the runs of its model's profile.
 
-        profile: id of the profile step; probe: id of the comparison, the hash of its payload.
+        profile: id of the profile step; probe: id of the comparison, the hash of its payload. The runs are closed as
+        the profile has ended; a step of theirs that ends later opens them again.
         """
         for key in self._plan.runs[profile]:
             self._record.commit(
@@ -75,6 +76,7 @@ class Recorder:
                 frames={},
                 documents={f"{ENGINE_PROBE}.json": dict(document), identity_document(ENGINE_PROBE): dict(payload)},
             )
+            self._record.finish(key, "FINISHED" if profile in self.committed else "FAILED")
 
     def why_failed(self, step: Step) -> str:
         """Why a recorded step counts as failed; empty where it does not."""

@@ -2,20 +2,20 @@
 
 Owns the states of the steps and the order of things; a step's kind says what is asked and what an answer becomes,
 `in_flight` knows what actors are working on, `engine_proofs` whether an engine's numbers may be recorded, `recorder`
-what has been committed. Whatever arrives is committed before
-the loop goes on, so a crash of the driver loses only what is in flight. Runs against the `ActorPool` protocol:
-importing this loads neither ray nor mlflow.
+what has been committed. Whatever arrives is committed before the loop goes on, unless its engine has yet to be
+compared: a crash of the driver loses only that and what is in flight. Runs against the `ActorPool` protocol: importing
+this loads neither ray nor mlflow.
 """
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from actors.messages.ablation import Part
-from actors.messages.model import ModelSource
 from actors.messages.probe import Reference, ReferenceRequest
 from actors.messages.stream import ActorLost, Finished, Opened, OutOfMemory, Progress, RequestFailed, StepFailed
+from orchestrator.execution.actor_pool import ActorPool
 from orchestrator.execution.context import RunContext
 from orchestrator.execution.engine_proofs import EngineProofs
 from orchestrator.execution.in_flight import InFlight
@@ -26,9 +26,8 @@ from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.record.mlflow_store import Unreachable
 from orchestrator.record.record import Record
-from orchestrator.scheduling.cluster import ActorKind, Cluster, Resident
+from orchestrator.scheduling.cluster import ActorKind, Cluster
 from orchestrator.scheduling.decisions import Decision, Evict, Fail, NoRoom, Skip, Start, Stop
-from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.policy import decide
 from orchestrator.scheduling.ready_queues import ReadyQueues
 from orchestrator.steps.kind import ActorStepKind, DriverStepKind
@@ -44,43 +43,6 @@ T = TypeVar("T")
 
 Listener = Callable[[Step, State, str], None]
 """Called at every transition with the step, its new state, and a remark."""
-
-
-class ActorPool(Protocol):
-    """The actors of one driver, by name; `pool.Pool` holds them in Ray."""
-
-    @property
-    def sources(self) -> Mapping[str, ModelSource]:
-        """{model label: what its actors load}."""
-        ...
-
-    def nodes(self) -> Sequence[Node]:
-        """The living nodes, without what others have taken of them."""
-        ...
-
-    def want(self, demands: Sequence[Demand]) -> None:
-        """Tell an autoscaler which actors should find room side by side."""
-        ...
-
-    def residents(self) -> Mapping[str, Resident]:
-        """The actors that hold a model now."""
-        ...
-
-    def start(self, start: Start, method: str = "", request: Any = None) -> None:
-        """Send a request to an actor, which is opened if it is new; without a method it is only opened."""
-        ...
-
-    def wait(self, timeout: float) -> Iterable[tuple[str, Any]]:
-        """(actor, message) pairs that have arrived; none after `timeout` seconds without any."""
-        ...
-
-    def evict(self, actor: str) -> None:
-        """Close an actor."""
-        ...
-
-    def why_unplaceable(self, demand: Demand) -> str:
-        """Why waiting for room is useless; empty while it may still come."""
-        ...
 
 
 class Runner:
@@ -139,6 +101,7 @@ class Runner:
             draining = asked
             self._record.renew()
             self._settle(context)
+            self._drop_refused(pool)
             self._seek_references(pool, draining)
             pool.want(cluster.wanted(self._queues.num_unfinished))
             cluster = dataclasses.replace(cluster, nodes=pool.nodes())
@@ -183,10 +146,6 @@ class Runner:
     def _start(self, pool: ActorPool, context: RunContext, start: Start) -> bool:
         steps = [self._plan.steps[step] for step in start.steps]
         kind = steps[0].kind
-        if start.role is Role.ABLATION and (refusal := self._proofs.refusal(start.model)):
-            for step in steps:
-                self._end(step, State.FAILED, refusal)
-            return True
         if isinstance(kind, ActorStepKind):
             return self._send(pool, context, start, steps, kind)
         for step in steps:
@@ -313,9 +272,10 @@ class Runner:
     def _actor_lost(self, actor: str, reason: str) -> None:
         if self._prewarming_failed(actor, reason):
             return
-        if model := self._in_flight.end_reference(actor):
-            self._compute_again(self._proofs.give_up(model), f"actor lost ({reason})")
-        self._compute_again(self._unanswered(actor), f"actor lost ({reason})")
+        self._in_flight.end_reference(actor)
+        self._compute_again(
+            self._unanswered(actor), f"actor lost ({reason})", keep_parts=self._proofs.has_passed(actor)
+        )
 
     def _finished(self, actor: str) -> None:
         if self._in_flight.end_prewarming(actor) is not None:
@@ -352,16 +312,34 @@ class Runner:
             else:
                 self._commit(step, held.result)
 
+    def _drop_refused(self, pool: ActorPool) -> None:
+        """Close the engines of models that they do not compute, and end these models' steps."""
+        for model, reason in self._proofs.refusals.items():
+            of_model = ActorKind(model, Role.ABLATION)
+            self._queues.never_prewarm(of_model)
+            for actor in [name for name, one in pool.residents().items() if one.actor_kind == of_model]:
+                pool.evict(actor)
+                self._in_flight.end_prewarming(actor)
+                for step in self._unanswered(actor):
+                    self._end(step, State.FAILED, reason)
+            for ready in self._queues.ready_steps(of_model):
+                self._end(self._plan.steps[ready], State.FAILED, reason)
+
     def _seek_references(self, pool: ActorPool, draining: bool) -> None:
         """Have engines load Transformers themselves where no profile will bring what they are compared with."""
-        asked, lost = self._proofs.seek(pool.residents().values(), self._queues.states, draining)
+        asked, lost = self._proofs.seek(
+            pool.residents().values(), self._queues.states, draining, self._in_flight.sought
+        )
         for start in asked:
             self._in_flight.seek_reference(start.actor, start.model)
             pool.start(start, "reference", ReferenceRequest())
         self._compute_again(lost, "its engine was closed before it was compared with Transformers")
 
-    def _compute_again(self, steps: Sequence[Step], reason: str) -> None:
+    def _compute_again(self, steps: Sequence[Step], reason: str, *, keep_parts: bool = False) -> None:
+        """keep_parts: another engine may go on with the packs that have arrived, because theirs is proven."""
         for step in steps:
+            if not keep_parts:
+                self._in_flight.drop_part(step.id)
             self._queues.lose(step.id)
             self._wait_again(step, reason)
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 2048
 """Tokens in one forward pass of a score actor."""
+ENOUGH_PAIRS = 0.9
+"""Share of the pairs asked for below which a warning says how many were drawn; `profile.json` always does."""
 PAIR_BLOCK_WINDOWS = 16
 """Windows in a block from which mapping-difficulty pairs are drawn. Part of the kind's version."""
 SAMPLE_WINDOWS = 2**62
@@ -85,13 +87,13 @@ class Profile(ActorStepKind[Profiled]):
     def result(self, step: Step, answer: Profiled, context: StepContext) -> StepResult:
         """The neuron table, its summary, and the probe with which engines of the model are compared.
 
-        Warns where the text has too few tokens for the pairs that were asked for.
+        Warns where the blocks have too few tokens for the pairs that were asked for.
         """
         neurons = pd.DataFrame(answer.columns)
         num_drawn = answer.num_pairs + answer.num_pairs_dropped
-        if num_drawn < answer.num_pairs_asked:
+        if num_drawn < ENOUGH_PAIRS * answer.num_pairs_asked:
             log.warning(
-                "%s: mapping difficulty rests on %d of %d token pairs; the text has too few tokens for profile: pairs",
+                "%s: mapping difficulty rests on %d of %d token pairs; 16 windows have too few tokens for more",
                 *(step.model, num_drawn, answer.num_pairs_asked),
             )
         if not answer.num_pairs:

@@ -84,6 +84,7 @@ def engine_document(engine: EngineFacts) -> dict[str, Any]:
 def reference_document(reference: Reference) -> dict[str, Any]:
     """The probe under plain Transformers as plain JSON; a log-probability that is not finite is null."""
     return {
+        "version": reference.version,
         "transformers": reference.transformers,
         "ids": [list(of_text) for of_text in reference.ids],
         "log_probabilities": _finite_or_null(reference.log_probabilities),
@@ -99,6 +100,7 @@ def reference_from(document: Mapping[str, Any], *, model: str) -> Reference:
         log_probabilities=np.array(document["log_probabilities"], dtype=np.float32),
         rounded=np.array(document["log_probabilities_rounded"], dtype=np.float32),
         transformers=document["transformers"],
+        version=document["version"],
     )
 
 

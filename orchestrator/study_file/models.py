@@ -33,6 +33,7 @@ OUR_ENGINE_OPTIONS = {
     "revision",
     "tensor_parallel_size",
     "tokenizer",
+    "tokenizer_mode",
     "tokenizer_revision",
     "trust_remote_code",
     "worker_cls",

@@ -65,8 +65,10 @@ class SpecialTokens:
 def marks_around(with_special: Sequence[int], plain: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
     """(ids before, ids behind) that a tokenizer adds to a text; both arguments are the ids of the same text.
 
-    Raises StudyError where the text's own tokens are others among special tokens.
+    Raises StudyError where the text has no tokens of its own, or others among special tokens.
     """
+    if not plain:
+        raise StudyError("the tokenizer has no token for a plain text, which would show where it adds special tokens")
     for start in range(len(with_special) - len(plain) + 1):
         stop = start + len(plain)
         if list(with_special[start:stop]) == list(plain):

@@ -221,10 +221,10 @@ def doubling_lines(model: Mapping[str, Any]) -> list[str]:
 
 def special_token_lines(by_texts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One line per kind of text: which special tokens it gets; by_texts: {name of the texts: its record}."""
-    named: dict[str, list[str]] = {}
+    named: dict[tuple[str, str], list[str]] = {}
     for name, added in by_texts.items():
-        named.setdefault(f"{added['kind']} {{}}: {special_tokens_phrase(added)}", []).append(name)
-    return [f"special tokens of {line.format('(' + ', '.join(names) + ')')}" for line, names in named.items()]
+        named.setdefault((added["kind"], special_tokens_phrase(added)), []).append(name)
+    return [f"special tokens of {kind} ({', '.join(names)}): {phrase}" for (kind, phrase), names in named.items()]
 
 
 def special_tokens_phrase(added: Mapping[str, Any]) -> str:

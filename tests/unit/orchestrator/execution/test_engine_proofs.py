@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.messages.ablation import EvaluateRequest
+from actors.messages.ablation import EvaluateRequest, Part
 from actors.messages.probe import ReferenceRequest
 from actors.messages.scoring import ProfileRequest
 from actors.messages.stream import ActorLost, Finished, RequestFailed
@@ -141,6 +141,65 @@ def test_a_model_that_the_engine_does_not_compute_is_refused_and_others_go_on() 
     failed = {outcome.reasons[step] for step, state in outcome.states.items() if state is State.FAILED}
     assert failed == {compare(probed("a", -4.5), reference("a")).refusal}
     assert {comparison.metrics["engine_probe/passed"] for comparison in record.probes.values()} == {0.0, 1.0}
+
+
+def test_a_refused_engine_is_closed_at_once_and_not_opened_again() -> None:
+    """The profile is known: nothing of the model is scored."""
+    study = plan()
+    record = FakeRecord()
+    run(study, FakePool(study), record)
+    record.damaged = {step_id(study, "evaluate.embedded_pairs", "treated"), step_id(study, "select", "random/seed=0")}
+    pool = FakePool(study, probe=lambda label: probed(label, -4.5))
+    outcome = run(study, pool, record)
+    assert {state for state in outcome.states.values()} == {State.CACHED, State.DONE, State.FAILED}
+    engines = [actor for actor, _, _ in pool.requests if "ablation" in actor]
+    assert len(engines) == 1 and pool.evicted.count(engines[0]) == 1
+
+
+def test_packs_of_an_engine_without_a_verdict_are_not_gone_on_with() -> None:
+    study, record, asked = plan(), FakeRecord(), []
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if isinstance(request, EvaluateRequest):
+            asked.append(request)
+            if len(asked) == 1:
+                step = next(iter(request.interventions))
+                yield Part(step=step, pack_plan="plan", first_pack=0, end_pack=7, edges=np.zeros(7, dtype=np.float32))
+                yield ActorLost(reason="killed")
+
+    pool = ProfilesLast(study, answer)
+    assert run(study, pool, record).complete
+    assert all(not request.parts for request in asked)
+
+
+def test_a_damaged_probe_counts_as_none() -> None:
+    study = plan()
+    record = FakeRecord()
+    run(study, FakePool(study), record)
+    record.damaged = {step_id(study, "evaluate.embedded_pairs", "treated")}
+    record.unreadable = {"probe.json"}
+    pool = FakePool(study)
+    assert run(study, pool, record).complete and "reference" not in methods(pool), "the record knows this engine"
+    record.probes.clear()
+    pool = FakePool(study)
+    assert run(study, pool, record).complete and methods(pool).count("reference") == 1
+
+
+def test_a_probe_of_other_texts_counts_as_none() -> None:
+    study = plan()
+    record = FakeRecord()
+    run(study, FakePool(study), record)
+    record.damaged = {step_id(study, "evaluate.embedded_pairs", "treated")}
+    record.replace_document(step_id(study, "profile", ""), "probe.json", version=0, ids=[[0, 1]])
+    record.probes.clear()
+    pool = FakePool(study)
+    assert run(study, pool, record).complete and methods(pool).count("reference") == 1
+
+
+def test_the_run_of_a_profile_is_closed_after_the_comparison() -> None:
+    study, record = plan(), FakeRecord()
+    run(study, FakePool(study), record)
+    assert record.finished["neuron profile · a"] == "FINISHED"
 
 
 STUDY_OF_TWO = """\

@@ -204,8 +204,8 @@ def test_a_profile_as_it_is_stored() -> None:
         "profile.json": '{"corpus": "wikitext2 train", "windows": 3, "tokens": 90, "pairs": 8, "pairs_asked": 9, '
         '"pairs_dropped": 1, "special_tokens": {"kind": "windows", "first": [], "later": [], "last": [], '
         '"missing_bos": "<bos>"}}',
-        "probe.json": '{"transformers": "5", "ids": [[0, 1, 2], [0, 3]], "log_probabilities": [-2.0, -2.0, -2.0], '
-        '"log_probabilities_rounded": [-2.0, null, -2.5]}',
+        "probe.json": '{"version": 1, "transformers": "5", "ids": [[0, 1, 2], [0, 3]], '
+        '"log_probabilities": [-2.0, -2.0, -2.0], "log_probabilities_rounded": [-2.0, null, -2.5]}',
     }
     assert result.metrics == {
         "wasserstein_distance/median": 0.375,
@@ -242,7 +242,7 @@ def test_without_pairs_the_neuron_table_has_no_mapping_difficulty() -> None:
 def test_a_profile_of_fewer_pairs_than_asked_for_warns(caplog: pytest.LogCaptureFixture) -> None:
     for num_pairs, warnings in (
         (8, []),
-        (5, ["m: mapping difficulty rests on 6 of 9 token pairs; the text has too few tokens for profile: pairs"]),
+        (5, ["m: mapping difficulty rests on 6 of 9 token pairs; 16 windows have too few tokens for more"]),
     ):
         caplog.clear()
         profile.KIND.result(made(profile.KIND), profiled(num_pairs), TRAIN)
