@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from actors.gguf_tokenizer import Metadata, save_tokenizer, special_token_ids
 from studies.errors import StudyError
 
-if TYPE_CHECKING:  # brings numpy's memory maps of whole files
+if TYPE_CHECKING:  # an extra, and seconds to import
     from gguf import GGUFReader
+    from transformers import PreTrainedModel
 
 PROVENANCE_FILE = "provenance.json"
 """Read by `orchestrator.planning.models`: {"name": ..., "note": ...}; the note is shown beside the model's numbers."""
@@ -64,6 +65,7 @@ def dequantise(source: Path, target: Path) -> Path:
         # A fresh model from the config carries none of the quantisation state that loading from GGUF attaches.
         model = AutoModelForCausalLM.from_config(config)
         model.load_state_dict(loaded.state_dict())
+        _require_all_weights(reader, model)
         shutil.copytree(small, target, dirs_exist_ok=True)
         model.save_pretrained(target)
         provenance = {
@@ -94,6 +96,17 @@ def _require_whole(reader: "GGUFReader", metadata: Metadata) -> None:
     if factors := [tensor.name for tensor in reader.tensors if tensor.name.startswith("rope_f")]:
         raise StudyError(
             f"the file scales rotary positions (tensor {factors[0]}), which Transformers does not read from GGUF"
+        )
+
+
+def _require_all_weights(reader: "GGUFReader", model: "PreTrainedModel") -> None:
+    """Raises StudyError where Transformers has left out tensors of the file, or made up others."""
+    is_tied = model.config.tie_word_embeddings  # some files then repeat the embedding
+    stored = sum(int(one.n_elements) for one in reader.tensors if not (is_tied and one.name == "output.weight"))
+    if (made := model.num_parameters()) != stored:
+        raise StudyError(
+            f"the file holds {stored:,} weights, {type(model).__name__} {made:,}; "
+            "Transformers drops some or makes some up"
         )
 
 

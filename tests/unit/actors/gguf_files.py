@@ -38,8 +38,20 @@ SENTENCEPIECE: dict[str, Any] = {
 }
 
 
-def write_gguf(path: Path, tokenizer: Mapping[str, Any], *, architecture: str = "llama", **header: Any) -> Path:
-    """A random model of one layer in float32. header: further keys, with double underscores for dots."""
+def write_gguf(
+    path: Path,
+    tokenizer: Mapping[str, Any],
+    *,
+    architecture: str = "llama",
+    without: str | None = None,
+    extra: str | None = None,
+    **header: Any,
+) -> Path:
+    """A random model of one layer in float32.
+
+    without, extra: names of a tensor to leave out and of one to add. header: further keys, with double underscores for
+    dots.
+    """
     rng = np.random.default_rng(0)
     writer = GGUFWriter(path, architecture)
     writer.add_context_length(CONTEXT)
@@ -54,7 +66,10 @@ def write_gguf(path: Path, tokenizer: Mapping[str, Any], *, architecture: str = 
     writer.add_rope_freq_base(10000.0)
     for key, value in {**{f"tokenizer.ggml.{key}": value for key, value in tokenizer.items()}, **header}.items():
         _add(writer, key.replace("__", "."), value)
-    for name, shape in _shapes(architecture, len(tokenizer["tokens"])).items():
+    shapes = _shapes(architecture, len(tokenizer["tokens"])) | ({extra: (WIDTH,)} if extra else {})
+    for name, shape in shapes.items():
+        if name == without:
+            continue
         writer.add_tensor(name, rng.normal(0, 0.1, shape).astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -81,5 +96,6 @@ def _shapes(architecture: str, num_tokens: int) -> dict[str, tuple[int, ...]]:
     if architecture == "gemma3":
         norms |= {"post_attention_norm": (WIDTH,), "post_ffw_norm": (WIDTH,)}
         norms |= {"attn_q_norm": (WIDTH // HEADS,), "attn_k_norm": (WIDTH // HEADS,)}
-    layers = {f"blk.0.{name}.weight": shape for name, shape in {**block, **norms}.items()}
+    biases = {f"blk.0.attn_{name}.bias": (WIDTH,) for name in ("q", "k", "v")} if architecture == "qwen2" else {}
+    layers = biases | {f"blk.0.{name}.weight": shape for name, shape in {**block, **norms}.items()}
     return {"token_embd.weight": (num_tokens, WIDTH), "output_norm.weight": (WIDTH,), **layers}

@@ -177,6 +177,18 @@ def test_a_tokenizer_that_cannot_be_carried_is_one_line(
             {"llama__rope__scaling__type": "yarn"},
             "the file scales rotary positions (yarn), which Transformers does not read from GGUF",
         ),
+        (
+            {"extra": "rope_freqs.weight"},
+            "the file scales rotary positions (tensor rope_freqs.weight), which Transformers does not read from GGUF",
+        ),
+        (
+            {"extra": "blk.0.attn_q.bias"},
+            "the file holds 19,072 weights, LlamaForCausalLM 19,040; Transformers drops some or makes some up",
+        ),
+        (
+            {"without": "blk.0.ffn_up.weight"},
+            "the file holds 16,992 weights, LlamaForCausalLM 19,040; Transformers drops some or makes some up",
+        ),
     ],
 )
 def test_what_transformers_would_leave_out_is_refused(tmp_path: Path, header: dict[str, Any], message: str) -> None:
