@@ -21,6 +21,9 @@ from typing import Any
 LEFT_OUT = ("__pycache__", "site-packages", "dist-packages")
 """Names of folders whose Python belongs to nobody or to an installed package."""
 
+_FOLDERS: set[Path] = set()
+"""The folders of tasks that this process has loaded."""
+
 INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
@@ -70,11 +73,16 @@ def _has_own_grading(definition: Any) -> bool:
 
 
 def forget_modules(folder: Path) -> None:
-    """Make the next import of a module from this folder read its file again, which may have been edited since."""
-    folder = folder.resolve()
+    """Make the next import of a module from a folder of tasks read its file.
+
+    What is in memory may be the file before an edit, or one of the same name from the folder of other tasks.
+    """
+    _FOLDERS.add(folder.resolve())
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and Path(file).resolve().is_relative_to(folder) and not _is_installed(Path(file)):
+        if not isinstance(file, str) or _is_installed(Path(file)):
+            continue
+        if any(Path(file).resolve().is_relative_to(one) for one in _FOLDERS):
             del sys.modules[name]
 
 
