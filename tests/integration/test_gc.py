@@ -97,7 +97,7 @@ def run_ids(workdir: Path) -> set[str]:
 def test_a_dry_run_changes_not_one_byte(workdir: Path) -> None:
     _, old = study_with_history(workdir)
     (workdir / "spool" / ".writing-4194999-torn" / "files").mkdir(parents=True)
-    (workdir / "digests.json").write_text('{"/nowhere/model.safetensors|5|6": "ab"}')
+    (workdir / "digests.json").write_text(json.dumps({"/nowhere/model.safetensors|5|6|7|8": "ab" * 32}))
     before = contents(workdir)
     answer = run(workdir)
     assert answer.exit_code == 0, answer.output
