@@ -56,7 +56,7 @@ def by_both_routes(source: ModelSource) -> tuple[np.ndarray, np.ndarray]:
     engine = Engine(source)
     try:
         engine.install_hooks(SITES[source.family], source.num_layers, source.d_mlp)
-        sequences = tokenise(Sentences(texts=texts()), load_tokenizer(source), source.context)
+        sequences = tokenise(Sentences(texts=texts()), load_tokenizer(source), source.context, source.vocabulary)
         plan = plan_packs(sequences.ids, sequences.score_from, 200)
         tree, flat = (plan.sums(route(engine, plan)) for route in (tree_log_probabilities, flat_log_probabilities))
         return tree, flat
