@@ -55,4 +55,4 @@ class Forgetful(AblationActor):
 
     def __init__(self, model):
         without = f"{model.path}-without-it"
-        super().__init__(dataclasses.replace(model, path=without) if os.path.isdir(without) else model)
+        super().__init__(dataclasses.replace(model, path=without, files={}) if os.path.isdir(without) else model)

@@ -104,8 +104,9 @@ def problem(accounts: Sequence[Account]) -> str:
 
 def _left_out(accounts: Sequence[Account]) -> Iterator[tuple[str, int, int]]:
     """(name, elements copied by any rank, elements) of every tensor that must be copied."""
+    explained = {*accounts[0].tied, *(account.other_head[0] for account in accounts if account.other_head)}
     for name, tensor in accounts[0].tensors.items():
-        if not is_cache(name, tensor.region.size) and name not in accounts[0].tied:
+        if name not in explained and not is_cache(name, tensor.region.size):
             paths = [path for account in accounts for path in account.tensors[name].paths]
             yield name, num_covered(tensor.region, tensor.storage_elements, paths), tensor.region.num_elements
 
