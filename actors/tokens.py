@@ -8,8 +8,9 @@ T scored tokens, in the order of the sequences.
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from actors.hf_model import refusing_untrusted
 from actors.messages.model import ModelSource
 from actors.sites import SITES
 from studies.benchmarks.special_tokens import SpecialTokens, Token, TokenizerMarks, marks_around, special_tokens
-from studies.benchmarks.texts import Continuations, Documents, Sentences, TextRequest, Windows
+from studies.benchmarks.texts import Continuations, Documents, Sentences, TextItems, TextRequest, Windows
 from studies.errors import StudyError, TextError
 
 if TYPE_CHECKING:  # Transformers takes seconds to import
@@ -47,6 +48,10 @@ class TokenSequences(NamedTuple):
     """Sequences whose context lost its beginning, because the model has too few positions."""
     spans: TokenSpans | None = None
     """Of the scored tokens; for `Documents` only."""
+    left_out: Mapping[int, str] = MappingProxyType({})
+    """{item, or document: why the model cannot score it}; it has no sequences."""
+    kept: np.ndarray | None = None
+    """[num_texts] bool: the texts of the items that were not left out; None = all."""
 
 
 def load_tokenizer(model: ModelSource) -> "PreTrainedTokenizerBase":
@@ -81,26 +86,24 @@ def tokenise(
 ) -> TokenSequences:
     """Tokenise a request for a model with `context` positions and embeddings of `vocabulary` tokens.
 
-    Raises TextError if a text has nothing to score, too many tokens for the model, or one that the model does not
-    know, or if the tokenizer lacks a special token that the request needs.
+    An item with a text that has nothing to score, or too many tokens for the model, is left out. Raises TextError
+    where the texts belong to no items or no item is left, if a text has a token that the model does not know, or if the
+    tokenizer lacks a special token that the request needs.
     """
     with _about_texts():
         marks = marks_of(tokenizer)
         special = special_tokens(request, marks)
         match request:
             case Sentences():
-                sequences = _sentences(request, tokenizer, special)
+                sequences = _scorable(*_sentences(request, tokenizer, special), request.items, context)
             case Continuations():
-                sequences = _cut_to_context(_continuations(request, tokenizer, special, marks.prefix), context)
+                whole, problems = _continuations(request, tokenizer, special, marks.prefix)
+                sequences = _scorable(_cut_to_context(whole, context), problems, request.items, context)
             case Windows():
                 rows = _windows(request, tokenizer, context, special)
                 sequences = TokenSequences(rows, np.ones(len(rows), dtype=np.int64))
             case Documents():
                 sequences = _documents(request, tokenizer, context, special)
-        longest = max(map(len, sequences.ids))
-        if longest > context:
-            i = next(i for i, ids in enumerate(sequences.ids) if len(ids) == longest)
-            raise TextError(f"item {i} has {longest} tokens; the model has positions for {context}")
         _require_known(sequences.ids, tokenizer, vocabulary)
         return sequences
 
@@ -132,6 +135,31 @@ def _about_texts() -> Iterator[None]:
         raise
     except StudyError as error:
         raise TextError(str(error)) from None
+
+
+def _scorable(
+    sequences: TokenSequences, problems: Mapping[int, str], items: TextItems | None, context: int
+) -> TokenSequences:
+    """The sequences of the items that the model can score, of which every text has something to score and fits.
+
+    problems: {text: why it has nothing to score}. Raises TextError as `tokenise`.
+    """
+    problems = dict(problems)
+    for i, ids in enumerate(sequences.ids):
+        if len(ids) > context:
+            problems[i] = f"has {len(ids)} tokens; the model has positions for {context}"
+    if not problems:
+        return sequences
+    first = min(problems)
+    if items is None:
+        raise TextError(f"item {first} {problems[first]}")
+    left_out = {items.of_texts[i]: problems[i] for i in sorted(problems, reverse=True)}
+    kept = np.array([item not in left_out for item in items.of_texts])
+    if not kept.any():
+        place = items.places[items.of_texts[first]]
+        raise TextError(f"none of the {len(items.places)} items can be scored: {place} {problems[first]}")
+    scored = [sequences.ids[i] for i in np.flatnonzero(kept)]
+    return sequences._replace(ids=scored, score_from=sequences.score_from[kept], left_out=left_out, kept=kept)
 
 
 def _ids(tokens: Sequence[Token]) -> list[int]:
@@ -185,14 +213,15 @@ def _documents(
     encoded = tokenizer(list(request.texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     window, start = _window(request, context, special), _ids(special.later)
     stride = max(1, min(request.stride * window // request.window, window - len(start)))
-    sequences, score_from, spans = [], [], []
+    sequences, score_from, spans, left_out = [], [], [], {}
     for i, (text, ids, offsets) in enumerate(
         zip(request.texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ):
         try:
             covered = character_spans(text, offsets)
         except ValueError as error:
-            raise TextError(f"document {i}: {error}") from None
+            left_out[i] = f"has text without a token: {error}"
+            continue
         first = _ids(special.first)
         whole, done = np.array([*first, *ids], dtype=np.int64), max(1, len(first))
         spans.append(np.column_stack([np.full(len(ids), i), covered])[done - len(first) :])
@@ -205,9 +234,11 @@ def _documents(
             score_from.append(len(head) + done - begin)
             done = stop
     if not sequences:
-        raise TextError("the documents have no tokens to score")
+        why = "".join(f": document {i} {reason}" for i, reason in list(left_out.items())[:1])
+        raise TextError(f"the documents have no tokens to score{why}")
     columns = np.concatenate(spans).astype(np.int32).T
-    return TokenSequences(sequences, np.array(score_from, dtype=np.int64), spans=TokenSpans(*columns))
+    starts = np.array(score_from, dtype=np.int64)
+    return TokenSequences(sequences, starts, spans=TokenSpans(*columns), left_out=left_out)
 
 
 def character_spans(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -253,27 +284,33 @@ def _cut_to_context(sequences: TokenSequences, context: int) -> TokenSequences:
     return TokenSequences(ids, score_from, num_cut)
 
 
-def _sentences(request: Sentences, tokenizer: "PreTrainedTokenizerBase", special: SpecialTokens) -> TokenSequences:
+def _sentences(
+    request: Sentences, tokenizer: "PreTrainedTokenizerBase", special: SpecialTokens
+) -> tuple[TokenSequences, dict[int, str]]:
+    """A sequence for each text, and {text: why it has nothing to score}."""
     first, last = _ids(special.first), _ids(special.last)
     sequences = [np.array([*first, *ids, *last], dtype=np.int64) for ids in _plain_ids(request.texts, tokenizer)]
-    for i, (text, ids) in enumerate(zip(request.texts, sequences, strict=True)):
-        if len(ids) < 2:
-            raise TextError(f"item {i} {text!r} has {len(ids)} tokens; at least 2 are needed to score one")
-    return TokenSequences(sequences, np.ones(len(sequences), dtype=np.int64))
+    problems = {
+        i: f"{text!r} has {len(ids)} tokens; at least 2 are needed to score one"
+        for i, (text, ids) in enumerate(zip(request.texts, sequences, strict=True))
+        if len(ids) < 2
+    }
+    return TokenSequences(sequences, np.ones(len(sequences), dtype=np.int64)), problems
 
 
 def _continuations(
     request: Continuations, tokenizer: "PreTrainedTokenizerBase", special: SpecialTokens, prefix: Token | None
-) -> TokenSequences:
+) -> tuple[TokenSequences, dict[int, str]]:
     """Contexts and continuations as `lm_eval.api.model.TemplateLM` encodes them, without what follows a text.
 
     White space at the end of a context moves to the continuation. The context's tokens are those of the context alone;
     the continuation's are what follows as many tokens of the two as one text, also where a token spans the join. A text
-    that itself begins with BOS gets no special tokens. prefix: replaces a context without tokens.
+    that itself begins with BOS gets no special tokens. prefix: replaces a context without tokens. Returns a sequence
+    for each text, and {text: why it has nothing to score}.
     """
     bare = [context.rstrip() for context in request.contexts]
     wholes = [a + b for a, b in zip(request.contexts, request.continuations, strict=True)]
-    sequences, score_from = [], []
+    sequences, score_from, problems = [], [], {}
     for i, (text, whole, alone) in enumerate(
         zip(wholes, _plain_ids(wholes, tokenizer), _plain_ids(bare, tokenizer), strict=True)
     ):
@@ -282,11 +319,11 @@ def _continuations(
         context, continuation = [*before, *alone], whole[len(alone) :]
         if not request.contexts[i] or not context:
             if prefix is None:
-                raise TextError(f"item {i} has an empty context, and the tokenizer has no BOS or EOS to replace it")
-            context = [prefix.id]
-            continuation = whole[1:] if whole[:1] == context else whole
+                problems[i] = "has an empty context, and the tokenizer has no BOS or EOS to replace it"
+            context = [] if prefix is None else [prefix.id]
+            continuation = whole[1:] if context and whole[:1] == context else whole
         if not continuation:
-            raise TextError(f"item {i} {text!r}: no token of the continuation is left to score")
+            problems.setdefault(i, f"{text!r}: no token of the continuation is left to score")
         sequences.append(np.array([*context, *continuation], dtype=np.int64))
         score_from.append(len(context))
-    return TokenSequences(sequences, np.array(score_from, dtype=np.int64))
+    return TokenSequences(sequences, np.array(score_from, dtype=np.int64)), problems

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.messages.stream import Progress
-from orchestrator.steps.step import State, Step
+from orchestrator.steps.step import FINISHED, State, Step
 
 WORDS = {
     State.PENDING: "WAIT",
@@ -26,10 +26,12 @@ WORDS = {
     State.DONE: "DONE",
     State.FAILED: "FAIL",
     State.SKIPPED: "SKIP",
+    State.NOT_APPLICABLE: "N/A ",
 }
 COLOURS = {
     State.FAILED: "red",
     State.SKIPPED: "yellow",
+    State.NOT_APPLICABLE: "yellow",
     State.DONE: "green",
     State.CACHED: "cyan",
     State.RUNNING: "bold",
@@ -92,12 +94,14 @@ class Display:
             self._first.pop(step.id, None)
         else:
             self._current.pop(step.id, None)
+        is_notable = state in (State.FAILED, State.SKIPPED) or (state in FINISHED and remark)
         if state is State.DONE and step.id in self._started:
-            remark = f"{time.monotonic() - self._started[step.id]:.1f} s"
+            seconds = f"{time.monotonic() - self._started[step.id]:.1f} s"
+            remark = f"{seconds}; {remark}" if remark else seconds
         text = transition_line(step, state, remark)
         if self._live is None:
             self._print(text)
-        elif state in (State.FAILED, State.SKIPPED):
+        elif is_notable:
             self._live.console.print(Text(text, style=COLOURS[state]))
 
     def progress(self, step: Step, progress: Progress) -> None:

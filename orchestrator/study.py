@@ -30,7 +30,7 @@ from orchestrator.scheduling.placement import Node
 from orchestrator.steps.artifacts import identity_document
 from orchestrator.steps.identity import difference
 from orchestrator.steps.result import special_tokens_document
-from orchestrator.steps.step import BROKEN, State, Step
+from orchestrator.steps.step import State, Step
 from orchestrator.study_file.load import load_spec
 from orchestrator.study_file.spec import StudySpec
 from orchestrator.workspace import (
@@ -72,8 +72,8 @@ class Result(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether no step failed or was skipped."""
-        return not any(state in BROKEN for state in self.states.values())
+        """Whether no step, and no part of the review, failed or was skipped. What is not applicable has not failed."""
+        return not self.report["unfinished"]
 
 
 class PlannedStep(NamedTuple):
@@ -219,7 +219,7 @@ class Study:
                 outcome = runner.outcome()
                 outcome = outcome._replace(reasons=redacted(outcome.reasons))
                 reviewed = review(self.plan, outcome, record)
-                status = "FINISHED" if outcome.complete else "FAILED"
+                status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
             except KeyboardInterrupt:
                 status = "KILLED"
                 raise

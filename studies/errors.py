@@ -56,6 +56,11 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     return f"{type(error).__name__} {line}".strip()
 
 
+def describe(error: Exception) -> str:
+    """Why something failed, on one line: the text of a StudyError; any other error is named by its type as well."""
+    return str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {one_line(str(error))}"
+
+
 def why_unreadable(error: OSError | ValueError) -> str:
     """Why a file could not be read, without its path, which the message names already."""
     if isinstance(error, UnicodeDecodeError):

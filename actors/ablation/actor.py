@@ -267,9 +267,9 @@ class AblationActor:
         spans = self.model.spans(plan)
         return Scored(
             step=step,
-            sums=plan.sums(log_probabilities),
-            counts=plan.counts(),
-            margins=plan.sums(margins[0]) if margins else None,
+            sums=plan.by_text(plan.sums(log_probabilities), absent=math.nan),
+            counts=plan.by_text(plan.counts(), absent=0),
+            margins=plan.by_text(plan.sums(margins[0]), absent=math.nan) if margins else None,
             tokens=_token_columns(spans, plan.token_log_probabilities(log_probabilities)) if spans else None,
             receipt=receipt,
             special_tokens=self.model.special_tokens(texts),
@@ -279,6 +279,7 @@ class AblationActor:
             num_nodes=plan.num_nodes,
             num_tokens=plan.num_tokens,
             num_cut=plan.num_cut,
+            left_out=dict(plan.left_out),
             **cost._asdict(),
         )
 
@@ -309,9 +310,13 @@ class AblationActor:
                 edges = self.model.log_probabilities(plan)
                 if problem := _not_finite(edges):
                     raise FloatingPointError(f"at a fraction of {fraction:.4g} {problem}")
+                level = perplexity(plan.sums(edges), plan.counts())
+                if not math.isfinite(level):
+                    raise FloatingPointError(f"at a fraction of {fraction:.4g} the perplexity is {level}")
                 done += 1
-                yield Progress(step=request.step, done=done, total=request.max_evaluations, unit="perplexities")
-                fraction = search.send(perplexity(plan.sums(edges), plan.counts()))
+                total = max(done, request.max_evaluations)
+                yield Progress(step=request.step, done=done, total=total, unit="perplexities")
+                fraction = search.send(level)
         except FloatingPointError as error:  # of the gate, or of a worker
             yield StepFailed(step=request.step, error=f"{self.model.source.label}: {error}")
             return

@@ -63,7 +63,9 @@ class RoutedModel:
         if key not in self._plans:
             sequences = tokenise(texts, self._tokenizer, self.source.context, self.source.vocabulary)
             plan = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
-            self._plans[key] = plan._replace(num_cut=sequences.num_cut)
+            self._plans[key] = plan._replace(
+                num_cut=sequences.num_cut, left_out=sequences.left_out, kept=sequences.kept
+            )
             if sequences.spans is not None:
                 self._spans[plan.digest] = sequences.spans
         return self._plans[key]

@@ -11,7 +11,8 @@ In shapes: N nodes of a pack, E scored edges, I internal nodes of the forest.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,10 @@ class PackPlan(NamedTuple):
     """sha256 of the packs and of `edges`."""
     num_cut: int = 0
     """Sequences whose beginning was cut off before they were planned, to fit the model."""
+    left_out: Mapping[int, str] = MappingProxyType({})
+    """{item, or document: why the model cannot score it}; the plan has no sequences of it."""
+    kept: np.ndarray | None = None
+    """[num_texts] bool: the texts that have a sequence; None = all."""
 
     @property
     def num_tokens(self) -> int:
@@ -93,6 +98,14 @@ class PackPlan(NamedTuple):
     def counts(self) -> np.ndarray:
         """[num_sequences] number of scored tokens."""
         return np.diff(self.offsets)
+
+    def by_text(self, values: np.ndarray, *, absent: float) -> np.ndarray:
+        """[num_texts] of [num_sequences] values; `absent` for the texts of items that were left out."""
+        if self.kept is None:
+            return values
+        spread = np.full(len(self.kept), absent, dtype=values.dtype)
+        spread[self.kept] = values
+        return spread
 
 
 def plan_packs(sequences: Sequence[np.ndarray], score_from: np.ndarray, max_nodes: int) -> PackPlan:

@@ -99,6 +99,8 @@ class Scored:
     """Tokens that an unpadded forward pass over all sequences would compute."""
     num_cut: int = 0
     """Sequences whose context lost its beginning, because the model has too few positions."""
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    """{item, or document: why the model cannot score it}. Its texts have nan for a sum, and no tokens."""
     seconds: float
     """This condition's share of the time that the request took."""
     num_conditions: int = 1

@@ -38,7 +38,7 @@ class Recorder:
         self.committed[step.id] = adopted[0]
 
     def commit(self, step: Step, result: StepResult) -> None:
-        """Record a result, with the payload that its id is the hash of."""
+        """Record a result, with the payload that its id is the hash of. Raises UnrecordableError as `Record.commit`."""
         first, *others = self._plan.runs[step.id]
         committed = self._record.commit(
             first,
@@ -78,9 +78,9 @@ class Recorder:
             )
             self._record.finish(key, "FINISHED" if profile in self.committed else "FAILED")
 
-    def why_failed(self, step: Step) -> str:
-        """Why a recorded step counts as failed; empty where it does not."""
-        return step.kind.why_failed(lambda path: self._record.document(self.committed[step.id], path))
+    def why_barren(self, step: Step) -> str:
+        """Why nothing can be computed from a recorded step; empty where it can."""
+        return step.kind.why_barren(lambda path: self._record.document(self.committed[step.id], path))
 
     def close_runs(self, step: Step, states: Mapping[str, State]) -> None:
         """Close the runs whose last step has ended, so that MLflow shows them as finished while the study goes on."""

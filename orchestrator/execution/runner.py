@@ -9,6 +9,7 @@ this loads neither ray nor mlflow.
 
 import dataclasses
 import logging
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from orchestrator.execution.recorder import Recorder
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
-from orchestrator.record.mlflow_store import Unreachable
+from orchestrator.record.mlflow_store import Unreachable, UnrecordableError
 from orchestrator.record.record import Record
 from orchestrator.scheduling.cluster import ActorKind, Cluster
 from orchestrator.scheduling.decisions import Decision, Evict, Fail, NoRoom, Skip, Start, Stop
@@ -33,7 +34,7 @@ from orchestrator.scheduling.ready_queues import ReadyQueues
 from orchestrator.steps.kind import ActorStepKind, DriverStepKind
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import FINISHED, Role, State, Step
-from studies.errors import StudyError
+from studies.errors import StudyError, describe
 
 log = logging.getLogger(__name__)
 
@@ -183,9 +184,9 @@ class Runner:
                 log.warning("%s; %s waits for it", error, steps[0].title)
             self._store_is_away = True
             return None
-        except StudyError as error:
+        except Exception as error:
             for step in steps:
-                self._end(step, State.FAILED, str(error))
+                self._end(step, State.FAILED, _failed(error))
             prepared = None
         self._store_is_away = False
         return prepared
@@ -236,8 +237,8 @@ class Runner:
             return
         try:
             result = kind.result(step, answer, context)
-        except StudyError as error:
-            self._end(step, State.FAILED, str(error))
+        except Exception as error:  # of any kind: benchmarks and added kinds bring code of their own
+            self._end(step, State.FAILED, _failed(error))
             return
         result = result._replace(tags={**result.tags, **self._packs.tag(step)})
         if kind.role is Role.ABLATION:
@@ -359,17 +360,33 @@ class Runner:
         self._listener(step, State.PENDING, reason)
 
     def _commit(self, step: Step, result: StepResult) -> None:
-        self._recorder.commit(step, result)
+        try:
+            self._recorder.commit(step, result)
+        except UnrecordableError as error:
+            self._end(step, State.FAILED, str(error))
+            return
         self._inputs.keep(step.id, result)
         self._end(step, State.DONE, "")
 
     def _end(self, step: Step, state: State, reason: str) -> None:
-        """End a step; its kind may count it as failed although its result is recorded."""
-        if state in FINISHED and (failure := self._recorder.why_failed(step)):
-            state, reason = State.FAILED, failure
+        """End a step, and with it the steps to which it leaves nothing to compute."""
+        finding = self._recorder.why_barren(step) if state in FINISHED else ""
+        self._close(step, state, finding or reason)
+        for later in self._plan.dependents(step.id) if finding else ():
+            if self._queues.states[later] is State.PENDING:
+                self._close(self._plan.steps[later], State.NOT_APPLICABLE, finding)
+
+    def _close(self, step: Step, state: State, reason: str) -> None:
         self._queues.set(step.id, state)
         self._in_flight.drop_part(step.id)
         if reason:
             self._reasons[step.id] = reason
         self._listener(step, state, reason)
         self._recorder.close_runs(step, self._queues.states)
+
+
+def _failed(error: Exception) -> str:
+    """Why a step failed; the traceback of an error that nobody expected is logged for `-v`."""
+    if not isinstance(error, StudyError):
+        log.debug("%s", "".join(traceback.format_exception(error)))
+    return describe(error)

@@ -62,6 +62,14 @@ class Plan:
         """The benchmark of this name."""
         return next(benchmark for benchmark in self.study.benchmarks if benchmark.name == name)
 
+    def dependents(self, step: str) -> list[str]:
+        """Every step that is made from this one, directly or through others, in topological order."""
+        reached = {step}
+        for later in self.steps.values():
+            if reached & set(later.inputs.values()):
+                reached.add(later.id)
+        return [later for later in self.steps if later in reached and later != step]
+
     def with_place(self, step: Step, problem: str) -> str:
         """A problem with the texts that a step scores, after their place in the study file."""
         texts = step.params.get("benchmark", PROFILE)

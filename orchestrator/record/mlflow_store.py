@@ -55,6 +55,10 @@ class RecordError(StudyError):
     """The record cannot be read or written as asked."""
 
 
+class UnrecordableError(RecordError, ValueError):
+    """MLflow would refuse or change a result; another result may be recorded."""
+
+
 class Unreachable(RecordError):
     """The store does not answer, or not sensibly; another try may succeed."""
 

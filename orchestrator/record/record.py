@@ -10,9 +10,10 @@ One driver writes, from one thread, through MlflowClient with explicit run ids. 
 Refuses to know what a step computes.
 """
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,13 +25,14 @@ from orchestrator.record.entry import Entry, check_entry
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.lease import Lease
 from orchestrator.record.limits import MAX_TAG, check_key, check_series, check_texts
-from orchestrator.record.mlflow_store import RecordError, Store, locate
+from orchestrator.record.mlflow_store import RecordError, Store, UnrecordableError, locate
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.reader import Reader
 from orchestrator.record.runs import Run, Runs, new_params
 from orchestrator.record.sender import Sender
 from orchestrator.record.tags import ADOPTED_FROM_OUTBOX, INVOCATION, NOTE, STEP, environment_tags
 from orchestrator.redaction import redacted
+from studies.errors import one_line
 
 if TYPE_CHECKING:
     import pandas
@@ -142,24 +144,26 @@ class Record(Reader):
     def commit(self, key: RunKey, step_id: str, step_name: str, **results: Unpack[Results]) -> Committed:
         """Record a finished step: on disk at once, in MLflow as soon as it answers.
 
-        Raises ValueError, before anything is written, for a name or value that MLflow would refuse or change, and
-        RecordError for a param that has another value on the run, or if the disk refuses the step."""
-        payload = encode(
-            frames=results["frames"],
-            documents=redacted(dict(results["documents"])),
-            files=results.get("files", {}),
-        )
-        entry = Entry(
-            study=self._opened(),
-            key=key,
-            step_id=step_id,
-            step_name=step_name,
-            metrics=results["metrics"],
-            series=check_series(results.get("series", {})),
-            tags=redacted(dict(results.get("tags", {}))),
-            digests={path: digest(content) for path, content in payload.items()},
-            written_ns=time.time_ns(),
-        )
+        Raises UnrecordableError, before anything is written, for a name or value that MLflow would refuse or change,
+        and for a param that has another value on the run; RecordError if the disk refuses the step."""
+        study = self._opened()
+        with _about_result():
+            payload = encode(
+                frames=results["frames"],
+                documents=redacted(dict(results["documents"])),
+                files=results.get("files", {}),
+            )
+            entry = Entry(
+                study=study,
+                key=key,
+                step_id=step_id,
+                step_name=step_name,
+                metrics=results["metrics"],
+                series=check_series(results.get("series", {})),
+                tags=redacted(dict(results.get("tags", {}))),
+                digests={path: digest(content) for path, content in payload.items()},
+                written_ns=time.time_ns(),
+            )
         return self._deliver(entry, payload)
 
     def adopt(self, key: RunKey, committed: Committed) -> Committed:
@@ -202,9 +206,10 @@ class Record(Reader):
         return None
 
     def _deliver(self, entry: Entry, payload: Mapping[str, bytes]) -> Committed:
-        entry = check_entry(entry)
-        if (run := self._runs.find(entry.key)) is not None:
-            new_params(run, entry.key)
+        with _about_result():
+            entry = check_entry(entry)
+            if (run := self._runs.find(entry.key)) is not None:
+                new_params(run, entry.key)
         self._sender.add(entry, payload)
         self._sender.send()
         return entry.committed("" if self._sender.is_waiting(entry) else self._sender.sent[entry.step_id])
@@ -284,6 +289,15 @@ class Record(Reader):
     def ui_link(self) -> str:
         """The address of this study, opened on a table of its conditions; valid while `ui_command` runs."""
         return self._store.ui_link(self._experiment)
+
+
+@contextlib.contextmanager
+def _about_result() -> Iterator[None]:
+    """What MLflow would refuse or change is an UnrecordableError."""
+    try:
+        yield
+    except (ValueError, TypeError, RecordError) as error:
+        raise UnrecordableError(f"its result cannot be recorded: {one_line(error)}") from error
 
 
 def _make_writable(folder: Path) -> None:

@@ -47,7 +47,7 @@ def record_doses(findings: Findings, model: ResolvedModel) -> list[dict[str, Any
         params={"model": model.label, "condition": "dose-response", "schedule": "doses"},
     )
     step = ReviewStep(review_id("doses", {"study": findings.plan.study.spec.study}, inputs), "doses", (key,))
-    summaries = adopt_or_make(findings.record, [step], lambda _: _measure(findings, model, curves), summary=SUMMARY)
+    summaries = adopt_or_make(findings, [step], lambda _: _measure(findings, model, curves), summary=SUMMARY)
     doubling: list[dict[str, Any]] = summaries[step.id]["doubling"] if step.id in summaries else []
     return doubling
 

@@ -77,7 +77,7 @@ class _Series:
             },
         )
         step = ReviewStep(self._step_id(), "dynamics", (key,))
-        summaries = adopt_or_make(self._findings.record, [step], lambda _: self._measure(), summary=SUMMARY)
+        summaries = adopt_or_make(self._findings, [step], lambda _: self._measure(), summary=SUMMARY)
         return summaries.get(step.id)
 
     def _checkpoints(self) -> list[list[Any]]:

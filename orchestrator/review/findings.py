@@ -4,7 +4,10 @@ Owns the way from (model, condition, benchmark) to tables; knows nothing of clai
 comparability keys differ. Whatever did not finish is absent, never an error.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,8 +19,9 @@ from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.resolve import PROFILE
 from orchestrator.record.keys import Committed
+from orchestrator.record.mlflow_store import Unreachable
 from orchestrator.record.record import Record
-from orchestrator.steps import examples, profile, weights
+from orchestrator.steps import examples, match, profile, weights
 from orchestrator.steps.artifacts import (
     DENSITIES,
     MATCHING,
@@ -30,12 +34,14 @@ from orchestrator.steps.artifacts import (
 )
 from orchestrator.steps.step import BASELINE, FINISHED, StepKind
 from studies.benchmarks.measures import Measure
-from studies.errors import StudyError
+from studies.errors import StudyError, describe
 from studies.neurons.selection import NeuronSet
 from studies.statistics.comparisons import require_same_key
 from studies.statistics.excess_surprisal import Excess
 from studies.statistics.items import Items
 from studies.statistics.neuron_table import Structure, structure
+
+log = logging.getLogger(__name__)
 
 
 class Matching(NamedTuple):
@@ -45,6 +51,8 @@ class Matching(NamedTuple):
     """None where no fraction matched."""
     curve: tuple[tuple[float, float], ...]
     """Every evaluated (fraction, perplexity)."""
+    why_unmatched: str
+    """Empty where a fraction matched."""
 
 
 class Findings:
@@ -54,6 +62,8 @@ class Findings:
         self.plan, self.outcome, self.record = plan, outcome, record
         self.measures: dict[str, Measure] = {benchmark.name: benchmark.measure for benchmark in plan.study.benchmarks}
         """{benchmark: what it measures}."""
+        self.failures: list[str] = []
+        """Parts of the review that could not be made, with the reason; the report lists them."""
         self._items: dict[str, pd.DataFrame] = {}
         self._structures: dict[str, Structure] = {}
 
@@ -61,6 +71,20 @@ class Findings:
     def committed(self) -> Mapping[str, Committed]:
         """{step id: where its results lie}, of the steps that have finished."""
         return self.outcome.committed
+
+    @contextmanager
+    def unless_failed(self, part: str) -> Iterator[None]:
+        """Run a part of the review; its failure costs this part alone.
+
+        Raises Unreachable, because the same part may succeed later.
+        """
+        try:
+            yield
+        except Unreachable:
+            raise
+        except Exception as error:  # of any kind: one odd result must not cost the report of the others
+            log.debug("%s", traceback.format_exc())
+            self.failures.append(f"{part}: failed ({describe(error)})")
 
     def document(self, committed: Committed, path: str) -> dict[str, Any]:
         """A recorded JSON object. Raises RecordError where it is missing or damaged."""
@@ -131,6 +155,15 @@ class Findings:
         key = "special_tokens"
         return {name: document[key] for name, document in documents.items() if key in document}
 
+    def left_out(self, model: ResolvedModel) -> dict[str, Mapping[str, Any]]:
+        """{benchmark: what the model could not score}, of the baseline's evaluations that left items out."""
+        documents = {
+            benchmark: self.document(self.committed[step], receipt(self.plan.steps[step].name))
+            for benchmark, step in self.evaluations(model, BASELINE).items()
+        }
+        left_out = {benchmark: document.get("left_out") for benchmark, document in documents.items()}
+        return {benchmark: known for benchmark, known in left_out.items() if known and known["items"]}
+
     # -- profiles ----------------------------------------------------------------------------------------------------
 
     def weights_table(self, model: ResolvedModel) -> pd.DataFrame | None:
@@ -186,7 +219,8 @@ class Findings:
     def matching(self, condition: Condition) -> Matching:
         """How the search for a matched control ended. Raises KeyError where it has not."""
         outcome = self.document(self.committed[_step_of(condition)], MATCHING)
-        return Matching(outcome["fraction"], tuple((fraction, level) for fraction, level in outcome["curve"]))
+        curve = tuple((fraction, level) for fraction, level in outcome["curve"])
+        return Matching(outcome["fraction"], curve, match.why_unmatched(outcome))
 
     def matching_curve(self, condition: Condition) -> pd.DataFrame:
         """Every point that the search evaluated: fraction, perplexity."""

@@ -44,7 +44,7 @@ def record_schedules(findings: Findings, model: ResolvedModel) -> list[dict[str,
     """Record every schedule of a model that has finished groups; returns the report's entry for each."""
     schedules = {schedule.step.id: schedule for schedule in _schedules(findings, model)}
     summaries = adopt_or_make(
-        findings.record,
+        findings,
         [schedule.step for schedule in schedules.values()],
         lambda step: _measure(findings, model, schedules[step.id]),
         summary=SUMMARY,

@@ -3,9 +3,7 @@
 import numpy as np
 
 from orchestrator.planning.conditions import NOISE_FLOOR
-from orchestrator.planning.outcome import Outcome
-from orchestrator.planning.plan import Plan
-from orchestrator.record.record import Record
+from orchestrator.review.findings import Findings
 from orchestrator.review.recorded import ReviewStep, adopt_or_make, broken_runs
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import review_id
@@ -13,8 +11,9 @@ from orchestrator.steps.step import review_id
 METRIC, SUMMARY = "multiple_choice/mean_accuracy", "summary.json"
 
 
-def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None:
+def record_mean_accuracies(findings: Findings) -> None:
     """Record `multiple_choice/mean_accuracy` for every condition that has finished all of two or more such tasks."""
+    plan, outcome = findings.plan, findings.outcome
     tasks = {benchmark.name: benchmark.choices for benchmark in plan.study.benchmarks if benchmark.choices}
     if sum(map(len, tasks.values())) < 2:
         return
@@ -42,4 +41,4 @@ def record_mean_accuracies(plan: Plan, outcome: Outcome, record: Record) -> None
         metrics = {METRIC: means[step.id]}
         return StepResult(metrics, {}, {SUMMARY: metrics})
 
-    adopt_or_make(record, steps, make, summary=SUMMARY, broken=broken_runs(plan, outcome))
+    adopt_or_make(findings, steps, make, summary=SUMMARY, broken=broken_runs(plan, outcome))

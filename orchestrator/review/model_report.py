@@ -6,6 +6,7 @@ finish is left out.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ from studies.statistics.comparisons import compare, noise_floor, seed_summary
 from studies.statistics.neuron_table import overlaps
 
 COMPARISONS = "comparisons.parquet"
+UNMATCHED = "cannot be matched"
 
 
 def file_name(name: str) -> str:
@@ -68,6 +70,8 @@ class ModelReport:
             "seeds": self._seeds(),
             "excess": record_excess(findings, model),
             "structure": self._structure(),
+            "unmatched": self._unmatched,
+            "left_out": findings.left_out(model),
             "special_tokens": findings.special_tokens(model),
             "verdicts": [records.verdict_record(verdict) for verdict in self._verdicts()],
         }
@@ -114,7 +118,7 @@ class ModelReport:
             "role": condition.spec.select,
             "neurons": self._neurons(condition),
             "spread": not condition.is_whole,
-            "remark": condition.not_applicable,
+            "remark": condition.not_applicable or (UNMATCHED if condition.name in self._unmatched else ""),
             "cells": self._cells(condition.name),
         }
 
@@ -151,6 +155,13 @@ class ModelReport:
         source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
         fraction = condition.dose or source.fraction
         return None if isinstance(fraction, tuple) else fraction
+
+    @cached_property
+    def _unmatched(self) -> dict[str, str]:
+        """{condition: why it could not be matched}, of the controls whose search has ended without a match."""
+        searched = [c for c in self._conditions if c.spec.match and self._findings.has_neurons(c)]
+        reasons = {condition.name: self._findings.matching(condition).why_unmatched for condition in searched}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def _noise_floors(self) -> dict[str, dict[str, Any]]:
         """{benchmark: how far the baseline moves on another pack plan}."""

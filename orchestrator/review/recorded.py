@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import RunKey
-from orchestrator.record.record import Record
+from orchestrator.review.findings import Findings
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BROKEN
 
@@ -26,7 +26,7 @@ class ReviewStep(NamedTuple):
 
 
 def adopt_or_make(
-    record: Record,
+    findings: Findings,
     steps: Sequence[ReviewStep],
     make: Callable[[ReviewStep], StepResult | None],
     *,
@@ -37,9 +37,10 @@ def adopt_or_make(
 
     make: returns None if there is nothing to record. summary: the path of the document that is returned of each step.
     broken: names of the runs that end as FAILED. Returns {step id: its summary}; a step that is given twice is recorded
-    once. What was just made is not read back, so that a store that is away meanwhile costs nothing.
+    once, and one that fails is left out and named in `findings.failures`. What was just made is not read back, so that
+    a store that is away meanwhile costs nothing.
     """
-    unique = {step.id: step for step in steps}
+    record, unique = findings.record, {step.id: step for step in steps}
     known = record.intact(list(unique)) if unique else {}
     summaries: dict[str, dict[str, Any]] = {}
     for step in unique.values():
@@ -48,14 +49,16 @@ def adopt_or_make(
                 record.adopt(key, known[step.id])
             summaries[step.id] = record.document(known[step.id], summary)
         else:
-            result = make(step)
-            if result is None:
-                continue
-            for key in step.runs:
-                record.commit(key, step.id, step.name, **result._asdict())
-            summaries[step.id] = result.documents[summary]
+            with findings.unless_failed(f"{step.name} of {step.runs[0].name}"):
+                result = make(step)
+                if result is None:
+                    continue
+                for key in step.runs:
+                    record.commit(key, step.id, step.name, **result._asdict())
+                summaries[step.id] = result.documents[summary]
         for key in step.runs:
-            record.finish(key, "FAILED" if key.name in broken else "FINISHED")
+            failed = key.name in broken or step.id not in summaries
+            record.finish(key, "FAILED" if failed else "FINISHED")
     return summaries
 
 

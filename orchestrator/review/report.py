@@ -11,6 +11,7 @@ import pandas as pd
 
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.record.encoding import encode_json
 from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.dynamics import record_dynamics
@@ -18,7 +19,8 @@ from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
 from orchestrator.review.model_report import ModelReport
 from orchestrator.steps.step import BROKEN, FINISHED, review_id
-from studies.reporting import figures, text
+from studies.reporting import text
+from studies.reporting.figures import negative_shares
 
 REPORT = "report.json"
 NOTE_LENGTH = 7000
@@ -42,16 +44,29 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     step_id = _report_id(plan, outcome, unfinished)
     known = record.intact([step_id]).get(step_id)
     if known is not None:
-        return Review(record.document(known, REPORT), True)
-    record_mean_accuracies(plan, outcome, record)
+        report = record.document(known, REPORT)
+        if report["unfinished"] == unfinished:  # else a part of it failed, and is tried again
+            return Review(report, True)
     findings = Findings(plan, outcome, record)
-    parts = [ModelReport(findings, model) for model in plan.study.models]
-    models = [part.build() for part in parts]
+    with findings.unless_failed("mean accuracies"):
+        record_mean_accuracies(findings)
+    built: list[tuple[ModelReport, dict[str, Any]]] = []
+    for model in plan.study.models:
+        with findings.unless_failed(f"report of {model.label}"):
+            part = ModelReport(findings, model)
+            content = part.build()
+            encode_json(content)  # a number that JSON does not have costs this model's part, not the report
+            built.append((part, content))
+    parts, models = [part for part, _ in built], [content for _, content in built]
+    series: list[dict[str, Any]] = []
+    with findings.unless_failed("training dynamics"):
+        series = record_dynamics(findings)
+    figures = _figures(findings, built)
     report = {
         "study": plan.study.spec.study,
         "models": models,
-        "series": record_dynamics(findings),
-        "unfinished": unfinished,
+        "series": series,
+        "unfinished": [*unfinished, *findings.failures],
     }
     markdown = text.markdown(report)
     record.commit(
@@ -61,7 +76,7 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         metrics={},
         frames=_tables(parts),
         documents={REPORT: report, "report.md": markdown},
-        files=_figures(parts, models),
+        files=figures,
     )
     record.note(markdown[:NOTE_LENGTH])
     return Review(report, False)
@@ -91,13 +106,13 @@ def _tables(parts: list[ModelReport]) -> dict[str, pd.DataFrame]:
     return {name: pd.concat(of_models) for name, of_models in tables.items()}
 
 
-def _figures(parts: list[ModelReport], models: list[dict[str, Any]]) -> dict[str, bytes]:
-    files = {
-        f"figures/{name}.png": png
-        for part, model in zip(parts, models, strict=True)
-        for name, png in part.figures(model)
-    }
-    scored = [model for model in models if model["structure"]]
+def _figures(findings: Findings, built: list[tuple[ModelReport, dict[str, Any]]]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for part, content in built:
+        with findings.unless_failed(f"figures of {part.label}"):
+            files |= {f"figures/{name}.png": png for name, png in part.figures(content)}
+    scored = [content for _, content in built if content["structure"]]
     if len(scored) > 1:
-        files["figures/negative-share.png"] = figures.negative_shares(scored)
+        with findings.unless_failed("figure of the negative shares"):
+            files["figures/negative-share.png"] = negative_shares(scored)
     return files

@@ -54,7 +54,7 @@ def _of_benchmark(
         if condition.name in steps:
             first.setdefault(steps[condition.name].id, condition)
     summaries = adopt_or_make(
-        findings.record,
+        findings,
         list(steps.values()),
         lambda step: _measure(findings, model, benchmark, first[step.id]),
         summary=f"excess/{benchmark}.json",

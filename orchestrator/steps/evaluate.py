@@ -24,15 +24,20 @@ from orchestrator.steps.result import (
 from orchestrator.steps.step import BASELINE, Role, Step
 from orchestrator.study_file.models import ModelSpec
 from studies.benchmarks.protocol import Benchmark
+from studies.benchmarks.texts import Continuations, Sentences, TextItems
 from studies.errors import StudyError, did_you_mean
 from studies.neurons import selection
 from studies.neurons.clamps import MAGNITUDE_MATCHED, Clamp
 from studies.neurons.selection import NeuronSet
+from studies.reporting.text import left_out_phrase
 
 log = logging.getLogger(__name__)
 
 NOISE_FLOOR_STEP = "noise_floor"
 """First word of the names of noise-floor steps; those of evaluations begin with `evaluate`."""
+
+SHOWN_LEFT_OUT = 10
+"""Items that a receipt names, of those that the model cannot score."""
 
 _NEUTRAL_ENGINE_OPTIONS = {
     "gpu_memory_utilization",
@@ -126,12 +131,9 @@ class Evaluate(ActorStepKind[Scored]):
         """Per-item results, metrics and the receipt."""
         benchmark, engine = context.benchmark(step.params["benchmark"]), context.engine(step.id)
         neurons, noise_floor = _neurons(step, context), is_noise_floor(step)
-        items = benchmark.results(answer.sums, answer.counts, margins=answer.margins, tokens=answer.tokens)
-        if answer.num_cut and step.condition == BASELINE and not noise_floor:
-            cut = f"{answer.num_cut} contexts of {benchmark.label}"
-            log.warning("%s: %s are longer than the model's positions and were cut", step.model, cut)
+        items = _scored_items(benchmark, answer)
         if step.condition == BASELINE and not noise_floor:
-            warn_of_missing_bos(step.model, answer.special_tokens)
+            _warn(step.model, benchmark, answer)
         document = {
             "benchmark": benchmark.label,
             "neuron_set": neurons.digest,
@@ -144,6 +146,7 @@ class Evaluate(ActorStepKind[Scored]):
             "nodes": answer.num_nodes,
             "tokens": answer.num_tokens,
             "contexts_cut": answer.num_cut,
+            "left_out": left_out_document(benchmark, answer),
             "special_tokens": special_tokens_document(answer.special_tokens),
             "seconds": answer.seconds,
             "conditions_together": answer.num_conditions,
@@ -159,6 +162,44 @@ class Evaluate(ActorStepKind[Scored]):
 
 
 KIND = Evaluate()
+
+
+def _scored_items(benchmark: Benchmark, answer: Scored) -> pd.DataFrame:
+    """The benchmark's results without the items that the model cannot score."""
+    items = benchmark.results(answer.sums, answer.counts, margins=answer.margins, tokens=answer.tokens)
+    of_request = _text_items(benchmark)
+    if of_request is None or not answer.left_out:  # documents that are left out have no tokens, and so no rows
+        return items
+    if len(items) != len(of_request.places):
+        raise StudyError(f"{benchmark.label}: {len(items)} results for {len(of_request.places)} items")
+    return items.drop(index=items.index[list(answer.left_out)]).reset_index(drop=True)
+
+
+def _text_items(benchmark: Benchmark) -> TextItems | None:
+    request = benchmark.request
+    return request.items if isinstance(request, Sentences | Continuations) else None
+
+
+def left_out_document(benchmark: Benchmark, answer: Scored) -> dict[str, Any]:
+    """How many items the model cannot score, of how many, and the first few with the reason; as plain JSON."""
+    items = _text_items(benchmark)
+    places = items.places if items is not None else None
+    first = sorted(answer.left_out)[:SHOWN_LEFT_OUT]
+    return {
+        "items": len(answer.left_out),
+        "of": len(places) if places is not None else None,
+        "first": [f"{places[i] if places else f'document {i}'} {answer.left_out[i]}" for i in first],
+    }
+
+
+def _warn(model: str, benchmark: Benchmark, answer: Scored) -> None:
+    """Log what the report says too: contexts that were cut, items that were left out, a missing BOS."""
+    if answer.num_cut:
+        cut = f"{answer.num_cut} contexts of {benchmark.label}"
+        log.warning("%s: %s are longer than the model's positions and were cut", model, cut)
+    if answer.left_out:
+        log.warning("%s: %s", model, left_out_phrase(benchmark.label, left_out_document(benchmark, answer)))
+    warn_of_missing_bos(model, answer.special_tokens)
 
 
 def _neurons(step: Step, context: StepContext) -> NeuronSet:

@@ -3,7 +3,7 @@
 Runs on an ablation actor; the result is a neuron set, like that of a selection.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -38,7 +38,7 @@ def params(condition: ConditionSpec, search: MatchSpec) -> dict[str, Any]:
 class Match(ActorStepKind[Matched]):
     """A neuron set, searched by its perplexity."""
 
-    name, version, role = "match", 2, Role.ABLATION
+    name, version, role = "match", 3, Role.ABLATION
 
     def request(self, steps: Sequence[Step], context: StepContext) -> Request:
         """The ranking of the neurons, and the perplexities between which the search moves."""
@@ -90,12 +90,17 @@ class Match(ActorStepKind[Matched]):
         series = {
             f"matching/search_{name}": dict(enumerate(curve[name].tolist(), 1)) for name in ("fraction", "perplexity")
         }
-        return StepResult(metrics, frames, {MATCHING: outcome}, series=series)
+        why = why_unmatched(outcome)
+        return StepResult(metrics, frames, {MATCHING: outcome}, {"matching.outcome": why} if why else {}, series)
 
-    def why_failed(self, document: Callable[[str], Any]) -> str:
-        """A search that found no match is recorded, but nothing can be evaluated on it."""
-        outcome = document(MATCHING)
-        return "" if outcome["matched"] else f"the control cannot be matched: {outcome['reason']}"
+    def why_barren(self, document: Callable[[str], Any]) -> str:
+        """A search that found no match leaves no neurons to evaluate."""
+        return why_unmatched(document(MATCHING))
 
 
 KIND = Match()
+
+
+def why_unmatched(outcome: Mapping[str, Any]) -> str:
+    """Why a recorded search, the content of `match.json`, found no control; empty where it found one."""
+    return "" if outcome["matched"] else f"the control cannot be matched: {outcome['reason']}"

@@ -40,8 +40,8 @@ class StepKind:
         """The data that a step's id is the hash of. model: the model's digest; inputs: {role: step id}."""
         return {"kind": self.name, "version": self.version, "model": model, "params": params, "inputs": dict(inputs)}
 
-    def why_failed(self, document: Callable[[str], Any]) -> str:  # noqa: ARG002 - for the kinds that look at it
-        """Why a step counts as failed although its result is recorded; empty where it does not.
+    def why_barren(self, document: Callable[[str], Any]) -> str:  # noqa: ARG002 - for the kinds that look at it
+        """Why nothing can be computed from the recorded result of a step, which is a finding; empty where it can.
 
         document: reads a recorded document of the step by its artifact path.
         """
@@ -114,8 +114,10 @@ class State(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     """A step that it depends on failed or was skipped."""
+    NOT_APPLICABLE = "not applicable"
+    """A step that it depends on has found that there is nothing to compute; see `StepKind.why_barren`."""
 
 
 FINISHED = {State.CACHED, State.DONE}
 BROKEN = {State.FAILED, State.SKIPPED}
-TERMINAL = FINISHED | BROKEN
+TERMINAL = FINISHED | BROKEN | {State.NOT_APPLICABLE}

@@ -111,7 +111,7 @@ class MatchSpec(Strict):
     within_rise: Fraction = 0.05
     """Tolerance as a fraction of that perplexity's rise above the baseline; the smaller of the two holds."""
     evaluations: Annotated[int, Field(ge=2, le=100, strict=True)] = 12
-    """How many fractions to try at most."""
+    """How many fractions to try; a search that still converges then tries up to three times as many."""
 
 
 class LayerGroupsSpec(Strict):

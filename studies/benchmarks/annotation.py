@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from studies.benchmarks.rows import TEXT_ENCODING
 from studies.errors import StudyError, did_you_mean, why_unreadable
 
 WORD_COLUMNS = ("document", "sentence", "start", "end", "upos", "relation", "features")
@@ -138,7 +139,7 @@ def read_conllu(path: Path) -> AnnotatedDocuments:
     word has all its characters.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=TEXT_ENCODING)
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     builder = _Builder()

@@ -21,7 +21,7 @@ from studies.benchmarks.measures import MULTIPLE_CHOICE, Measure
 from studies.benchmarks.options import StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import Row, read_jsonl
-from studies.benchmarks.texts import Continuations
+from studies.benchmarks.texts import Continuations, TextItems
 from studies.errors import StudyError
 
 
@@ -56,6 +56,8 @@ class Item(NamedTuple):
     """Index of the right choice."""
     contexts: tuple[str, ...] = ()
     """One context for each choice, where they differ; `context` is not used then."""
+    place: str = ""
+    """Where it comes from, for messages; its id where that is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,9 @@ class ChoiceBenchmark:
 
     @property
     def request(self) -> Continuations:
-        return Continuations(contexts=self.contexts, continuations=self.continuations)
+        of_texts = tuple(i for i, item in enumerate(self.items) for _ in item.choices)
+        items = TextItems(of_texts=of_texts, places=tuple(item.place or item.id for item in self.items))
+        return Continuations(contexts=self.contexts, continuations=self.continuations, items=items)
 
     @property
     def estimated_tokens(self) -> float:
@@ -105,7 +109,7 @@ class ChoiceBenchmark:
     @property
     def digest(self) -> str:
         """sha256 of the items; `contexts` enters only where an item has them, so that other items keep their digest."""
-        items = [item if item.contexts else item[:4] for item in self.items]
+        items = [item[:5] if item.contexts else item[:4] for item in self.items]
         return hashlib.sha256(json.dumps(items).encode()).hexdigest()
 
     def results(
@@ -166,4 +170,4 @@ def _item(row: Row, where: str, index: int) -> Item:
         raise StudyError(f"{where}: 'choices' must be a list of at least 2 non-empty texts")
     if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
         raise StudyError(f"{where}: 'gold' must be an index from 0 to {len(choices) - 1}; found {gold!r}")
-    return Item(str(row.get("id", index)), context, tuple(choices), gold)
+    return Item(str(row.get("id", index)), context, tuple(choices), gold, place=where)

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+from studies.benchmarks.rows import TEXT_ENCODING
 from studies.errors import StudyError, why_unreadable
 
 HUB_WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
@@ -115,6 +116,6 @@ def _wikitext(split: str, root: Path | None) -> _Rows:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding=TEXT_ENCODING)
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None

@@ -10,7 +10,6 @@ import hashlib
 import json
 import pickle
 import random
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,11 @@ from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import MINIMAL_PAIRS, Measure
 from studies.benchmarks.options import Count, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
-from studies.benchmarks.rows import Row, data_files, read_jsonl, required_texts
-from studies.benchmarks.texts import Sentences
+from studies.benchmarks.rows import Row, data_files, read_jsonl, require_metric_part, required_texts
+from studies.benchmarks.texts import Sentences, TextItems
 from studies.errors import StudyError, did_you_mean
 
 HUB_BLIMP = "nyu-mll/blimp"
-_METRIC = re.compile(r"\w[\w.: -]{0,99}")
-"""A phenomenon that can be part of a metric's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +89,8 @@ class Pair(NamedTuple):
     """Unique within the uid."""
     good: str
     bad: str
+    place: str = ""
+    """Where it comes from, for messages; its uid and number where that is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +118,13 @@ class PairBenchmark:
 
     @property
     def request(self) -> Sentences:
-        return Sentences(texts=self.texts)
+        of_texts = tuple(i for i in range(len(self.pairs)) for _ in range(2))
+        places = tuple(pair.place or f"{pair.uid} {pair.pair}" for pair in self.pairs)
+        return Sentences(texts=self.texts, items=TextItems(of_texts=of_texts, places=places))
 
     @property
     def estimated_tokens(self) -> float:
-        return self.request.estimated_tokens
+        return Sentences(texts=self.texts).estimated_tokens
 
     @property
     def headlines(self) -> tuple[str, ...]:
@@ -138,7 +139,7 @@ class PairBenchmark:
         """sha256 of the pairs and of how they are compared; the name does not enter."""
         digest = hashlib.sha256(json.dumps([self.per_token, self.half_ties]).encode())
         for pair in self.pairs:
-            digest.update(json.dumps(pair).encode())
+            digest.update(json.dumps([pair.uid, pair.phenomenon, pair.pair, pair.good, pair.bad]).encode())
         return digest.hexdigest()
 
     def results(
@@ -205,7 +206,8 @@ def _blimp_pair(row: Row, where: str, index: int) -> Pair:
     """One pair; `index` numbers it where the row has no pairID (local copies) or pair_id (the hub)."""
     fields = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
     uid, phenomenon, good, bad = required_texts(row, where, *fields)
-    return Pair(uid, phenomenon, str(row.get("pairID", row.get("pair_id", index))), good, bad)
+    require_metric_part(phenomenon, where, "the linguistics_term")
+    return Pair(uid, phenomenon, str(row.get("pairID", row.get("pair_id", index))), good, bad, where)
 
 
 def tse(
@@ -223,18 +225,19 @@ def tse(
             "tse has no copy on the hub: clone BeckyMarvin/LM_syneval and point data: {root: ...} at a folder with "
             "tse/ = its EMNLP2018/templates"
         )
-    cases: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    cases: dict[tuple[str, str], list[_TsePair]] = {}
     files = {path.stem: path for path in data_files(root / "tse", "*.jsonl", "*.pickle")}
     for template in templates or ():
         if template not in files:
             raise StudyError(f"tse has no template {template!r}{did_you_mean(template, files)}")
-    for path in (files[template] for template in files if not templates or template in templates):
-        for case, good, bad in _tse_rows(path):
-            cases.setdefault((path.stem, case), []).append((good, bad))
+    for template in (template for template in files if not templates or template in templates):
+        require_metric_part(template, str(files[template]), "the name of the template")
+        for pair in _tse_pairs(files[template]):
+            cases.setdefault((template, pair.case), []).append(pair)
     pairs = (
-        Pair(f"{template}:{case}", _tse_phenomenon(template), str(i), good, bad)
+        Pair(f"{template}:{case}", _tse_phenomenon(template), str(i), pair.good, pair.bad, pair.place)
         for (template, case), members in cases.items()
-        for i, (good, bad) in enumerate(members[:per_case])
+        for i, pair in enumerate(members[:per_case])
     )
     whole = _non_empty(pairs, root / "tse")
     return PairBenchmark(name="tse", label="TSE", pairs=whole, per_token=True, half_ties=half_ties)
@@ -266,12 +269,8 @@ def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
         good, bad = required_texts(row, f"{path}:{number}", "sentence_good", "sentence_bad")
         uid = str(row.get("uid", path.stem))
         phenomenon = str(row.get("phenomenon", uid))
-        if not _METRIC.fullmatch(phenomenon) or phenomenon in ("accuracy", "all"):
-            raise StudyError(
-                f"{path}:{number}: the phenomenon (or uid) {phenomenon!r} names a metric: use letters, digits, spaces, "
-                "'_', '-', '.' and ':', at most 100, and neither 'accuracy' nor 'all'"
-            )
-        pairs.append(Pair(uid, phenomenon, str(i), good, bad))
+        require_metric_part(phenomenon, f"{path}:{number}", "the phenomenon (or uid)")
+        pairs.append(Pair(uid, phenomenon, str(i), good, bad, f"{path}:{number}"))
     return PairBenchmark(name=path.stem, label=path.stem, pairs=_non_empty(pairs, path), half_ties=half_ties)
 
 
@@ -288,12 +287,22 @@ def _tse_phenomenon(template: str) -> str:
     return "reflexives" if "reflexive" in template else "agreement"
 
 
-def _tse_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(case, good, bad) rows of one template file; of three-member NPI tuples the first and the last count."""
+class _TsePair(NamedTuple):
+    """One pair of a template file."""
+
+    case: str
+    good: str
+    bad: str
+    place: str
+
+
+def _tse_pairs(path: Path) -> Iterator[_TsePair]:
+    """The pairs of one template file; of three-member NPI tuples the first and the last count."""
     if path.suffix == ".jsonl":
         for number, row in read_jsonl(path):
-            case, good, bad = required_texts(row, f"{path}:{number}", "case", "sentence_good", "sentence_bad")
-            yield case, good, bad
+            place = f"{path}:{number}"
+            case, good, bad = required_texts(row, place, "case", "sentence_good", "sentence_bad")
+            yield _TsePair(case, good, bad, place)
         return
     try:
         with path.open("rb") as stream:
@@ -305,11 +314,11 @@ def _tse_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     if not isinstance(cases, dict) or not all(isinstance(members, list | tuple) for members in cases.values()):
         raise StudyError(f"{path} must hold {{case: [(good, bad), ...]}}")
     for case, members in cases.items():
-        for member in members:
+        for i, member in enumerate(members):
             if not isinstance(member, list | tuple) or len(member) not in (2, 3):
                 raise StudyError(f"{path}: case {case!r} must hold tuples of 2 or 3 sentences")
             good, bad = (" ".join(str(member[i]).split()) for i in (0, -1))
-            yield str(case), good, bad
+            yield _TsePair(str(case), good, bad, f"{path}, case {case!r}, pair {i}")
 
 
 class _BuiltinsUnpickler(pickle.Unpickler):

@@ -99,5 +99,5 @@ def multiple_choice(name: str, root: Path | None, items: int | None) -> ChoiceBe
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             problem = f"the field {error} is missing" if isinstance(error, KeyError) else error
             raise StudyError(f"{path}:{number}: not a row of {label}: {problem}") from None
-        chosen.append(item)
+        chosen.append(item._replace(place=f"{path}:{number}"))
     return ChoiceBenchmark(name=name, label=label, items=tuple(chosen))

@@ -5,10 +5,15 @@ a row needs is the caller's business.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from studies.errors import StudyError, why_unreadable
+
+TEXT_ENCODING = "utf-8-sig"
+"""UTF-8 with or without the byte-order mark that Windows editors write."""
+_METRIC_PART = re.compile(r"\w[\w.: -]{0,99}")
 
 Row = dict[str, Any]
 """One JSON object; `Any` because a file may hold any JSON value, and callers check what they use."""
@@ -18,7 +23,7 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Row]]:
     """(line number, object) of every line, or of the first `limit` objects. Raises StudyError naming file and line."""
     rows: list[tuple[int, Row]] = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding=TEXT_ENCODING) as lines:
             for number, line in enumerate(lines, start=1):
                 if limit is not None and len(rows) >= limit:
                     break
@@ -45,6 +50,15 @@ def required_texts(row: Row, where: str, *fields: str) -> list[str]:
         if not isinstance(row.get(field), str) or not row[field].strip():
             raise StudyError(f"{where}: every line needs a non-empty text {field!r}; found {row.get(field)!r}")
     return [row[field] for field in fields]
+
+
+def require_metric_part(value: str, where: str, what: str) -> None:
+    """Raise StudyError unless the value can stand in the name of a metric; where: file and line; what: the value's."""
+    if not _METRIC_PART.fullmatch(value) or value in ("accuracy", "all"):
+        raise StudyError(
+            f"{where}: {what} {value!r} names a metric: use letters, digits, spaces, '_', '-', '.' and ':', at most "
+            "100, and neither 'accuracy' nor 'all'"
+        )
 
 
 def data_files(folder: Path, *patterns: str) -> list[Path]:

@@ -20,10 +20,24 @@ document, begins so. `every_window`: every window begins with BOS, also where th
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextItems:
+    """The items, one a row of `Benchmark.results`, that the texts of a request belong to.
+
+    With it an item of which the model cannot score a text is left out and counted; without it that is an error.
+    """
+
+    of_texts: tuple[int, ...]
+    """The item of each text."""
+    places: tuple[str, ...]
+    """Where each item comes from, for messages: file and line, or its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sentences:
     """Whole texts with the tokenizer's own special tokens, before and behind; every token after the first is scored."""
 
     texts: tuple[str, ...]
+    items: TextItems | None = None
 
     @property
     def estimated_tokens(self) -> float:
@@ -44,6 +58,7 @@ class Continuations:
     """As many as contexts; each begins with its own white space."""
     margins: bool = False
     """Whether to return, too, how far each continuation is from the one that greedy decoding produces."""
+    items: TextItems | None = None
 
     @property
     def estimated_tokens(self) -> float:

@@ -114,7 +114,8 @@ def finding_lines(model: Mapping[str, Any]) -> list[str]:
     """What a model's part of a `completed` report says between its table and its verdicts, one finding per line."""
     parts = (seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
     found = [line for part in parts for line in part(model)]
-    return [*found, *special_token_lines(model.get("special_tokens", {}))]
+    found += [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
+    return [*found, *left_out_lines(model), *special_token_lines(model.get("special_tokens", {}))]
 
 
 def seed_lines(model: Mapping[str, Any]) -> list[str]:
@@ -217,6 +218,19 @@ def doubling_lines(model: Mapping[str, Any]) -> list[str]:
             line += f" [{low}, {high}]"
         lines.append(line)
     return lines
+
+
+def left_out_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line per benchmark with items that the model could not score."""
+    return [left_out_phrase(benchmark, left_out) for benchmark, left_out in model.get("left_out", {}).items()]
+
+
+def left_out_phrase(benchmark: str, left_out: Mapping[str, Any]) -> str:
+    """`pairs: 1 of 2 items left out: pairs.jsonl:2 has 1006 tokens; the model has positions for 128`."""
+    of = "" if left_out["of"] is None else f" of {left_out['of']:,}"
+    items = "documents" if left_out["of"] is None else "items"
+    more = ", ..." if left_out["items"] > 1 else ""
+    return f"{benchmark}: {left_out['items']:,}{of} {items} left out: {left_out['first'][0]}{more}"
 
 
 def special_token_lines(by_texts: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -29,7 +29,7 @@ from studies.benchmarks.measures import TASKS, Measure
 from studies.benchmarks.options import Count, Name, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import evenly
-from studies.benchmarks.texts import Continuations
+from studies.benchmarks.texts import Continuations, TextItems
 from studies.errors import StudyError, did_you_mean, first_line
 
 METRICS = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
@@ -137,7 +137,15 @@ class TaskBenchmark:
 
     @property
     def request(self) -> Continuations:
-        return Continuations(contexts=self.contexts, continuations=self.continuations, margins=self.margins)
+        of_texts = [0] * len(self.contexts)
+        for i, question in enumerate(self.questions):
+            for text in question.requests:
+                of_texts[text] = i
+        places = tuple(f"{question.task}, document {question.document}" for question in self.questions)
+        items = TextItems(of_texts=tuple(of_texts), places=places)
+        return Continuations(
+            contexts=self.contexts, continuations=self.continuations, margins=self.margins, items=items
+        )
 
     @property
     def estimated_tokens(self) -> float:
@@ -156,7 +164,9 @@ class TaskBenchmark:
         is 0 or 1; else whether the likeliest choice is a target or, for a single request, whether it is greedy.
         """
         greedy = np.zeros(len(sums), dtype=bool) if margins is None else margins == 0
-        samples = {task: iter(of_task) for task, of_task in self.evaluate(Answers(sums, greedy)).items()}
+        # The harness grades every document: those that are left out, whose sums are nan, with a number in their place.
+        answers = Answers(np.nan_to_num(sums), greedy)
+        samples = {task: iter(of_task) for task, of_task in self.evaluate(answers).items()}
         rows = []
         for question in self.questions:
             sample = next(samples[question.task])

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from actors import tokens
 from actors.tokens import special_tokens_of, tokenise, windows
 from studies.benchmarks.special_tokens import Token
-from studies.benchmarks.texts import Bos, Continuations, Documents, Sentences, TextRequest, Windows
+from studies.benchmarks.texts import Bos, Continuations, Documents, Sentences, TextItems, TextRequest, Windows
 from studies.errors import StudyError, TextError
 from tests import oracles
 
@@ -218,3 +220,78 @@ def test_a_continuation_that_cannot_be_scored_is_one_line(
     with pytest.raises(StudyError) as caught:
         tokenise(Continuations(contexts=(before,), continuations=(" ij",)), bare, positions, oracles.VOCABULARY)
     assert str(caught.value) == message
+
+
+ITEMS = TextItems(of_texts=(0, 0, 1, 1, 2, 2), places=("a.jsonl:1", "a.jsonl:3", "a.jsonl:4"))
+SOME_REFUSED: dict[str, tuple[TextRequest, dict[int, str]]] = {
+    "a sentence that is too long": (
+        Sentences(texts=("ab", "cd", "ef", "x" * 50, "gh", "ij"), items=ITEMS),
+        {1: "has 50 tokens; the model has positions for 10"},
+    ),
+    "a sentence of one token": (
+        Sentences(texts=("ab", "cd", "ef", "gh", "i", "ij"), items=ITEMS),
+        {2: "'i' has 1 tokens; at least 2 are needed to score one"},
+    ),
+    "both sentences of an item": (
+        Sentences(texts=("x" * 40, "x" * 30, "ef", "gh", "ij", "kl"), items=ITEMS),
+        {0: "has 40 tokens; the model has positions for 10"},
+    ),
+    "a continuation that is too long": (
+        Continuations(contexts=("a",) * 6, continuations=(" b", " c", " d", " e", " f", " " + "g" * 30), items=ITEMS),
+        {2: "has 32 tokens; the model has positions for 10"},
+    ),
+    "a context without a token": (
+        Continuations(contexts=("a", "b", "", "c", "d", "e"), continuations=(" x",) * 6, items=ITEMS),
+        {1: "has an empty context, and the tokenizer has no BOS or EOS to replace it"},
+    ),
+    "a join without a token": (
+        Continuations(
+            contexts=("a", "b", "c", "d", "e", "f"), continuations=(" x", "", " x", " x", " x", " x"), items=ITEMS
+        ),
+        {0: "'b': no token of the continuation is left to score"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("texts", "left_out"), SOME_REFUSED.values(), ids=SOME_REFUSED)
+def test_an_item_that_cannot_be_scored_is_left_out_alone(
+    bare: PreTrainedTokenizerBase, texts: Sentences | Continuations, left_out: dict[int, str]
+) -> None:
+    bare.bos_token = bare.eos_token = None
+    sequences = tokenise(texts, bare, 10, oracles.VOCABULARY)
+    assert sequences.left_out == left_out and sequences.kept is not None
+    assert sequences.kept.tolist() == [item not in left_out for item in ITEMS.of_texts]
+    rest = [i for i, item in enumerate(ITEMS.of_texts) if item not in left_out]
+    others = {"texts", "contexts", "continuations"} & set(texts.__dataclass_fields__)
+    alone = type(texts)(**{name: tuple(getattr(texts, name)[i] for i in rest) for name in others})
+    expected = tokenise(alone, bare, 10, oracles.VOCABULARY)
+    assert [ids.tolist() for ids in sequences.ids] == [ids.tolist() for ids in expected.ids]
+    assert sequences.score_from.tolist() == expected.score_from.tolist()
+
+
+def test_texts_of_which_no_item_can_be_scored_are_an_error_that_names_the_first(bare: PreTrainedTokenizerBase) -> None:
+    texts = Sentences(texts=("abcdef", "abc", "ab", "abcdefgh", "abcd", "abcd"), items=ITEMS)
+    with pytest.raises(TextError) as caught:
+        tokenise(texts, bare, 3, oracles.VOCABULARY)
+    assert str(caught.value) == (
+        "none of the 3 items can be scored: a.jsonl:1 has 6 tokens; the model has positions for 3"
+    )
+
+
+def test_a_document_with_text_that_no_token_covers_is_left_out(
+    bare: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = tokens.character_spans
+
+    def character_spans(text: str, offsets: list[tuple[int, int]]) -> np.ndarray:
+        if text == "odd":
+            raise ValueError("no token covers 'dd' at character 1")
+        return original(text, offsets)
+
+    monkeypatch.setattr(tokens, "character_spans", character_spans)
+    texts = Documents(texts=("abc", "odd", "de"), window=8, stride=7, bos="none")
+    sequences = tokenise(texts, bare, 10, oracles.VOCABULARY)
+    assert sequences.left_out == {1: "has text without a token: no token covers 'dd' at character 1"}
+    assert sequences.spans is not None and set(sequences.spans.document_T.tolist()) == {0, 2}
+    with pytest.raises(TextError, match="the documents have no tokens to score: document 0 has text without a token"):
+        tokenise(Documents(texts=("odd",), window=8, stride=7), bare, 10, oracles.VOCABULARY)

@@ -1,5 +1,6 @@
 """The runner's decisions against a pool and a record in memory: start, retry, take over, give up, stop."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,17 +14,19 @@ from actors.messages.stream import ActorLost, Finished, OutOfMemory, RequestFail
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
-from orchestrator.record.mlflow_store import Unreachable
+from orchestrator.record.limits import check_metrics
+from orchestrator.record.mlflow_store import Unreachable, UnrecordableError
+from orchestrator.review.report import review
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS
-from orchestrator.steps.step import FINISHED, State, Step
+from orchestrator.steps.step import BASELINE, FINISHED, State, Step
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from tests.fakes import NODE, FakePool, FakeRecord, matched, scored
-from tests.plans import BENCHMARKS, TRAIN, plan, step_id
+from tests.plans import BENCHMARKS, TRAIN, model, plan, step_id
 from tests.world import make_cluster
 
-CLUSTER = make_cluster([NODE], {"a": Demand(2.0, 0.0)})
+CLUSTER = make_cluster([NODE], {"a": Demand(2.0, 0.0), "b": Demand(2.0, 0.0)})
 
 
 def run(
@@ -173,7 +176,7 @@ def test_a_search_reads_the_windows_of_the_perplexity_that_it_matches() -> None:
     assert (search.benchmark, search.texts) == ("first", first.request)
 
 
-def test_a_search_without_a_match_is_recorded_and_fails_its_step() -> None:
+def test_a_search_without_a_match_is_a_finding_and_its_evaluations_are_not_applicable() -> None:
     study, record = plan(), FakeRecord()
 
     def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
@@ -183,8 +186,72 @@ def test_a_search_without_a_match_is_recorded_and_fails_its_step() -> None:
 
     outcome = run(study, FakePool(study, answer), record)
     search = step_id(study, "match", "matched")
-    assert outcome.states[search] is State.FAILED and search in record.steps
-    assert outcome.reasons[search] == "the control cannot be matched: perplexity never comes near"
+    finding = "the control cannot be matched: perplexity never comes near"
+    assert outcome.states[search] is State.DONE and search in record.steps and outcome.reasons[search] == finding
+    evaluations = study.evaluations["a", "matched"].values()
+    assert {outcome.states[step] for step in evaluations} == {State.NOT_APPLICABLE}
+    assert {outcome.reasons[step] for step in evaluations} == {finding}
+    others = {state for step, state in outcome.states.items() if step not in evaluations}
+    assert others == {State.DONE} and record.finished["matched · a"] == "FINISHED" and outcome.complete
+
+    again = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    assert again.load_finished(), "nothing is left to compute"
+    assert {again.outcome().states[step] for step in evaluations} == {State.NOT_APPLICABLE}
+
+
+ODD_RESULTS = {
+    "an infinite metric": {"perplexity": math.inf},
+    "a metric that is nan": {"perplexity": math.nan},
+    "a name that MLflow refuses": {"blimp/agreement (subject-verb)": 0.5},
+    "a name that is too long": {"x" * 300: 0.5},
+}
+
+
+@pytest.mark.parametrize("metrics", ODD_RESULTS.values(), ids=ODD_RESULTS)
+def test_a_result_that_cannot_be_recorded_fails_its_step_alone(metrics: dict[str, float]) -> None:
+    study, record = plan(models=[model("a"), model("b", digest="d2")]), RefusingRecord()
+    odd = step_id(study, "evaluate.perplexity", BASELINE)
+    record.odd = {odd: metrics}
+    outcome = run(study, FakePool(study), record)
+    failed = {step for step, state in outcome.states.items() if state is State.FAILED}
+    assert failed == {odd} and outcome.reasons[odd].startswith("its result cannot be recorded: metric ")
+    skipped = {study.steps[step].model for step, state in outcome.states.items() if state is State.SKIPPED}
+    assert skipped == {study.steps[odd].model}, "the search rests on that perplexity"
+    assert {outcome.states[step.id] for step in study.steps.values() if step.model not in skipped} == {State.DONE}
+    (reported,) = [m for m in review(study, outcome, record).report["models"] if m["label"] not in skipped]
+    assert all(row["cells"] for row in reported["rows"])
+
+
+class RefusingRecord(FakeRecord):
+    """A record in memory with the checks of the real one; it gives some steps other metrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.odd: dict[str, dict[str, float]] = {}
+
+    def commit(self, key: Any, step_id: str, step_name: str, **results: Any) -> Any:
+        try:
+            results["metrics"] = check_metrics(self.odd.get(step_id, results["metrics"]))
+        except ValueError as error:
+            raise UnrecordableError(f"its result cannot be recorded: {error}") from None
+        return super().commit(key, step_id, step_name, **results)
+
+
+def test_an_error_that_nobody_expected_fails_its_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark or kind brings code of its own."""
+    study = plan()
+    broken = step_id(study, "evaluate.embedded_pairs", "treated")
+    original = type(study.steps[broken].kind).result
+
+    def result(self: Any, step: Any, answer: Any, context: Any) -> Any:
+        if step.id == broken:
+            raise KeyError("uid")
+        return original(self, step, answer, context)
+
+    monkeypatch.setattr(type(study.steps[broken].kind), "result", result)
+    outcome = run(study, FakePool(study))
+    assert {step for step, state in outcome.states.items() if state is not State.DONE} == {broken}
+    assert outcome.states[broken] is State.FAILED and outcome.reasons[broken] == "KeyError: 'uid'"
 
 
 def test_a_pack_that_does_not_fit_makes_packs_smaller_for_all_conditions() -> None:

@@ -79,10 +79,10 @@ GOLDEN = {
     ("examples", ""): "cf4b424cbb1335372cdb",
     ("select", "treated"): "7009af42301beab61b91",
     ("select", "random/seed=0"): "cc754a74519c839926a3",
-    ("match", "matched"): "a6c725189c4b9f04c5a4",
+    ("match", "matched"): "b211742f17adb511fcc7",
     ("evaluate.perplexity", BASELINE): "f61ec591983320eb736c",
     ("evaluate.embedded_pairs", "treated"): "3ecce793fb52a9c37460",
-    ("evaluate.embedded_knowledge", "matched"): "a78c375c356069126154",
+    ("evaluate.embedded_knowledge", "matched"): "875ba85c62fa379c8975",
     ("noise_floor.perplexity", BASELINE): "90cb5b3c0f18a394b230",
 }
 KINDS = [module.KIND for module in (profile, examples, weights, select, match, evaluate)]
@@ -92,7 +92,7 @@ VERSIONS = {
     "weights": 1,
     "select": 1,
     "evaluate": 3,
-    "match": 2,
+    "match": 3,
     "layers": 1,
     "doses": 1,
     "summary": 1,

@@ -8,6 +8,7 @@ from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.record.encoding import encode
 from orchestrator.record.keys import RunKey
+from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
 from orchestrator.review.model_report import file_name
 from orchestrator.steps.step import State
@@ -58,7 +59,7 @@ def test_the_mean_accuracy_closes_its_run_again_as_its_steps_ended():
     del committed["piqa flip"]
     plan = SimpleNamespace(study=SimpleNamespace(benchmarks=benchmarks), evaluations=evaluations, runs=runs)
     record = Recorded()
-    record_mean_accuracies(plan, Outcome(states, {}, committed, Inputs(record, committed)), record)
+    record_mean_accuracies(Findings(plan, Outcome(states, {}, committed, Inputs(record, committed)), record))
     mean = {"multiple_choice/mean_accuracy": 0.5}
     assert record.commits == {"top": mean, "zero": mean}
     assert record.finished == {"top": "FINISHED", "zero": "FAILED"}

@@ -104,7 +104,7 @@ def test_an_evaluation_as_it_is_stored() -> None:
             f'{{"benchmark": "my pairs", "neuron_set": "{NEURONS.digest}", "num_neurons": 1, '
             f'"receipt": {RECEIPT_JSON}, "engine": {ENGINE_JSON}, '
             '"route": "tree", "route_reason": "", "pack_plan": "0123456789abcdef0123", '
-            '"nodes": 7, "tokens": 9, "contexts_cut": 0, '
+            '"nodes": 7, "tokens": 9, "contexts_cut": 0, "left_out": {"items": 0, "of": 1, "first": []}, '
             '"special_tokens": {"kind": "sentences", "first": ["<s>"], "later": [], "last": ["</s>"], '
             '"missing_bos": ""}, "seconds": 1.5, "conditions_together": 3, "layer_passes": 10, '
             '"ideal_layer_passes": 8}'
@@ -114,6 +114,39 @@ def test_an_evaluation_as_it_is_stored() -> None:
         "comparability.evaluate.pairs": "tree 0123456789abcdef float32 cpu torch-2.13.0 vllm-0.32.0",
         "route.evaluate.pairs": "tree",
     }
+
+
+THREE = PairBenchmark(
+    name="pairs",
+    label="my pairs",
+    pairs=tuple(Pair("u", phenomenon, str(i), "good", "bad", f"p.jsonl:{i}") for i, phenomenon in enumerate("pqp")),
+)
+LEFT_OUT = dataclasses.replace(
+    SCORED,
+    sums=np.array([-1.0, -2.0, math.nan, math.nan, -3.0, -2.0]),
+    counts=np.array([1, 1, 0, 0, 1, 1]),
+    left_out={1: "has 999 tokens; the model has positions for 128"},
+)
+
+
+def test_an_item_that_was_left_out_counts_nowhere_but_in_the_receipt(caplog: pytest.LogCaptureFixture) -> None:
+    baseline = step(condition="baseline")
+    result = evaluate.KIND.result(baseline, LEFT_OUT, FakeContext(benchmark=THREE, engine=ENGINE, neuron_sets={}))
+    assert result.metrics == {"pairs/accuracy": 0.5, "pairs/p": 0.5}
+    assert result.frames["items/pairs.parquet"]["pair"].tolist() == ["0", "2"]
+    reason = "p.jsonl:1 has 999 tokens; the model has positions for 128"
+    assert result.documents["receipts/evaluate.pairs.json"]["left_out"] == {"items": 1, "of": 3, "first": [reason]}
+    assert [record.getMessage() for record in caplog.records] == [f"m: my pairs: 1 of 3 items left out: {reason}"]
+
+
+def test_results_that_are_not_one_row_an_item_cannot_leave_items_out() -> None:
+    class Odd(PairBenchmark):
+        def results(self, *_: Any, **__: Any) -> pd.DataFrame:
+            return pd.DataFrame({"correct": [1.0]})
+
+    odd = Odd(name="pairs", label="my pairs", pairs=THREE.pairs)
+    with pytest.raises(StudyError, match="my pairs: 1 results for 3 items"):
+        evaluate.KIND.result(step(), LEFT_OUT, FakeContext(benchmark=odd, engine=ENGINE, neuron_sets={"n": NEURONS}))
 
 
 def test_the_noise_floor_has_metrics_and_items_of_its_own() -> None:
@@ -142,7 +175,7 @@ def test_a_search_as_it_is_stored(matched: bool) -> None:
     )
     result = match.KIND.result(made(match.KIND), answer, FakeContext())
     failure = "" if matched else "the control cannot be matched: too far"
-    assert match.KIND.why_failed(result.documents.__getitem__) == failure
+    assert match.KIND.why_barren(result.documents.__getitem__) == failure
     reason, fraction, receipt = ("", "0.5", RECEIPT_JSON) if matched else ("too far", "null", "null")
     digest = NeuronSet.of(answer.neurons).digest
     assert texts(result) == {
@@ -152,6 +185,7 @@ def test_a_search_as_it_is_stored(matched: bool) -> None:
         )
     }
     assert result.metrics == {"matching/evaluations": 2.0} | ({"matching/fraction": 0.5} if matched else {})
+    assert result.tags == ({"matching.outcome": failure} if failure else {})
     assert result.series == {
         "matching/search_fraction": {1: 0.25, 2: 0.5},
         "matching/search_perplexity": {1: 10.0, 2: 12.0},

@@ -23,6 +23,13 @@ def test_text_is_rebuilt_and_every_word_has_its_place(tmp_path: Path) -> None:
     assert words["features"][2] == "Mood=Imp|VerbForm=Fin"
 
 
+def test_a_byte_order_mark_means_nothing(tmp_path: Path) -> None:
+    plain = write_conllu(tmp_path, TWO_DOCUMENTS)
+    marked = tmp_path / "marked.conllu"
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    assert read_conllu(marked).documents == read_conllu(plain).documents
+
+
 def test_a_sentence_is_a_document_where_none_is_named(tmp_path: Path) -> None:
     row = "1\tNo\tno\tINTJ\tUH\t_\t0\troot\t_\t_\n\n"
     assert read_conllu(write_conllu(tmp_path, row * 3)).documents == ("No", "No", "No")

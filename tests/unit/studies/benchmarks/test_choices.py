@@ -52,7 +52,7 @@ def test_user_choices(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "mine.jsonl", QUESTION, QUESTION | {"id": "q7", "gold": 1})
     benchmark = user_choices(path)
     assert benchmark.name == "mine" and [item.id for item in benchmark.items] == ["0", "q7"]
-    assert benchmark.items[1] == Item("q7", "The sky is", ("blue", "square"), 1)
+    assert benchmark.items[1] == Item("q7", "The sky is", ("blue", "square"), 1, place=f"{path}:2")
 
 
 BAD_CHOICES = {

@@ -102,7 +102,7 @@ def test_texts_are_read_as_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPa
     original = Path.read_text
 
     def checked(self: Path, encoding: str | None = None, errors: str | None = None) -> str:
-        assert encoding == "utf-8", self
+        assert encoding in ("utf-8", "utf-8-sig"), self
         return original(self, encoding=encoding, errors=errors)
 
     monkeypatch.setattr(Path, "read_text", checked)
@@ -111,6 +111,14 @@ def test_texts_are_read_as_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPa
     (tmp_path / "wikitext2" / "test.txt").write_text("ü\n", encoding="utf-8")
     assert load_wikitext(tmp_path, "test").text == "ü\n"
     assert embedded_knowledge().items
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain.txt", tmp_path / "marked.txt"
+    plain.write_text("One.\n\nTwo.\n", encoding="utf-8")
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    texts = [load_corpus(str(path), split="train", joiner=" ").text for path in (plain, marked)]
+    assert texts[0] == texts[1] and not texts[1].startswith("\ufeff")
 
 
 def test_a_known_corpus_keeps_its_name_and_any_other_is_a_file(tmp_path: Path) -> None:

@@ -95,6 +95,31 @@ def test_bad_pairs_are_named_by_file_and_line(tmp_path: Path, row: dict[str, Any
     assert study_error(user_pairs, path, True).startswith(f"{path}:3: {expected}")
 
 
+@pytest.mark.parametrize("term", ["agreement (subject-verb)", "a/b", "x" * 101, "../up", "all", "one\ntwo"])
+def test_a_term_that_cannot_name_a_metric_is_named_by_file_and_line(tmp_path: Path, term: str) -> None:
+    """MLflow refuses it only once everything is computed."""
+    rows = blimp_row("x", 0), blimp_row("x", 1) | {"linguistics_term": term}
+    path = write_jsonl(tmp_path / "blimp" / "x.jsonl", *rows)
+    assert study_error(blimp, tmp_path, None, True).startswith(
+        f"{path}:2: the linguistics_term {term!r} names a metric"
+    )
+
+
+@pytest.mark.parametrize("template", ["npi (odd)", "accuracy", "a#b"])
+def test_a_template_that_cannot_name_a_metric_is_named_by_its_file(tmp_path: Path, template: str) -> None:
+    row = {"case": "sing", "sentence_good": "he runs", "sentence_bad": "he run"}
+    path = write_jsonl(tmp_path / "tse" / f"{template}.jsonl", row)
+    assert study_error(tse, tmp_path, None, True).startswith(f"{path}: the name of the template {template!r}")
+
+
+def test_a_byte_order_mark_means_nothing(tmp_path: Path) -> None:
+    plain, marked = tmp_path / "a" / "mine.jsonl", tmp_path / "b" / "mine.jsonl"
+    write_jsonl(plain, GOOD, GOOD)
+    marked.parent.mkdir()
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    assert user_pairs(marked, True).digest == user_pairs(plain, True).digest
+
+
 def test_a_file_without_pairs_is_refused(tmp_path: Path) -> None:
     empty = write_jsonl(tmp_path / "empty.jsonl", "", "")
     assert study_error(user_pairs, empty, True) == f"{empty} holds no pairs"
@@ -114,7 +139,8 @@ def test_local_blimp_takes_the_first_pairs_of_every_paradigm(tmp_path: Path) -> 
     assert [(pair.uid, pair.pair) for pair in benchmark.pairs] == [
         ("paradigm_a", "10"), ("paradigm_a", "11"), ("paradigm_b", "10"), ("paradigm_b", "11"),
     ]  # fmt: skip
-    assert benchmark.pairs[0] == Pair("paradigm_a", "paradigm_a term", "10", "She runs.", "She run.")
+    place = f"{tmp_path / 'blimp' / 'paradigm_a.jsonl'}:1"
+    assert benchmark.pairs[0] == Pair("paradigm_a", "paradigm_a term", "10", "She runs.", "She run.", place)
     assert (benchmark.name, benchmark.label, benchmark.per_token) == ("blimp", "BLiMP", False)
     assert len(blimp(tmp_path, None, True).pairs) == 6
 
@@ -184,7 +210,7 @@ def test_local_tse_as_pickles_of_templates(tmp_path: Path, protocol: int) -> Non
     }
     for name, cases in templates.items():
         (tmp_path / "tse" / f"{name}.pickle").write_bytes(pickle.dumps(cases, protocol=protocol))
-    assert [pair[:2] + pair[3:] for pair in tse(tmp_path, None, True).pairs] == [
+    assert [pair[:2] + pair[3:5] for pair in tse(tmp_path, None, True).pairs] == [
         ("simple_npi_anim:past", "npi", "no authors ever", "the authors ever"),
         ("subj_rel:sing_plur", "agreement", "the author laughs", "the author laugh"),
         ("subj_rel:sing_plur", "agreement", "they run", "they runs"),

@@ -11,14 +11,14 @@ import pytest
 from studies.benchmarks.annotation import WORD_COLUMNS, Annotation, GoldWords
 from studies.benchmarks.choices import ChoiceBenchmark, Item
 from studies.benchmarks.corpora import Corpus
-from studies.benchmarks.harness.lm_eval import TaskBenchmark
+from studies.benchmarks.harness.lm_eval import Question, TaskBenchmark
 from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TASKS
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark
 from studies.benchmarks.options import StudySettings
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.surprisal import AnnotatedCorpus, SurprisalBenchmark
-from studies.benchmarks.texts import Continuations, Documents, Sentences, Windows
+from studies.benchmarks.texts import Continuations, Documents, Sentences, TextItems, Windows
 from tests.toys.documented import documented_benchmark
 from tests.unit.studies.benchmarks.files import write_jsonl
 
@@ -38,11 +38,20 @@ def tasks(**fields: Any) -> TaskBenchmark:
     """Two tasks of the harness, whose evaluator is never called."""
     given: dict[str, Any] = {"choices": ("x", "y"), "is_syntactic": False, "margins": False} | fields
     texts: dict[str, Any] = {"contexts": ("a", "bb"), "continuations": (" c", " ddd")}
-    rest: dict[str, Any] = {"questions": (), "digest": "d", "evaluate": lambda answers: {}, "aggregations": {}}
+    rest: dict[str, Any] = {
+        "questions": (Question("x", 3, (0,)), Question("y", 0, (1,))),
+        "digest": "d",
+        "evaluate": lambda answers: {},
+        "aggregations": {},
+    }
     return TaskBenchmark(name="lm_eval", label="x, y", tasks=("x", "y"), **given, **texts, **rest)
 
 
-SHORT_TEXT = Continuations(contexts=("a", "bb"), continuations=(" c", " ddd"))
+SHORT_TEXT = Continuations(
+    contexts=("a", "bb"),
+    continuations=(" c", " ddd"),
+    items=TextItems(of_texts=(0, 1), places=("x, document 3", "y, document 0")),
+)
 MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
     "perplexity of a whole corpus": (
         PerplexityBenchmark(corpus=CORPUS, window=4, num_tokens=None),
@@ -85,6 +94,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "digest": "ae7098d1cd7df9d71e26f9f433ee48a818f07a317f3d880d290a06b981186641",
             "request": Sentences(
                 texts=("good one", "bad one", "good two", "bad two", "good three", "bad three"),
+                items=TextItems(of_texts=(0, 0, 1, 1, 2, 2), places=("short:a 0", "short:a 1", "long:b 0")),
             ),
             "estimated_tokens": 49 / 4.5,
             "identity_params": {},
@@ -108,7 +118,11 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "measure": MULTIPLE_CHOICE,
             "headlines": ("know/accuracy",),
             "digest": "4f6659bc456eab18b2e27c6fcc83ad6ffc30fe544e9ad354483ccbda21cae471",
-            "request": Continuations(contexts=("c", "c", "c1", "c2"), continuations=(" p", " q", " r", " r")),
+            "request": Continuations(
+                contexts=("c", "c", "c1", "c2"),
+                continuations=(" p", " q", " r", " r"),
+                items=TextItems(of_texts=(0, 0, 1, 1), places=("a", "b")),
+            ),
             "estimated_tokens": 14 / 4.5,
             "identity_params": {},
             "scoring_version": 1,
@@ -142,7 +156,10 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
         tasks(choices=(), is_syntactic=True, margins=True),
         {
             "request": Continuations(
-                contexts=SHORT_TEXT.contexts, continuations=SHORT_TEXT.continuations, margins=True
+                contexts=SHORT_TEXT.contexts,
+                continuations=SHORT_TEXT.continuations,
+                margins=True,
+                items=SHORT_TEXT.items,
             ),
             "is_syntactic": True,
             "choices": (),
