@@ -1,13 +1,15 @@
 """The root of all errors that a user can fix, the hint that ends many of their messages, and any error on one line.
 
 Every message is one line: where the problem is (in the study file), the value, what is allowed, and the fix. The
-command line prints it without a traceback and exits with 2. These errors cross Ray, so each survives a pickle round
-trip.
+command line prints it without a traceback and exits with 2. Only `Mistakes` has several such lines. These errors cross
+Ray, so each survives a pickle round trip.
 """
 
 import difflib
+import json
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 ERROR_LENGTH = 500
 """Characters of an error on one line."""
@@ -15,6 +17,20 @@ ERROR_LENGTH = 500
 
 class StudyError(Exception):
     """An error that a user can fix; `str(error)` is one line."""
+
+
+class Mistakes(StudyError):
+    """Everything that is wrong with a study file; `str(error)` is one line for each mistake."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[type["Mistakes"], tuple[list[str]]]:
+        return Mistakes, (str(self).split("\n"),)
+
+
+class DataRootError(StudyError):
+    """Evaluation data that only a local folder can have, where the study has no data root."""
 
 
 class InterventionError(StudyError):
@@ -41,6 +57,16 @@ def did_you_mean(value: str, allowed: Iterable[str], listed: str = "") -> str:
     if listed:
         return f"; {listed} lists them"
     return f"; allowed: {', '.join(allowed)}" if allowed else ""
+
+
+def shown(value: Any) -> str:
+    """A value of a JSON file as a message shows it: in JSON's words, short, on one line."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        text = text if text.isprintable() else json.dumps(value)
+    except (TypeError, ValueError, RecursionError):  # not of JSON, or too large for it
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:45]}...{text[-10:]}"
 
 
 def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:

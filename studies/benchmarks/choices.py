@@ -20,9 +20,9 @@ from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import MULTIPLE_CHOICE, Measure
 from studies.benchmarks.options import StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
-from studies.benchmarks.rows import Row, read_jsonl
+from studies.benchmarks.rows import Row, RowNames, optional_name, read_jsonl, required_texts
 from studies.benchmarks.texts import Continuations, TextItems
-from studies.errors import StudyError
+from studies.errors import StudyError, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,21 +153,22 @@ def user_choices(path: Path) -> ChoiceBenchmark:
 
 
 def _items(path: Path) -> tuple[Item, ...]:
-    items = tuple(_item(row, f"{path}:{number}", i) for i, (number, row) in enumerate(read_jsonl(path)))
+    names = RowNames()
+    items = []
+    for i, (number, row) in enumerate(read_jsonl(path)):
+        where = f"{path}:{number}"
+        items.append(checked_item(row, where, names.add(optional_name(row, where, "id"), i, where)))
     if not items:
         raise StudyError(f"{path} holds no items")
-    if len({item.id for item in items}) != len(items):
-        raise StudyError(f"{path}: an 'id' is used twice")
-    return items
+    return tuple(items)
 
 
-def _item(row: Row, where: str, index: int) -> Item:
-    """One item; `index` is its id where the row has none."""
-    context, choices, gold = row.get("context"), row.get("choices"), row.get("gold")
-    if not isinstance(context, str) or not context.strip():
-        raise StudyError(f"{where}: 'context' must be a non-empty text; found {context!r}")
+def checked_item(row: Row, where: str, name: str) -> Item:
+    """The item of a row with context, choices and gold. Raises StudyError for anything else."""
+    (context,) = required_texts(row, where, "context")
+    choices, gold = row.get("choices"), row.get("gold")
     if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c.strip() for c in choices):
-        raise StudyError(f"{where}: 'choices' must be a list of at least 2 non-empty texts")
+        raise StudyError(f"{where}: 'choices' must be a list of at least 2 non-empty texts; found {shown(choices)}")
     if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
-        raise StudyError(f"{where}: 'gold' must be an index from 0 to {len(choices) - 1}; found {gold!r}")
-    return Item(str(row.get("id", index)), context, tuple(choices), gold, place=where)
+        raise StudyError(f"{where}: 'gold' must be an index from 0 to {len(choices) - 1}; found {shown(gold)}")
+    return Item(name, context, tuple(choices), gold, place=where)

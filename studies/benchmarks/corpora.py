@@ -58,9 +58,11 @@ def load_corpus(name: str, *, split: str, joiner: str, root: Path | None = None)
     """Load `wikitext2` or `embedded`, or a text file (any other name is a path).
 
     joiner: the text between rows: " " for scoring, two newlines for perplexity (the paper's protocol).
-    Raises StudyError if the data is missing.
+    Raises StudyError if the data is missing or holds no text.
     """
     label, rows, source = _load(name, split, root)
+    if not any(rows):
+        raise StudyError(f"{source} holds no text")
     return Corpus(label=label, text=joiner.join(rows), source=source)
 
 

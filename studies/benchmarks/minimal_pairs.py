@@ -7,13 +7,16 @@ tokens or models.
 """
 
 import hashlib
+import io
 import json
 import pickle
+import pickletools
 import random
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple, NoReturn
+from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -23,9 +26,17 @@ from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.measures import MINIMAL_PAIRS, Measure
 from studies.benchmarks.options import Count, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
-from studies.benchmarks.rows import Row, data_files, read_jsonl, require_metric_part, required_texts
+from studies.benchmarks.rows import (
+    Row,
+    RowNames,
+    data_files,
+    optional_name,
+    read_jsonl,
+    require_metric_part,
+    required_texts,
+)
 from studies.benchmarks.texts import Sentences, TextItems
-from studies.errors import StudyError, did_you_mean
+from studies.errors import DataRootError, StudyError, did_you_mean, shown, why_unreadable
 
 HUB_BLIMP = "nyu-mll/blimp"
 
@@ -193,8 +204,9 @@ def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairB
     else:
         files = data_files(root / "blimp", "*.jsonl")
         paradigms = {str(path): read_jsonl(path, limit=per_paradigm) for path in files}
+    names = RowNames()
     pairs = (
-        _blimp_pair(row, f"{source}:{number}", i)
+        _blimp_pair(row, f"{source}:{number}", i, names)
         for source, rows in paradigms.items()
         for i, (number, row) in enumerate(rows[:per_paradigm])
     )
@@ -202,12 +214,13 @@ def blimp(root: Path | None, per_paradigm: int | None, half_ties: bool) -> PairB
     return PairBenchmark(name="blimp", label="BLiMP", pairs=whole, half_ties=half_ties)
 
 
-def _blimp_pair(row: Row, where: str, index: int) -> Pair:
+def _blimp_pair(row: Row, where: str, index: int, names: RowNames) -> Pair:
     """One pair; `index` numbers it where the row has no pairID (local copies) or pair_id (the hub)."""
     fields = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
     uid, phenomenon, good, bad = required_texts(row, where, *fields)
     require_metric_part(phenomenon, where, "the linguistics_term")
-    return Pair(uid, phenomenon, str(row.get("pairID", row.get("pair_id", index))), good, bad, where)
+    name = names.add(optional_name(row, where, "pairID", "pair_id"), index, where, group=uid)
+    return Pair(uid, phenomenon, name, good, bad, where)
 
 
 def tse(
@@ -221,9 +234,9 @@ def tse(
     naming it, if a file is not TSE's.
     """
     if root is None:
-        raise StudyError(
-            "tse has no copy on the hub: clone BeckyMarvin/LM_syneval and point data: {root: ...} at a folder with "
-            "tse/ = its EMNLP2018/templates"
+        raise DataRootError(
+            "tse has no copy on the hub: clone BeckyMarvin/LM_syneval and give --data-root, or data: {root: ...}, a "
+            "folder with tse/ = its EMNLP2018/templates"
         )
     cases: dict[tuple[str, str], list[_TsePair]] = {}
     files = {path.stem: path for path in data_files(root / "tse", "*.jsonl", "*.pickle")}
@@ -267,10 +280,11 @@ def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
     pairs = []
     for i, (number, row) in enumerate(read_jsonl(path)):
         good, bad = required_texts(row, f"{path}:{number}", "sentence_good", "sentence_bad")
-        uid = str(row.get("uid", path.stem))
-        phenomenon = str(row.get("phenomenon", uid))
-        require_metric_part(phenomenon, f"{path}:{number}", "the phenomenon (or uid)")
-        pairs.append(Pair(uid, phenomenon, str(i), good, bad, f"{path}:{number}"))
+        where = f"{path}:{number}"
+        uid = optional_name(row, where, "uid") or path.stem
+        phenomenon = optional_name(row, where, "phenomenon") or uid
+        require_metric_part(phenomenon, where, "the phenomenon (or uid)")
+        pairs.append(Pair(uid, phenomenon, str(i), good, bad, where))
     return PairBenchmark(name=path.stem, label=path.stem, pairs=_non_empty(pairs, path), half_ties=half_ties)
 
 
@@ -305,20 +319,38 @@ def _tse_pairs(path: Path) -> Iterator[_TsePair]:
             yield _TsePair(case, good, bad, place)
         return
     try:
-        with path.open("rb") as stream:
-            cases = _BuiltinsUnpickler(stream).load()
+        cases = _unpickled(path.read_bytes())
     except StudyError as error:
         raise StudyError(f"{path}: {error}") from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     except Exception as error:  # a broken pickle can raise anything
         raise StudyError(f"{path} cannot be read as a pickle: {type(error).__name__}") from None
     if not isinstance(cases, dict) or not all(isinstance(members, list | tuple) for members in cases.values()):
         raise StudyError(f"{path} must hold {{case: [(good, bad), ...]}}")
     for case, members in cases.items():
+        if not _is_text(case):
+            raise StudyError(f"{path}: every case must be a non-empty text; found {shown(case)}")
         for i, member in enumerate(members):
-            if not isinstance(member, list | tuple) or len(member) not in (2, 3):
-                raise StudyError(f"{path}: case {case!r} must hold tuples of 2 or 3 sentences")
-            good, bad = (" ".join(str(member[i]).split()) for i in (0, -1))
-            yield _TsePair(str(case), good, bad, f"{path}, case {case!r}, pair {i}")
+            if not isinstance(member, list | tuple) or len(member) not in (2, 3) or not all(map(_is_text, member)):
+                raise StudyError(
+                    f"{path}: case {shown(case)} must hold tuples of 2 or 3 sentences; number {i} is {shown(member)}"
+                )
+            good, bad = (" ".join(member[i].split()) for i in (0, -1))
+            yield _TsePair(case, good, bad, f"{path}, case {case!r}, pair {i}")
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a text with something in it, and no half of a surrogate pair."""
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
+
+
+def _unpickled(content: bytes) -> Any:
+    """What a pickle holds. Raises StudyError where it would run code or fill the memory."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "LONG_BINPUT") and argument > len(content):
+            raise StudyError(f"the pickle asks for room for {argument} objects, more than it has bytes")
+    return _BuiltinsUnpickler(io.BytesIO(content)).load()
 
 
 class _BuiltinsUnpickler(pickle.Unpickler):

@@ -31,7 +31,7 @@ from studies.benchmarks.measures import SURPRISAL, Measure
 from studies.benchmarks.options import Count, StudySettings, Text, Window
 from studies.benchmarks.rows import evenly
 from studies.benchmarks.texts import Bos, Documents
-from studies.errors import StudyError
+from studies.errors import DataRootError, StudyError
 
 _MAX_TAGGED = 1_000_000
 """Characters of one document: spaCy's `Language.max_length`."""
@@ -218,9 +218,9 @@ def _conllu(corpus: str, split: str, root: Path | None) -> tuple[str, AnnotatedD
     if corpus == UD_EWT:
         part = {"validation": "dev"}.get(split, split)
         if root is None:
-            raise StudyError(
-                f"{UD_EWT} is read from a data root: put UniversalDependencies/UD_English-EWT's "
-                f"en_ewt-ud-{part}.conllu into its folder {UD_EWT}/"
+            raise DataRootError(
+                f"{UD_EWT} has no copy on the hub: give --data-root, or data: {{root: ...}}, a folder with "
+                f"{UD_EWT}/en_ewt-ud-{part}.conllu from UniversalDependencies/UD_English-EWT"
             )
         return f"UD-EWT {part}", read_conllu(root / UD_EWT / f"en_ewt-ud-{part}.conllu")
     if corpus.endswith(".conllu"):

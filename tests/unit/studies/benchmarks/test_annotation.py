@@ -48,6 +48,8 @@ def test_forms_that_do_not_spell_their_token_leave_it_to_the_first_word(tmp_path
         ("3\tgo\tgo\tVERB", "3\tgo\tgo\tVERBS", 7, "'VERBS' is not a universal part of speech; did you mean 'VERB'?"),
         ("3\tgo\tgo", "8\tgo\tgo", 7, "expected word 3; found '8'"),
         ("3\tgo\tgo", "3\t\tgo", 7, "column 2 is empty; write _ for no value"),
+        ("3\tgo\tgo", f"{'9' * 5000}\tgo\tgo", 7, f"expected word 3; found '{'9' * 60}'"),
+        ("1-2\tDon't", f"1-{'9' * 5000}\tDon't", 4, f"expected word 1; found '1-{'9' * 58}'"),
         ("1-2\tDon't", "2-3\tDon't", 4, "the range 2-3 does not begin with word 1"),
         ("1-2\tDon't", "1-9\tDon't", 11, "word 7 of a multi-word token is missing"),
         ("1\tYes\tyes\tINTJ\tUH\t_\t0\troot\t_\t_\n", "", 13, "a sentence without words"),

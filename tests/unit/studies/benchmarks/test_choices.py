@@ -55,16 +55,24 @@ def test_user_choices(tmp_path: Path) -> None:
     assert benchmark.items[1] == Item("q7", "The sky is", ("blue", "square"), 1, place=f"{path}:2")
 
 
+NEEDS_TEXT = "every line needs a non-empty text 'context'"
+NEEDS_CHOICES = "'choices' must be a list of at least 2 non-empty texts"
+NEEDS_GOLD = "'gold' must be an index from 0 to 1"
 BAD_CHOICES = {
-    "no context": ({"choices": ["a", "b"], "gold": 0}, "'context' must be a non-empty text; found None"),
-    "empty context": (QUESTION | {"context": " "}, "'context' must be a non-empty text; found ' '"),
-    "one choice": (QUESTION | {"choices": ["a"]}, "'choices' must be a list of at least 2 non-empty texts"),
-    "empty choice": (QUESTION | {"choices": ["a", ""]}, "'choices' must be a list of at least 2 non-empty texts"),
-    "no list": (QUESTION | {"choices": "ab"}, "'choices' must be a list of at least 2 non-empty texts"),
-    "gold too large": (QUESTION | {"gold": 2}, "'gold' must be an index from 0 to 1; found 2"),
-    "gold negative": (QUESTION | {"gold": -1}, "'gold' must be an index from 0 to 1; found -1"),
-    "gold is a truth value": (QUESTION | {"gold": True}, "'gold' must be an index from 0 to 1; found True"),
-    "gold is a letter": (QUESTION | {"gold": "A"}, "'gold' must be an index from 0 to 1; found 'A'"),
+    "no context": ({"choices": ["a", "b"], "gold": 0}, f"{NEEDS_TEXT}; it has none"),
+    "empty context": (QUESTION | {"context": " "}, f'{NEEDS_TEXT}; found " "'),
+    "one choice": (QUESTION | {"choices": ["a"]}, f'{NEEDS_CHOICES}; found ["a"]'),
+    "empty choice": (QUESTION | {"choices": ["a", ""]}, f'{NEEDS_CHOICES}; found ["a", ""]'),
+    "no list": (QUESTION | {"choices": "ab"}, f'{NEEDS_CHOICES}; found "ab"'),
+    "gold too large": (QUESTION | {"gold": 2}, f"{NEEDS_GOLD}; found 2"),
+    "gold negative": (QUESTION | {"gold": -1}, f"{NEEDS_GOLD}; found -1"),
+    "gold is a truth value": (QUESTION | {"gold": True}, f"{NEEDS_GOLD}; found true"),
+    "gold is a letter": (QUESTION | {"gold": "A"}, f'{NEEDS_GOLD}; found "A"'),
+    "no gold": ({"context": "c", "choices": ["a", "b"]}, f"{NEEDS_GOLD}; found null"),
+    "id is null": (
+        QUESTION | {"id": None},
+        "'id' must be a non-empty text or a whole number; found null; leave it out for none",
+    ),
 }
 
 
@@ -79,9 +87,20 @@ def test_a_file_without_items_is_refused(tmp_path: Path) -> None:
     assert study_error(user_choices, empty) == f"{empty} holds no items"
 
 
-def test_an_id_used_twice_is_refused(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "mine.jsonl", QUESTION | {"id": "x"}, QUESTION | {"id": "x"})
-    assert study_error(user_choices, path) == f"{path}: an 'id' is used twice"
+NUMBERED = "as rows without an id are numbered from 0; give all rows an id, or none"
+CLASHES = {
+    "given twice": (["x", "x"], 'the id "x" is that of {path}:1; give each row an id of its own'),
+    "a number and its text": ([7, "7"], 'the id "7" is that of {path}:1; give each row an id of its own'),
+    "a number that is given before": (["1", ...], 'the id "1" is that of {path}:1, ' + NUMBERED),
+    "a number that is given behind": ([..., 0], 'the id "0" is that of {path}:1, ' + NUMBERED),
+}
+"""{what clashes: (ids of two rows, `...` for none, the message)}."""
+
+
+@pytest.mark.parametrize(("ids", "expected"), CLASHES.values(), ids=CLASHES)
+def test_an_id_that_two_rows_have_is_refused(tmp_path: Path, ids: list[Any], expected: str) -> None:
+    path = write_jsonl(tmp_path / "mine.jsonl", *(QUESTION if i is ... else QUESTION | {"id": i} for i in ids))
+    assert study_error(user_choices, path) == f"{path}:2: {expected.format(path=path)}"
 
 
 # ---- the embedded items

@@ -70,6 +70,9 @@ def test_a_users_text(tmp_path: Path) -> None:
     assert (corpus.label, corpus.source, corpus.text) == ("mine", "mine.txt", "one\n|two\n")
     assert corpus.digest != load_corpus(str(path), split="train", joiner=" ").digest
     assert "corpora by name: wikitext2, embedded" in study_error(load_user_text, tmp_path / "absent.txt")
+    for empty in ("", "\n \n\t\n"):
+        path.write_text(empty, encoding="utf-8")
+        assert study_error(load_user_text, path) == "mine.txt holds no text"
     path.write_bytes(b"\xff\xfe")
     assert study_error(load_user_text, path) == f"{path} cannot be read: it is not UTF-8 text"
 

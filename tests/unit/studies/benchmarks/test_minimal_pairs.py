@@ -79,12 +79,17 @@ def test_user_pairs(tmp_path: Path) -> None:
 
 
 BAD_PAIRS = {
-    "missing": ({"sentence_good": "x"}, "every line needs a non-empty text 'sentence_bad'; found None"),
-    "empty": (GOOD | {"sentence_good": " "}, "every line needs a non-empty text 'sentence_good'; found ' '"),
+    "missing": ({"sentence_good": "x"}, "every line needs a non-empty text 'sentence_bad'; it has none"),
+    "empty": (GOOD | {"sentence_good": " "}, "every line needs a non-empty text 'sentence_good'; found \" \""),
     "no text": (GOOD | {"sentence_bad": 3}, "every line needs a non-empty text 'sentence_bad'; found 3"),
     "no metric name": (GOOD | {"phenomenon": "a/b"}, "the phenomenon (or uid) 'a/b' names a metric: use letters"),
     "two lines": (GOOD | {"uid": "a\nb"}, "the phenomenon (or uid) 'a\\nb' names a metric"),
     "taken": (GOOD | {"phenomenon": "accuracy"}, "the phenomenon (or uid) 'accuracy' names a metric"),
+    "nothing as uid": (
+        GOOD | {"uid": None},
+        "'uid' must be a non-empty text or a whole number; found null; leave it out",
+    ),
+    "truth as phenomenon": (GOOD | {"phenomenon": True}, "'phenomenon' must be a non-empty text or a whole number"),
     "all items": (GOOD | {"phenomenon": "all"}, "the phenomenon (or uid) 'all' names a metric"),
 }
 
@@ -151,7 +156,9 @@ def test_local_blimp_that_is_missing_or_not_blimp(tmp_path: Path) -> None:
     assert study_error(blimp, tmp_path, None, True) == f"{tmp_path / 'blimp'} holds no *.jsonl"
     path = write_jsonl(tmp_path / "blimp" / "x.jsonl", blimp_row("x", 0), "", GOOD)
     message = study_error(blimp, tmp_path, None, True)
-    assert message == f"{path}:3: every line needs a non-empty text 'UID'; found None"
+    assert message == f"{path}:3: every line needs a non-empty text 'UID'; it has none"
+    write_jsonl(path, blimp_row("x", 1), {k: v for k, v in blimp_row("x", 2).items() if k != "pairID"})
+    assert study_error(blimp, tmp_path, None, True).startswith(f'{path}:2: the id "1" is that of {path}:1, as rows')
     write_jsonl(path, "")
     assert "holds no pairs" in study_error(blimp, tmp_path, None, True)
 
@@ -245,12 +252,20 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(
 
 BROKEN_PICKLES = {
     "cut off": (pickle.dumps({"a": [("x", "y")]})[:-4], "cannot be read as a pickle"),
-    "empty": (b"", "cannot be read as a pickle: EOFError"),
+    "empty": (b"", "cannot be read as a pickle: ValueError"),
     "text": (b"hello\n", "cannot be read as a pickle"),
     "outside object": (b"Pname\n.", "cannot be read as a pickle"),
     "a list": (pickle.dumps([("x", "y")]), "must hold {case: [(good, bad), ...]}"),
-    "texts for tuples": (pickle.dumps({"a": ["xy"]}), "case 'a' must hold tuples of 2 or 3 sentences"),
-    "one sentence": (pickle.dumps({"a": [("x",)]}), "case 'a' must hold tuples of 2 or 3 sentences"),
+    "texts for tuples": (
+        pickle.dumps({"a": ["xy"]}),
+        'case "a" must hold tuples of 2 or 3 sentences; number 0 is "xy"',
+    ),
+    "one sentence": (pickle.dumps({"a": [("x",)]}), 'tuples of 2 or 3 sentences; number 0 is ["x"]'),
+    "no sentence": (pickle.dumps({"a": [("x", "y"), ("x", None)]}), 'number 1 is ["x", null]'),
+    "an empty sentence": (pickle.dumps({"a": [("x", " ")]}), 'number 0 is ["x", " "]'),
+    "half a character": (pickle.dumps({"a": [("x", "\ud83d")]}), 'number 0 is ["x", "\\ud83d"]'),
+    "no name of a case": (pickle.dumps({None: [("x", "y")]}), "every case must be a non-empty text; found null"),
+    "room for a billion objects": (b"]r" + bytes(3) + b"\x40.", "room for 1073741824 objects, more than it has bytes"),
     "nothing": (pickle.dumps({}), "holds no pairs"),
 }
 
@@ -268,7 +283,7 @@ def test_local_tse_that_is_missing_or_not_tse(tmp_path: Path) -> None:
     assert study_error(tse, tmp_path, None, True) == f"{tmp_path / 'tse'} holds no *.jsonl or *.pickle"
     path = write_jsonl(tmp_path / "tse" / "x.jsonl", tse_row("sing", 0), GOOD)
     message = study_error(tse, tmp_path, None, True)
-    assert message == f"{path}:2: every line needs a non-empty text 'case'; found None"
+    assert message == f"{path}:2: every line needs a non-empty text 'case'; it has none"
 
 
 # ---- the embedded pairs
