@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from actors.sites import SITES, Architecture
-from studies.errors import StudyError
+from studies.errors import StudyError, one_line
 
 Config = Mapping[str, Any]
 """The contents of a config.json."""
@@ -157,9 +157,14 @@ class _Refusal(NamedTuple):
 def refuse_unsupported(config: Config, model: Architecture, where: str) -> None:
     """Raise StudyError for the first field of a config.json that the engine is known not to honour.
 
-    model: the architecture read from `config`. where: the file, as the message names it.
+    model: the architecture read from `config`. where: the file, as the message names it. Raises it as well where a field
+    is of a type that the limits cannot be compared with.
     """
-    for found in _refusals(config, model):
+    try:
+        found = next(_refusals(config, model), None)
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise StudyError(f"{where}: a field is of another type than Transformers writes: {one_line(error)}") from None
+    if found is not None:
         value = textwrap.shorten(json.dumps(found.value), 80, placeholder=" ...")
         raise StudyError(f"{where}: {found.field} is {value}; {ENGINE} {found.engine}; {found.remedy}")
 

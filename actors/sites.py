@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studies.errors import StudyError, did_you_mean
+from studies.errors import StudyError, did_you_mean, shown
+
+MAX_LAYERS, MAX_SIZE = 10**4, 10**9
+"""Largest number of layers, and of anything else, in a config.json that can be meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,28 +164,48 @@ def architecture(config: Mapping[str, Any], where: str = "config.json") -> Archi
         raise StudyError(f"mixture-of-experts MLPs are not supported ({where} has {experts[0]})")
     family = config["model_type"]
 
-    def required(alternatives: str) -> Any:
-        names = alternatives.split("|")
-        for name in names:
-            if config.get(name) is not None:
-                return config[name]
-        raise StudyError(f"{where} has no {' or '.join(map(repr, names))}, which family {family!r} needs")
-
-    d_model = int(required(site.hidden))
+    d_model = _size(config, site.hidden, where, family)
     return Architecture(
         family=family,
-        num_layers=int(required(site.depth)),
-        d_mlp=int(config.get(site.width) or 4 * d_model),
+        num_layers=_size(config, site.depth, where, family, most=MAX_LAYERS),
+        d_mlp=4 * d_model if config.get(site.width) is None else _size(config, site.width, where, family),
         d_model=d_model,
-        activation=site.activation[1:] if site.activation.startswith("=") else str(required(site.activation)),
-        context=int(required(site.context)),
-        vocabulary=int(required("vocab_size")),
+        activation=site.activation[1:] if site.activation.startswith("=") else _word(config, site, where, family),
+        context=_size(config, site.context, where, family),
+        vocabulary=_size(config, "vocab_size", where, family),
     )
+
+
+def _required(config: Mapping[str, Any], alternatives: str, where: str, family: str) -> tuple[str, Any]:
+    """The first of these fields that a config has, and its value. Raises StudyError if all are absent or null."""
+    names = alternatives.split("|")
+    for name in names:
+        if config.get(name) is not None:
+            return name, config[name]
+    raise StudyError(f"{where} has no {' or '.join(map(repr, names))}, which family {family!r} needs")
+
+
+def _size(config: Mapping[str, Any], alternatives: str, where: str, family: str, most: int = MAX_SIZE) -> int:
+    name, value = _required(config, alternatives, where, family)
+    if type(value) is not int or not 0 < value <= most:
+        raise StudyError(f"{where}: {name} must be a whole number from 1 to {most}; found {shown(value)}")
+    return value
+
+
+def _word(config: Mapping[str, Any], site: Site, where: str, family: str) -> str:
+    """The name of the activation function."""
+    name, value = _required(config, site.activation, where, family)
+    if not isinstance(value, str):
+        raise StudyError(f"{where}: {name} must be the name of an activation; found {shown(value)}")
+    return value
 
 
 def _site(config: Mapping[str, Any], where: str) -> Site:
     """The row of a config's family. Raises StudyError if there is none, or the model reads more than text."""
-    family = str(config.get("model_type", ""))
+    family = config.get("model_type")
+    if not isinstance(family, str):
+        found = f"is {shown(family)}" if "model_type" in config else "is missing"
+        raise StudyError(f"{where}: model_type {found}; it names the model's family: {', '.join(sorted(SITES))}")
     parts = [name for name in _MULTIMODAL_FIELDS if config.get(name)]
     if parts or f"{family}_text" in SITES:
         found = f" ({where} has {' and '.join(parts)})" if parts else f" ({where}: model_type {family!r})"
@@ -197,5 +220,5 @@ def _site(config: Mapping[str, Any], where: str) -> Site:
 def _has_classes_of(config: Mapping[str, Any], family: str) -> bool:
     """Whether the model classes that a config names, if any, are a family's: else `model_type` is no misspelling."""
     stem = family.removesuffix("_text").replace("_", "")
-    classes = config.get("architectures") or []
-    return all(re.match(rf"{stem}(For|LM|Text|Model|DoubleHeads)", str(name), re.IGNORECASE) for name in classes)
+    classes = config.get("architectures")
+    return not isinstance(classes, list) or all(re.match(rf"{stem}(For|LM|Text|Model|DoubleHeads)", str(name), re.IGNORECASE) for name in classes)

@@ -16,7 +16,7 @@ from orchestrator.study_file.spec import Preset
 from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.options import StudySettings
 from studies.benchmarks.protocol import Benchmark
-from studies.errors import StudyError, why_unreadable
+from studies.errors import StudyError, one_line, why_unreadable
 from studies.neurons.selection import NeuronSet
 
 SCORING_JOINER = " "
@@ -57,6 +57,13 @@ def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) 
         raise StudyError(f"{path} must be a .parquet or .csv with the columns layer and neuron")
     try:
         table = readers[path.suffix](path)
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
-    return NeuronSet.from_frame(table)
+    except Exception as error:  # pandas and pyarrow raise errors of many unrelated types
+        reason = why_unreadable(error) if isinstance(error, OSError | ValueError) else one_line(error)
+        raise StudyError(f"{path} cannot be read: {reason}") from None
+    try:
+        listed = NeuronSet.from_frame(table)
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
+    if not listed.count:
+        raise StudyError(f"{path} lists no neuron")
+    return listed

@@ -23,7 +23,7 @@ from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.places import Places
 from orchestrator.study_file.located import KeyPath, Located
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
-from studies.errors import StudyError, first_line
+from studies.errors import StudyError, first_line, one_line, why_unreadable
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -165,11 +165,12 @@ def _hub_name(entry: ModelSpec) -> str:
 
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     folder = folder.resolve()  # once: a link such as checkpoint-latest may soon point elsewhere
+    _refuse_folder_of_checkpoints(folder, entry.path or _hub_name(entry))
     config = _read_json(folder / "config.json")
     known = _supported(folder, str(folder), "")
     num_parameters, pickled = _weights(entry, folder, config)
     provenance = folder / PROVENANCE_FILE
-    note = str(_read_json(provenance).get("note", "")) if provenance.is_file() else ""
+    note = _read_json(provenance).get("note") if provenance.is_file() else None
     files = model_files(folder, pickled=pickled)
     return ResolvedModel(
         spec=entry,
@@ -181,9 +182,22 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         tokenizer=cache.digest(path for name, path in files.items() if name in TOKENIZER_FILES),
         architecture=known,
         num_parameters=num_parameters,
-        note=note,
+        note=note if isinstance(note, str) else "",
         pickled=pickled,
     )
+
+
+def _refuse_folder_of_checkpoints(folder: Path, written: str) -> None:
+    """Raise StudyError where the folder is no model and holds models: which one is meant?"""
+    if (folder / "config.json").exists():
+        return
+    inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    if inside:
+        names = ", ".join(inside[:4]) + (f" and {len(inside) - 4} more" if len(inside) > 4 else "")
+        raise StudyError(
+            f"{folder} is a folder of models ({names}), not a model: name one of them, {written}/{inside[0]}, or all "
+            f"of a training run under checkpoints: {{of: {written}, revisions: [...]}}"
+        )
 
 
 def _weights(entry: ModelSpec, folder: Path, config: dict[str, Any]) -> tuple[int, bool]:
@@ -334,14 +348,16 @@ def _other_weights(entry: ModelSpec) -> str:
 
 def _config_bytes(config: dict[str, Any]) -> int:
     """Bytes of one pickled weight, as the config says: a pickle is not opened to count them."""
-    return DTYPE_BYTES.get(config.get("dtype") or config.get("torch_dtype") or "float32", 4)
+    return DTYPE_BYTES.get(str(config.get("dtype") or config.get("torch_dtype") or "float32"), 4)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{path} is not JSON: {why_unreadable(error)}") from None
     if not isinstance(content, dict):
         raise StudyError(f"{path} is not a JSON object")
     return content
@@ -353,11 +369,15 @@ def _num_parameters(path: Path) -> int:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, 2**27)))
-    except (OSError, ValueError, struct.error) as error:
-        raise StudyError(f"{path} is not a safetensors file: {error}") from None
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            start, stop = tensor["data_offsets"]
-            total += (stop - start) // _BYTES.get(tensor["dtype"], 1)
-    return total
+        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        return sum((stop - start) // _BYTES.get(dtype, 1) for start, stop, dtype in map(_span, tensors))
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError, struct.error) as error:
+        raise StudyError(f"{path} is not a safetensors file: {one_line(error)}") from None
+
+
+def _span(tensor: Any) -> tuple[int, int, str]:
+    """First byte, end and dtype of a tensor in a safetensors header. Raises a built-in error if it has another form."""
+    start, stop = tensor["data_offsets"]
+    if not 0 <= start <= stop:
+        raise ValueError(f"data_offsets are {start} and {stop}")
+    return int(start), int(stop), str(tensor["dtype"])

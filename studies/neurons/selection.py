@@ -40,14 +40,19 @@ class NeuronSet:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "NeuronSet":
-        """From a data frame with columns `layer` and `neuron`, whole numbers. Raises StudyError for anything else."""
-        missing = {"layer", "neuron"} - set(frame.columns)
-        if missing:
-            raise StudyError(f"a neuron set needs the columns layer and neuron; {sorted(missing)[0]!r} is missing")
+        """From a data frame with columns `layer` and `neuron`, whole numbers from 0 on, each column once.
+
+        Raises StudyError for anything else.
+        """
         for column in ("layer", "neuron"):
-            for value in frame[column]:
-                if not isinstance(value, numbers.Real) or value % 1 != 0:
-                    raise StudyError(f"the column {column} must hold whole numbers; found {value!r}")
+            if (count := list(frame.columns).count(column)) != 1:
+                found = "is missing" if count == 0 else "is there twice"
+                raise StudyError(f"a neuron set needs the columns layer and neuron; {column!r} {found}")
+            for row, value in enumerate(frame[column], start=1):
+                is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+                if not is_number or value % 1 != 0 or value < 0:
+                    needed = f"the column {column} must hold whole numbers from 0 on"
+                    raise StudyError(f"row {row}: {needed}; found {repr(value)[:60]}")
         return cls.of({layer: rows["neuron"].tolist() for layer, rows in frame.groupby("layer")})
 
     def to_frame(self) -> pd.DataFrame:

@@ -159,5 +159,22 @@ def test_what_the_engine_honours_passes(family: str, fields: dict[str, Any]) -> 
     assert refusal(family, **fields) == ""
 
 
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("llama", {"sliding_window": "8"}),
+        ("qwen3", {"layer_types": 5}),
+        ("llama", {"architectures": 5}),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": "two"}}),
+        ("qwen2", {"head_dim": "x", "num_attention_heads": [2]}),
+    ],
+    ids=str,
+)
+def test_a_field_of_an_odd_type_is_one_line(family: str, fields: dict[str, Any]) -> None:
+    message = refusal(family, **fields)
+    assert message.startswith("m/config.json: a field is of another type than Transformers writes: ")
+    assert message.isprintable()
+
+
 def test_every_family_has_a_head() -> None:
     assert set(HEADS) == set(SITES)

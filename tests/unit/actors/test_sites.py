@@ -47,6 +47,24 @@ REFUSED = {
         {"model_type": "gemma3"},
         "multimodal models are not supported (config.json: model_type 'gemma3'); take a text-only checkpoint",
     ),
+    **{
+        f"model_type {value!r}": (
+            {**BLOOM, "model_type": value},
+            f"config.json: model_type is {words}; it names the model's family: {', '.join(sorted(SITES))}",
+        )
+        for value, words in ((None, "null"), (3, "3"), (["bloom"], '["bloom"]'))
+    },
+    "no model_type": (
+        {name: value for name, value in BLOOM.items() if name != "model_type"},
+        f"config.json: model_type is missing; it names the model's family: {', '.join(sorted(SITES))}",
+    ),
+    **{
+        f"{words} layers": (
+            {**BLOOM, "n_layer": value},
+            f"config.json: n_layer must be a whole number from 1 to 10000; found {words}",
+        )
+        for value, words in ((0, "0"), (-2, "-2"), (2.0, "2.0"), (True, "true"), ("2", '"2"'), ([2], "[2]"), (10**9, "1000000000"))
+    },
     "mixture of experts": (
         {**BLOOM, "num_local_experts": 8},
         "mixture-of-experts MLPs are not supported (config.json has num_local_experts)",

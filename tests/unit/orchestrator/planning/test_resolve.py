@@ -262,6 +262,75 @@ def test_weights_are_counted_without_opening_a_pickle(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_folder_of_checkpoints_is_no_model(tmp_path):
+    for step in (1, 2, 10, 20, 30):
+        make_folder(tmp_path / "run" / f"step{step}")
+    assert refusal(tmp_path, "./run") == (
+        f"s.yaml:3: models.0: {tmp_path}/run is a folder of models (step1, step10, step2, step20 and 1 more), not a "
+        "model: name one of them, ./run/step1, or all of a training run under checkpoints: {of: ./run, revisions: [...]}"
+    )
+    make_folder(tmp_path / "final")
+    make_folder(tmp_path / "final" / "checkpoint-500")
+    assert resolved(tmp_path, "./final").models[0].label == "final"
+
+
+ODD_HEADERS = (
+    b"[]", b"3", b"null", b'{"w": 3}', b'{"w": {}}', b'{"w": {"dtype": "F32", "data_offsets": [0]}}',
+    b'{"w": {"dtype": "F32", "data_offsets": "ab"}}', b'{"w": {"dtype": "F32", "data_offsets": [8, 0]}}',
+    b"[" * 100_000, b"\xff\xfe",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("header", ODD_HEADERS, ids=lambda header: repr(header[:50]))
+def test_weights_with_an_odd_header_are_one_line(tmp_path, header):
+    folder = make_folder(tmp_path / "a")
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert f"{folder}/model.safetensors is not a safetensors file: " in refusal(tmp_path, "./a")
+
+
+ODD_CONFIGS = {
+    "null": (b"null", "config.json is not a JSON object"),
+    "too deep": (b"[" * 100_000, "config.json is not JSON: maximum recursion depth exceeded"),
+    "other bytes": (b'{"a": "\xff"}', "config.json is not JSON: it is not UTF-8 text"),
+    "cut off": (b'{"model_type": "lla', "config.json is not JSON: Unterminated string"),
+}
+
+
+@pytest.mark.parametrize(("content", "piece"), ODD_CONFIGS.values(), ids=ODD_CONFIGS)
+def test_a_config_that_is_no_json_object_is_one_line(tmp_path, content, piece):
+    folder = make_folder(tmp_path / "a")
+    (folder / "config.json").write_bytes(content)
+    assert f"s.yaml:3: models.0: {folder}/{piece}" in refusal(tmp_path, "./a")
+
+
+ODD_TABLES = {
+    "nothing.csv": (b"", "cannot be read: No columns to parse from file"),
+    "no_rows.csv": (b"layer,neuron\n", "lists no neuron"),
+    "bytes.csv": (b"layer,neuron\n0,\xff\n", "cannot be read: it is not UTF-8 text"),
+    "negative.csv": (b"layer,neuron\n0,1\n0,-1\n", "row 2: the column neuron must hold whole numbers from 0 on; found -1"),
+    "truth.csv": (b"layer,neuron\nTrue,1\n", "row 1: the column layer must hold whole numbers from 0 on; found True"),
+    "huge.csv": (b"layer,neuron\n0,1e300\n", "a: layer 0 has neurons 0 to 15, not "),
+    "absent_layer.csv": (b"layer,neuron\n2,1\n", "a: there is no layer 2; layers are 0 to 1"),
+    "no_table.parquet": (b"no parquet", "cannot be read: "),
+    "folder.csv": (None, "cannot be read: Is a directory"),
+    "absent.csv": (None, "cannot be read: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "piece"), [(name, *rest) for name, rest in ODD_TABLES.items()])
+def test_a_table_of_neurons_that_cannot_be_meant_is_one_line(tmp_path, name, content, piece):
+    make_folder(tmp_path / "a")
+    (tmp_path / "folder.csv").mkdir()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    text = STUDY.format(model="./a").replace("select: top, fraction: 0.1", f"select: explicit, neurons: {name}")
+    with pytest.raises(StudyError) as caught:
+        spec, located = parse_spec(text, "s.yaml")
+        resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json")
+    assert str(caught.value).startswith("s.yaml:6: conditions.top.neurons: ") and piece in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 def test_places_and_sizes_that_are_wrong(tmp_path):
     assert "s.yaml:3: models.0: there is no model folder" in refusal(tmp_path, "./nowhere")
     make_folder(tmp_path / "a")

@@ -312,11 +312,15 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     **{
         f"{column} {value!r}": (
             lambda column=column, value=value: set_of(**{"layer": [0, 1], "neuron": [3, 4], column: [0, value]}),
-            f"the column {column} must hold whole numbers; found {value!r}",
+            f"row 2: the column {column} must hold whole numbers from 0 on; found {value!r}",
         )
         for column in ("layer", "neuron")
-        for value in (1.5, np.nan, np.inf, "1", None)
+        for value in (1.5, np.nan, np.inf, "1", None, True, -1)
     },
+    "a column twice": (
+        lambda: NeuronSet.from_frame(pd.DataFrame([[0, 1, 2]], columns=["layer", "neuron", "layer"])),
+        "a neuron set needs the columns layer and neuron; 'layer' is there twice",
+    ),
     "no neurons": (
         lambda: set_of(layer=[1]),
         "a neuron set needs the columns layer and neuron; 'neuron' is missing",
