@@ -50,7 +50,7 @@ def did_you_mean(value: str, allowed: Iterable[str], listed: str = "") -> str:
     Returns '; did you mean X?' where an allowed value is close; else '; `listed` lists them' where `listed` names a
     command or page that does; else the allowed values; else an empty text.
     """
-    allowed = sorted(map(str, allowed))
+    allowed = sorted(set(map(str, allowed)))
     close = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"

@@ -62,15 +62,27 @@ def _evaluation(entry: Any) -> Evaluation:
         )
     ((kind, options),) = entry.items()
     if kind not in BENCHMARKS:
-        raise ValueError(f"{quote(kind)} is not an evaluation{did_you_mean(str(kind), BENCHMARKS)}")
+        as_task = f"; a task of lm-eval is written {_as_tasks([kind])}" if _is_task(kind) else ""
+        raise ValueError(f"{quote(kind)} is not an evaluation{did_you_mean(str(kind), BENCHMARKS)}{as_task}")
     if isinstance(options, str) and "path" in option_names(kind):
         options = {"path": options}
     if options is not None and not isinstance(options, dict):
-        raise ValueError(f"the options of {kind} must be a mapping; found {quote(options)}")
+        tasks = options if isinstance(options, list) else [options]
+        remedy = f"; write {_as_tasks(tasks)}" if "tasks" in option_names(kind) and all(map(_is_task, tasks)) else ""
+        raise ValueError(f"the options of {kind} must be a mapping; found {quote(options)}{remedy}")
     if "kind" in (options or {}):
         raise ValueError(f"{kind} has no option 'kind'")
     checked = _model(BENCHMARKS[kind]).model_validate(options or {})
     return Evaluation(kind=kind, options=BENCHMARKS[kind](**dict(checked)))
+
+
+def _is_task(value: Any) -> bool:
+    """Whether a value can be the name of one of lm-eval's tasks; which there are, only the harness knows."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,99}", value) is not None
+
+
+def _as_tasks(tasks: list[str]) -> str:
+    return f"lm_eval: {{tasks: [{', '.join(tasks)}]}}"
 
 
 EvaluationSpec = Annotated[Evaluation, PlainValidator(_evaluation), PlainSerializer(Evaluation.document)]

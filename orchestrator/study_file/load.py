@@ -1,18 +1,21 @@
-"""Study file -> validated StudySpec and its lines.
+"""Study file -> validated StudySpec and its lines, or all that is wrong with it.
 
 Owns the order: read, parse, fill in the preset, validate each block (`spec`), then each block against the others
-(`references`). Looks nothing up.
-Invariant: whatever the file holds, it is a valid StudySpec or a StudyError of one line.
+(`references`). Where blocks have mistakes, the others are checked all the same. Looks nothing up.
+Invariant: whatever the file holds, it is a valid StudySpec, or a StudyError with one line for each mistake.
 """
 
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from orchestrator.study_file.located import Located
-from orchestrator.study_file.messages import first_error
-from orchestrator.study_file.references import check_references
+from orchestrator.study_file.located import MAX_PROBLEMS, KeyPath, Located, Problem
+from orchestrator.study_file.messages import grammar_problems
+from orchestrator.study_file.references import contradictions
+from orchestrator.study_file.remainder import Remainder, remainder
 from orchestrator.study_file.spec import PRESETS, StudySpec
 from studies.errors import StudyError, why_unreadable
 
@@ -20,8 +23,32 @@ MAX_CHARACTERS = 2**21
 """Longest study file; `located.MAX_NODES` values of reasonable length fit into it."""
 
 
+class Reading(NamedTuple):
+    """A study file that was read, with what is wrong with it."""
+
+    spec: StudySpec | None
+    """The study; if the file has mistakes, what is left of it, only to be looked up; None where that is too little."""
+    located: Located
+    problems: tuple[Problem, ...] = ()
+    left_out: Collection[KeyPath] = ()
+    """Places of the file for which `spec` has placeholders."""
+
+
 def load_spec(path: Path) -> tuple[StudySpec, Located]:
-    """Read and validate a study file. Raises StudyError: one line with file, line, key path, value and remedy."""
+    """Read and validate a study file.
+
+    Raises StudyError: for each mistake a line with file, line, key path, value and remedy.
+    """
+    return _required(read(path))
+
+
+def parse_spec(text: str, name: str) -> tuple[StudySpec, Located]:
+    """As `load_spec`, from text; `name` is the file's name in messages."""
+    return _required(read_text(text, name))
+
+
+def read(path: Path) -> Reading:
+    """Read a study file. Raises StudyError, one line, where it is no YAML mapping."""
     try:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(MAX_CHARACTERS + 1)
@@ -31,19 +58,31 @@ def load_spec(path: Path) -> tuple[StudySpec, Located]:
         raise StudyError(
             f"{path}: a study file has at most {MAX_CHARACTERS} characters; put neurons into a .parquet file"
         )
-    return parse_spec(text, str(path))
+    return read_text(text, str(path))
 
 
-def parse_spec(text: str, name: str) -> tuple[StudySpec, Located]:
-    """As `load_spec`, from text; `name` is the file's name in messages."""
+def read_text(text: str, name: str) -> Reading:
+    """As `read`, from text; `name` is the file's name in messages."""
     located = Located(text, name)
     data = _with_preset(located.data)
+    problems = list(located.problems)
     try:
-        spec = StudySpec.model_validate(data)
+        rest: Remainder | None = Remainder(StudySpec.model_validate(data), ())
     except ValidationError as error:
-        raise first_error(error, located) from None
-    check_references(spec, located)
-    return spec, located
+        problems += grammar_problems(error, located)
+        rest = None
+    if problems:
+        rest = remainder(data, problems, located)
+    if rest is None:
+        return Reading(None, located, tuple(problems))
+    found = (problem for problem in contradictions(rest.spec, located) if rest.concerns(problem.path))
+    return Reading(rest.spec, located, (*problems, *islice(found, MAX_PROBLEMS)), rest.left_out)
+
+
+def _required(reading: Reading) -> tuple[StudySpec, Located]:
+    reading.located.refuse(reading.problems)
+    assert reading.spec is not None, "a file without problems is a study"
+    return reading.spec, reading.located
 
 
 def _with_preset(data: dict[str | int, Any]) -> dict[str | int, Any]:

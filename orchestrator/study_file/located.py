@@ -1,23 +1,22 @@
 """YAML text -> plain data that knows on which line each value is.
 
-Owns safe loading (no tags, no duplicate keys, no expansion bombs, only values that fit into a message) and the map from
-a key path such as ("conditions", "random", "seeds") to its line. Knows nothing of what the keys mean.
-Invariant: every problem is a StudyError whose text is one line, `file:line: path.to.key: problem`.
+Owns safe loading (no tags, no duplicate keys, no expansion bombs, only values that fit into a message), the map from a
+key path such as ("conditions", "random", "seeds") to its line, and how a file's problems are told: all of them, in the
+order of the file. Knows nothing of what the keys mean.
+Invariant: every problem is one line, `file:line: path.to.key: problem`. What is no YAML mapping at all is a StudyError;
+a value that cannot be read is noted in `problems`, and None stands in its place.
 """
 
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import yaml
 from yaml.constructor import SafeConstructor
 
-from studies.errors import StudyError, first_line
+from studies.errors import Mistakes, StudyError, first_line
 
 KeyPath = tuple[str | int, ...]
 """Keys of mappings and indices of lists, from the top of the file to one value."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 MAX_NODES = 100_000
 """Values in one file with aliases expanded; a few lines of nested aliases would otherwise fill the memory."""
@@ -26,19 +25,37 @@ MAX_TEXT = 1000
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 
+MAX_PROBLEMS = 50
+"""Most problems of a file that are told at once."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a study file."""
+
+    line: int
+    message: str
+    """One line: file, line, key path and problem."""
+    path: KeyPath = ()
+    """The value that is wrong, or the mapping that lacks a key."""
+
+
 class Located:
     """The data of one study file and the line of each of its values."""
 
     data: dict[str | int, Any]
-    """Mappings, lists and scalars, as in the file."""
+    """Mappings, lists and scalars, as in the file; None in place of a value that cannot be read."""
+    problems: list[Problem]
+    """Values and keys that cannot be read; of a key, the path is that of its mapping with an empty key behind."""
 
     def __init__(self, text: str, name: str) -> None:
         """Parse `text`; `name` is the file's name in messages. Raises StudyError unless it is a YAML mapping."""
         self.name = name
         self._lines: dict[KeyPath, int] = {}
         self._num_nodes = 0
+        self.problems = []
         data = self._parse(text)
         if data is None:
+            self.refuse(self.problems)
             raise StudyError(f"{name}: the file is empty; a study needs at least study, models, conditions, evaluate")
         if not isinstance(data, dict):
             raise StudyError(f"{name}:1: a study file is a mapping of keys to values; found {quote(data)}")
@@ -50,19 +67,26 @@ class Located:
             path = path[:-1]
         return self._lines.get(path, 1)
 
-    def error(self, path: KeyPath, problem: str) -> StudyError:
-        """A StudyError that reads `file:line: path.to.key: problem`."""
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        """A problem of the value at `path`, which reads `file:line: path.to.key: text`."""
         where = ".".join(map(str, path))
-        return StudyError(f"{self.name}:{self.line(path)}: {where}{': ' if where else ''}{problem}")
+        line = self.line(path)
+        return Problem(line, f"{self.name}:{line}: {where}{': ' if where else ''}{text}", path)
 
-    def attribute(self, path: KeyPath, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """Call `function` for the value at `path`. Its StudyError or OSError is raised again with that place."""
-        try:
-            return function(*arguments, **options)
-        except StudyError as error:
-            raise self.error(path, str(error)) from None
-        except OSError as error:  # the file exists and may not be read
-            raise self.error(path, f"{error.filename} cannot be read: {error.strerror}") from None
+    def error(self, path: KeyPath, text: str) -> StudyError:
+        """The same as a StudyError."""
+        return StudyError(self.problem(path, text).message)
+
+    def refuse(self, problems: Iterable[Problem]) -> None:
+        """Raise a StudyError of these problems, in the order of the file; return if there are none."""
+        found = sorted(problems, key=lambda problem: problem.line)
+        lines = list(dict.fromkeys(problem.message for problem in found))
+        if len(lines) == 1:
+            raise StudyError(lines[0])
+        if len(lines) > MAX_PROBLEMS:
+            lines[MAX_PROBLEMS:] = [f"{self.name}: {len(lines) - MAX_PROBLEMS} more mistakes are not listed"]
+        if lines:
+            raise Mistakes(lines)
 
     def _parse(self, text: str) -> Any:
         try:
@@ -80,48 +104,67 @@ class Located:
         self._lines[path] = node.start_mark.line + 1
         self._num_nodes += 1
         if self._num_nodes > MAX_NODES:
-            raise self._refused(node, f"more than {MAX_NODES} values; put neurons into a .parquet or .csv file")
-        if id(node) in ancestors:
-            raise self._refused(node, "an alias that contains itself")
-        if isinstance(node, yaml.ScalarNode):
-            value = self._scalar(node)
-            if not _fits_into_a_message(value):
-                raise self._refused(node, f"{quote(value)} is not one printable line of at most {MAX_TEXT} characters")
-            return value
-        if node.tag not in _TAGS:
-            raise self._refused(node, f"the tag {quote(node.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed")
+            problem = f"more than {MAX_NODES} values; put neurons into a .parquet or .csv file"
+            raise StudyError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
+        try:
+            if id(node) in ancestors:
+                raise _UnreadableError("an alias that contains itself")
+            if isinstance(node, yaml.ScalarNode):
+                return _scalar(node)
+            if node.tag not in _TAGS:
+                name = quote(node.tag.replace("tag:yaml.org,2002:", "!!"))
+                raise _UnreadableError(f"the tag {name} is not allowed")
+        except _UnreadableError as error:
+            self._note(node, path, error)
+            return None
         ancestors = ancestors | {id(node)}
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(child, (*path, i), ancestors) for i, child in enumerate(node.value)]
         plain: dict[str | int, Any] = {}
         for key_node, value_node in node.value:
-            key = self._key(key_node)
-            if key in plain:
-                raise self._refused(key_node, f"the key {key!r} occurs twice")
+            try:
+                key = _key(key_node)
+                if key in plain:
+                    raise _UnreadableError(f"the key {key!r} occurs twice")
+            except _UnreadableError as error:
+                self._note(key_node, (*path, ""), error)
+                continue
             plain[key] = self._plain(value_node, (*path, key), ancestors)
             self._lines[(*path, key)] = key_node.start_mark.line + 1
         return plain
 
-    def _key(self, node: yaml.Node) -> str | int:
-        key = self._scalar(node) if isinstance(node, yaml.ScalarNode) else None
-        if isinstance(key, bool):
-            key = node.value  # YAML reads on, off, yes and no as booleans; as keys they are words
-        if not isinstance(key, str | int) or not _fits_into_a_message(key):
-            raise self._refused(node, "a key must be a plain word")
-        return key
+    def _note(self, node: yaml.Node, path: KeyPath, error: "_UnreadableError") -> None:
+        line = node.start_mark.line + 1
+        self.problems.append(Problem(line, f"{self.name}:{line}: {error}", path))
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
-        try:
-            if node.tag not in _TAGS:  # a date, a merge key, or a tag of the user's
-                raise ValueError(node.tag)
-            value = SafeConstructor().construct_object(node)
-            str(value).encode()  # fails for an integer of thousands of digits and for half a surrogate pair
-        except (yaml.YAMLError, ValueError, OverflowError, LookupError):
-            raise self._refused(node, f"{quote(node.value)} cannot be read; quote it if it is text") from None
-        return value
 
-    def _refused(self, node: yaml.Node, problem: str) -> StudyError:
-        return StudyError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
+class _UnreadableError(Exception):
+    """A value or a key that cannot be read; its text says why."""
+
+
+def _key(node: yaml.Node) -> str | int:
+    if node.tag == "tag:yaml.org,2002:merge":
+        raise _UnreadableError("merge keys (<<) are not read; write the keys out")
+    key = _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+    if isinstance(key, bool):
+        key = node.value  # YAML reads on, off, yes and no as booleans; as keys they are words
+    if not isinstance(key, str | int):
+        raise _UnreadableError("a key must be a plain word")
+    return key
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    """A number, a text, a truth value or None. Raises _UnreadableError."""
+    try:
+        if node.tag not in _TAGS:  # a date, a merge key, or a tag of the user's
+            raise ValueError(node.tag)
+        value = SafeConstructor().construct_object(node)
+        str(value).encode()  # fails for an integer of thousands of digits and for half a surrogate pair
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError):
+        raise _UnreadableError(f"{quote(node.value)} cannot be read; quote it if it is text") from None
+    if not _fits_into_a_message(value):
+        raise _UnreadableError(f"{quote(value)} is not one printable line of at most {MAX_TEXT} characters")
+    return value
 
 
 def quote(value: Any) -> str:
@@ -148,7 +191,8 @@ def _place(error: yaml.YAMLError, text: str) -> str:
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    return getattr(error, "problem", None) or first_line(error)
+    problem = getattr(error, "problem", None) or first_line(error)
+    return "found a tab; write spaces in its place" if r"character '\t'" in problem else problem
 
 
 def _fits_into_a_message(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Pydantic's errors in a reader's words: one line with file, line, key path, problem and remedy.
+"""Pydantic's errors in a reader's words: each one line with file, line, key path, problem and remedy.
 
-Owns the wording and the choice of the error to report: the first in the file; between a list and its entry, the entry.
-Knows the grammar only for the keys that each block allows.
+Owns the wording and the choice of the errors to report: between a list and its entry, the entry; and none that follows
+from a value that could not be read. Knows the grammar only for the keys that each block allows.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.study_file.evaluations import option_names
-from orchestrator.study_file.located import KeyPath, Located, quote
+from orchestrator.study_file.located import KeyPath, Located, Problem, quote
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from orchestrator.study_file.spec import (
     ConditionSpec,
@@ -24,7 +24,7 @@ from orchestrator.study_file.spec import (
     ProfileSpec,
     StudySpec,
 )
-from studies.errors import StudyError, did_you_mean
+from studies.errors import did_you_mean
 from studies.neurons.clamps import Clamp
 
 _EXPECTED = {
@@ -49,12 +49,35 @@ _EXPECTED = {
 """{pydantic's error type, or its first word: what stands after "must be"}."""
 
 
-def first_error(error: ValidationError, located: Located) -> StudyError:
-    """The error to report, for the user. An error inside a list or mapping precedes the one that it causes outside."""
+def grammar_problems(error: ValidationError, located: Located) -> list[Problem]:
+    """What is wrong, for the user. An error inside a list or mapping replaces the one that it causes outside."""
     errors = [(_key_path(details, located), details) for details in error.errors()]
-    innermost = [(path, details) for path, details in errors if not any(path == p[: len(path)] != p for p, _ in errors)]
-    path, first = min(innermost, key=lambda item: (located.line(item[0]), item[1]["type"]))
-    return located.error(path, _problem(path, first, [details for other, details in innermost if other == path]))
+    inside = {path[:end] for path, _ in errors for end in range(len(path))}
+    unreadable = {problem.path for problem in located.problems}
+    around = {path[:end] for path in unreadable for end in range(len(path))}
+    told: dict[tuple[KeyPath, str], list[ErrorDetails]] = {}
+    for path, details in errors:
+        missing = str(details["loc"][-1]) if details["type"] == "missing" else ""
+        if missing:
+            follows = (*path, "") in unreadable
+        else:
+            follows = path in inside or (path in around and details["type"] != "extra_forbidden")
+        if not follows and not any(path[:end] in unreadable for end in range(len(path) + 1)):
+            told.setdefault((path, missing), []).append(details)
+    for path, missing in list(told):
+        if missing and any(_is_meant(missing, path, other) for other, name in told if not name):
+            del told[path, missing]
+    return [
+        located.problem(path, text)
+        for (path, _), alternatives in told.items()
+        for text in _problem(path, min(alternatives, key=lambda details: details["type"]), alternatives).split("\n")
+    ]
+
+
+def _is_meant(missing: str, path: KeyPath, unknown: KeyPath) -> bool:
+    """Whether an unknown key of the mapping at `path` is a misspelling of the key that is missing there."""
+    in_mapping = len(unknown) == len(path) + 1 and unknown[: len(path)] == path
+    return in_mapping and did_you_mean(str(unknown[-1]), _allowed_keys(unknown)).endswith(f"mean {missing!r}?")
 
 
 def _problem(path: KeyPath, first: ErrorDetails, alternatives: Sequence[ErrorDetails]) -> str:
@@ -76,7 +99,7 @@ def _problem(path: KeyPath, first: ErrorDetails, alternatives: Sequence[ErrorDet
             least = context["min_length"]
             return "must not be empty" if least == 1 else f"needs at least {least}; found {quote(value)}"
     expected = list(dict.fromkeys(_expected(details) for details in alternatives))
-    return f"must be {' or '.join(expected)}; found {quote(value)}{_remedy(expected, value)}"
+    return f"must be {' or '.join(expected)}; found {quote(value)}{_remedy(path, expected, value)}"
 
 
 def _allowed_text(pattern: str) -> str:
@@ -100,15 +123,30 @@ def _bounds(context: Mapping[str, Any]) -> dict[str, Any]:
     return {name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in context.items()}
 
 
-def _remedy(expected: Sequence[str], value: Any) -> str:
-    """What to do about text in place of a number, and about a number in place of text."""
+def _remedy(path: KeyPath, expected: Sequence[str], value: Any) -> str:
+    """What to do about a percentage, text in place of a number or a list, and a number in place of text."""
     if list(expected) == ["text"] and isinstance(value, int | float):
         return "; put it in quotes"
-    if expected[0] in ("a number", "a whole number") and isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            float(value)
-            return "; YAML reads it as text: write a number without quotes, and with a point before its e (1.0e-3)"
+    if _is_fraction(path) and isinstance(value, int | float) and 1 <= value < 100 and value is not True:
+        return f"; for {value:g} % write {value / 100:g}"
+    if list(expected) == ["a list"] and isinstance(value, str | int | float) and value not in ("", True, False):
+        return f"; write [{value}]"
+    if expected[0] not in ("a number", "a whole number") or not isinstance(value, str):
+        return ""
+    percentage = re.fullmatch(r"\s*(\d{1,9}(?:[.,]\d{1,9})?)\s*%\s*", value)
+    if percentage and expected[0] == "a number":
+        return f"; write {float(percentage[1].replace(',', '.')) / 100:g}"
+    if re.fullmatch(r"\d{1,9},\d{1,9}", value) and expected[0] == "a number":
+        return f"; write {value.replace(',', '.')}, with a point"
+    with contextlib.suppress(ValueError):
+        float(value)
+        return "; YAML reads it as text: write a number without quotes, and with a point before its e (1.0e-3)"
     return ""
+
+
+def _is_fraction(path: KeyPath) -> bool:
+    """Whether the value at this path is a share of a whole: a fraction, one of a list of them, or a tolerance."""
+    return any(part in ("fraction", "within", "within_rise") for part in path[-2:])
 
 
 def _key_path(details: ErrorDetails, located: Located) -> KeyPath:

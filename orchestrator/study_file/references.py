@@ -2,13 +2,14 @@
 
 Owns what `spec` cannot see from inside a block: conditions that refer to conditions, evaluations by name, labels that
 must differ. Looks nothing up outside the file.
-Invariant: `check_references` reports the first contradiction in the order of its calls, condition by condition.
+Invariant: `contradictions` reports every contradiction, also those that follow from one another.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 
 from orchestrator.study_file.evaluations import option_names
-from orchestrator.study_file.located import KeyPath, Located, quote
+from orchestrator.study_file.located import KeyPath, Located, Problem, quote
 from orchestrator.study_file.spec import StudySpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.registry import BENCHMARKS
@@ -23,121 +24,119 @@ _OWN_NAMES = "surprisal"
 """Names that begin with this word belong to its evaluations: earlier reports tell them by it."""
 
 
-def check_references(spec: StudySpec, located: Located) -> None:
-    """Raise StudyError, with file and line, for the first block that contradicts another."""
+def contradictions(spec: StudySpec, located: Located) -> Iterator[Problem]:
+    """What is wrong with each block in view of the others."""
     names = [entry.name for entry in spec.evaluate]
     for condition in spec.conditions:
-        _check_condition_name(condition, located)
-        _check_condition_references(spec, condition, located)
-        _check_match(spec, condition, located)
-        _check_evaluations_of_condition(spec, condition, names, located)
-        _check_match_is_scored(spec, condition, located)
-        _check_score(spec, condition, located)
-    for i in range(len(names)):
-        _check_evaluation_name(spec, i, names, located)
-    _check_model_labels(spec, located)
-    _check_series_labels(spec, located)
-    _check_claims(spec, located)
+        yield from _condition_name(condition, located)
+        yield from _references(spec, condition, located)
+        yield from _match(spec, condition, located)
+        yield from _evaluations_of_condition(spec, condition, names, located)
+        yield from _score(spec, condition, located)
+    for i, again in enumerate(_occurs_again(names)):
+        yield from _evaluation_name(spec, i, again, located)
+    yield from _model_labels(spec, located)
+    yield from _series_labels(spec, located)
+    yield from _claims(spec, located)
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------
 
 
-def _check_condition_name(name: str, located: Located) -> None:
+def _condition_name(name: str, located: Located) -> Iterator[Problem]:
     if not _CONDITION.fullmatch(name) or name == "baseline":
-        raise located.error(
+        yield located.problem(
             ("conditions", name), "a condition's name is a word of letters, digits, - and _, and not 'baseline'"
         )
 
 
-def _check_condition_references(spec: StudySpec, name: str, located: Located) -> None:
+def _references(spec: StudySpec, name: str, located: Located) -> Iterator[Problem]:
     """A control refers to another condition that is not a control itself."""
     condition = spec.conditions[name]
     if condition.like is not None:
-        _check_reference(spec, name, condition.like, ("conditions", name, "like"), located)
+        yield from _reference(spec, name, condition.like, ("conditions", name, "like"), located)
     if condition.match is not None:
         place = ("conditions", name, "match", "perplexity_of")
-        _check_reference(spec, name, condition.match.perplexity_of, place, located)
+        yield from _reference(spec, name, condition.match.perplexity_of, place, located)
 
 
-def _check_reference(spec: StudySpec, name: str, other: str, place: KeyPath, located: Located) -> None:
+def _reference(spec: StudySpec, name: str, other: str, place: KeyPath, located: Located) -> Iterator[Problem]:
     """`other`: the condition to which the condition `name` refers, at `place` in the file."""
     if other == name:
-        raise located.error(place, "a condition cannot refer to itself")
+        yield located.problem(place, "a condition cannot refer to itself")
+        return
     usable = [
         candidate
         for candidate, condition in spec.conditions.items()
         if candidate != name and condition.select != "random" and condition.match is None
     ]
     if other not in spec.conditions:
-        raise located.error(place, f"there is no condition {quote(other)}{did_you_mean(other, usable)}")
-    if other not in usable:
+        yield located.problem(place, f"there is no condition {quote(other)}{did_you_mean(other, usable)}")
+    elif other not in usable:
         kind = "matched" if spec.conditions[other].match else "random"
-        raise located.error(place, f"{other!r} is a {kind} control itself{did_you_mean('', usable)}")
+        yield located.problem(place, f"{other!r} is a {kind} control itself{did_you_mean('', usable)}")
 
 
-def _check_match(spec: StudySpec, name: str, located: Located) -> None:
-    """A matched control needs one perplexity to reach, and perplexity among the evaluations."""
+def _match(spec: StudySpec, name: str, located: Located) -> Iterator[Problem]:
+    """A matched control needs one perplexity to reach, of a condition that is scored on it."""
     match = spec.conditions[name].match
     if match is None:
         return
     place = ("conditions", name, "match")
-    if spec.conditions[match.perplexity_of].doses:
-        raise located.error(place, "the condition to match must have one fraction, not several")
-    if not _perplexities(spec):
-        raise located.error(place, "a matched control needs 'perplexity' under evaluate")
+    perplexities = [entry.name for entry in spec.evaluate if entry.options.measure == PERPLEXITY]
+    if not perplexities:
+        yield located.problem(place, "a matched control needs 'perplexity' under evaluate")
+    treated = spec.conditions.get(match.perplexity_of)
+    if treated is None:
+        return
+    if treated.doses:
+        yield located.problem(place, "the condition to match must have one fraction, not several")
+    scored = treated.evaluate or ()
+    known = {entry.name for entry in spec.evaluate}
+    if scored and known.issuperset(scored) and perplexities and perplexities[0] not in scored:
+        yield located.problem(place, f"{match.perplexity_of} is not scored on {perplexities[0]}")
 
 
-def _check_evaluations_of_condition(spec: StudySpec, name: str, names: list[str], located: Located) -> None:
+def _evaluations_of_condition(spec: StudySpec, name: str, names: list[str], located: Located) -> Iterator[Problem]:
     """`names`: the names of the study's evaluations."""
     for i, evaluation in enumerate(spec.conditions[name].evaluate or ()):
         if evaluation not in names:
             remedy = did_you_mean(evaluation, names)
-            raise located.error(
+            yield located.problem(
                 ("conditions", name, "evaluate", i), f"{quote(evaluation)} is not listed under evaluate{remedy}"
             )
 
 
-def _check_match_is_scored(spec: StudySpec, name: str, located: Located) -> None:
-    match = spec.conditions[name].match
-    if match is None:
-        return
-    evaluations, perplexity = spec.conditions[match.perplexity_of].evaluate, _perplexities(spec)[0]
-    if evaluations and perplexity not in evaluations:
-        raise located.error(("conditions", name, "match"), f"{match.perplexity_of} is not scored on {perplexity}")
-
-
-def _perplexities(spec: StudySpec) -> list[str]:
-    """Names of the evaluations that measure perplexity; the first is the one that a match refers to."""
-    return [entry.name for entry in spec.evaluate if entry.options.measure == PERPLEXITY]
-
-
-def _check_score(spec: StudySpec, name: str, located: Located) -> None:
+def _score(spec: StudySpec, name: str, located: Located) -> Iterator[Problem]:
     if spec.conditions[name].score == "mapping_difficulty" and "mapping_difficulty" not in spec.profile.scores:
-        raise located.error(("conditions", name, "score"), "add mapping_difficulty to profile: scores")
+        yield located.problem(("conditions", name, "score"), "add mapping_difficulty to profile: scores")
 
 
 # -- evaluations -----------------------------------------------------------------------------------------------------
 
 
-def _check_evaluation_name(spec: StudySpec, i: int, names: list[str], located: Located) -> None:
-    """The i-th evaluation's name begins its metrics: it must be a plain word that no other evaluation has."""
-    entry, name = spec.evaluate[i], names[i]
+def _evaluation_name(spec: StudySpec, i: int, again: bool, located: Located) -> Iterator[Problem]:
+    """The i-th evaluation's name begins its metrics: it must be a plain word that no other evaluation has.
+
+    again: whether an earlier one has it.
+    """
+    entry = spec.evaluate[i]
+    name = entry.name
     reserved = _reserved_names()
     if entry.accepts("name") and name in reserved - {entry.kind}:
-        raise located.error(("evaluate", i, entry.kind, "name"), f"{quote(name)} is taken; give it another name")
+        yield located.problem(("evaluate", i, entry.kind, "name"), f"{quote(name)} is taken; give it another name")
     if name.startswith(_OWN_NAMES) and entry.kind != _OWN_NAMES:
         problem = f"only a {_OWN_NAMES} evaluation may have a name that begins with {_OWN_NAMES}"
-        raise located.error(("evaluate", i), f"{quote(name)}: {problem}")
+        yield located.problem(("evaluate", i), f"{quote(name)}: {problem}")
     if entry.accepts("path") and (name in reserved or not _FILE_NAME.fullmatch(name)):
-        raise located.error(
+        yield located.problem(
             ("evaluate", i),
             f"the metrics are named after the file, and {quote(name)} cannot name them: use letters, digits, spaces, "
             f"dots, dashes and underscores, and none of {', '.join(sorted(reserved))}",
         )
-    if name in names[:i]:
+    if again:
         remedy = "; give one of them a name" if entry.accepts("name") else ""
-        raise located.error(("evaluate", i), f"the evaluation {name!r} is listed twice{remedy}")
+        yield located.problem(("evaluate", i), f"the evaluation {name!r} is listed twice{remedy}")
 
 
 def _reserved_names() -> set[str]:
@@ -151,33 +150,44 @@ def _reserved_names() -> set[str]:
 # -- models, series, claims ------------------------------------------------------------------------------------------
 
 
-def _check_model_labels(spec: StudySpec, located: Located) -> None:
+def _model_labels(spec: StudySpec, located: Located) -> Iterator[Problem]:
     """A label names runs, tables and folders, so it must be plain and unique."""
     places: list[KeyPath] = [("models", i) for i in range(len(spec.models))]
     places += [("checkpoints", i) for i, series in enumerate(spec.checkpoints) for _ in series.revisions]
     labels = [model.display for model in spec.all_models]
-    for i, (label, place) in enumerate(zip(labels, places, strict=True)):
+    series = [("checkpoints", i) for i, again in enumerate(_occurs_again(s.display for s in spec.checkpoints)) if again]
+    for label, place, again in zip(labels, places, _occurs_again(labels), strict=True):
         if not _LABEL.fullmatch(label) or ".." in label.split("/"):
-            raise located.error(
+            yield located.problem(
                 place,
                 f"cannot be shown as {quote(label)}; give it a label of letters, digits, spaces, dots, dashes and "
                 "underscores, at most 100, and no '..'",
             )
-        if label in labels[:i]:
-            raise located.error(place, f"two models are shown as {label!r}; give one of them a label")
+        if again and place not in series:
+            yield located.problem(place, f"two models are shown as {label!r}; give one of them a label")
 
 
-def _check_series_labels(spec: StudySpec, located: Located) -> None:
+def _series_labels(spec: StudySpec, located: Located) -> Iterator[Problem]:
     labels = [series.display for series in spec.checkpoints]
-    for i, label in enumerate(labels):
-        if label in labels[:i]:
-            raise located.error(("checkpoints", i), f"two series are shown as {label!r}; give one of them a label")
+    for i, (label, again) in enumerate(zip(labels, _occurs_again(labels), strict=True)):
+        if again:
+            yield located.problem(("checkpoints", i), f"two series are shown as {label!r}; give one of them a label")
 
 
-def _check_claims(spec: StudySpec, located: Located) -> None:
+def _claims(spec: StudySpec, located: Located) -> Iterator[Problem]:
     claim_sets = [*CLAIM_SETS, *SERIES_CLAIM_SETS]
     if spec.claims is not None and spec.claims not in claim_sets:
         remedy = did_you_mean(spec.claims, claim_sets)
-        raise located.error(("claims",), f"there is no claim set {quote(spec.claims)}{remedy}")
+        yield located.problem(("claims",), f"there is no claim set {quote(spec.claims)}{remedy}")
     if spec.claims in SERIES_CLAIM_SETS and not spec.checkpoints:
-        raise located.error(("claims",), f"{spec.claims} needs checkpoints: a model at several points of its training")
+        yield located.problem(
+            ("claims",), f"{spec.claims} needs checkpoints: a model at several points of its training"
+        )
+
+
+def _occurs_again(names: Iterable[str]) -> Iterator[bool]:
+    """Of each name, whether it has occurred before."""
+    seen: set[str] = set()
+    for name in names:
+        yield name in seen
+        seen.add(name)

@@ -5,10 +5,10 @@ own, and `references` checks one block against another. Names of models and data
 them up. Presets fill in the fields that a file leaves out; every value of the paper's protocol is such a field.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from orchestrator.study_file.clamps import ClampSpec
 from orchestrator.study_file.evaluations import EvaluationSpec
@@ -176,7 +176,13 @@ class ConditionSpec(Strict):
     """A file of neurons, or {layer: [indices]}."""
 
     @model_validator(mode="after")
-    def _fields_of_its_selection(self) -> "ConditionSpec":
+    def _consistent(self) -> "ConditionSpec":
+        problems = [*self._fields_of_its_selection(), *self._incompatible_fields(), *self._repeated_values()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _fields_of_its_selection(self) -> Iterator[str]:
         complete = {
             "top": self.fraction is not None,
             "bottom": (self.fraction is None) != (self.match is None),
@@ -190,7 +196,7 @@ class ConditionSpec(Strict):
             "explicit": "neurons: a file or {layer: [indices]}",
         }
         if not complete[self.select]:
-            raise ValueError(f"select: {self.select} needs {needs[self.select]}")
+            yield f"select: {self.select} needs {needs[self.select]}"
         accepted = {
             "like": self.select == "random",
             "seeds": self.select == "random",
@@ -202,28 +208,23 @@ class ConditionSpec(Strict):
         }
         for field, is_accepted in accepted.items():
             if field in self.model_fields_set and not is_accepted:
-                raise ValueError(f"select: {self.select} takes no {field}")
-        return self
+                yield f"select: {self.select} takes no {field}"
 
-    @model_validator(mode="after")
-    def _compatible_fields(self) -> "ConditionSpec":
+    def _incompatible_fields(self) -> Iterator[str]:
         if self.layers is not None and (self.like or self.match):
-            raise ValueError("its layers are those of the condition it refers to; leave layers out")
+            yield "its layers are those of the condition it refers to; leave layers out"
         if self.match is not None and (self.clamp.values_from or not self.clamp.takes_bounds):
-            raise ValueError(f"match works only with a clamp, not with {self.clamp.kind}")
+            yield f"match works only with a clamp, not with {self.clamp.kind}"
         if self.disjoint is not None and self.like is None:
-            raise ValueError("disjoint needs like: the condition whose neurons to avoid")
+            yield "disjoint needs like: the condition whose neurons to avoid"
         if self.doses and isinstance(self.layers, LayerGroupsSpec):
-            raise ValueError("either several fractions or a schedule of layers, not both")
-        return self
+            yield "either several fractions or a schedule of layers, not both"
 
-    @model_validator(mode="after")
-    def _distinct_values(self) -> "ConditionSpec":
+    def _repeated_values(self) -> Iterator[str]:
         lists = {"seeds": self.seeds, "layers": self.layer_list, "fraction": self.doses, "evaluate": self.evaluate}
         for field, values in lists.items():
             if values and len(set(values)) != len(values):
-                raise ValueError(f"{field} must not repeat a value; found {list(values)}")
-        return self
+                yield f"{field} must not repeat a value; found {list(values)}"
 
     @property
     def doses(self) -> tuple[float, ...]:
@@ -251,6 +252,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
+WITHOUT_MISTAKES: Mapping[str, Any] = {}
+"""The validation context of what is left of a file without its mistakes: it need not have a model."""
+
+
 class StudySpec(Strict):
     """One study file."""
 
@@ -269,8 +274,8 @@ class StudySpec(Strict):
     tracking_uri: Text | None = None
 
     @model_validator(mode="after")
-    def _at_least_one_model(self) -> "StudySpec":
-        if not self.models and not self.checkpoints:
+    def _at_least_one_model(self, info: ValidationInfo) -> "StudySpec":
+        if not self.models and not self.checkpoints and info.context is not WITHOUT_MISTAKES:
             raise ValueError("a study needs models, checkpoints or both")
         return self
 

@@ -63,7 +63,15 @@ REFUSED = {
             {**BLOOM, "n_layer": value},
             f"config.json: n_layer must be a whole number from 1 to 10000; found {words}",
         )
-        for value, words in ((0, "0"), (-2, "-2"), (2.0, "2.0"), (True, "true"), ("2", '"2"'), ([2], "[2]"), (10**9, "1000000000"))
+        for value, words in (
+            (0, "0"),
+            (-2, "-2"),
+            (2.0, "2.0"),
+            (True, "true"),
+            ("2", '"2"'),
+            ([2], "[2]"),
+            (10**9, "1000000000"),
+        )
     },
     "mixture of experts": (
         {**BLOOM, "num_local_experts": 8},

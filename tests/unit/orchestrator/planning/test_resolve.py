@@ -307,7 +307,10 @@ ODD_TABLES = {
     "nothing.csv": (b"", "cannot be read: No columns to parse from file"),
     "no_rows.csv": (b"layer,neuron\n", "lists no neuron"),
     "bytes.csv": (b"layer,neuron\n0,\xff\n", "cannot be read: it is not UTF-8 text"),
-    "negative.csv": (b"layer,neuron\n0,1\n0,-1\n", "row 2: the column neuron must hold whole numbers from 0 on; found -1"),
+    "negative.csv": (
+        b"layer,neuron\n0,1\n0,-1\n",
+        "row 2: the column neuron must hold whole numbers from 0 on; found -1",
+    ),
     "truth.csv": (b"layer,neuron\nTrue,1\n", "row 1: the column layer must hold whole numbers from 0 on; found True"),
     "huge.csv": (b"layer,neuron\n0,1e300\n", "a: layer 0 has neurons 0 to 15, not "),
     "absent_layer.csv": (b"layer,neuron\n2,1\n", "a: there is no layer 2; layers are 0 to 1"),

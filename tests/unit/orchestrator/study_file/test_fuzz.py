@@ -311,9 +311,11 @@ def outcome(number: int, root: Path) -> str:
     try:
         plan = plan_of(mutant(number), root)
     except StudyError as error:
-        line, name = str(error), str(root / "a" / "b" / "study.yaml")
-        assert line.splitlines() == [line] and line.isprintable(), f"{line!r}\n{show(number)}"
-        assert line.startswith(f"{name}:") and len(line) < len(name) + 2500, f"{line}\n{show(number)}"
+        lines, name = str(error).split("\n"), str(root / "a" / "b" / "study.yaml")
+        assert str(error).splitlines() == lines and len(set(lines)) == len(lines) <= 51, f"{lines}\n{show(number)}"
+        for line in lines:
+            assert line.isprintable() and line.startswith(f"{name}:"), f"{line!r}\n{show(number)}"
+            assert len(line) < len(name) + 2500, f"{line}\n{show(number)}"
         return "refused"
     except Exception as error:
         raise AssertionError(f"{type(error).__name__}: {error}\n{show(number)}") from error

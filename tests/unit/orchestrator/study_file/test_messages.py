@@ -14,6 +14,7 @@ from tests.unit.orchestrator.study_file.tiny_study import (
     assert_refused,
     changed,
     message,
+    mistakes,
 )
 
 AS_TEXT = "YAML reads it as text: write a number without quotes, and with a point before its e (1.0e-3)"
@@ -136,6 +137,91 @@ REFUSED = {
 @pytest.mark.parametrize(("old", "new", "expected"), REFUSED.values(), ids=REFUSED)
 def test_a_mistake_is_one_line_with_place_value_and_remedy(old: str, new: str, expected: str) -> None:
     assert_refused(old, new, expected)
+
+
+PERCENT = {
+    "1%": "must be a number; found '1%'; write 0.01",
+    '"0.5 %"': "must be a number; found '0.5 %'; write 0.005",
+    "'2,5%'": "must be a number; found '2,5%'; write 0.025",
+    '"0,01"': "must be a number; found '0,01'; write 0.01, with a point",
+    "1": "must be below 1; found 1; for 1 % write 0.01",
+    "2.5": "must be below 1; found 2.5; for 2.5 % write 0.025",
+}
+
+
+@pytest.mark.parametrize(("written", "expected"), PERCENT.items(), ids=PERCENT)
+def test_a_percentage_is_told_as_a_fraction(written: str, expected: str) -> None:
+    assert message(changed(TOP, TOP.replace("0.01", written))) == f"f.yaml:6: conditions.w.fraction: {expected}"
+    several = message(
+        changed(f"{TOP}\n", TOP.replace("0.01", f"[0.02, {written}]") + "\n").replace(MATCH, "fraction: 0.5")
+    )
+    assert several == f"f.yaml:6: conditions.w.fraction.1: {expected}"
+
+
+TASK = "a task of lm-eval is written lm_eval: {tasks: [mmlu]}"
+TASKS = {
+    "a word": ("mmlu", f"'mmlu' is not an evaluation; allowed: arc_challenge, {{}}; {TASK}"),
+    "with options": ("mmlu: {items: 5}", f"'mmlu' is not an evaluation; allowed: arc_challenge, {{}}; {TASK}"),
+    "as an option": (
+        "lm_eval: mmlu",
+        "the options of lm_eval must be a mapping; found 'mmlu'; write lm_eval: {tasks: [mmlu]}",
+    ),
+    "as a list": (
+        "lm_eval: [mmlu, x]",
+        "the options of lm_eval must be a mapping; found a list; write lm_eval: {tasks: [mmlu, x]}",
+    ),
+    "not in a list": ("lm_eval: {tasks: mmlu}", "must be a list; found 'mmlu'; write [mmlu]"),
+    "a misspelling": ("perplexty", "'perplexty' is not an evaluation; did you mean 'perplexity'?"),
+}
+
+
+@pytest.mark.parametrize(("entry", "expected"), TASKS.values(), ids=TASKS)
+def test_a_task_of_lm_eval_is_told_how_it_is_written(entry: str, expected: str) -> None:
+    line = message(changed(PERPLEXITY, PERPLEXITY + f"  - {entry}\n"))
+    start, _, end = expected.partition("{}")
+    assert line.partition(": ")[2].partition(": ")[2].startswith(start) and line.endswith(end), line
+
+
+SEVERAL = """\
+studdy: tiny
+models:
+  - {name: org/a, dtype: float8}
+  - org/b
+  - org/b
+profile: {corpus: embedded, tokens: 1%, window: 2024-01-01, stride: -1}
+conditions:
+  w: {select: top, fraction: 1%, clamp: negativ, like: r}
+  w: {select: top, fraction: 0.1, clamp: negative}
+  r: {select: random, like: v, seeds: [0, 0], layers: [1, 1], clamp: negative}
+  v: {select: random, like: w, neurons: a.csv, clamp: negative}
+evaluate:
+  - mmlu
+  - perplexity: {window: 1, corpus: ""}
+  - embedded_pairs
+  - embedded_pairs
+claims: papers
+"""
+AT = (
+    *("1: studdy", "3: models.0.dtype", "5: models.2", "6: '2024-01-01' cannot be read", "6: profile.tokens"),
+    *("6: profile.stride", "8: conditions.w.clamp", "8: conditions.w.fraction", "9: the key 'w' occurs twice"),
+    *("10: conditions.r: its layers", "10: conditions.r: seeds", "10: conditions.r: layers must", "11: conditions.v"),
+    *("13: evaluate.0", "14: evaluate.1.perplexity.corpus", "14: evaluate.1.perplexity.window", "16: evaluate.3"),
+    "17: claims",
+)
+
+
+def test_all_mistakes_of_a_file_are_told_in_its_order() -> None:
+    """Of YAML, of the grammar, and of one block against another; none that only follows from another one."""
+    lines = mistakes(SEVERAL)
+    assert len(lines) == len(AT)
+    for line, start in zip(lines, AT, strict=True):
+        assert line.startswith(f"f.yaml:{start}"), lines
+
+
+def test_so_many_mistakes_are_told() -> None:
+    keys = "".join(f"k{i}: 1\n" for i in range(80))
+    lines = mistakes(changed(LAST, keys))
+    assert len(lines) == 51 and lines[-1] == "f.yaml: 30 more mistakes are not listed"
 
 
 def test_an_error_in_an_entry_precedes_the_one_it_causes_in_the_list() -> None:

@@ -54,7 +54,7 @@ REFUSED = {
     ),
     "checkpoints of one name": (
         MODELS, "checkpoints: [{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step0, step9]}]\n",
-        ":2: checkpoints.1: two models are",
+        ":2: checkpoints.1: two series are shown as 'a'; give one of them a label",
     ),
     "series of one name": (
         MODELS, "checkpoints: [{of: a, revisions: [step0, step9]}, {of: b/a, revisions: [step1, step8]}]\n",

@@ -13,7 +13,7 @@ from tests.unit.orchestrator.study_file.tiny_study import (
     TOP,
     assert_refused,
     changed,
-    message,
+    mistakes,
     parse,
     with_series,
 )
@@ -40,14 +40,6 @@ REFUSED = {
         ":8: conditions.m.match.perplexity_of: a condition cannot refer to itself",
     ),
     "no perplexity": (PERPLEXITY, "", ":8: conditions.m.match: a matched control needs 'perplexity' under evaluate"),
-    "name with a space": (
-        "  w:", '  "a b":',
-        ":6: conditions.a b: a condition's name is a word of letters, digits, - and _, and not 'baseline'",
-    ),
-    "baseline": (
-        "  w:", "  baseline:",
-        ":6: conditions.baseline: a condition's name is a word of letters, digits, - and _, and not 'baseline'",
-    ),
     "same label": (
         MODEL, MODEL + "  - other/a\n",
         ":4: models.1: two models are shown as 'a'; give one of them a label",
@@ -112,19 +104,28 @@ def test_a_mistake_is_one_line_with_place_value_and_remedy(old: str, new: str, e
     assert_refused(old, new, expected)
 
 
-def test_the_first_condition_and_the_first_block_are_reported_first() -> None:
-    """Problems are added from the last check to the first, and each one hides those that were there before."""
+def test_every_contradiction_is_told_in_the_order_of_the_file() -> None:
     text = STUDY
-    for old, new, place in (
-        (LAST, "claims: none\n", " claims: "),
-        (MODEL, 2 * MODEL, " models.1: "),
-        (PERPLEXITY, 2 * PERPLEXITY, " evaluate.1: "),
-        (MATCH, "match: {perplexity_of: r}", " conditions.m.match.perplexity_of: "),
-        (LIKE, "like: w, evaluate: [tse]", " conditions.r.evaluate.0: "),
-        ("like: w", "like: z", " conditions.r.like: "),
+    for old, new in (
+        (LAST, "claims: none\n"),
+        (MODEL, 2 * MODEL),
+        (PERPLEXITY, 2 * PERPLEXITY),
+        (MATCH, "match: {perplexity_of: r}"),
+        (LIKE, "like: z, evaluate: [tse]"),
     ):
         text = text.replace(old, new)
-        assert place in message(text)
+    assert [line.split(": ")[1] for line in mistakes(text)] == [
+        *("models.1", "conditions.r.like", "conditions.r.evaluate.0", "conditions.m.match.perplexity_of"),
+        *("evaluate.1", "claims"),
+    ]
+
+
+@pytest.mark.parametrize("name", ['"a b"', "baseline"])
+def test_a_condition_has_a_plain_name(name: str) -> None:
+    """The conditions that refer to it by the name that it had are further mistakes."""
+    first, *others = mistakes(changed("  w:", f"  {name}:"))
+    rule = "a condition's name is a word of letters, digits, - and _, and not 'baseline'"
+    assert first == f"f.yaml:6: conditions.{name.strip(chr(34))}: {rule}" and len(others) == 2
 
 
 def test_several_surprisals_have_names_of_their_own() -> None:

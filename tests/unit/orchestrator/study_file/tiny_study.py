@@ -47,12 +47,18 @@ def with_series(series: str = SERIES) -> str:
     return changed(MODELS, series)
 
 
-def message(text: str) -> str:
-    """The one line with which a study file is refused."""
+def mistakes(text: str) -> list[str]:
+    """The lines with which a study file is refused."""
     with pytest.raises(StudyError) as caught:
         parse(text)
-    line = str(caught.value)
-    assert line.splitlines() == [line] and line.isprintable(), line
+    lines = str(caught.value).split("\n")
+    assert str(caught.value).splitlines() == lines and all(line.isprintable() for line in lines), lines
+    return lines
+
+
+def message(text: str) -> str:
+    """The one line with which a study file is refused."""
+    (line,) = mistakes(text)
     return line
 
 
