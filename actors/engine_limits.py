@@ -157,7 +157,7 @@ class _Refusal(NamedTuple):
 def refuse_unsupported(config: Config, model: Architecture, where: str) -> None:
     """Raise StudyError for the first field of a config.json that the engine is known not to honour.
 
-    model: the architecture read from `config`. where: the file, as the message names it. Raises it as well where a field
+    model: the architecture read from `config`. where: the file, as the message names it. Also raised where a field
     is of a type that the limits cannot be compared with.
     """
     try:

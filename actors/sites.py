@@ -221,4 +221,6 @@ def _has_classes_of(config: Mapping[str, Any], family: str) -> bool:
     """Whether the model classes that a config names, if any, are a family's: else `model_type` is no misspelling."""
     stem = family.removesuffix("_text").replace("_", "")
     classes = config.get("architectures")
-    return not isinstance(classes, list) or all(re.match(rf"{stem}(For|LM|Text|Model|DoubleHeads)", str(name), re.IGNORECASE) for name in classes)
+    if not isinstance(classes, list):
+        return True
+    return all(re.match(rf"{stem}(For|LM|Text|Model|DoubleHeads)", str(name), re.IGNORECASE) for name in classes)

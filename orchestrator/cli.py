@@ -77,6 +77,7 @@ def validate(
 ) -> None:
     """Check a study file and everything it names, without starting anything."""
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    _warn(opened)
     spec = opened.spec
     print(f"{study}: {spec.study} is valid: {len(spec.all_models)} models, {len(opened.plan.steps)} steps")
 
@@ -103,6 +104,7 @@ def plan(
     from orchestrator import terminal
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    _warn(opened)
     planned = opened.planned()
     forecast = opened.forecast(planned, on, tflops)
     special = opened.special_tokens()
@@ -132,6 +134,7 @@ def run(
 
     started = time.monotonic()
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    _warn(opened)
     console = terminal.make_console()
     console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
     try:
@@ -265,6 +268,18 @@ def _open(
     return Study.open(study, data_root=data_root, model_root=model_root, workdir=workdir, tracking_uri=tracking_uri)
 
 
+def _warn(study: "Study") -> None:
+    """Print what a user may not expect of a study."""
+    for line in study.warnings:
+        _say(f"warning: {line}")
+
+
+def _say(text: str) -> None:
+    """Print a message, each of its lines, to stderr, which holds no results."""
+    for line in redacted(text).split("\n"):
+        print(f"halfwave: {line}", file=sys.stderr)
+
+
 def _plan_json(
     study: str, planned: Iterable["PlannedStep"], special_tokens: Mapping[str, Any], forecast: "Forecast"
 ) -> dict[str, Any]:
@@ -307,7 +322,7 @@ def entry() -> None:
     try:
         app()
     except StudyError as error:
-        print(f"halfwave: {redacted(str(error))}", file=sys.stderr)
+        _say(str(error))
         sys.exit(2)
     except Exception:
         print(redacted(traceback.format_exc()), end="", file=sys.stderr)

@@ -31,7 +31,8 @@ from orchestrator.steps.artifacts import identity_document
 from orchestrator.steps.identity import difference
 from orchestrator.steps.result import special_tokens_document
 from orchestrator.steps.step import State, Step
-from orchestrator.study_file.load import load_spec
+from orchestrator.study_file.load import read
+from orchestrator.study_file.located import Problem
 from orchestrator.study_file.spec import StudySpec
 from orchestrator.workspace import (
     default_workdir,
@@ -43,6 +44,7 @@ from orchestrator.workspace import (
     outbox_folder,
     store_of_study_file,
 )
+from studies.errors import StudyError
 
 
 class Result(NamedTuple):
@@ -115,9 +117,17 @@ class Study:
         in the working folder. Raises StudyError, one line, for anything that the user can fix.
         """
         path = Path(path)
-        spec, located = load_spec(path)
+        spec, located, faults = read(path)
+        if spec is None:
+            raise located.mistakes(faults.problems)
         workdir = make_workdir(Path(workdir).resolve() if workdir else default_workdir(path))
         model_roots = [model_root] if isinstance(model_root, str | Path) else model_root or []
+        uri = tracking_uri or ""
+        try:
+            uri = uri or store_of_study_file(spec.tracking_uri, located, workdir)
+        except StudyError as error:
+            problem = Problem(located.line(("tracking_uri",)), str(error))
+            faults = faults._replace(problems=[*faults.problems, problem])
         resolved = resolve(
             spec,
             located,
@@ -125,9 +135,14 @@ class Study:
             digests=digests_file(workdir),
             data_root=None if data_root is None else existing_folder(data_root, "--data-root"),
             model_roots=[existing_folder(root, "--model-root") for root in model_roots],
+            faults=faults,
         )
-        uri = tracking_uri or store_of_study_file(spec.tracking_uri, located, workdir)
         return cls(spec=spec, path=path, plan=build_plan(resolved), workdir=workdir, tracking_uri=uri)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user may not expect of the study, one line each with its place in the file."""
+        return self.plan.study.warnings
 
     def record(self) -> Record:
         """The study's record in its store, which is created if it is absent."""

@@ -5,13 +5,13 @@ its content.
 Raises StudyError without a place; `resolve` adds file and line.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from orchestrator.planning.places import Places
 from orchestrator.study_file.evaluations import Evaluation
-from orchestrator.study_file.located import Located
+from orchestrator.study_file.located import KeyPath, Located, Problem
 from orchestrator.study_file.spec import Preset
 from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.options import StudySettings
@@ -35,16 +35,16 @@ def benchmark(entry: Evaluation, places: Places, preset: Preset) -> Benchmark:
     return entry.options.load(entry.name, study)
 
 
-def require_distinct_metrics(benchmarks: Sequence[Benchmark], located: Located) -> None:
-    """Two benchmarks must not write one metric: raises StudyError, with file and line, where a prefix is in two.
+def shared_metrics(benchmarks: Mapping[KeyPath, Benchmark], located: Located) -> Iterator[Problem]:
+    """Two benchmarks must not write one metric; {place: benchmark}.
 
     The tasks of an lm-eval group are known only once it is loaded.
     """
     owners: dict[str, str] = {}
-    for i, loaded in enumerate(benchmarks):
+    for place, loaded in benchmarks.items():
         for prefix in loaded.metric_prefixes:
             if owners.setdefault(prefix, loaded.name) != loaded.name:
-                raise located.error(("evaluate", i), f"the task {prefix} is already evaluated by {owners[prefix]}")
+                yield located.problem(place, f"the task {prefix} is already evaluated by {owners[prefix]}")
 
 
 def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) -> NeuronSet:

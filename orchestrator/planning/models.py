@@ -9,7 +9,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +21,8 @@ from actors.model_files import PROVENANCE_FILE, blob_digest, model_files, sha256
 from actors.sites import Architecture, architecture
 from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.places import Places
-from orchestrator.study_file.located import KeyPath, Located
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
+from studies.benchmarks.hub import about_to_ask
 from studies.errors import StudyError, first_line, one_line, why_unreadable
 
 if TYPE_CHECKING:
@@ -113,27 +113,18 @@ def pin(entry: ModelSpec, places: Places, cache: DigestCache) -> ResolvedModel:
     return model
 
 
-def pin_series(
-    series: CheckpointsSpec, path: KeyPath, located: Located, places: Places, cache: DigestCache
-) -> tuple[ResolvedModel, ...]:
-    """The checkpoints of a series, in the order of training; all of one architecture and vocabulary.
-
-    path: where the series is in the study file. Raises StudyError with file and line.
-    """
+def in_series(series: CheckpointsSpec, models: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]:
+    """The models of a series, one for each revision, with their places in the training."""
     cohort = series.label_of(series.cohort or series.revisions[-1].name)
     checkpoints: list[ResolvedModel] = []
-    for j, (entry, revision) in enumerate(zip(series.models, series.revisions, strict=True)):
-        where = (*path, "revisions", j)
-        model = located.attribute(where, pin, entry, places, cache)
-        if checkpoints and (difference := _other_architecture(model, checkpoints[0])):
-            raise located.error(where, f"{revision.name} is not a checkpoint of the same model: {difference}")
+    for model, revision in zip(models, series.revisions, strict=True):
         before = checkpoints[-1].label if checkpoints else None
         checkpoint = Checkpoint(series=series.display, step=revision.step, cohort=cohort, before=before)
         checkpoints.append(replace(model, checkpoint=checkpoint))
     return tuple(checkpoints)
 
 
-def _other_architecture(model: ResolvedModel, first: ResolvedModel) -> str:
+def other_architecture(model: ResolvedModel, first: ResolvedModel) -> str:
     """How a model's architecture or tokenizer differs from the first checkpoint's; empty where it does not."""
     for name in ("family", "num_layers", "d_model", "d_mlp", "vocabulary", "activation", "context"):
         here, there = (getattr(which.architecture, name) for which in (model, first))
@@ -233,6 +224,7 @@ def _cached_model(entry: ModelSpec, name: str) -> ResolvedModel:
 
 def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
     """A model of the hub, pinned to the commit that its revision names now. Raises StudyError, with the remedy."""
+    about_to_ask()
     from huggingface_hub import HfApi, constants, errors, hf_hub_download
 
     if constants.HF_HUB_OFFLINE:
@@ -356,8 +348,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
+    except UnicodeDecodeError:
+        raise StudyError(f"{path} is not JSON: it is not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{path} is not JSON: {why_unreadable(error)}") from None
+        raise StudyError(f"{path} is not JSON: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise StudyError(f"{path} is not a JSON object")
     return content

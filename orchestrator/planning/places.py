@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.study_file.located import Located
+from orchestrator.study_file.located import Located, Problem
 from orchestrator.study_file.spec import StudySpec
 
 
@@ -27,16 +27,17 @@ class Places:
 
 def places(
     spec: StudySpec, located: Located, *, folder: Path, data_root: Path | None, model_roots: Sequence[Path]
-) -> Places:
-    """The folders of a study: those of the command line, else the file's own.
-
-    Raises StudyError, with file and line, where a folder of the file is missing.
-    """
+) -> tuple[Places, list[Problem]]:
+    """The folders of a study, those of the command line, else the file's own; and a problem for each missing one."""
     in_file = Places(folder=folder, data_root=None, model_roots=())
     root = data_root or (in_file.path(spec.data.root) if spec.data.root else None)
-    if root is not None and not os.path.isdir(root):
-        raise located.error(("data", "root"), f"there is no folder {root}")
     roots = list(model_roots) or ([in_file.path(spec.model_root)] if spec.model_root else [])
-    if missing := [place for place in roots if not os.path.isdir(place)]:
-        raise located.error(("model_root",), f"there is no folder {missing[0]}")
-    return Places(folder=folder, data_root=root, model_roots=tuple(roots))
+    problems = [located.problem(("model_root",), f"there is no folder {place}") for place in roots if not _is(place)]
+    if root is not None and not _is(root):
+        problems.append(located.problem(("data", "root"), f"there is no folder {root}"))
+        root = None
+    return Places(folder=folder, data_root=root, model_roots=tuple(filter(_is, roots))), problems
+
+
+def _is(folder: Path) -> bool:
+    return os.path.isdir(folder)  # `Path.is_dir` raises for a name that is too long

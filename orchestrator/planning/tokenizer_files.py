@@ -1,4 +1,4 @@
-"""The special tokens of a model's tokenizer, from the files of it that are on this machine.
+"""The special tokens of a model's tokenizer, and its tokens in a text, from the files of it that are on this machine.
 
 Reads `tokenizer.json` as Transformers does, with the package `tokenizers`, and loads no model. What the files leave
 open is not guessed: actors decide again, from the tokenizer itself.
@@ -49,6 +49,26 @@ def _marks(tokenizer_json: str, config_json: str) -> TokenizerMarks | None:
 
     before, after = marks_around(*(tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False)))
     return TokenizerMarks(before=tokens(before), after=tokens(after), bos=named("bos_token"), eos=named("eos_token"))
+
+
+def num_tokens(model: ResolvedModel, text: str) -> int | None:
+    """The number of tokens of a text without special tokens; None where the files on this machine do not say."""
+    file = _file(model, "tokenizer.json")
+    if model.spec.trust_remote_code or file is None:
+        return None
+    try:
+        return _num_tokens(file.read_text(encoding="utf-8"), text)
+    except Exception:  # as above
+        return None
+
+
+@functools.lru_cache(maxsize=16)
+def _num_tokens(tokenizer_json: str, text: str) -> int:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_truncation()
+    return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _file(model: ResolvedModel, name: str) -> Path | None:

@@ -5,7 +5,7 @@ Owns the order: read, parse, fill in the preset, validate each block (`spec`), t
 Invariant: whatever the file holds, it is a valid StudySpec, or a StudyError with one line for each mistake.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +23,24 @@ MAX_CHARACTERS = 2**21
 """Longest study file; `located.MAX_NODES` values of reasonable length fit into it."""
 
 
+class Faults(NamedTuple):
+    """What is wrong with a study file."""
+
+    problems: Sequence[Problem] = ()
+    left_out: Collection[KeyPath] = ()
+    """Places of the file for which its study has placeholders."""
+
+
+NO_FAULTS = Faults()
+
+
 class Reading(NamedTuple):
-    """A study file that was read, with what is wrong with it."""
+    """A study file that was read."""
 
     spec: StudySpec | None
     """The study; if the file has mistakes, what is left of it, only to be looked up; None where that is too little."""
     located: Located
-    problems: tuple[Problem, ...] = ()
-    left_out: Collection[KeyPath] = ()
-    """Places of the file for which `spec` has placeholders."""
+    faults: Faults
 
 
 def load_spec(path: Path) -> tuple[StudySpec, Located]:
@@ -74,13 +83,13 @@ def read_text(text: str, name: str) -> Reading:
     if problems:
         rest = remainder(data, problems, located)
     if rest is None:
-        return Reading(None, located, tuple(problems))
+        return Reading(None, located, Faults(problems))
     found = (problem for problem in contradictions(rest.spec, located) if rest.concerns(problem.path))
-    return Reading(rest.spec, located, (*problems, *islice(found, MAX_PROBLEMS)), rest.left_out)
+    return Reading(rest.spec, located, Faults([*problems, *islice(found, MAX_PROBLEMS)], rest.left_out))
 
 
 def _required(reading: Reading) -> tuple[StudySpec, Located]:
-    reading.located.refuse(reading.problems)
+    reading.located.refuse(reading.faults.problems)
     assert reading.spec is not None, "a file without problems is a study"
     return reading.spec, reading.located
 

@@ -7,7 +7,7 @@ Invariant: every problem is one line, `file:line: path.to.key: problem`. What is
 a value that cannot be read is noted in `problems`, and None stands in its place.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -77,16 +77,18 @@ class Located:
         """The same as a StudyError."""
         return StudyError(self.problem(path, text).message)
 
-    def refuse(self, problems: Iterable[Problem]) -> None:
-        """Raise a StudyError of these problems, in the order of the file; return if there are none."""
+    def mistakes(self, problems: Iterable[Problem]) -> StudyError:
+        """An error of these problems, one at least, in the order of the file."""
         found = sorted(problems, key=lambda problem: problem.line)
         lines = list(dict.fromkeys(problem.message for problem in found))
-        if len(lines) == 1:
-            raise StudyError(lines[0])
         if len(lines) > MAX_PROBLEMS:
             lines[MAX_PROBLEMS:] = [f"{self.name}: {len(lines) - MAX_PROBLEMS} more mistakes are not listed"]
-        if lines:
-            raise Mistakes(lines)
+        return Mistakes(lines) if len(lines) > 1 else StudyError(lines[0])
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Raise the error of these problems; return if there are none."""
+        if problems:
+            raise self.mistakes(problems)
 
     def _parse(self, text: str) -> Any:
         try:

@@ -1,7 +1,7 @@
 """What is left of a study file without its mistakes, so that the rest of it can be checked all the same.
 
-Owns the placeholders: a part with a mistake is replaced by one that is valid, looks nothing up and keeps the place of the
-others in the file. Invariant: whatever is reported of a part in `Remainder.left_out` follows from a mistake that is
+Owns the placeholders: a part with a mistake is replaced by one that is valid, looks nothing up and keeps the place of
+the others in the file. Invariant: whatever is reported of a part in `Remainder.left_out` follows from a mistake that is
 reported already.
 """
 
@@ -84,7 +84,7 @@ def _copy(block: Any) -> Any:
 def _entry(block: str, i: int) -> dict[str, Any]:
     """A valid entry of one of the lists, with a name that no other entry has."""
     name = f"placeholder-{i}"
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         "models": {"name": name},
         "evaluate": {"surprisal": {"name": f"surprisal-{name}"}},
         "checkpoints": {"of": name, "revisions": ["step1", "step2"]},

@@ -348,7 +348,7 @@ def _is_text(value: object) -> bool:
 def _unpickled(content: bytes) -> Any:
     """What a pickle holds. Raises StudyError where it would run code or fill the memory."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "LONG_BINPUT") and argument > len(content):
+        if opcode.name in ("PUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise StudyError(f"the pickle asks for room for {argument} objects, more than it has bytes")
     return _BuiltinsUnpickler(io.BytesIO(content)).load()
 

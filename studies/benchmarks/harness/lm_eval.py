@@ -25,6 +25,7 @@ from annotated_types import Ge, Le, MinLen
 from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.harness.sandbox import harness_context
 from studies.benchmarks.harness.task_sources import forget_modules, grading_code, has_own_results
+from studies.benchmarks.hub import about_to_ask
 from studies.benchmarks.measures import TASKS, Measure
 from studies.benchmarks.options import Count, Name, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
@@ -210,6 +211,7 @@ def task_benchmark(
     task's own number. trust_remote_code: whether code other than the harness's own may run. Raises StudyError for a
     missing extra, unknown tasks, tasks without log-likelihoods, untrusted code, and data that cannot be loaded.
     """
+    about_to_ask()
     sandboxed = functools.partial(harness_context, trust_remote_code)
     definitions, code = _load(tasks, include, sandboxed)
     for task, definition in definitions.items():

@@ -45,6 +45,7 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
     fit = Fit("m", "2 CPUs", 2**30, 2**31, "", 1, 0.0, 60.0, 0.1)
     study = SimpleNamespace(
         spec=SimpleNamespace(study="s"),
+        warnings=["s.yaml:4: profile.window: too long"],
         special_tokens=lambda: {"m": {"blimp": {"kind": "sentences"}}, "on the hub": None},
         planned=lambda: [PlannedStep(step, False, "new", 1e12)],
         forecast=lambda planned, on, tflops: Forecast("4x8", "CPU", (fit,), 60.0, 30.0),
@@ -52,7 +53,8 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Study, "open", lambda *arguments, **options: study)
     answer = CliRunner().invoke(cli.app, ["plan", str(study_file), "--json"])
     assert answer.exit_code == 0, answer.output
-    plan = json.loads(answer.output)
+    plan = json.loads(answer.stdout)
+    assert answer.stderr == "halfwave: warning: s.yaml:4: profile.window: too long\n"
     assert list(plan) == ["study", "steps", "special_tokens", "forecast"] and plan["study"] == "s"
     assert plan["special_tokens"] == {"m": {"blimp": {"kind": "sentences"}}, "on the hub": None}
     assert plan["steps"] == [

@@ -267,7 +267,8 @@ def test_a_folder_of_checkpoints_is_no_model(tmp_path):
         make_folder(tmp_path / "run" / f"step{step}")
     assert refusal(tmp_path, "./run") == (
         f"s.yaml:3: models.0: {tmp_path}/run is a folder of models (step1, step10, step2, step20 and 1 more), not a "
-        "model: name one of them, ./run/step1, or all of a training run under checkpoints: {of: ./run, revisions: [...]}"
+        "model: name one of them, ./run/step1, or all of a training run under checkpoints: {of: ./run, "
+        "revisions: [...]}"
     )
     make_folder(tmp_path / "final")
     make_folder(tmp_path / "final" / "checkpoint-500")
