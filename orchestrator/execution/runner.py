@@ -129,7 +129,8 @@ class Runner:
                 reason = reason or f"needs {self._plan.steps[culprit].title}"
                 self._end(self._plan.steps[step], State.SKIPPED, reason)
             case Fail(step, reason):
-                self._end(self._plan.steps[step], State.FAILED, reason)
+                last = self._reasons.get(step)
+                self._end(self._plan.steps[step], State.FAILED, f"{reason}: {last}" if last else reason)
             case NoRoom(actor_kind, demand):
                 reason = pool.why_unplaceable(demand)
                 for step in self._queues.ready_steps(actor_kind) if reason else ():
@@ -249,6 +250,8 @@ class Runner:
     def _out_of_memory(self, actor: str, message: OutOfMemory) -> None:
         """Smaller packs for all conditions of the model and benchmark, so that they stay comparable; or give up."""
         steps = self._unanswered(actor)
+        if not steps:
+            return
         smaller = self._packs.halve(steps[0], message.num_nodes, asked=self._in_flight.max_nodes(actor))
         if smaller is None:
             for step in steps:

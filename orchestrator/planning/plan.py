@@ -72,7 +72,9 @@ class Plan:
 
     def with_place(self, step: Step, problem: str) -> str:
         """A problem with the texts that a step scores, after their place in the study file."""
-        texts = step.params.get("benchmark", PROFILE)
+        perplexity = self.study.perplexity
+        of_match = perplexity.name if perplexity is not None and step.kind is match.KIND else PROFILE
+        texts = step.params.get("benchmark", of_match)
         return str(self.study.place_error(texts, f"{step.model}: {problem}"))
 
     @property

@@ -113,7 +113,7 @@ def test_a_step_that_keeps_killing_its_actor_fails_alone() -> None:
 
     outcome = run(study, FakePool(study, answer))
     assert names(outcome, study, State.FAILED) == {study.steps[deadly].title}
-    assert outcome.reasons[deadly] == f"its actor died {MAX_ATTEMPTS} times"
+    assert outcome.reasons[deadly] == f"given up after {MAX_ATTEMPTS} attempts: actor lost (killed)"
     assert set(outcome.states.values()) == {State.DONE, State.FAILED}
 
 

@@ -90,7 +90,7 @@ def test_a_step_runs_alone_after_two_crashes_while_its_siblings_stay_together() 
 
 
 def test_a_step_whose_actor_died_four_times_fails() -> None:
-    assert decide_once([make_step("x")], deaths={"x": 4}) == [Fail("x", "its actor died 4 times")]
+    assert decide_once([make_step("x")], deaths={"x": 4}) == [Fail("x", "given up after 4 attempts")]
     assert decide_once([make_step("x")], deaths={"x": 3}) == [opened("a", "x")]
 
 
