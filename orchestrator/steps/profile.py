@@ -18,6 +18,7 @@ from orchestrator.steps.step import Role, Step
 from orchestrator.study_file.spec import ProfileSpec
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.texts import Windows
+from studies.errors import StudyError
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Profile(ActorStepKind[Profiled]):
     def result(self, step: Step, answer: Profiled, context: StepContext) -> StepResult:
         """The neuron table, its summary, and the probe with which engines of the model are compared.
 
-        Warns where the blocks have too few tokens for the pairs that were asked for.
+        Raises StudyError where no pre-activation varies, as with gates that are all zero. Warns where the blocks have too few tokens for the pairs that were asked for.
         """
         neurons = pd.DataFrame(answer.columns)
         num_drawn = answer.num_pairs + answer.num_pairs_dropped
@@ -99,6 +100,11 @@ class Profile(ActorStepKind[Profiled]):
         if not answer.num_pairs:
             neurons = neurons.drop(columns=["mapping_difficulty", "mapping_difficulty_reliability"])
         wd = neurons["wasserstein_distance"]
+        if not (wd > 0).any():
+            raise StudyError(
+                "every pre-activation has one value on the whole scoring text: there is nothing to score; are these the "
+                "trained weights?"
+            )
         negative = neurons["wasserstein_distance_negative"]
         metrics = {
             "wasserstein_distance/median": float(wd.median()),

@@ -61,8 +61,9 @@ class Structure(NamedTuple):
 
     @property
     def overall_correlation(self) -> float | None:
-        """Over all neurons; None where MD was not scored."""
-        return float(self.correlation["correlation"].iloc[0]) if len(self.correlation) else None
+        """Over all neurons; None where MD was not scored, or is not finite for any two neurons."""
+        overall = float(self.correlation["correlation"].iloc[0]) if len(self.correlation) else np.nan
+        return None if np.isnan(overall) else overall
 
     @property
     def difficulty_reliability(self) -> float | None:

@@ -251,6 +251,15 @@ def test_a_profile_as_it_is_stored() -> None:
     }
 
 
+def test_a_profile_without_any_distance_is_refused() -> None:
+    """Gates that are all zero: nothing could be selected, and the share below zero would be 0 / 0."""
+    answer = profiled(8)
+    constant = {"wasserstein_distance": np.zeros(2), "wasserstein_distance_negative": np.zeros(2)}
+    answer = dataclasses.replace(answer, columns={**answer.columns, **constant})
+    with pytest.raises(StudyError, match="every pre-activation has one value on the whole scoring text"):
+        profile.KIND.result(made(profile.KIND), answer, TRAIN)
+
+
 def test_the_probe_is_read_as_it_was_stored() -> None:
     stored = profile.KIND.result(made(profile.KIND), profiled(8), TRAIN).documents["probe.json"]
     read, written = reference_from(json.loads(encode_json(stored)), model="m"), profiled(8).reference

@@ -1,6 +1,7 @@
 """Descriptions of a neuron table against numbers made by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
@@ -35,6 +36,12 @@ def test_the_scores_are_correlated_by_rank_in_every_layer_and_overall() -> None:
     assert correlations["correlation"].iloc[2] == pytest.approx(np.corrcoef(*ranks)[0, 1])
     assert correlations["reliability"].tolist() == pytest.approx([(199 * 0.5 + 200 * 0.75) / 399, 0.5, 0.75])
     assert score_correlation(neurons.drop(columns="mapping_difficulty")).empty
+
+
+def test_scores_that_cannot_be_correlated_have_no_correlation() -> None:
+    table = pd.DataFrame({"layer": [0, 0], "neuron": [0, 1], "wasserstein_distance": [0.1, 0.2]})
+    table = table.assign(wasserstein_distance_negative=0.05, mapping_difficulty=np.nan)
+    assert structure(table).overall_correlation is None
 
 
 def test_the_reliability_of_mapping_difficulty_is_the_median_over_layers() -> None:
