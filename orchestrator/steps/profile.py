@@ -88,7 +88,8 @@ class Profile(ActorStepKind[Profiled]):
     def result(self, step: Step, answer: Profiled, context: StepContext) -> StepResult:
         """The neuron table, its summary, and the probe with which engines of the model are compared.
 
-        Raises StudyError where no pre-activation varies, as with gates that are all zero. Warns where the blocks have too few tokens for the pairs that were asked for.
+        Raises StudyError where no pre-activation varies, as with gates that are all zero. Warns where the blocks have
+        too few tokens for the pairs that were asked for.
         """
         neurons = pd.DataFrame(answer.columns)
         num_drawn = answer.num_pairs + answer.num_pairs_dropped
@@ -102,8 +103,8 @@ class Profile(ActorStepKind[Profiled]):
         wd = neurons["wasserstein_distance"]
         if not (wd > 0).any():
             raise StudyError(
-                "every pre-activation has one value on the whole scoring text: there is nothing to score; are these the "
-                "trained weights?"
+                "every pre-activation has one value on the whole scoring text, so there is nothing to score: are these "
+                "the trained weights?"
             )
         negative = neurons["wasserstein_distance_negative"]
         metrics = {
