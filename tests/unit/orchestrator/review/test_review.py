@@ -1,10 +1,15 @@
 """The review of runs against a record in memory: what the report holds, and what is made only once."""
 
+import math
 from typing import Any
+
+import pytest
 
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.review import doses
+from orchestrator.review.model_report import ModelReport
 from orchestrator.review.report import review
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
@@ -30,7 +35,7 @@ def run(study: Plan, record: FakeRecord) -> Outcome:
     """One whole run."""
     runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
     runner.load_finished()
-    return runner.run(FakePool(study), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
+    return runner.run(FakePool(study), make_cluster([NODE], dict.fromkeys("abc", Demand(2.0, 0.0))), {})
 
 
 def verdicts(report: Any) -> dict[str, dict[str, Any]]:
@@ -65,6 +70,40 @@ def test_what_did_not_finish_is_named_with_its_reason() -> None:
     assert report["unfinished"] == ["evaluate.embedded_pairs a treated: failed (out of luck)"]
     (row,) = [row for row in report["models"][0]["rows"] if row["condition"] == "treated"]
     assert set(row["cells"]) == {"perplexity", "embedded_knowledge"}
+
+
+def test_a_part_of_the_review_that_cannot_be_made_costs_that_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's part, and a number that JSON does not have."""
+    models = [model(name, digest=name) for name in ("a", "b", "c")]
+    study, record = plan(CLAIMS, models=models), FakeRecord()
+    outcome, build = run(study, record), ModelReport.build
+
+    def odd(self: ModelReport) -> dict[str, Any]:
+        if self.label == "a":
+            raise KeyError("uid")
+        return build(self) | ({"noise": math.inf} if self.label == "b" else {})
+
+    monkeypatch.setattr(ModelReport, "build", odd)
+    report = review(study, outcome, record).report
+    assert [part["label"] for part in report["models"]] == ["c"]
+    why = [
+        "report of a: failed (KeyError: 'uid')",
+        "report of b: failed (ValueError: Out of range float values are not JSON compliant: inf)",
+    ]
+    assert report["unfinished"] == why
+    monkeypatch.undo()
+    again = review(study, outcome, record)
+    assert not again.cached and again.report["unfinished"] == [], "what failed is tried again"
+    assert review(study, outcome, record).cached
+
+
+def test_a_review_step_that_cannot_be_made_costs_that_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, record = plan(DOSES), FakeRecord()
+    monkeypatch.setattr(doses, "dose_response", lambda *_: 1 / 0)
+    report = review(study, run(study, record), record).report
+    assert report["unfinished"] == ["doses of dose-response · a: failed (ZeroDivisionError: division by zero)"]
+    assert record.finished["dose-response · a"] == "FAILED"
+    assert report["models"][0]["verdicts"] and report["models"][0]["doubling"] == []
 
 
 def test_a_repeated_search_may_fail_although_the_control_is_evaluated() -> None:
