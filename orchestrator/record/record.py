@@ -30,7 +30,17 @@ from orchestrator.record.outbox import Outbox
 from orchestrator.record.reader import Reader
 from orchestrator.record.runs import Run, Runs, new_params
 from orchestrator.record.sender import Sender
-from orchestrator.record.tags import ADOPTED_FROM_OUTBOX, INVOCATION, NOTE, STEP, environment_tags
+from orchestrator.record.tags import (
+    ADOPTED_FROM_OUTBOX,
+    DEFINITION,
+    INVOCATION,
+    NOTE,
+    REPORTED,
+    STEP,
+    Definition,
+    definition_tags,
+    environment_tags,
+)
 from orchestrator.redaction import redacted
 from studies.errors import one_line
 
@@ -89,6 +99,7 @@ class Record(Reader):
         self.study = ""
         """The study that is open; empty before `open_study` and after `close`."""
         self._invocation = ""
+        self._source: Definition | None = None
 
     # ---- opening
 
@@ -100,12 +111,14 @@ class Record(Reader):
         resolved: Mapping[str, object],
         environment: Mapping[str, object],
         metrics: Sequence[str] = ("perplexity",),
+        source: Definition | None = None,
     ) -> None:
         """Create or reopen the study's experiment and parent run, close what a killed driver left open, and send what
         waits in the outbox.
 
         From here to `close` no other driver can open it. `definition` is the text of the study file; `environment` is
-        recorded whole in `environment.json` and its plain values as tags; `metrics` are the columns of the saved view.
+        recorded whole in `environment.json` and its plain values as tags; `metrics` are the columns of the saved view;
+        `source` is noted as what the study was last run from, with the time.
         Raises RecordError if the store does not answer, the experiment was deleted, or another driver runs the study.
         """
         definition, resolved, environment = redacted(definition), redacted(resolved), redacted(environment)
@@ -115,6 +128,7 @@ class Record(Reader):
             RunKey(kind="study", name=study, params={"study": study}, tags=environment_tags(environment))
         )
         invocation = {"started": started.isoformat(), "definition_sha256": digest(definition.encode()), **environment}
+        self._source = source and source._replace(started=started.isoformat(timespec="seconds"))
         texts = {
             "study.yaml": definition,
             "resolved.json": encode_json(resolved),
@@ -137,7 +151,8 @@ class Record(Reader):
                 self._runs.tag(run, {name: "KILLED"})
         for path, text in texts.items():
             self._store.write_text(run.run_id, path, text)
-        self._runs.tag(run, {INVOCATION + self._invocation: "RUNNING"})
+        source = definition_tags(self._source, DEFINITION) if self._source else {}
+        self._runs.tag(run, {INVOCATION + self._invocation: "RUNNING", **source})
 
     # ---- writing
 
@@ -234,6 +249,14 @@ class Record(Reader):
         tags = check_texts("tag", {NOTE: redacted(text)}, MAX_TAG)
         self._sender.change("note", partial(self._runs.tag, self._runs.parent, tags))
         self._sender.send()
+
+    def reported(self) -> None:
+        """Note that the study's last report is of what it is run from now."""
+        self._opened()
+        if self._source:
+            tags = definition_tags(self._source, REPORTED)
+            self._sender.change("reported", partial(self._runs.tag, self._runs.parent, tags))
+            self._sender.send()
 
     def _close_run(self, key: RunKey, status: str) -> None:
         self._runs.terminate(self._runs.find(key) or self._runs.ensure(key), status)

@@ -5,6 +5,7 @@ commits a step is written in `commits`, the lease in `lease`.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from orchestrator.record.keys import RunKey, Slot
 
@@ -18,6 +19,9 @@ ADOPTED = "adopted_from"
 """The run whose results were last copied onto this one."""
 SUPERSEDED = "superseded_by"
 """The run that took this one's slot over; only superseded runs have it."""
+DEFINITION, REPORTED = "halfwave.last_run.", "halfwave.report."
+"""Prefixes on the parent run, followed by the names in `definition_tags`: what the study was last run from, and what
+its last report was made from."""
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 
 RESERVED = (STEP, "halfwave.", INVOCATION, SUPERSEDED, ADOPTED)
@@ -25,6 +29,33 @@ RESERVED = (STEP, "halfwave.", INVOCATION, SUPERSEDED, ADOPTED)
 
 ADOPTED_FROM_OUTBOX = "the spool"
 """The value of `ADOPTED` where the results were copied before they had reached any run."""
+
+
+class Definition(NamedTuple):
+    """The study file that a study was run from."""
+
+    file: str
+    """Its path, relative to its project."""
+    digest: str
+    """sha256 of what it says."""
+    started: str = ""
+    """When that run began, in ISO 8601 with its offset from UTC."""
+
+
+def definition_tags(definition: Definition, prefix: str) -> dict[str, str]:
+    """The tags of the parent run that say what it was run from. prefix: `DEFINITION` or `REPORTED`."""
+    return {
+        f"{prefix}study_file": definition.file,
+        f"{prefix}definition_sha256": definition.digest,
+        f"{prefix}started": definition.started,
+    }
+
+
+def tagged_definition(tags: Mapping[str, str], prefix: str) -> Definition | None:
+    """What `definition_tags` has written; None where it has not, as in stores of earlier versions."""
+    values = [tags.get(prefix + name) for name in ("study_file", "definition_sha256", "started")]
+    file, digest, started = values
+    return Definition(file, digest, started) if file and digest and started else None
 
 
 def run_tags(key: RunKey, parent_id: str = "") -> dict[str, str]:

@@ -7,12 +7,15 @@ Invariant: every problem is one line, `file:line: path.to.key: problem`. What is
 a value that cannot be read is noted in `problems`, and None stands in its place.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 from yaml.constructor import SafeConstructor
 
+from orchestrator.redaction import redacted
 from studies.errors import Mistakes, StudyError, first_line
 
 KeyPath = tuple[str | int, ...]
@@ -60,6 +63,11 @@ class Located:
         if not isinstance(data, dict):
             raise StudyError(f"{name}:1: a study file is a mapping of keys to values; found {quote(data)}")
         self.data = data
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what the file says, without secrets; comments and layout do not enter."""
+        return hashlib.sha256(redacted(json.dumps(self.data)).encode()).hexdigest()
 
     def line(self, path: KeyPath) -> int:
         """The line of the value at `path`, or of its nearest parent in the file; the first line is 1."""

@@ -49,7 +49,7 @@ FLOORS = (
     ("orchestrator.study_file", "orchestrator.record"),
     ("orchestrator.steps", "orchestrator.workspace"),
     ("orchestrator.planning",),
-    ("orchestrator.scheduling", "orchestrator.garbage", "orchestrator.jobs"),
+    ("orchestrator.scheduling", "orchestrator.garbage", "orchestrator.jobs", "orchestrator.definition"),
     ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display"),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
