@@ -55,6 +55,13 @@ Silence = Annotated[
     float, typer.Option(min=1, help="Seconds without a message after which an actor counts as hanging.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+KeepVersions = Annotated[
+    bool,
+    typer.Option(
+        "--keep-versions",
+        help="Evaluate nothing again after an upgrade; compare only results of the same versions, and list the others.",
+    ),
+]
 
 
 @app.callback()
@@ -97,6 +104,7 @@ def plan(
         float | None,
         typer.Option(min=0.001, help="TFLOP/s that one GPU reaches; default: 20 in float32, 200 in 16 bits."),
     ] = None,
+    keep_versions: KeepVersions = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every step and why it is not cached; then which special tokens the texts get, which models fit, what runs
@@ -105,7 +113,9 @@ def plan(
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     _warn(opened)
-    planned = opened.planned()
+    planned = opened.planned(keep_versions=keep_versions)
+    if refusal := opened.second_file():
+        print(f"halfwave: `run` will refuse this file: {refusal}", file=sys.stderr)
     forecast = opened.forecast(planned, on, tflops)
     special = opened.special_tokens()
     if as_json:
@@ -127,6 +137,7 @@ def run(
     ] = None,
     wait_for_nodes: WaitForNodes = 0.0,
     silence: Silence = SILENCE_SECONDS,
+    keep_versions: KeepVersions = False,
 ) -> None:
     """Run the steps that are not recorded yet, then print tables and verdicts. Run again to resume."""
     from orchestrator import terminal
@@ -145,6 +156,7 @@ def run(
                 address=address,
                 silence_seconds=silence,
                 patience_seconds=wait_for_nodes,
+                keep_versions=keep_versions,
             )
     except KeyboardInterrupt:
         print("halfwave: interrupted; what was committed is kept, run again to resume", file=sys.stderr)
@@ -168,6 +180,7 @@ def submit(
     ] = None,
     wait_for_nodes: WaitForNodes = 0.0,
     silence: Silence = SILENCE_SECONDS,
+    keep_versions: KeepVersions = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and return.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
@@ -183,6 +196,7 @@ def submit(
     options = [
         *(["--wait-for-nodes", f"{wait_for_nodes:g}"] if wait_for_nodes else []),
         *(["--silence", f"{silence:g}"] if silence != SILENCE_SECONDS else []),
+        *(["--keep-versions"] if keep_versions else []),
     ]
     job = send(
         study,
@@ -210,11 +224,9 @@ def report(
     from orchestrator import terminal
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
-    record = opened.record()
-    last = record.latest(opened.spec.study).get(("", "", "report"))
-    if last is None:
-        raise StudyError(f"{opened.spec.study} has no report yet; run it first")
-    document = record.document(last, "report.json")
+    document, note = opened.last_report()
+    if note:
+        print(f"{opened.spec.study}: {note}", file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(document, indent=2))
     else:

@@ -13,12 +13,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
 from actors.messages.stream import Progress
+from orchestrator.definition import definition_of, report_note, second_file
 from orchestrator.execution.interrupt import Interrupt
+from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.resolve import resolve
 from orchestrator.record.keys import Committed
@@ -37,6 +39,7 @@ from orchestrator.study_file.spec import StudySpec
 from orchestrator.workspace import (
     default_workdir,
     digests_file,
+    engine_versions,
     environment,
     existing_folder,
     gpu_memory,
@@ -45,6 +48,9 @@ from orchestrator.workspace import (
     store_of_study_file,
 )
 from studies.errors import StudyError
+
+if TYPE_CHECKING:
+    from orchestrator.execution.runner import Runner
 
 
 class Result(NamedTuple):
@@ -87,6 +93,8 @@ class PlannedStep(NamedTuple):
     """Why it is not cached; empty if it is."""
     flops: float
     """Estimated floating-point operations."""
+    again: bool = False
+    """Whether it is recorded, and will be evaluated again under the versions installed here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,17 +156,40 @@ class Study:
         """The study's record in its store, which is created if it is absent."""
         return Record(self.tracking_uri, outbox=outbox_folder(self.workdir))
 
-    def planned(self) -> list[PlannedStep]:
-        """Every step of the plan, whether it is recorded, why not, and its estimated work."""
+    def last_report(self) -> tuple[Mapping[str, Any], str]:
+        """The last recorded report, and what to say above it; '' unless it was made from another definition.
+
+        Raises StudyError where there is none.
+        """
+        record = self.record()
+        last = record.latest(self.spec.study).get(("", "", "report"))
+        if last is None:
+            raise StudyError(f"{self.spec.study} has no report yet; run it first")
+        note = report_note(self.path, self.plan.study.located, record.last_reported(self.spec.study))
+        return record.document(last, "report.json"), note
+
+    def second_file(self) -> str:
+        """Why `run` refuses this file: another one with the same study was run last. Empty where it does not."""
+        last = self.record().last_run(self.spec.study)
+        return second_file(self.path, self.plan.study.located, self.spec.study, last)
+
+    def planned(self, *, keep_versions: bool = False) -> list[PlannedStep]:
+        """Every step of the plan, whether it is recorded, why not, and its estimated work.
+
+        A recorded evaluation is not counted as cached where, by the versions installed here, it will be evaluated again
+        to be compared with a step to run; with `keep_versions` none is.
+        """
         record = self.record()
         known = record.known(list(self.plan.steps))
         before = record.latest(self.spec.study) if len(known) < len(self.plan.steps) else {}
+        again = {} if keep_versions else evaluated_again(self.plan, known, engine_versions())
         planned = []
         for step in self.plan.steps.values():
-            cached = step.id in known
+            cached = step.id in known and step.id not in again
             last = before.get((step.model, step.condition, step.name))
-            reason = "" if cached else _why_not_cached(step, last, record)
-            planned.append(PlannedStep(step, cached, reason, flops(self.plan.model(step.model), step.work)))
+            reason = "" if cached else again.get(step.id) or _why_not_cached(step, last, record)
+            work = flops(self.plan.model(step.model), step.work)
+            planned.append(PlannedStep(step, cached, reason, work, step.id in again))
         return planned
 
     def special_tokens(self) -> dict[str, dict[str, Any] | None]:
@@ -196,17 +227,20 @@ class Study:
         address: str | None = None,
         silence_seconds: float = 1800.0,
         patience_seconds: float = 0.0,
+        keep_versions: bool = False,
     ) -> Result:
         """Run the steps that are not recorded, then review the whole study.
 
         listener: called with every transition: the step, its new state, a remark. on_progress: called with every
         report of a long step. address: of a running Ray cluster; None = a local one. silence_seconds: an actor that
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
-        that no node has yet, on a cluster that grows.
+        that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
+        other versions or on other devices, and compare only what was computed alike.
 
         The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
         KeyboardInterrupt is raised. Raises StudyError if the store or the cluster does not answer.
         """
+        from orchestrator.execution.alike import Alike
         from orchestrator.execution.runner import Runner
         from orchestrator.review.report import review
 
@@ -220,20 +254,14 @@ class Study:
                     listener=lambda step, state, remark: listener and listener(step, state, redacted(remark)),
                     on_progress=on_progress or (lambda *_: None),
                     draining=interrupt.draining,
+                    alike=Alike(self.plan, engine_versions(), keep_versions=keep_versions),
                 )
                 if not runner.load_finished():
-                    from orchestrator.execution.session import compute
-
-                    compute(
-                        self.plan,
-                        runner,
-                        address=address,
-                        silence_seconds=silence_seconds,
-                        patience_seconds=patience_seconds,
-                    )
+                    self._compute(runner, address, silence_seconds, patience_seconds)
                 outcome = runner.outcome()
                 outcome = outcome._replace(reasons=redacted(outcome.reasons))
                 reviewed = review(self.plan, outcome, record)
+                record.reported()
                 status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
             except KeyboardInterrupt:
                 status = "KILLED"
@@ -249,8 +277,19 @@ class Study:
             ui_link=record.ui_link(),
         )
 
+    def _compute(self, runner: "Runner", address: str | None, silence_seconds: float, patience_seconds: float) -> None:
+        from orchestrator.execution.session import compute
+
+        patience = {"silence_seconds": silence_seconds, "patience_seconds": patience_seconds}
+        compute(self.plan, runner, address=address, **patience)
+
     def _open_record(self) -> Record:
-        """The record, opened with this run's definition and environment; no other driver can open it meanwhile."""
+        """The record, opened with this run's definition and environment; no other driver can open it meanwhile.
+
+        Raises StudyError where the study was last run from another file that still has its name.
+        """
+        if refusal := self.second_file():
+            raise StudyError(refusal)
         record = self.record()
         record.open_study(
             self.spec.study,
@@ -258,6 +297,7 @@ class Study:
             resolved=self.plan.study.document(),
             environment=environment(),
             metrics=[metric for benchmark in self.plan.study.benchmarks for metric in benchmark.headlines],
+            source=definition_of(self.path, self.plan.study.located),
         )
         return record
 

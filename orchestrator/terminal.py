@@ -47,6 +47,14 @@ def show_plan(
     console.print(
         f"{len(planned)} steps, {len(planned) - len(left)} cached, {len(left)} to run: about {total:,.0f} TFLOP"
     )
+    if again := [entry for entry in left if entry.again]:
+        cost = sum(entry.flops for entry in again) / 1e12
+        console.print(
+            f"{len(again)} of them are cached, and evaluated again to be compared with the others, by the versions "
+            f"installed here: about {cost:,.1f} TFLOP; --keep-versions leaves them as they are",
+            highlight=False,
+            soft_wrap=True,
+        )
     for model, by_texts in special_tokens.items():
         unknown = ["special tokens: checked when the model is loaded"]
         for line in unknown if by_texts is None else special_token_lines(by_texts):

@@ -1,7 +1,8 @@
 """Writes the results of steps into the record, and closes runs.
 
-Owns what has been committed so far and when a run of MLflow is closed. Equal conditions share a step: it is committed
-on its first run and adopted by the others. Invariant: a step is in `committed` only once the record holds it.
+Owns what has been committed so far and when a run of MLflow is closed. Equal conditions share a step: its result is
+committed on all of their runs, in place of an earlier one. Invariant: a step is in `committed` only once the record
+holds it.
 """
 
 from collections.abc import Mapping
@@ -39,20 +40,20 @@ class Recorder:
 
     def commit(self, step: Step, result: StepResult) -> None:
         """Record a result, with the payload that its id is the hash of. Raises UnrecordableError as `Record.commit`."""
-        first, *others = self._plan.runs[step.id]
-        committed = self._record.commit(
-            first,
-            step.id,
-            step.name,
-            metrics=result.metrics,
-            frames=result.frames,
-            documents={**result.documents, identity_document(step.name): dict(step.payload)},
-            tags=result.tags,
-            series=result.series,
-        )
-        for key in others:
-            self._record.adopt(key, committed)
-        self.committed[step.id] = committed
+        committed = [
+            self._record.commit(
+                key,
+                step.id,
+                step.name,
+                metrics=result.metrics,
+                frames=result.frames,
+                documents={**result.documents, identity_document(step.name): dict(step.payload)},
+                tags=result.tags,
+                series=result.series,
+            )
+            for key in self._plan.runs[step.id]
+        ]
+        self.committed[step.id] = committed[0]
 
     def commit_probe(
         self,

@@ -9,7 +9,6 @@ this loads neither ray nor mlflow.
 
 import dataclasses
 import logging
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,10 +16,10 @@ from actors.messages.ablation import Part
 from actors.messages.probe import Reference, ReferenceRequest
 from actors.messages.stream import ActorLost, Finished, Opened, OutOfMemory, Progress, RequestFailed, StepFailed
 from orchestrator.execution.actor_pool import ActorPool
+from orchestrator.execution.alike import Alike
 from orchestrator.execution.context import RunContext
 from orchestrator.execution.engine_proofs import EngineProofs
 from orchestrator.execution.in_flight import InFlight
-from orchestrator.execution.pack_sizes import PackSizes
 from orchestrator.execution.recorder import Recorder
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
@@ -57,6 +56,7 @@ class Runner:
         listener: Listener,
         on_progress: Callable[[Step, Progress], None],
         draining: Callable[[], bool] = lambda: False,
+        alike: Alike | None = None,
     ) -> None:
         """draining: called wherever stopping breaks nothing; True = start nothing more. It raises to stop at once."""
         self._plan, self._record = plan, record
@@ -65,7 +65,7 @@ class Runner:
         self._reasons: dict[str, str] = {}
         self._recorder = Recorder(plan, record)
         self._inputs = Inputs(record, self._recorder.committed)
-        self._packs, self._in_flight = PackSizes(), InFlight()
+        self._alike, self._in_flight = alike or Alike(plan), InFlight()
         self._proofs = EngineProofs(plan, record, self._inputs, self._recorder)
         self._store_is_away = False
 
@@ -83,8 +83,8 @@ class Runner:
                 continue
             self._recorder.adopt(step, known[step.id])
             self._end(step, State.CACHED, "")
-            self._packs.learn(step, known[step.id])
-        self._recompute_other_packs()
+        self._alike.load(self._recorder.committed)
+        self._evaluate_unlike_again()
         return self._queues.ended
 
     def run(self, pool: ActorPool, cluster: Cluster, costs: Mapping[str, float]) -> Outcome:
@@ -94,7 +94,7 @@ class Runner:
         """
         self._queues = ReadyQueues(self._plan.steps, costs, self._queues.states)
         committed = self._recorder.committed
-        context = RunContext(self._plan, self._inputs, committed, self._packs, self._in_flight, pool.sources)
+        context = RunContext(self._plan, self._inputs, committed, self._alike.packs, self._in_flight, pool.sources)
         draining = False
         while True:
             if (asked := self._draining()) and not draining:
@@ -241,7 +241,7 @@ class Runner:
         except Exception as error:  # of any kind: benchmarks and added kinds bring code of their own
             self._end(step, State.FAILED, _failed(error))
             return
-        result = result._replace(tags={**result.tags, **self._packs.tag(step)})
+        result = result._replace(tags={**result.tags, **self._alike.packs.tag(step)})
         if kind.role is Role.ABLATION:
             self._proofs.hold(actor, step, result, self._in_flight.max_nodes(actor))
         else:
@@ -252,7 +252,7 @@ class Runner:
         steps = self._unanswered(actor)
         if not steps:
             return
-        smaller = self._packs.halve(steps[0], message.num_nodes, asked=self._in_flight.max_nodes(actor))
+        smaller = self._alike.halve(steps[0], message.num_nodes, asked=self._in_flight.max_nodes(actor))
         if smaller is None:
             for step in steps:
                 self._end(step, State.FAILED, f"{message.error}; smaller packs are not possible")
@@ -261,7 +261,7 @@ class Runner:
         for step in steps:
             self._in_flight.drop_part(step.id)
             self._wait_again(step, f"out of memory, now in packs of {smaller} nodes")
-        self._recompute_other_packs()
+        self._evaluate_unlike_again()
 
     def _request_failed(self, actor: str, message: RequestFailed) -> None:
         if self._prewarming_failed(actor, message.error):
@@ -313,8 +313,15 @@ class Runner:
                 self._end(step, State.FAILED, verdict.refusal)
             elif held.max_nodes != kind.pack_size(step, context):
                 self._wait_again(step, "the other conditions have been put into smaller packs meanwhile")
-            else:
+            elif not (refusal := self._alike.refusal(step, held.result.tags)):
                 self._commit(step, held.result)
+                if step.id in self._recorder.committed and self._alike.computed(step, held.result.tags):
+                    self._evaluate_unlike_again()
+            elif self._alike.may_try_again(step):
+                self._in_flight.drop_part(step.id)
+                self._wait_again(step, refusal)
+            else:
+                self._end(step, State.FAILED, refusal)
 
     def _drop_refused(self, pool: ActorPool) -> None:
         """Close the engines of models that they do not compute, and end these models' steps."""
@@ -349,13 +356,11 @@ class Runner:
 
     # -- states ------------------------------------------------------------------------------------------------------
 
-    def _recompute_other_packs(self) -> None:
-        """Compute steps again that were committed in packs of another size than the other conditions'."""
-        committed = self._recorder.committed
-        for step in self._plan.steps.values():
-            if step.id in committed and not self._packs.agree(step, committed[step.id]):
-                del committed[step.id]
-                self._wait_again(step, "the other conditions were scored in smaller packs")
+    def _evaluate_unlike_again(self) -> None:
+        """Compute committed steps again that cannot be compared with the other conditions."""
+        for step, reason in self._alike.unlike(self._recorder.committed).items():
+            del self._recorder.committed[step]
+            self._wait_again(self._plan.steps[step], reason)
 
     def _wait_again(self, step: Step, reason: str) -> None:
         self._queues.set(step.id, State.PENDING)
@@ -391,5 +396,5 @@ class Runner:
 def _failed(error: Exception) -> str:
     """Why a step failed; the traceback of an error that nobody expected is logged for `-v`."""
     if not isinstance(error, StudyError):
-        log.debug("%s", "".join(traceback.format_exception(error)))
+        log.debug("an error that nobody expected", exc_info=error)
     return describe(error)

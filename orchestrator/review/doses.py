@@ -46,7 +46,8 @@ def record_doses(findings: Findings, model: ResolvedModel) -> list[dict[str, Any
         identity=identify({"doses": sorted(names), "model": model.digest}),
         params={"model": model.label, "condition": "dose-response", "schedule": "doses"},
     )
-    step = ReviewStep(review_id("doses", {"study": findings.plan.study.spec.study}, inputs), "doses", (key,))
+    step_id = review_id("doses", {"study": findings.plan.study.spec.study}, inputs, findings.committed)
+    step = ReviewStep(step_id, "doses", (key,))
     summaries = adopt_or_make(findings, [step], lambda _: _measure(findings, model, curves), summary=SUMMARY)
     doubling: list[dict[str, Any]] = summaries[step.id]["doubling"] if step.id in summaries else []
     return doubling
@@ -66,8 +67,8 @@ def _measure(findings: Findings, model: ResolvedModel, curves: Curves) -> StepRe
     doubling: list[dict[str, Any]] = []
     for name, doses in curves.items():
         base = next(iter(doses.values())).base
-        items = {dose: findings.items(model, condition.name) for dose, condition in doses.items()}
-        for benchmark, reference in findings.items(model, BASELINE).items():
+        items = {dose: findings.comparable(model, condition.name) for dose, condition in doses.items()}
+        for benchmark, reference in findings.comparable(model, BASELINE).items():
             by_fraction = {dose: of_dose[benchmark] for dose, of_dose in items.items() if benchmark in of_dose}
             if not by_fraction:
                 continue

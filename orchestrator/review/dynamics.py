@@ -102,14 +102,12 @@ class _Series:
             "checkpoints": self._checkpoints(),
             "cohort": self._cohort_model.label,
         }
-        return review_id("dynamics", params, inputs)
+        return review_id("dynamics", params, inputs, self._findings.committed)
 
     def _measure(self) -> StepResult | None:
         evidence = self._evidence()
         if len(evidence.neurons) < 2:
             return None
-        for model in self._models.values():
-            self._findings.require_comparable(model, self._names)
         scores = training.trajectories(evidence.neurons, self._neuron_sets, training.SCORES)
         weights = training.trajectories(evidence.weights, self._neuron_sets, WEIGHTS)
         effects = self._effects()
@@ -149,7 +147,7 @@ class _Series:
 
     def _evidence(self) -> TrainingEvidence:
         findings, models = self._findings, self._models.items()
-        items = {name: {step: findings.items(model, name) for step, model in models} for name in self._names}
+        items = {name: {step: findings.comparable(model, name) for step, model in models} for name in self._names}
         neuron_sets = self._neuron_sets
         randoms = [c.name for c in self._conditions if c.spec.like == self._treated]
         randoms = [name for name in randoms if name in neuron_sets]
@@ -173,7 +171,7 @@ class _Series:
         pairs = {}
         for step, model in self._models.items():
             treated, baseline = (
-                self._findings.items(model, name).get(benchmark) for name in (condition.name, BASELINE)
+                self._findings.comparable(model, name).get(benchmark) for name in (condition.name, BASELINE)
             )
             if treated is not None and baseline is not None:
                 pairs[step] = (treated, baseline)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None:
     """The evidence for one model; None, with a warning, where no condition selects top neurons.
 
-    Raises StudyError where results that the claims compare have different comparability keys.
+    Results that cannot be compared with the baseline's are absent, as if they had not finished.
     """
     conditions = findings.plan.conditions[model.label]
     specs = findings.plan.study.spec.conditions
@@ -38,30 +38,28 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
     randoms = _random_controls(conditions, treated)
     difficulty_randoms = _random_controls(conditions, by_difficulty)
     matched = next((c for c in conditions if c.spec.match and c.reference == treated), None)
-    control = matched if matched and findings.items(model, matched.name) else None
-    compared = [BASELINE, treated, by_difficulty, magnitude, matched and matched.name, *randoms, *difficulty_randoms]
-    findings.require_comparable(model, [name for name in compared if name])
+    control = matched if matched and findings.comparable(model, matched.name) else None
     matching = findings.matching(control) if control and model.selects_itself else None
     structure = findings.structure(model)
     fraction = specs[treated].fraction  # several on a ReLU model, where a condition that does not apply stays whole
     return Evidence(
         model=model.label,
         relu=model.architecture.is_relu,
-        baseline=findings.items(model, BASELINE),
-        treated=findings.items(model, treated),
-        randoms={name: findings.items(model, name) for name in randoms},
-        matched=findings.items(model, control.name) if control else None,
+        baseline=findings.comparable(model, BASELINE),
+        treated=findings.comparable(model, treated),
+        randoms={name: findings.comparable(model, name) for name in randoms},
+        matched=findings.comparable(model, control.name) if control else None,
         matched_fraction=matching.fraction if matching else None,
         treated_fraction=None if isinstance(fraction, tuple) else fraction,
         match_bracket=_bracket(findings.perplexity(model, treated), matching) if matching else None,
         perplexity=perplexity_name(findings.plan),
         syntactic=graded_benchmarks(findings.plan, syntactic=True),
         non_syntactic=graded_benchmarks(findings.plan, syntactic=False),
-        by_difficulty=findings.items(model, by_difficulty) if by_difficulty else None,
-        difficulty_randoms={name: findings.items(model, name) for name in difficulty_randoms or randoms},
+        by_difficulty=findings.comparable(model, by_difficulty) if by_difficulty else None,
+        difficulty_randoms={name: findings.comparable(model, name) for name in difficulty_randoms or randoms},
         correlation=structure.overall_correlation if structure else None,
         difficulty_reliability=structure.difficulty_reliability if structure else None,
-        magnitude=findings.items(model, magnitude) if magnitude else None,
+        magnitude=findings.comparable(model, magnitude) if magnitude else None,
         negative_share=structure.share if structure else None,
         scaffolding=_scaffolding(findings, model, treated, randoms),
     )
@@ -102,7 +100,7 @@ def _scaffolding(
     """{annotated benchmark: where the treated condition's excess sits, over the baseline and over random controls}."""
     by_benchmark: dict[str, Scaffolding | None] = {}
     for benchmark in findings.plan.annotations:
-        scored = [name for name in (BASELINE, treated, *randoms) if benchmark in findings.items(model, name)]
+        scored = [name for name in (BASELINE, treated, *randoms) if benchmark in findings.comparable(model, name)]
         by_benchmark[benchmark] = None
         if BASELINE in scored and treated in scored:
             excess = findings.excess(model, benchmark, treated, BASELINE)

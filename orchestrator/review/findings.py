@@ -1,18 +1,19 @@
 """The results of a study, each read from the record once.
 
-Owns the way from (model, condition, benchmark) to tables; knows nothing of claims. Refuses to compare results whose
-comparability keys differ. Whatever did not finish is absent, never an error.
+Owns the way from (model, condition, benchmark) to tables, and which results may be compared: those whose comparability
+keys agree. What differs is left out of comparisons and listed. Whatever did not finish is absent, never an error. Knows
+nothing of claims.
 """
 
 import logging
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from orchestrator.planning.compared import comparable_key
 from orchestrator.planning.conditions import NOISE_FLOOR, Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.outcome import Outcome
@@ -32,11 +33,11 @@ from orchestrator.steps.artifacts import (
     items_table,
     receipt,
 )
+from orchestrator.steps.comparability import Key, difference
 from orchestrator.steps.step import BASELINE, FINISHED, StepKind
 from studies.benchmarks.measures import Measure
-from studies.errors import StudyError, describe
+from studies.errors import describe
 from studies.neurons.selection import NeuronSet
-from studies.statistics.comparisons import require_same_key
 from studies.statistics.excess_surprisal import Excess
 from studies.statistics.items import Items
 from studies.statistics.neuron_table import Structure, structure
@@ -53,6 +54,17 @@ class Matching(NamedTuple):
     """Every evaluated (fraction, perplexity)."""
     why_unmatched: str
     """Empty where a fraction matched."""
+
+
+class NotCompared(NamedTuple):
+    """A comparison that is not made."""
+
+    condition: str
+    against: str
+    benchmark: str
+    computed_with: str
+    """What the condition was computed with and the other was not, in words: `torch 2.12.0`."""
+    other_with: str
 
 
 class Findings:
@@ -83,7 +95,7 @@ class Findings:
         except Unreachable:
             raise
         except Exception as error:  # of any kind: one odd result must not cost the report of the others
-            log.debug("%s", traceback.format_exc())
+            log.debug("an error that nobody expected", exc_info=error)
             self.failures.append(f"{part}: failed ({describe(error)})")
 
     def document(self, committed: Committed, path: str) -> dict[str, Any]:
@@ -125,22 +137,45 @@ class Findings:
         step = self.plan.evaluations[model.label, condition][benchmark.name]
         return self.committed[step].metrics[benchmark.headlines[0]]
 
+    # -- comparisons -------------------------------------------------------------------------------------------------
+
+    def comparable(self, model: ResolvedModel, condition: str) -> dict[str, Items]:
+        """As `items`, without what cannot be compared with the baseline.
+
+        Where the baseline has no result, the first condition with one stands for it.
+        """
+        names = (BASELINE, *(other.name for other in self.plan.conditions[model.label]))
+        found = self.items(model, condition)
+        first = {name: next(other for other in names if name in self.evaluations(model, other)) for name in found}
+        return {name: items for name, items in found.items() if self.alike(model, condition, first[name], name)}
+
+    def alike(self, model: ResolvedModel, condition: str, against: str, benchmark: str) -> bool:
+        """Whether two results may be compared, once both have finished."""
+        one, other = (self._key(model, name, benchmark) for name in (condition, against))
+        return one is None or other is None or one.agrees(other)
+
+    def not_compared(self, model: ResolvedModel) -> list[NotCompared]:
+        """Every comparison that is not made because its results were computed differently."""
+        conditions = [condition for condition in self.plan.conditions[model.label] if not condition.not_applicable]
+        pairs = [(condition.name, BASELINE) for condition in conditions] + [(NOISE_FLOOR, BASELINE)]
+        pairs += [(condition.reference, condition.name) for condition in conditions if condition.spec.match]
+        found: list[NotCompared] = []
+        for condition, against in pairs:
+            for benchmark in self.evaluations(model, condition).keys() & self.evaluations(model, against):
+                one, other = (self._key(model, name, benchmark) for name in (condition, against))
+                if one is not None and other is not None and not one.agrees(other):
+                    found.append(NotCompared(condition, against, benchmark, *difference(one, other)))
+        return sorted(found)
+
+    def _key(self, model: ResolvedModel, condition: str, benchmark: str) -> Key | None:
+        step = self.evaluations(model, condition).get(benchmark)
+        return None if step is None else comparable_key(self.plan.steps[step], self.committed[step].tags)
+
     def excess(self, model: ResolvedModel, benchmark: str, condition: str, control: str) -> Excess:
         """The surprisal that a condition adds to that of a control, on an annotated benchmark."""
         treated, reference = (self.items(model, name)[benchmark] for name in (condition, control))
         annotation = self.plan.annotations[benchmark]
         return Excess(treated, reference, annotation.words, annotation.unit)
-
-    def require_comparable(self, model: ResolvedModel, conditions: Sequence[str]) -> None:
-        """Raise StudyError if results that are about to be compared differ in their comparability keys."""
-        for benchmark in self.plan.study.benchmarks:
-            tag = f"comparability.evaluate.{benchmark.name}"
-            steps = {name: self.evaluations(model, name).get(benchmark.name) for name in conditions}
-            keys = {name: self.committed[step].tags[tag] for name, step in steps.items() if step}
-            try:
-                require_same_key(keys)
-            except ValueError as error:
-                raise StudyError(f"{model.label}, {benchmark.name}: {error}") from None
 
     def special_tokens(self, model: ResolvedModel) -> dict[str, Mapping[str, Any]]:
         """{name of texts: what the tokenizer adds to them}, of the profile and the baseline's evaluations.

@@ -81,17 +81,18 @@ def _schedules(findings: Findings, model: ResolvedModel) -> list[_Schedule]:
             identity=identify({"groups": [group.name for group in groups], "neurons": neurons}),
             params={"model": model.label, "condition": name, "schedule": kind, "groups": str(len(groups))},
         )
-        step_id = review_id("layers", {"condition": name, "study": findings.plan.study.spec.study}, inputs)
+        params = {"condition": name, "study": findings.plan.study.spec.study}
+        step_id = review_id("layers", params, inputs, findings.committed)
         schedules.append(_Schedule(name, groups, ReviewStep(step_id, "layers", (key,))))
     return schedules
 
 
 def _measure(findings: Findings, model: ResolvedModel, schedule: _Schedule) -> StepResult | None:
     """The effects, trends and figures of the groups that have finished; None where none has."""
-    items = {group: findings.items(model, condition.name) for group, condition in schedule.groups.items()}
+    items = {group: findings.comparable(model, condition.name) for group, condition in schedule.groups.items()}
     tables: dict[str, pd.DataFrame] = {}
     trends: dict[str, dict[str, Any]] = {}
-    for benchmark, reference in findings.items(model, BASELINE).items():
+    for benchmark, reference in findings.comparable(model, BASELINE).items():
         by_group = {group: of_group[benchmark] for group, of_group in items.items() if benchmark in of_group}
         if by_group:
             tables[benchmark] = layer_effects(reference, by_group)

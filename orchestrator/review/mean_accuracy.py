@@ -33,7 +33,7 @@ def record_mean_accuracies(findings: Findings) -> None:
             if f"{task}/accuracy" in metrics
         ]
         if accuracies:
-            step = ReviewStep(review_id("summary", {}, ids), "summary", plan.runs[ids[0]])
+            step = ReviewStep(review_id("summary", {}, ids, outcome.committed), "summary", plan.runs[ids[0]])
             means[step.id] = float(np.mean(accuracies))
             steps.append(step)
 

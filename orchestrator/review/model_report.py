@@ -22,12 +22,15 @@ from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.claims.paper import CLAIM_SETS
 from studies.claims.scorecard import Verdict
+from studies.neurons.matching import SearchLimits, tolerance
 from studies.reporting import figures, records, text
 from studies.statistics.comparisons import compare, noise_floor, seed_summary
 from studies.statistics.neuron_table import overlaps
 
 COMPARISONS = "comparisons.parquet"
 UNMATCHED = "cannot be matched"
+REPEATED = 1.01
+"""A perplexity that is measured again in other packs moves by far less than a hundredth of a search's tolerance."""
 
 
 def file_name(name: str) -> str:
@@ -51,9 +54,6 @@ class ModelReport:
         findings, model = self._findings, self._model
         benchmarks = self._plan.study.benchmarks
         floors = self._noise_floors()
-        spread = [c.name for c in self._conditions if not c.is_whole]
-        if spread:
-            findings.require_comparable(model, [BASELINE, *spread])
         return {
             "label": model.label,
             "display": model.display,
@@ -73,6 +73,8 @@ class ModelReport:
             "unmatched": self._unmatched,
             "left_out": findings.left_out(model),
             "special_tokens": findings.special_tokens(model),
+            "not_compared": [records.not_compared_record(*entry) for entry in findings.not_compared(model)],
+            "no_longer_matched": self._no_longer_matched(),
             "verdicts": [records.verdict_record(verdict) for verdict in self._verdicts()],
         }
 
@@ -167,7 +169,9 @@ class ModelReport:
         """{benchmark: how far the baseline moves on another pack plan}."""
         baseline, other = (self._findings.items(self._model, name) for name in (BASELINE, NOISE_FLOOR))
         return {
-            name: records.noise_record(noise_floor(baseline[name], other[name])) for name in baseline if name in other
+            name: records.noise_record(noise_floor(baseline[name], other[name]))
+            for name in baseline
+            if name in other and self._findings.alike(self._model, NOISE_FLOOR, BASELINE, name)
         }
 
     def _comparisons(self) -> list[dict[str, Any]]:
@@ -180,8 +184,9 @@ class ModelReport:
         pairs += [(condition.reference, condition.name) for condition in self._whole if condition.spec.match]
         tables = []
         for condition, against in pairs:
-            findings.require_comparable(self._model, (condition, against))
-            items = (findings.items(self._model, name) for name in (condition, against))
+            items = [findings.items(self._model, name) for name in (condition, against)]
+            alike = [b for b in items[0] if b in items[1] and findings.alike(self._model, condition, against, b)]
+            items = [{benchmark: of_condition[benchmark] for benchmark in alike} for of_condition in items]
             table = compare(*items, condition=condition, against=against)
             if len(table):
                 tables.append(table)
@@ -189,6 +194,25 @@ class ModelReport:
             return []
         self.tables[COMPARISONS] = whole = pd.concat(tables)
         return records.changed_phenomena(whole[~whole["condition"].isin(self._seeded)])
+
+    def _no_longer_matched(self) -> list[dict[str, Any]]:
+        """Matched controls whose perplexity, measured again since the search, is no longer the treated condition's."""
+        findings, perplexity = self._findings, self._plan.study.perplexity
+        entries: list[dict[str, Any]] = []
+        if perplexity is None or not self._model.selects_itself:  # else the search was another checkpoint's
+            return entries
+        for condition in self._conditions:
+            search, names = condition.spec.match, (BASELINE, condition.reference, condition.name)
+            if search is None or not all(perplexity.name in findings.comparable(self._model, name) for name in names):
+                continue
+            baseline, treated, own = (findings.perplexity(self._model, name) for name in names)
+            limits = SearchLimits(within=search.within, within_rise=search.within_rise)
+            accepted = tolerance(baseline, treated, limits)
+            if abs(own - treated) > REPEATED * accepted:
+                entries.append(
+                    records.no_longer_matched_record(condition.name, condition.reference, own, treated, accepted)
+                )
+        return entries
 
     def _seeds(self) -> list[dict[str, Any]]:
         """Random controls with several seeds: mean and range of every benchmark's headline metric."""

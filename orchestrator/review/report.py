@@ -94,7 +94,7 @@ def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str]) -> str:
         "annotations": [[name, words.unit, words.identity] for name, words in plan.annotations.items()],
         "checkpoints": {label: [p.series, p.step, p.cohort, p.before] for label, p in places.items()},
     }
-    return review_id("report", params, finished)
+    return review_id("report", params, finished, outcome.committed)
 
 
 def _tables(parts: list[ModelReport]) -> dict[str, pd.DataFrame]:

@@ -47,7 +47,9 @@ def _of_benchmark(
         evaluation = evaluations[model.label, condition.name].get(benchmark)
         if evaluation is None or evaluation not in committed or baseline not in committed:
             continue
-        step_id = review_id("excess", params, [baseline, evaluation])
+        if not findings.alike(model, condition.name, BASELINE, benchmark):
+            continue
+        step_id = review_id("excess", params, [baseline, evaluation], committed)
         steps[condition.name] = ReviewStep(step_id, f"excess.{benchmark}", findings.plan.runs[evaluation])
     first: dict[str, Condition] = {}
     for condition in conditions:
@@ -75,7 +77,6 @@ def _of_benchmark(
 
 def _measure(findings: Findings, model: ResolvedModel, name: str, condition: Condition) -> StepResult:
     """name: the benchmark's."""
-    findings.require_comparable(model, [BASELINE, condition.name])
     annotation, excess = findings.plan.annotations[name], findings.excess(model, name, condition.name, BASELINE)
     table = excess.table()
     summary = _summary(excess, table, annotation)

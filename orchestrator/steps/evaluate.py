@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from actors.messages.ablation import EvaluateRequest, Intervention, Scored
-from actors.messages.model import EngineFacts
+from orchestrator.steps import comparability
 from orchestrator.steps.artifacts import items_table, receipt
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import (
@@ -130,6 +130,7 @@ class Evaluate(ActorStepKind[Scored]):
     def result(self, step: Step, answer: Scored, context: StepContext) -> StepResult:
         """Per-item results, metrics and the receipt."""
         benchmark, engine = context.benchmark(step.params["benchmark"]), context.engine(step.id)
+        key = comparability.key_of(engine, answer)
         neurons, noise_floor = _neurons(step, context), is_noise_floor(step)
         items = _scored_items(benchmark, answer)
         if step.condition == BASELINE and not noise_floor:
@@ -157,7 +158,7 @@ class Evaluate(ActorStepKind[Scored]):
             _metrics(step, answer, benchmark.metrics(items), neurons, _table(step, context)),
             {items_table(benchmark.name, noise_floor=noise_floor): items},
             {receipt(step.name): document},
-            {f"comparability.{step.name}": comparability_key(engine, answer), f"route.{step.name}": str(answer.route)},
+            {comparability.TAG + step.name: key.text, f"route.{step.name}": str(answer.route)},
         )
 
 
@@ -229,9 +230,3 @@ def _metrics(
 def is_noise_floor(step: Step) -> bool:
     """Whether a step is the baseline on another pack plan."""
     return step.name.startswith(f"{NOISE_FLOOR_STEP}.")
-
-
-def comparability_key(engine: EngineFacts, answer: Scored) -> str:
-    """A text that is equal for results that may be compared pair by pair."""
-    versions = " ".join(f"{name}-{version}" for name, version in sorted(engine.versions.items()))
-    return f"{answer.route} {answer.pack_plan[:16]} {engine.dtype} {engine.device} {versions}"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from orchestrator.record.keys import Committed
+from orchestrator.steps.comparability import TAG
 from orchestrator.steps.identity import identify
 
 BASELINE = "baseline"
@@ -49,19 +51,26 @@ class StepKind:
 
 
 REVIEW_VERSIONS = {
-    "layers": 1,  # the effects of a layer schedule
-    "doses": 1,  # a dose-response
-    "summary": 1,  # the mean accuracy of a condition's multiple-choice benchmarks
-    "dynamics": 1,  # a series of checkpoints over training
-    "excess": 1,  # excess surprisal by part of speech
-    "report": 5,
+    "layers": 2,  # the effects of a layer schedule
+    "doses": 2,  # a dose-response
+    "summary": 2,  # the mean accuracy of a condition's multiple-choice benchmarks
+    "dynamics": 2,  # a series of checkpoints over training
+    "excess": 2,  # excess surprisal by part of speech
+    "report": 6,
 }
 """{review step: version}. Review steps are made from finished steps and are part of no plan."""
 
 
-def review_id(name: str, params: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """The id of a review step (a report, a summary, a curve)."""
-    return identify({"kind": name, "version": REVIEW_VERSIONS[name], "params": params, "inputs": list(inputs)})
+def review_id(name: str, params: Mapping[str, Any], inputs: Sequence[str], committed: Mapping[str, Committed]) -> str:
+    """The id of a review step (a report, a summary, a curve), which is made from the results of other steps.
+
+    committed: {step id: its result}, of the inputs at least. Their comparability keys enter, because an evaluation that
+    is repeated under other versions keeps its id.
+    """
+    tags = (committed[step].tags for step in inputs)
+    keys = [next((value for tag, value in of_step.items() if tag.startswith(TAG)), "") for of_step in tags]
+    payload = {"kind": name, "version": REVIEW_VERSIONS[name], "params": params, "inputs": list(inputs), "keys": keys}
+    return identify(payload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

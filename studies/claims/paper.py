@@ -2,8 +2,8 @@
 
 Owns the claims' words and the effect and contrast of each; `scorecard` has the rule, `evidence` the items and whether
 they suffice. Callers rely on: no claim is ever left out (syntax_loss has one verdict per syntactic benchmark,
-scaffolding one per surprisal benchmark), and conditions with different item sets raise ValueError. Refuse mixed
-comparability keys first (`comparisons.require_same_key`).
+scaffolding one per surprisal benchmark), and conditions with different item sets raise ValueError. Callers leave out
+results that were computed differently.
 """
 
 from collections.abc import Mapping

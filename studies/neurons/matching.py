@@ -32,6 +32,11 @@ class SearchLimits(NamedTuple):
 DEFAULT_LIMITS = SearchLimits()
 
 
+def tolerance(baseline: float, treated: float, limits: SearchLimits) -> float:
+    """The largest accepted distance from the treated perplexity."""
+    return min(limits.within * treated, limits.within_rise * (treated - baseline))
+
+
 class SearchOutcome(NamedTuple):
     """The outcome of `match_perplexity`."""
 
@@ -81,7 +86,7 @@ class _Curve:
 
     def __init__(self, baseline: float, treated: float, limits: SearchLimits):
         self.baseline, self.limits = baseline, limits
-        self.tolerance = min(limits.within * treated, limits.within_rise * (treated - baseline))
+        self.tolerance = tolerance(baseline, treated, limits)
         self._treated = treated
         self._points: list[_Point] = []
 

@@ -97,6 +97,32 @@ def noise_record(floor: NoiseFloor) -> dict[str, Any]:
     }
 
 
+def not_compared_record(
+    condition: str, against: str, benchmark: str, computed_with: str, other_with: str
+) -> dict[str, str]:
+    """A comparison that is not made, because its sides were computed differently, as plain JSON."""
+    return {
+        "condition": condition,
+        "against": against,
+        "benchmark": benchmark,
+        "computed_with": computed_with,
+        "other_with": other_with,
+    }
+
+
+def no_longer_matched_record(
+    condition: str, reference: str, perplexity: float, treated: float, accepted: float
+) -> dict[str, Any]:
+    """A matched control that no longer matches, as plain JSON; accepted: the search's tolerance."""
+    return {
+        "condition": condition,
+        "reference": reference,
+        "perplexity": _number(perplexity),
+        "treated": _number(treated),
+        "tolerance": _number(accepted),
+    }
+
+
 def trend_record(trend: Trend) -> dict[str, Any]:
     """A trend as plain JSON."""
     return {"p_value": _number(trend.p_value), "num_blocks": trend.num_blocks, "num_groups": trend.num_groups}

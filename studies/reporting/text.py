@@ -112,10 +112,38 @@ def series_lines(series: Mapping[str, Any]) -> list[str]:
 
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
     """What a model's part of a `completed` report says between its table and its verdicts, one finding per line."""
-    parts = (seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
+    caveats = (not_compared_lines, no_longer_matched_lines)
+    parts = (*caveats, seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
     found = [line for part in parts for line in part(model)]
     found += [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
     return [*found, *left_out_lines(model), *special_token_lines(model.get("special_tokens", {}))]
+
+
+def not_compared_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line per pair of ways in which compared results were computed: what is therefore not compared."""
+    by_ways: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for entry in model.get("not_compared", ()):
+        ways = entry["computed_with"], entry["against"], entry["other_with"]
+        by_ways.setdefault(ways, {}).setdefault(entry["condition"], []).append(entry["benchmark"])
+    lines = []
+    for (computed_with, against, other_with), by_condition in by_ways.items():
+        by_benchmarks: dict[str, list[str]] = {}
+        for condition, benchmarks in by_condition.items():
+            by_benchmarks.setdefault(", ".join(benchmarks), []).append(condition)
+        named = "; ".join(f"{', '.join(conditions)} on {names}" for names, conditions in by_benchmarks.items())
+        lines.append(f"not compared with {against} ({other_with}): {named} ({computed_with})")
+    remedy = "; a run without --keep-versions evaluates again what is needed to compare them"
+    return [*lines[:-1], *(line + remedy for line in lines[-1:])]
+
+
+def no_longer_matched_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line per matched control whose perplexity, measured since its search, no longer matches."""
+    return [
+        f"{entry['condition']} no longer matches {entry['reference']}: perplexity {entry['perplexity']:.4g} against "
+        f"{entry['treated']:.4g}, accepted within {entry['tolerance']:.3g}; its neurons are those of a search under "
+        "other versions, and another value of `within` searches anew"
+        for entry in model.get("no_longer_matched", ())
+    ]
 
 
 def seed_lines(model: Mapping[str, Any]) -> list[str]:

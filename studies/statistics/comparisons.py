@@ -2,8 +2,7 @@
 
 Two conditions are compared item by item; intervals are bootstrapped over items and again over whole paradigms or
 templates (are they a sample of all possible ones?), McNemar's p values are Holm-corrected over the phenomena of a
-benchmark. Tests and corrections are statsmodels' and scipy's. No two conditions are compared across comparability keys
-(`require_same_key`); knows nothing of models.
+benchmark. Tests and corrections are statsmodels' and scipy's. Knows nothing of models, nor of how results came about.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -193,20 +192,6 @@ def seed_summary(by_seed: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
         metric: {"mean": float(values.mean()), "lowest": float(values.min()), "highest": float(values.max())}
         for metric, values in table.dropna(axis=1).items()
     }
-
-
-def require_same_key(keys: Mapping[str, str]) -> None:
-    """Refuse a paired test across comparability keys (route, pack plan, dtype, device, versions).
-
-    `keys` maps what was evaluated ("wasserstein/blimp") to its key; ValueError names the first two that differ.
-    """
-    names = list(keys)
-    for name in names[1:]:
-        if keys[name] != keys[names[0]]:
-            raise ValueError(
-                f"cannot compare {names[0]} with {name}: their comparability keys differ "
-                f"({keys[names[0]]!r} and {keys[name]!r}); evaluate both again on the same route, packs and software"
-            )
 
 
 class NoiseFloor(NamedTuple):

@@ -47,7 +47,8 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
         spec=SimpleNamespace(study="s"),
         warnings=["s.yaml:4: profile.window: too long"],
         special_tokens=lambda: {"m": {"blimp": {"kind": "sentences"}}, "on the hub": None},
-        planned=lambda: [PlannedStep(step, False, "new", 1e12)],
+        planned=lambda *, keep_versions: [PlannedStep(step, False, "new", 1e12)],
+        second_file=lambda: "",
         forecast=lambda planned, on, tflops: Forecast("4x8", "CPU", (fit,), 60.0, 30.0),
     )
     monkeypatch.setattr(Study, "open", lambda *arguments, **options: study)

@@ -93,12 +93,12 @@ VERSIONS = {
     "select": 1,
     "evaluate": 3,
     "match": 3,
-    "layers": 1,
-    "doses": 1,
-    "summary": 1,
-    "dynamics": 1,
-    "excess": 1,
-    "report": 5,
+    "layers": 2,
+    "doses": 2,
+    "summary": 2,
+    "dynamics": 2,
+    "excess": 2,
+    "report": 6,
 }
 
 

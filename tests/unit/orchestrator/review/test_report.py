@@ -55,7 +55,9 @@ def test_the_mean_accuracy_closes_its_run_again_as_its_steps_ended():
         ids = evaluations["m", condition] = {name: f"{name} {condition}" for name in ("arc", "piqa", "blimp")}
         runs |= dict.fromkeys(ids.values(), (key,))
         states |= dict.fromkeys(ids.values(), State.DONE) | {ids["blimp"]: other}
-        committed |= {ids[name]: SimpleNamespace(metrics={f"{name}/accuracy": 0.5}) for name in ("arc", "piqa")}
+        committed |= {
+            ids[name]: SimpleNamespace(metrics={f"{name}/accuracy": 0.5}, tags={}) for name in ("arc", "piqa")
+        }
     del committed["piqa flip"]
     plan = SimpleNamespace(study=SimpleNamespace(benchmarks=benchmarks), evaluations=evaluations, runs=runs)
     record = Recorded()

@@ -16,7 +16,6 @@ from studies.statistics.comparisons import (
     interaction,
     mcnemar,
     noise_floor,
-    require_same_key,
     seed_summary,
 )
 from studies.statistics.increases import ALL
@@ -155,11 +154,6 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_equal_comparability_keys_are_accepted() -> None:
-    require_same_key({"baseline/blimp": "tree-a", "treated/blimp": "tree-a"})
-    require_same_key({})
-
-
 def test_noise_floor_of_pairs_choices_and_perplexity() -> None:
     baseline = pairs([1, 1, 0])
     moved = altered(baseline, logprob_bad=[-12.0, -12.25, -12.0], correct=[1, 1, 1])
@@ -175,11 +169,6 @@ def test_noise_floor_of_pairs_choices_and_perplexity() -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
-    "comparability keys": (
-        lambda: require_same_key({"baseline/blimp": "tree-a", "treated/blimp": "tree-a", "matched/blimp": "flat-b"}),
-        "cannot compare baseline/blimp with matched/blimp: their comparability keys differ ('tree-a' and 'flat-b'); "
-        "evaluate both again on the same route, packs and software",
-    ),
     "noise floor": (
         lambda: noise_floor(pairs([1, 1]), altered(pairs([1, 1]), logprob_bad=[-np.inf, -12.0])),
         "1 of 4 differences of log-probabilities are not finite",
