@@ -115,7 +115,7 @@ def plan(
     _warn(opened)
     planned = opened.planned(keep_versions=keep_versions)
     if refusal := opened.second_file():
-        print(f"halfwave: `run` will refuse this file: {refusal}", file=sys.stderr)
+        _say(f"warning: `run` refuses this file: {refusal}")
     forecast = opened.forecast(planned, on, tflops)
     special = opened.special_tokens()
     if as_json:
