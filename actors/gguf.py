@@ -72,7 +72,7 @@ def dequantise(source: Path, target: Path) -> Path:
             "name": _model_name(gguf, metadata),
             "note": f"weights dequantised from GGUF {_storage_format(reader, metadata)}",
         }
-    (target / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=2) + "\n")
+    (target / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     return target
 
 

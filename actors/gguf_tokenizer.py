@@ -114,8 +114,9 @@ def save_tokenizer(gguf: Path, metadata: Metadata, target: Path) -> None:
     )
     tokenizer.save_pretrained(target)
     config = target / "tokenizer_config.json"  # Transformers leaves to tokenizer.json what other loaders read here
-    stated = json.loads(config.read_text()) | {f"add_{name}_token": added for name, added in ends.items()}
-    config.write_text(json.dumps(stated, indent=2, ensure_ascii=False) + "\n")
+    stated = json.loads(config.read_text(encoding="utf-8"))
+    stated |= {f"add_{name}_token": added for name, added in ends.items()}
+    config.write_text(json.dumps(stated, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     saved = AutoTokenizer.from_pretrained(target, trust_remote_code=False)
     _require_saved(saved, backend, ids, ends)
 

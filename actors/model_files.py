@@ -93,13 +93,13 @@ class FileDigests:
         aside = self._path.with_name(f".{self._path.name}-{os.getpid()}")
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, no result
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(dict(kept), indent=0))
+            aside.write_text(json.dumps(dict(kept), indent=0), encoding="utf-8")
             os.replace(aside, self._path)  # whole or not at all: others may be reading it
 
     def _remembered(self) -> dict[str, str]:
         """The entries of the file that can be digests."""
         try:
-            known = json.loads(self._path.read_text())
+            known = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
         entries = known.items() if isinstance(known, dict) else ()

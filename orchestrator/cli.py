@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator import streams
 from orchestrator.redaction import redact_logs, redacted
 from studies.errors import StudyError
 
@@ -146,6 +147,7 @@ def run(
     started = time.monotonic()
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     _warn(opened)
+    streams.when_closed("nobody reads the output any more; the study goes on, and `halfwave report` shows its result")
     console = terminal.make_console()
     console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
     try:
@@ -329,10 +331,13 @@ def _follow(job: "Job") -> int:
 
 def entry() -> None:
     """The console entry point: turns errors into exit codes."""
+    streams.prepare()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     redact_logs()
     try:
         app()
+    except SystemExit as end:
+        sys.exit(1 if not end.code and streams.is_lost() else end.code)
     except StudyError as error:
         _say(str(error))
         sys.exit(2)

@@ -6,14 +6,14 @@ remaining time of long steps. Plans and reports are printed by `terminal`.
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from actors.messages.stream import Progress
@@ -36,6 +36,8 @@ COLOURS = {
     State.CACHED: "cyan",
     State.RUNNING: "bold",
 }
+UNBOUNDED = 10_000
+"""Columns that no live table needs."""
 PLAIN_SECONDS = 30.0
 """Seconds between two progress lines where there is no live table."""
 
@@ -117,20 +119,28 @@ class Display:
 
     def _render(self) -> Group:
         """The live table. Called from rich's refresh thread."""
+        table = self._table(list(State))
+        anything = self._console.options.update_width(UNBOUNDED)
+        if self._console.measure(table, options=anything).maximum > self._console.width:
+            table = self._table([state for state in State if any(counts[state] for counts in self._counts.values())])
+        return Group(table, *(self._bar(*current) for current in list(self._current.values())))
+
+    def _table(self, states: Sequence[State]) -> Table:
+        """How many steps of each name are in these states; names are folded where the terminal is narrow."""
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("step")
-        for state in State:
-            table.add_column(state.value, justify="right")
+        table.add_column("step", overflow="fold")
+        for state in states:
+            table.add_column(state.value, justify="right", no_wrap=True)
         for name, counts in self._counts.items():
             cells = [
                 Text(str(counts[state]), style=COLOURS.get(state, "")) if counts[state] else Text("·", style="dim")
-                for state in State
+                for state in states
             ]
             table.add_row(name, *cells)
-        return Group(table, *(self._bar(*current) for current in list(self._current.values())))
+        return table
 
     def _bar(self, step: Step, progress: Progress) -> Table:
-        row = Table.grid(padding=(0, 2))
+        row = Table.grid(Column(overflow="fold"), Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
         bar = ProgressBar(total=progress.total, completed=progress.done, width=24)
         row.add_row(step.title, bar, progress_text(progress, self._first[step.id]))
         return row

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,9 +21,17 @@ from studies.reporting.text import benchmark_cell, finding_lines, scorecard_tabl
 STATUS_COLOURS = {"holds": "green", "does not hold": "red", "not decidable": "yellow", "not applicable": "yellow"}
 
 
+UNBOUNDED = 100_000
+"""Columns where there is no terminal: more than any table or line needs."""
+MIN_NAME = 12
+"""Columns that the names of rows get at least, even if they are more than half of the terminal."""
+
+
 def make_console() -> Console:
-    """A console on stdout; 160 columns wide where that is not a terminal, so that tables stay whole."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    """A console on stdout, as wide as the terminal; elsewhere as wide as anything needs, so that nothing is wrapped."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        return Console()
+    return Console(width=UNBOUNDED)
 
 
 def show_plan(
@@ -65,7 +74,9 @@ def show_plan(
 def _show_forecast(console: Console, forecast: Forecast) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("model", "per actor", "actors", "memory", "", "from", "to", f"{forecast.device}-hours"):
-        table.add_column(heading, justify="left" if heading in ("model", "per actor", "") else "right")
+        left = heading in ("model", "per actor", "")
+        # the names of models are folded where the terminal is narrow, before anything else
+        table.add_column(heading, justify="left" if left else "right", overflow="fold", no_wrap=heading != "model")
     for model in forecast.models:
         verdict = Text("fits") if model.fits else Text("does not fit", style="red")
         available = f" of {model.available / 2**30:.1f}" if model.available else ""
@@ -92,20 +103,22 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         _show_verdicts(console, series["verdicts"])
     if scorecard := scorecard_table(report["models"]):
         heading, *rows = scorecard
-        console.print(_table("Scorecard", heading, rows))
+        _print_table(console, "Scorecard", heading, rows)
     for entry in report["unfinished"]:
         console.print(f"[red]not finished[/red] {entry}", highlight=False)
 
 
 def _show_model(console: Console, model: Mapping[str, Any]) -> None:
-    rows = []
+    rows, remarks = [], []
     for row in model["rows"]:
         cells = [benchmark_cell(benchmark, row) for benchmark in model["benchmarks"]]
-        if row["remark"]:
-            cells = [row["remark"], *[""] * (len(cells) - 1)]
         rows.append([row["condition"], row["neurons"], *cells])
+        if row["remark"]:
+            remarks.append(f"{row['condition']}: {row['remark']}")
     heading = ["condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])]
-    console.print(_table(model["display"], heading, rows))
+    _print_table(console, model["display"], heading, rows)
+    for remark in remarks:
+        console.print(remark, highlight=False, markup=False)
     console.print(f"95 % bootstrap intervals over items. {model['noise']}".rstrip(), style="dim", highlight=False)
     for line in finding_lines(model):
         console.print(line, highlight=False)
@@ -119,13 +132,35 @@ def _show_verdicts(console: Console, verdicts: Iterable[Mapping[str, Any]]) -> N
         console.print(line)
 
 
-def _table(title: str, heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", header_style="dim")
-    for cell in heading:
-        table.add_column(cell)
-    for cells in rows:
-        table.add_row(*cells)
-    return table
+def _print_table(console: Console, title: str, heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; where the terminal is too narrow for it, in parts of some columns, each with the rows' names."""
+    cells = [heading, *rows]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    name = min(widths[0], max(console.width // 2, MIN_NAME))
+    for number, part in enumerate(_parts(widths[1:], console.width - name - _frame(1))):
+        table = Table(title=None if number else Text(title), title_justify="left", header_style="dim")
+        table.add_column(heading[0], width=name, overflow="fold")
+        for column in part:
+            table.add_column(Text(heading[column + 1]), overflow="fold")
+        for row in cells[1:]:
+            table.add_row(*(Text(row[i]) for i in (0, *(column + 1 for column in part))))
+        console.print(table)
+
+
+def _parts(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns, in their order, in groups of which each fits into `room`, or is a single column."""
+    parts: list[list[int]] = [[]]
+    for column, width in enumerate(widths):
+        used = sum(widths[other] + _frame(1) - 1 for other in parts[-1])
+        if parts[-1] and used + width + _frame(1) - 1 > room:
+            parts.append([])
+        parts[-1].append(column)
+    return parts
+
+
+def _frame(num_columns: int) -> int:
+    """Columns of the terminal that the frame of a table takes: a line and two spaces each, and the last line."""
+    return 3 * num_columns + 1
 
 
 def show_result(console: Console, result: Result, seconds: float) -> None:

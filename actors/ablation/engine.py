@@ -103,7 +103,7 @@ class Engine:
             if not getattr(self._llm.llm_engine.model_executor, "is_failed", False):
                 raise
             if os.path.exists(self._last_words):
-                with open(self._last_words) as file:
+                with open(self._last_words, encoding="utf-8") as file:
                     raise RuntimeError(file.read()) from error
             raise EngineDied(f"{self._label}: a worker process of the engine is gone: {error}") from error
 

@@ -56,7 +56,7 @@ def exit_all_ranks_on_error(
             if parallel.world_size == 1 or parallel.distributed_executor_backend != "mp":
                 raise
             try:
-                with open(self._halfwave.last_words, "x") as file:
+                with open(self._halfwave.last_words, "x", encoding="utf-8") as file:
                     file.write(f"rank {self.rank}: {type(error).__name__}: {error}")
             except FileExistsError:
                 pass  # another rank failed first, and this one missed it in a collective

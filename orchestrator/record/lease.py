@@ -159,7 +159,7 @@ def _read(store: Store, experiment: str) -> Claim | None:
 def _machine() -> str:
     """Equal for processes that see each other's process ids."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:  # not Linux: the host's name is the best substitute
         return platform.node()

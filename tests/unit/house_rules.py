@@ -45,7 +45,7 @@ FLOORS = (
     ("actors.tokens",),
     ("actors.probe",),
     ("actors.scoring", "actors.ablation"),
-    ("orchestrator.address", "orchestrator.redaction"),
+    ("orchestrator.address", "orchestrator.redaction", "orchestrator.streams"),
     ("orchestrator.study_file", "orchestrator.record"),
     ("orchestrator.steps", "orchestrator.workspace"),
     ("orchestrator.planning",),
@@ -280,6 +280,27 @@ def _missing_argument(call: ast.Call) -> str:
     return "" if found else needed
 
 
+def text_files_are_utf8(tree: Tree) -> Iterator[str]:
+    """Without an encoding, Python follows the locale of the machine."""
+    for path in shipped(tree):
+        for node in ast.walk(parsed(path, tree[path])):
+            if isinstance(node, ast.Call) and _opens_text(node) and "encoding" not in {k.arg for k in node.keywords}:
+                yield f"{path}:{node.lineno} calls {ast.unparse(node.func)} without encoding="
+
+
+def _opens_text(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name == "read_text":
+        return not call.args
+    if name == "write_text":
+        return len(call.args) == 1
+    mode_at = 0 if isinstance(call.func, ast.Attribute) else 1
+    modes = [*call.args[mode_at : mode_at + 1], *(k.value for k in call.keywords if k.arg == "mode")]
+    is_path = isinstance(call.func, ast.Name) or not call.args or all(isinstance(m, ast.Constant) for m in modes)
+    is_binary = any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes)
+    return name == "open" and is_path and not is_binary
+
+
 def the_top_level_is_tidy(tree: Tree) -> Iterator[str]:
     for name in sorted({path.split("/")[0] for path in tree} - TOP_LEVEL):
         if not name.startswith("."):
@@ -325,4 +346,5 @@ RULES = (
     names_say_something,
     every_module_has_a_docstring,
     data_is_never_code,
+    text_files_are_utf8,
 )

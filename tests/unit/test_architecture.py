@@ -24,6 +24,7 @@ from tests.unit.house_rules import (
     shipped,
     some_packages_are_imported_in_functions,
     some_packages_are_out_of_reach,
+    text_files_are_utf8,
     the_top_level_is_tidy,
     third_party_packages_stay_in_their_modules,
 )
@@ -259,6 +260,10 @@ BREACHES = [
             ("actors/scoring/actor.py", "AutoModel.from_pretrained(path)", "without trust_remote_code"),
         )
     ),
+    *(
+        (text_files_are_utf8, "studies/claims/paper.py", lines, "without encoding=")
+        for lines in ("path.read_text()", "path.write_text(text)", "open(name)", "path.open()", 'open(name, mode="w")')
+    ),
     (the_top_level_is_tidy, "setup.py", "", "setup.py does not belong"),
     (the_top_level_is_tidy, "scripts/run.py", "", "scripts does not belong"),
 ]
@@ -284,3 +289,19 @@ def test_a_rule_sees_its_breach(
 def test_a_crowded_folder_is_a_breach() -> None:
     crowded = {f"studies/claims/paper{i}.py": '"""Doc."""' for i in range(19)}
     assert list(folders_are_small(crowded)) == ["studies/claims has 19 modules; at most 18"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            'open(name, "rb")',
+            'path.open("xb")',
+            'path.read_text(encoding="utf-8")',
+            "store.write_text(run, path, text)",
+        ),
+        *("os.open(folder, os.O_RDONLY)", "Study.open(path, workdir=folder)", 'open(name, "x", encoding="utf-8")'),
+    ],
+)
+def test_bytes_and_other_things_that_are_opened_need_no_encoding(line: str) -> None:
+    assert list(text_files_are_utf8({"studies/a.py": f'"""Doc."""\n{line}'})) == []

@@ -44,6 +44,20 @@ def test_a_live_table_counts_every_transition() -> None:
     assert counts["evaluate.1"][order.index(State.RUNNING)] == "1"
 
 
+def test_a_narrow_live_table_keeps_the_names_of_steps_whole() -> None:
+    names = ("evaluate.arc_challenge", "noise_floor.perplexity", "evaluate.winogrande")
+    steps: list[Any] = [SimpleNamespace(id=name, name=name, title=f"{name} m") for name in names]
+    console = Console(file=io.StringIO(), force_terminal=True, width=40)
+    with Display(console, steps) as display:
+        display.transition(steps[0], State.RUNNING, "")
+        display.progress(steps[0], Progress(step=names[0], done=1, total=3, unit="packs"))
+    shown = CONTROL_CODES.sub("", console.file.getvalue())
+    assert "…" not in shown and all(len(line.rstrip()) <= 40 for line in shown.splitlines())
+    for name in names:
+        folded = "".join(line[:20].strip() for line in shown.splitlines())
+        assert name in folded or name in shown, shown
+
+
 def test_without_a_terminal_every_transition_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PLAIN_SECONDS", -1.0)
     console = Console(file=io.StringIO(), width=100)

@@ -1,14 +1,16 @@
 """Plans and reports on the terminal."""
 
 import io
+import sys
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.study import PlannedStep
-from orchestrator.terminal import show_plan, show_report
+from orchestrator.terminal import UNBOUNDED, make_console, show_plan, show_report
 
 STEPS: list[Any] = [
     SimpleNamespace(id=f"{i:08d}", name=f"evaluate.{i % 2}", title=f"evaluate.{i % 2} m{i}") for i in range(2)
@@ -37,3 +39,71 @@ def test_a_report_names_what_is_not_finished() -> None:
     console = Console(file=io.StringIO(), width=120)
     show_report(console, {"models": [], "unfinished": ["evaluate.blimp m: failed (no memory)"]})
     assert console.file.getvalue() == "not finished evaluate.blimp m: failed (no memory)\n"
+
+
+NAMES = ("baseline", "wasserstein", *(f"random/seed={i}" for i in range(3)), "dose/layers=0-3/fraction=0.05/seed=12")
+LABELS = ("perplexity (wikitext2 validation)", "BLiMP", "TSE", "ARC-Easy", "ARC-Challenge", "PIQA", "HellaSwag",
+          "WinoGrande", "OpenBookQA", "BoolQ", "SciQ")  # fmt: skip
+CELL = "0.812 [0.795, 0.829]"
+
+
+def wide_report() -> dict[str, Any]:
+    """A model with many benchmarks, and a condition without results."""
+    cell = {"estimate": 0.812, "low": 0.795, "high": 0.829}
+    rows: list[dict[str, Any]] = [
+        {"condition": name, "neurons": "top 5 %, negative", "remark": "", "cells": dict.fromkeys(LABELS, cell)}
+        for name in NAMES
+    ]
+    rows.append({"condition": "matched", "neurons": "bottom", "remark": "no match [at all]", "cells": {}})
+    benchmarks = [{"name": label, "label": label, "measure": {"digits": 3}} for label in LABELS]
+    model = {
+        "display": "m (a note [x])",
+        "label": "m",
+        "benchmarks": benchmarks,
+        "rows": rows,
+        "noise": "",
+        "verdicts": [],
+    }
+    return {"models": [model], "series": [], "unfinished": []}
+
+
+def printed(width: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines of the report on a console of this width."""
+    monkeypatch.setattr("orchestrator.terminal.completed", lambda report: report)
+    monkeypatch.setattr("orchestrator.terminal.finding_lines", lambda model: [])
+    console = Console(file=io.StringIO(), width=width)
+    show_report(console, wide_report())
+    return console.file.getvalue().splitlines()
+
+
+def test_a_table_outside_a_terminal_has_a_line_for_each_row_with_its_whole_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = printed(UNBOUNDED, monkeypatch)
+    for name in NAMES:
+        (line,) = [line for line in lines if f"│ {name} " in line]
+        assert line.count(CELL) == len(LABELS)
+    (heading,) = [line for line in lines if "condition" in line]
+    assert all(label in heading for label in LABELS)
+    assert "matched: no match [at all]" in lines and lines[0].rstrip() == "m (a note [x])"
+
+
+@pytest.mark.parametrize("width", [120, 80, 50, 30])
+def test_on_a_narrow_terminal_every_part_has_whole_names(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(width, monkeypatch)
+    assert max(map(len, lines)) <= width and "…" not in "".join(lines)
+    parts = "\n".join(lines).split("└")[:-1]
+    assert len(parts) > 1
+    for part in parts:
+        names = "".join(line.split("│")[1].strip() for line in part.splitlines() if line.startswith("│"))
+        assert names == "".join(NAMES) + "matched", part
+    shown = "".join("".join(line.split("│")[2:]) for line in lines)
+    assert shown.replace(" ", "").count(CELL.replace(" ", "")) == len(LABELS) * len(NAMES)
+
+
+def test_columns_of_the_environment_count_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert make_console().width == UNBOUNDED
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert make_console().width == 100

@@ -1,0 +1,111 @@
+"""Standard output and error of the command, whatever is behind them.
+
+Owns three promises. A reader that goes away, or a disk that is full, ends the printing and never the work. What a
+terminal cannot show is replaced. And whatever the locale, names and files are UTF-8, as on every other machine: where
+the locale says otherwise, Python is started again in its UTF-8 mode, which its children inherit. Only the entry point
+of the command prepares streams.
+"""
+
+import codecs
+import errno
+import io
+import locale
+import os
+import select
+import sys
+from typing import Any, TextIO
+
+
+def prepare() -> None:
+    """Put streams that keep these promises in the place of `sys.stdout` and `sys.stderr`; perhaps start Python again.
+
+    Streams that somebody has replaced already are left alone.
+    """
+    if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+        return
+    _start_again_in_utf8_mode()
+    for descriptor in (0, 1, 2):
+        _require_open(descriptor)
+    sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr, always_escape=True)
+
+
+def when_closed(notice: str) -> None:
+    """What to say on standard error once nobody reads standard output any more."""
+    output = _output()
+    if output is not None:
+        output.notice = notice
+
+
+def is_lost() -> bool:
+    """Whether output was lost for another reason than that its reader had read enough."""
+    output = _output()
+    if output is not None:
+        sys.stdout.flush()
+    return output is not None and output.error is not None and output.error.errno != errno.EPIPE
+
+
+class Output(io.FileIO):
+    """A descriptor that takes everything: what cannot be written is dropped, from the first failure on."""
+
+    error: OSError | None = None
+    """The failure."""
+    notice = ""
+    """What to say on standard error if the reader has gone away."""
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, or drop it."""
+        size = memoryview(data).nbytes
+        try:
+            while (written := super().write(data)) is None:  # a descriptor that does not block, and is full
+                select.select([], [self], [])
+            return written
+        except OSError as error:
+            self._drop_the_rest(error)
+            return size
+
+    def _drop_the_rest(self, error: OSError) -> None:
+        self.error = error
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self.fileno())  # what others write there is dropped as well
+        os.close(nothing)
+        if error.errno != errno.EPIPE:
+            self.notice = f"standard output cannot be written ({error.strerror}); what follows is lost"
+        if self.notice and self.fileno() == 1:
+            print(f"halfwave: {self.notice}", file=sys.stderr)
+
+
+def _output() -> Output | None:
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw if isinstance(raw, Output) else None
+
+
+def _stream(descriptor: int, before: TextIO | None, *, always_escape: bool = False) -> TextIO:
+    """A text stream on a descriptor, in the encoding of the one before."""
+    raw = Output(descriptor, "w", closefd=False)
+    encoding = codecs.lookup(before.encoding).name if before is not None and before.encoding else "utf-8"
+    shown_as = "backslashreplace" if always_escape or encoding == "utf-8" else "replace"
+    if before is not None:
+        before.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors=shown_as, line_buffering=always_escape or raw.isatty()
+    )
+
+
+def _require_open(descriptor: int) -> None:
+    """Open nothing in the place of a closed descriptor, lest a file that is opened later gets its number."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != descriptor:
+            os.dup2(nothing, descriptor)
+            os.close(nothing)
+
+
+def _start_again_in_utf8_mode() -> None:
+    encodings = (sys.getfilesystemencoding(), locale.getencoding())
+    if sys.flags.utf8_mode or all(codecs.lookup(name).name == "utf-8" for name in encodings):
+        return
+    shown = sys.stdout.encoding if sys.stdout is not None else "ascii"  # of the terminal, which stays as it is
+    environment = {"PYTHONIOENCODING": shown, **os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
