@@ -20,6 +20,8 @@ from actors.ablation.condition_tree import Pass
 from actors.ablation.token_tree import Pack
 from actors.ablation.tree_attention import Tree
 
+NOT_FINITE = "log-probabilities are not finite"
+"""In the text of every error that stands for such a result."""
 HEAD_BYTES = {"cpu": 32 * 2**20, "cuda": 512 * 2**20}
 """Largest [R, V] float32 block of the head; above 32 MiB, glibc maps and clears fresh pages for every block."""
 
@@ -173,7 +175,7 @@ def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None, *, margin
     scores_E = torch.cat(parts, dim=-1)
     not_finite = int((~scores_E.isfinite()).sum())
     if not_finite:
-        raise FloatingPointError(f"{not_finite} of {scores_E.numel()} log-probabilities are not finite")
+        raise FloatingPointError(f"{not_finite} of {scores_E.numel()} {NOT_FINITE}")
     return scores_E
 
 

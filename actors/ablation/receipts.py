@@ -6,6 +6,7 @@ fail is an InterventionError, never a result. Knows nothing of what is scored un
 
 from collections.abc import Mapping
 
+from actors.ablation.logits_pass import NOT_FINITE
 from actors.ablation.routes import RoutedModel
 from actors.messages.ablation import Intervention, Receipt
 from actors.messages.model import Route
@@ -16,7 +17,8 @@ def apply(model: RoutedModel, intervention: Intervention) -> Receipt:
     """Set the clamps, forward the probe under them, and return the proof. The clamps stay in force.
 
     Raises InterventionError if a neuron does not exist or is repeated, if a rank did not place exactly the requested
-    neurons, if a layer's hook was not called once per forward pass, or if the intervention changed nothing.
+    neurons, if a layer's hook was not called once per forward pass, if the intervention changed nothing, or if
+    log-probabilities under it are not finite.
     """
     label, engine = model.source.label, model.engine
     neurons = {int(layer): [int(j) for j in indices] for layer, indices in intervention.neurons.items()}
@@ -28,7 +30,12 @@ def apply(model: RoutedModel, intervention: Intervention) -> Receipt:
     if placed != requested:
         raise InterventionError(f"{label}: asked for {requested} neurons per layer, placed {placed}")
     engine.call("halfwave_start_counting")
-    model.log_probabilities(model.probe)
+    try:
+        model.log_probabilities(model.probe)
+    except Exception as error:
+        if NOT_FINITE not in str(error):  # of another process comes the text alone
+            raise
+        raise InterventionError(f"{label}: in the probe under {intervention.clamp.display} {error}") from error
     reports = engine.call("halfwave_stop_counting")
     for calls, _, _ in reports:
         _check_calls(model, calls)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+MAX_NOTE = 300
+"""Characters of a model's note: it stands beside the model's name, and in a tag of MLflow."""
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of pickled weights, whole or sharded, as every loader looks for them."""
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -173,7 +175,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         tokenizer=cache.digest(path for name, path in files.items() if name in TOKENIZER_FILES),
         architecture=known,
         num_parameters=num_parameters,
-        note=note if isinstance(note, str) else "",
+        note=one_line(note, MAX_NOTE) if isinstance(note, str) else "",
         pickled=pickled,
     )
 

@@ -72,3 +72,21 @@ def test_an_intervention_that_does_not_add_up_is_an_error(
         apply(model, intervention)
     assert str(caught.value) == message.format(tokens=model.probe.num_nodes)
     assert faults or engine.called == [], "what cannot be placed does not reach the workers"
+
+
+@pytest.mark.parametrize("error", [FloatingPointError, RuntimeError], ids=["in this process", "from a worker process"])
+def test_a_probe_that_is_not_finite_fails_its_intervention_alone(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = routed(FakeEngine())
+
+    def score(*_: Any) -> None:
+        raise error("3 of 9 log-probabilities are not finite")
+
+    monkeypatch.setattr(model, "log_probabilities", score)
+    with pytest.raises(InterventionError) as caught:
+        apply(model, CLAMP)
+    assert str(caught.value) == "tiny: in the probe under negative 3 of 9 log-probabilities are not finite"
+    monkeypatch.setattr(model, "log_probabilities", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        apply(model, CLAMP)
