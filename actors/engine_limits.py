@@ -69,6 +69,13 @@ LIMITS: tuple[Limit, ...] = (
         remedy=ANOTHER_MODEL,
     ),
     Limit(
+        field="slow_but_exact",
+        families=("bloom",),
+        honoured=(False,),
+        engine="adds the biases that Transformers then leaves out where `pretraining_tp` is above 1",
+        remedy="set it to false in a local copy, for the numbers that the model was trained to give",
+    ),
+    Limit(
         field="attention_bias",
         families=("qwen3",),
         honoured=(False,),

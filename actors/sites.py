@@ -43,7 +43,7 @@ class Site:
     vllm_exchange: str = ""
     """Name of the activation that replaces vLLM's own where that is not the one the checkpoint was trained with."""
     width: str = "intermediate_size"
-    """config.json field of d_mlp; where it is absent or null, d_mlp = 4 * d_model."""
+    """config.json field of d_mlp; where it is absent or null, d_mlp = 4 * d_model. '' where it is so in any case."""
     depth: str = "num_hidden_layers"
     """config.json field of the number of layers."""
     hidden: str = "hidden_size"
@@ -120,6 +120,7 @@ SITES: Mapping[str, Site] = {
         vllm_exchange="gelu_pytorch_tanh",  # vLLM uses the exact GELU
         down="mlp.dense_4h_to_h",
         activation="=gelu_pytorch_tanh",
+        width="",
         depth="n_layer",
         hidden="hidden_size|n_embed",
         context="seq_length",

@@ -90,7 +90,7 @@ HONOURED: dict[str, tuple[str, dict[str, Any]]] = {
     "opt without biases": ("opt", {"enable_bias": False, "layer_norm_elementwise_affine": False}),
     "bloom residual after the norm": (
         "bloom",
-        {"apply_residual_connection_post_layernorm": True, "slow_but_exact": True, "pretraining_tp": 2},
+        {"apply_residual_connection_post_layernorm": True, "pretraining_tp": 2},
     ),
     "bloom six heads": ("bloom", {"num_attention_heads": 6, "hidden_size": 192}),
     "gpt_neox serial": ("gpt_neox", {"use_parallel_residual": False, "rotary_pct": 0.5, "hidden_act": "mish"}),
@@ -140,6 +140,7 @@ NOT_HONOURED: dict[str, tuple[str, dict[str, Any]]] = {
     "llama linear, whole number": ("llama", {"rope_scaling": {"type": "linear", "factor": 2}}),
     "gpt2 without the name of its head": ("gpt2", {"architectures": ["GPT2Model"]}),
     "phi without the name of its head": ("phi", {"architectures": ["PhiModel"]}),
+    "bloom slow but exact": ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}),
     "bloom untied": ("bloom", {"tie_word_embeddings": False}),
     "mistral biases": ("mistral", {"attention_bias": True}),
     "qwen2 head size": ("qwen2", {"head_dim": 64}),

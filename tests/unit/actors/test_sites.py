@@ -18,6 +18,7 @@ def test_bloom_has_field_names_of_its_own() -> None:
     newer = {**BLOOM, "hidden_size": 2048}
     newer.pop("n_embed")
     assert architecture(newer).d_model == 2048
+    assert architecture({**BLOOM, "intermediate_size": 256}).d_mlp == 4096, "no BLOOM reads this field"
 
 
 REFUSED = {
