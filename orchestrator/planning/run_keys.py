@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from orchestrator.planning.conditions import Baseline, Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.record.keys import RunKey
+from orchestrator.record.limits import MAX_NAME
 from orchestrator.steps.identity import identify
 from orchestrator.study_file.spec import StudySpec
 from studies.neurons.layer_groups import layer_ranges
@@ -71,9 +72,16 @@ def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, 
     return RunKey(
         kind=kind,
         model=model.label,
-        name=f"{condition or 'neuron profile'} · {model.label}",
+        name=_run_name(condition or "neuron profile", model.label, identity),
         condition=condition,
         identity=identity,
         params={**of_model, **params},
         tags=tags,
     )
+
+
+def _run_name(condition: str, label: str, identity: str) -> str:
+    """`wasserstein · pythia-1.4b`; a condition of many separate layers is cut, and told from others by its identity."""
+    room = MAX_NAME - len(f" · {label}")
+    shown = condition if len(condition) <= room else f"{condition[: room - 10]}... {identity[:6]}"
+    return f"{shown} · {label}"

@@ -4,6 +4,7 @@ Owns the rows of the table and which figures are drawn; `studies.reporting` has 
 finish is left out.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -29,13 +30,21 @@ from studies.statistics.neuron_table import overlaps
 
 COMPARISONS = "comparisons.parquet"
 UNMATCHED = "cannot be matched"
+MAX_FILE_NAME = 100
+"""Characters of a model or condition in an artifact path; MLflow takes 250 for the whole path."""
 REPEATED = 1.01
 """A perplexity that is measured again in other packs moves by far less than a hundredth of a search's tolerance."""
 
 
 def file_name(name: str) -> str:
-    """A name as MLflow allows it in an artifact path: `matched/layers=0-3,8` becomes `matched_layers_0-3_8`."""
-    return re.sub(r"[^\w. -]", "_", name)
+    """A name as MLflow allows it in an artifact path: `matched/layers=0-3,8` becomes `matched_layers_0-3_8`.
+
+    A name that is too long is cut, and ends in the beginning of its sha256.
+    """
+    allowed = re.sub(r"[^\w. -]", "_", name)
+    if len(allowed) <= MAX_FILE_NAME:
+        return allowed
+    return f"{allowed[: MAX_FILE_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 class ModelReport:

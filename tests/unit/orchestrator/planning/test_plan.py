@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.planning.conditions import NOISE_FLOOR
 from orchestrator.planning.plan import Plan
+from orchestrator.record.limits import check_key
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.step import BASELINE, REVIEW_VERSIONS, Role
 from studies.benchmarks.minimal_pairs import PairBenchmark
@@ -15,6 +16,7 @@ from studies.neurons.selection import NeuronSet
 from tests.plans import (
     BENCHMARKS,
     PAIR,
+    SILU,
     STUDY,
     TRAIN,
     TRAINING,
@@ -396,3 +398,16 @@ def test_another_cohort_changes_what_follows_from_it_and_nothing_else():
     kept = {s.name.split(".")[0] for s in training().steps.values() if s.id in other.steps}
     assert kept == {"profile", "weights", "evaluate", "noise_floor"}
     assert all(s.condition in ("", BASELINE) for s in training().steps.values() if s.id in other.steps)
+
+
+def test_a_condition_of_many_separate_layers_has_runs_that_mlflow_takes() -> None:
+    """Two such conditions differ far behind what a run's name has room for."""
+    deep = replace(SILU, num_layers=400)
+    groups = [[*range(0, 300, 2)], [*range(301, 399, 2)]]
+    old = "  treated: {select: top, fraction: 0.1, clamp: negative}"
+    text = changed(old, f"{old[:-1]}, layers: {{groups: {groups}, schedule: cumulative}}}}")
+    found = plan(text, models=[model("m" * 100, architecture=deep)])
+    keys = {key.slot_and_identity: key for keys in found.runs.values() for key in keys}
+    assert len({key.name for key in keys.values()}) == len(keys), "no two runs share a name"
+    for key in keys.values():
+        check_key(key)

@@ -1,5 +1,6 @@
 """What the review makes of names."""
 
+import hashlib
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,7 @@ from studies.benchmarks.choices import ChoiceBenchmark
         ("matched/layers=0-3,8", "matched_layers_0-3_8"),
         ("org/model@main", "org_model_main"),
         ("a b.c-d_e", "a b.c-d_e"),
+        ("x" * 300, "x" * 91 + "_" + hashlib.sha256(b"x" * 300).hexdigest()[:8]),
     ],
 )
 def test_any_name_becomes_part_of_an_artifact_path(name, expected):
