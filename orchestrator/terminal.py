@@ -113,7 +113,7 @@ def _show_model(console: Console, model: Mapping[str, Any]) -> None:
     for row in model["rows"]:
         cells = [benchmark_cell(benchmark, row) for benchmark in model["benchmarks"]]
         rows.append([row["condition"], row["neurons"], *cells])
-        if row["remark"]:
+        if row["remark"] and row["condition"] not in model.get("unmatched", {}):  # a finding says more
             remarks.append(f"{row['condition']}: {row['remark']}")
     heading = ["condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])]
     _print_table(console, model["display"], heading, rows)
