@@ -132,7 +132,7 @@ class Benchmark(Protocol):
 
     @property
     def request(self) -> TextRequest:
-        """The texts to score."""
+        """The texts to score. With `items`, an item that a model cannot score is left out; otherwise it is an error."""
 
     @property
     def estimated_tokens(self) -> float:
@@ -179,7 +179,8 @@ class Benchmark(Protocol):
         margins: np.ndarray | None = None,
         tokens: Mapping[str, np.ndarray] | None = None,
     ) -> pd.DataFrame:
-        """Per-item results, one row each, from the answer to `request`.
+        """Per-item results, one row each, from the answer to `request`. The rows of items that were left out, whose sums
+        are nan, are dropped afterwards.
 
         sums: [num_sequences] float64, sum of the scored tokens' log-probabilities, nats. A sequence is a sentence, a
         context with its continuation, or a window.
