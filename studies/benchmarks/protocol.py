@@ -179,8 +179,9 @@ class Benchmark(Protocol):
         margins: np.ndarray | None = None,
         tokens: Mapping[str, np.ndarray] | None = None,
     ) -> pd.DataFrame:
-        """Per-item results, one row each, from the answer to `request`. The rows of items that were left out, whose sums
-        are nan, are dropped afterwards.
+        """Per-item results, one row each, from the answer to `request`.
+
+        The sums of items that were left out are nan; their rows are dropped afterwards.
 
         sums: [num_sequences] float64, sum of the scored tokens' log-probabilities, nats. A sequence is a sentence, a
         context with its continuation, or a window.
