@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.gguf_tokenizer import Metadata, save_tokenizer, special_token_ids
+from actors.model_files import PROVENANCE_FILE
 from studies.errors import StudyError
 
 if TYPE_CHECKING:  # an extra, and seconds to import
     from gguf import GGUFReader
     from transformers import PreTrainedModel
 
-PROVENANCE_FILE = "provenance.json"
-"""Read by `orchestrator.planning.models`: {"name": ..., "note": ...}; the note is shown beside the model's numbers."""
 
 FORMAT_IN_NAME = re.compile(r"[-._](i1-)?(I?Q\d\w*|TQ\d\w*|MXFP4\w*|B?F16|F32|FP16|FP32)$", re.IGNORECASE)
 """How the name of a file ends that says how its weights are stored."""

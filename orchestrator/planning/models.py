@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 MAX_NOTE = 300
 """Characters of a model's note: it stands beside the model's name, and in a tag of MLflow."""
+WEIGHTS, WEIGHTS_INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of pickled weights, whole or sharded, as every loader looks for them."""
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -159,6 +160,7 @@ def _hub_name(entry: ModelSpec) -> str:
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     folder = folder.resolve()  # once: a link such as checkpoint-latest may soon point elsewhere
     _refuse_folder_of_checkpoints(folder, entry.path or _hub_name(entry))
+    _refuse_adapter([path.name for path in folder.iterdir()], str(folder))
     config = _read_json(folder / "config.json")
     known = _supported(folder, str(folder), "")
     num_parameters, pickled = _weights(entry, folder, config)
@@ -195,7 +197,7 @@ def _refuse_folder_of_checkpoints(folder: Path, written: str) -> None:
 
 def _weights(entry: ModelSpec, folder: Path, config: dict[str, Any]) -> tuple[int, bool]:
     """How many parameters the weights in a folder have, and whether they are pickled."""
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = _safetensors(folder)
     pickled = not weights and _may_be_pickled(entry, [path.name for path in folder.iterdir()])
     if not weights and not pickled:
         raise StudyError(f"{folder} holds no .safetensors weights{_other_weights(entry)}")
@@ -204,6 +206,24 @@ def _weights(entry: ModelSpec, folder: Path, config: dict[str, Any]) -> tuple[in
     if not pickled:
         return sum(map(_num_parameters, weights)), False
     return sum(path.stat().st_size for path in folder.glob("*.bin")) // _config_bytes(config), True
+
+
+def _safetensors(folder: Path) -> list[Path]:
+    """The weight files that loaders read: those of the index, else `model.safetensors`, else all that there are."""
+    files = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
+    index = folder / WEIGHTS_INDEX
+    named = _read_json(index).get("weight_map") if index.is_file() else None
+    shards = {name for name in named.values() if isinstance(name, str)} if isinstance(named, dict) else set()
+    return [files[name] for name in sorted(shards & files.keys() or files.keys() & {WEIGHTS} or files.keys())]
+
+
+def _refuse_adapter(names: Collection[str], where: str) -> None:
+    """Raise StudyError for an adapter, with which Transformers loads, or merges in, weights of another repository."""
+    if ADAPTER in names:
+        raise StudyError(
+            f"{where} holds {ADAPTER}: adapters are not supported; merge it into the weights of its base model, with "
+            "peft's `merge_and_unload`, and save the result without it"
+        )
 
 
 def _cached_model(entry: ModelSpec, name: str) -> ResolvedModel:
@@ -285,6 +305,7 @@ def _of_hub(
     num_parameters: int,
     pickled: bool,
 ) -> ResolvedModel:
+    _refuse_adapter(files, name)
     known = _supported(snapshot, name, name)
     return ResolvedModel(
         spec=entry,

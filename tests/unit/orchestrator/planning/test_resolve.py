@@ -289,6 +289,39 @@ def test_weights_with_an_odd_header_are_one_line(tmp_path, header):
     assert f"{folder}/model.safetensors is not a safetensors file: " in refusal(tmp_path, "./a")
 
 
+@pytest.mark.parametrize("sharded", [False, True], ids=["one file", "shards"])
+def test_weights_that_lie_there_twice_count_once(tmp_path, sharded):
+    """Mistral's repositories hold the same weights in shards and in `consolidated.safetensors`."""
+    folder = make_folder(tmp_path / "a")
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "consolidated.safetensors").write_bytes(content)
+    if sharded:
+        (folder / "model.safetensors").unlink()
+        shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+        for shard in shards:
+            (folder / shard).write_bytes(content)
+        index = {"weight_map": dict(zip("ab", shards, strict=True))}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert resolved(tmp_path, "./a").models[0].num_parameters == (12 if sharded else 6)
+
+
+@pytest.mark.parametrize("index", ["{}", '{"weight_map": 3}', '{"weight_map": {"w": null}}'])
+def test_an_odd_index_leaves_the_weights_that_there_are(tmp_path, index):
+    folder = make_folder(tmp_path / "a")
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert resolved(tmp_path, "./a").models[0].num_parameters == 6
+
+
+def test_an_adapter_is_refused(tmp_path):
+    """With `peft` installed Transformers loads the base model that it names, which nobody has pinned."""
+    folder = make_folder(tmp_path / "a")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    assert refusal(tmp_path, "./a") == (
+        f"s.yaml:3: models.0: {folder} holds adapter_config.json: adapters are not supported; merge it into the weights of "
+        "its base model, with peft's `merge_and_unload`, and save the result without it"
+    )
+
+
 ODD_CONFIGS = {
     "null": (b"null", "config.json is not a JSON object"),
     "too deep": (b"[" * 100_000, "config.json is not JSON: maximum recursion depth exceeded"),
