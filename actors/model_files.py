@@ -17,7 +17,7 @@ from pathlib import Path
 from studies.errors import StudyError
 
 PROVENANCE_FILE = "provenance.json"
-"""{"name": ..., "note": ...}: where weights come from. The note stands beside the model's numbers; no loader reads it."""
+"""{"name", "note"} of the weights' origin. The note is shown with the model's numbers; no loader reads it."""
 SUFFIXES = {".json", ".safetensors", ".txt", ".jinja", ".py"}
 TOKENIZER_SUFFIXES = {".model", ".tiktoken", ".spm", ".codes", ".tokenizer"}
 MAX_ENTRIES = 10_000
