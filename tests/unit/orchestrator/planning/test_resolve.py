@@ -317,8 +317,8 @@ def test_an_adapter_is_refused(tmp_path):
     folder = make_folder(tmp_path / "a")
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     assert refusal(tmp_path, "./a") == (
-        f"s.yaml:3: models.0: {folder} holds adapter_config.json: adapters are not supported; merge it into the weights "
-        "of its base model, with peft's `merge_and_unload`, and save the result without it"
+        f"s.yaml:3: models.0: {folder} holds adapter_config.json: adapters are not supported; merge it into the "
+        "weights of its base model, with peft's `merge_and_unload`, and save the result without it"
     )
 
 
