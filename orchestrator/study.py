@@ -9,9 +9,11 @@ how a step is run, recorded or reviewed. Invariant: Ray is imported and started 
     >>> result.report["models"][0]["verdicts"]
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +26,7 @@ from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.resolve import resolve
 from orchestrator.record.keys import Committed
+from orchestrator.record.mlflow_store import RecordError
 from orchestrator.record.record import Record
 from orchestrator.redaction import redacted
 from orchestrator.scheduling.estimates import RATES, flops
@@ -95,6 +98,8 @@ class PlannedStep(NamedTuple):
     """Estimated floating-point operations."""
     again: bool = False
     """Whether it is recorded, and will be evaluated again under the versions installed here."""
+    idle: bool = False
+    """Whether there is nothing to compute, because of the finding of a recorded step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,15 +187,25 @@ class Study:
         record = self.record()
         known = record.known(list(self.plan.steps))
         before = record.latest(self.spec.study) if len(known) < len(self.plan.steps) else {}
-        again = {} if keep_versions else evaluated_again(self.plan, known, engine_versions())
+        idle = self._not_applicable(record, known)
+        again = {} if keep_versions else evaluated_again(self.plan, known, engine_versions(), idle=idle)
         planned = []
         for step in self.plan.steps.values():
             cached = step.id in known and step.id not in again
             last = before.get((step.model, step.condition, step.name))
-            reason = "" if cached else again.get(step.id) or _why_not_cached(step, last, record)
-            work = flops(self.plan.model(step.model), step.work)
-            planned.append(PlannedStep(step, cached, reason, work, step.id in again))
+            reason = "" if cached else again.get(step.id) or idle.get(step.id) or _why_not_cached(step, last, record)
+            work = 0.0 if step.id in idle else flops(self.plan.model(step.model), step.work)
+            planned.append(PlannedStep(step, cached, reason, work, again=step.id in again, idle=step.id in idle))
         return planned
+
+    def _not_applicable(self, record: Record, known: Mapping[str, Committed]) -> dict[str, str]:
+        """{step that is not recorded: the finding of a recorded step that leaves it nothing to compute}."""
+        reasons: dict[str, str] = {}
+        for step in (self.plan.steps[step] for step in known):
+            with contextlib.suppress(RecordError):  # damaged: it is computed again
+                if finding := step.kind.why_barren(partial(record.document, known[step.id])):
+                    reasons |= dict.fromkeys(self.plan.dependents(step.id), f"not applicable: {finding}")
+        return {step: reason for step, reason in reasons.items() if step not in known}
 
     def special_tokens(self) -> dict[str, dict[str, Any] | None]:
         """{model: {texts: the special tokens that they get, as plain JSON}}; None where only loading the model tells.
@@ -211,7 +226,7 @@ class Study:
         an `on` of any other form.
         """
         rates = RATES if tflops is None else RATES._replace(gpu=dict.fromkeys(RATES.gpu, tflops * 1e12))
-        done = [entry.step.id for entry in planned if entry.cached]
+        done = [entry.step.id for entry in planned if entry.cached or entry.idle]
         if on is not None:
             return forecast(self.plan, done, parse_nodes(on), rates, where=on)
         gpus = gpu_memory()

@@ -51,10 +51,12 @@ def show_plan(
         lines.append(f"{entry.step.id[:8]}  {entry.step.title:{widest}}  {work:>14}  ")
         lines.append("cached\n" if entry.cached else f"{entry.reason}\n", style="cyan" if entry.cached else None)
     console.print(lines, soft_wrap=True, end="")
-    left = [entry for entry in planned if not entry.cached]
+    left = [entry for entry in planned if not entry.cached and not entry.idle]
+    num_cached, num_idle = sum(entry.cached for entry in planned), sum(entry.idle for entry in planned)
+    not_applicable = f", {num_idle} not applicable" if num_idle else ""
     total = sum(entry.flops for entry in left) / 1e12
     console.print(
-        f"{len(planned)} steps, {len(planned) - len(left)} cached, {len(left)} to run: about {total:,.0f} TFLOP"
+        f"{len(planned)} steps, {num_cached} cached{not_applicable}, {len(left)} to run: about {total:,.0f} TFLOP"
     )
     if again := [entry for entry in left if entry.again]:
         cost = sum(entry.flops for entry in again) / 1e12

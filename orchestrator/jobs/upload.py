@@ -32,8 +32,12 @@ class Upload(NamedTuple):
     """The study file, relative to the root; one of the files."""
 
     def pack(self, archive: Path) -> None:
-        """Write the files as a zip archive. The same files give the same bytes, so that Ray uploads them once."""
+        """Write the files as a zip archive. The same files give the same bytes, so that Ray uploads them once.
+
+        An empty working folder goes along, so that the job finds the same project around the study file.
+        """
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as packed:
+            packed.writestr(zipfile.ZipInfo(f"{FOLDER}/"), b"")
             for file in self.files:
                 packed.write(self.root / file, file)
 

@@ -35,6 +35,23 @@ def test_a_plan_is_one_line_a_step_with_its_reason() -> None:
     assert "On 4x8: about 2.00 GPU-hours, 2.00 h from start to end (no schedule takes less than 1.00 h)" in text
 
 
+def test_a_plan_says_what_is_evaluated_again_and_what_is_not_applicable() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    again = "cached under torch 2.12.0; evaluated again with torch 2.13.0 because evaluate.1 top is"
+    planned = [
+        PlannedStep(STEPS[0], False, again, 2.5e12, again=True),
+        PlannedStep(STEPS[1], False, "not applicable: the control cannot be matched", 0.0, idle=True),
+    ]
+    show_plan(console, planned, {}, Forecast("4x8", "GPU", (), 7200.0, 3600.0))
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].endswith(again) and lines[1].endswith("not applicable: the control cannot be matched")
+    assert lines[2] == "2 steps, 0 cached, 1 not applicable, 1 to run: about 2 TFLOP"
+    assert lines[3] == (
+        "1 of them are cached, and evaluated again to be compared with the others, by the versions installed here: "
+        "about 2.5 TFLOP; --keep-versions leaves them as they are"
+    )
+
+
 def test_a_report_names_what_is_not_finished() -> None:
     console = Console(file=io.StringIO(), width=120)
     show_report(console, {"models": [], "unfinished": ["evaluate.blimp m: failed (no memory)"]})

@@ -10,6 +10,7 @@ from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
 
 from orchestrator.jobs import upload as module
 from orchestrator.jobs.upload import MAX_BYTES, Upload, choose_files
+from orchestrator.workspace import project_of
 from studies.errors import StudyError
 
 
@@ -55,8 +56,10 @@ def test_the_archive_holds_the_files_and_is_the_same_twice(
     upload.pack(second)
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as packed:
-        assert set(packed.namelist()) == names(project)
+        assert set(packed.namelist()) == {".halfwave/", *names(project)}
+        packed.extractall(project / "job")
         assert packed.read("data/pairs.jsonl") == b"data/pairs.jsonl"
+    assert project_of(project / "job" / "studies" / "a.yaml") == project / "job"
 
 
 def test_the_limit_is_that_of_rays_dashboard() -> None:
