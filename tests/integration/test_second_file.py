@@ -71,7 +71,7 @@ def ran(file: Path) -> None:
     record.open_study("same", definition=file.read_text(), resolved={}, environment={}, source=definition)
     report = {"study": "same", "models": [], "series": [], "unfinished": [f"only in {file.name}"]}
     record.commit(
-        RunKey(kind="study", name="same"), file.name, "report", metrics={}, frames={}, documents={"report.json": report}
+        RunKey(kind="study", name="same"), file.stem, "report", metrics={}, frames={}, documents={"report.json": report}
     )
     record.reported()
     record.close("FINISHED")

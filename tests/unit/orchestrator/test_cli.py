@@ -97,6 +97,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert (ended.value.code, capsys.readouterr().err) == (2, f"halfwave: {message.format(file=study_file)}\n")
 
 
+@pytest.mark.parametrize(("given", "passed_on"), [([], []), (["--keep-versions"], ["--keep-versions"])])
+def test_a_job_keeps_versions_where_its_submission_does(
+    given: list[str], passed_on: list[str], study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[list[str]] = []
+    monkeypatch.setattr(
+        "orchestrator.jobs.submit.submit",
+        lambda study, options, **where: sent.append(list(options.others)) or SimpleNamespace(id="job"),
+    )
+    answer = CliRunner().invoke(cli.app, ["submit", str(study_file), "--no-wait", *given])
+    assert answer.exit_code == 0, answer.output
+    assert sent == [passed_on]
+
+
 def test_importing_the_command_loads_neither_ray_nor_torch() -> None:
     subprocess.run([sys.executable, "-c", LOADS_NO_RAY], check=True)
 
