@@ -72,9 +72,9 @@ def shown(value: Any) -> str:
 def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     """The whole text of an error on one line of at most `length` characters.
 
-    Line breaks and runs of white space become single spaces, and what cannot be printed is escaped. A text that is too long ends after a whole word, with
-    ` ...`: half a secret would no longer be recognised as one. An exception without a text, or whose first word is too
-    long, is named by its type.
+    Line breaks and runs of white space become single spaces, and what cannot be printed is escaped. A text that is too
+    long ends after a whole word, with ` ...`: half a secret would no longer be recognised as one. An exception without a
+    text, or whose first word is too long, is named by its type.
     """
     line = textwrap.shorten(str(error), length, placeholder=" ...", break_on_hyphens=False)
     line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import random
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterable
@@ -298,8 +299,8 @@ def _bytes(content: bytes, generator: random.Random) -> bytes:
 def plan_of(content: bytes, root: Path) -> Plan:
     path = root / "a" / "b" / "study.yaml"
     path.write_bytes(content)
-    data = None if b"root" in content else root / "data"
-    models = None if b"model_root" in content else path.parent
+    data = None if re.search(rb"^data:", content, re.M) else root / "data"
+    models = None if re.search(rb"^model_root:", content, re.M) else path.parent
     study = Study.open(path, data_root=data, model_root=models, workdir=root / "work")
     assert all(line.isprintable() for line in study.warnings)
     return study.plan

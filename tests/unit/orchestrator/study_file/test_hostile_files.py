@@ -67,7 +67,8 @@ def test_a_hostile_name_is_refused_or_stays_in_the_working_folder(
     try:
         spec, _ = parse_spec(yaml.safe_dump(data, allow_unicode=True), "s.yaml")
     except StudyError as error:
-        assert len(str(error).splitlines()) == 1 and str(error).isprintable()
+        lines = str(error).split("\n")
+        assert str(error).splitlines() == lines and all(line.isprintable() for line in lines)
         return
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
