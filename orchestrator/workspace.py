@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.redaction import redacted
 from orchestrator.study_file.located import Located, quote
-from studies.errors import StudyError
+from studies.errors import StudyError, is_utf8
 
 FOLDER = ".halfwave"
 """Name of the working folder."""
@@ -51,6 +51,11 @@ def project_of(study_file: Path) -> Path:
 
 def make_workdir(path: Path) -> Path:
     """Create the working folder if it is absent, and return it. Raises StudyError if it cannot be created."""
+    if not is_utf8(path):
+        raise StudyError(
+            f"the name of the working folder {path} is not UTF-8, and MLflow could not store it; rename the folder, or "
+            "choose another one with --workdir"
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -73,8 +73,8 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     """The whole text of an error on one line of at most `length` characters.
 
     Line breaks and runs of white space become single spaces, and what cannot be printed is escaped. A text that is too
-    long ends after a whole word, with ` ...`: half a secret would no longer be recognised as one. An exception without a
-    text, or whose first word is too long, is named by its type.
+    long ends after a whole word, with ` ...`: half a secret would no longer be recognised as one. An exception without
+    a text, or whose first word is too long, is named by its type.
     """
     line = textwrap.shorten(str(error), length, placeholder=" ...", break_on_hyphens=False)
     line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
@@ -86,6 +86,15 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
 def describe(error: Exception) -> str:
     """Why something failed, on one line: the text of a StudyError; any other error is named by its type as well."""
     return str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {one_line(str(error))}"
+
+
+def is_utf8(name: object) -> bool:
+    """Whether a name of the file system is UTF-8 text; Python holds any other bytes in it as halves of characters."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def why_unreadable(error: OSError | ValueError) -> str:

@@ -23,7 +23,7 @@ from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.places import Places
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.benchmarks.hub import about_to_ask
-from studies.errors import StudyError, first_line, one_line, why_unreadable
+from studies.errors import StudyError, first_line, is_utf8, one_line, why_unreadable
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -159,6 +159,8 @@ def _hub_name(entry: ModelSpec) -> str:
 
 def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> ResolvedModel:
     folder = folder.resolve()  # once: a link such as checkpoint-latest may soon point elsewhere
+    if not is_utf8(folder):
+        raise StudyError(f"the name of the folder {folder} is not UTF-8, and tokenizers could not open it; rename it")
     _refuse_folder_of_checkpoints(folder, entry.path or _hub_name(entry))
     _refuse_adapter([path.name for path in folder.iterdir()], str(folder))
     config = _read_json(folder / "config.json")

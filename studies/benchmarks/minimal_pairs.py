@@ -12,7 +12,6 @@ import json
 import pickle
 import pickletools
 import random
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ from studies.benchmarks.rows import (
     required_texts,
 )
 from studies.benchmarks.texts import Sentences, TextItems
-from studies.errors import DataRootError, StudyError, did_you_mean, shown, why_unreadable
+from studies.errors import DataRootError, StudyError, did_you_mean, is_utf8, shown, why_unreadable
 
 HUB_BLIMP = "nyu-mll/blimp"
 
@@ -342,7 +341,7 @@ def _tse_pairs(path: Path) -> Iterator[_TsePair]:
 
 def _is_text(value: object) -> bool:
     """Whether a value is a text with something in it, and no half of a surrogate pair."""
-    return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
+    return isinstance(value, str) and bool(value.strip()) and is_utf8(value)
 
 
 def _unpickled(content: bytes) -> Any:

@@ -167,3 +167,11 @@ def test_a_name_that_is_no_utf8_is_shown_and_crashes_nothing(tmp_path: Path) -> 
 def test_help_may_be_read_in_part() -> None:
     ended = run(HALFWAVE, "--help", shell='set -o pipefail; "$@" | head -n 1')
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_working_folder_that_mlflow_could_not_name_is_refused_in_one_line(umlauts: Path) -> None:
+    folder = os.fsencode(umlauts.parent) + b"/b\xfcro"
+    os.mkdir(folder)
+    ended = run(HALFWAVE, b"validate", os.fsencode(umlauts), b"--workdir", folder)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "b\\udcfcro is not UTF-8, and MLflow could not store it; rename the folder, or choose another" in ended.err

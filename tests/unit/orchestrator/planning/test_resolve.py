@@ -262,6 +262,14 @@ def test_weights_are_counted_without_opening_a_pickle(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_folder_whose_name_is_not_utf8_is_no_model(tmp_path):
+    make_folder(tmp_path / "r\udcfc" / "a")
+    with pytest.raises(
+        StudyError, match=r"^s.yaml:3: models.0: the name of the folder .* is not UTF-8, and tokenizers"
+    ):
+        resolved(tmp_path, "a", model_roots=[tmp_path / "r\udcfc"])
+
+
 def test_a_folder_of_checkpoints_is_no_model(tmp_path):
     for step in (1, 2, 10, 20, 30):
         make_folder(tmp_path / "run" / f"step{step}")
