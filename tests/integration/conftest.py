@@ -1,10 +1,13 @@
 """Fixtures shared by the integration tests."""
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.integration.made_up import hosts
+from orchestrator import cli
+from tests.integration.made_up import Answer, Command, hosts
 
 
 @pytest.fixture
@@ -16,3 +19,18 @@ def no_process_outlives_its_driver():
     while (left := hosts() - before) and time.monotonic() < deadline:
         time.sleep(1)
     assert not left, f"processes {left} outlived their driver"
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command as a user types it, in this process."""
+    monkeypatch.setattr(cli, "redact_logs", lambda: None)
+
+    def call(verb: str, file: Path, *options: str) -> Answer:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["halfwave", verb, str(file), *options])
+        with pytest.raises(SystemExit) as ended:
+            cli.entry()
+        return Answer(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call

@@ -5,11 +5,24 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 
 from orchestrator.record.frames import load_study
+
+
+class Answer(NamedTuple):
+    """What a command printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+"""(verb, study file, *options) -> its answer; see the fixture `in_process`."""
 
 
 def phrases() -> Callable[[int], str]:

@@ -1,17 +1,14 @@
 """Two study files of one name in one store: whose report is printed, and which of them may be run."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from orchestrator import cli
 from orchestrator.definition import definition_of
 from orchestrator.record.keys import RunKey
 from orchestrator.study import Study
+from tests.integration.made_up import Command
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 STUDY = """\
@@ -24,32 +21,6 @@ evaluate:
   - embedded_pairs: {per_construction: 8}
 noise_floor: false
 """
-
-
-class Answer(NamedTuple):
-    """What the command printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command as a user types it, in this process."""
-    monkeypatch.setattr(cli, "redact_logs", lambda: None)
-
-    def call(verb: str, file: Path, *options: str) -> Answer:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["halfwave", verb, str(file), *options])
-        with pytest.raises(SystemExit) as ended:
-            cli.entry()
-        return Answer(int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture
@@ -77,32 +48,32 @@ def ran(file: Path) -> None:
     record.close("FINISHED")
 
 
-def test_the_second_file_is_refused_before_anything_starts(first: Path, command: Command) -> None:
+def test_the_second_file_is_refused_before_anything_starts(first: Path, in_process: Command) -> None:
     second = first.with_name("second.yaml")
-    refused = command("run", second)
+    refused = in_process("run", second)
     assert refused.code == 2 and len(refused.err.splitlines()) == 1
     assert f"{second}:1: study: same was last run from first.yaml (20" in refused.err
     assert "give one of the two files another name" in refused.err
     assert not Study.open(first).record().latest("same").keys() - {("", "", "report")}
-    planned = command("plan", second)
+    planned = in_process("plan", second)
     assert planned.code == 0 and "warning: `run` refuses this file: " in planned.err
-    assert command("plan", first).err == ""
+    assert in_process("plan", first).err == ""
 
 
-def test_a_report_says_whose_it_is(first: Path, command: Command) -> None:
+def test_a_report_says_whose_it_is(first: Path, in_process: Command) -> None:
     second = first.with_name("second.yaml")
-    assert "this is the report of" not in command("report", first).out
-    shown = command("report", second)
+    assert "this is the report of" not in in_process("report", first).out
+    shown = in_process("report", second)
     assert shown.code == 0 and "only in first.yaml" in shown.out
     assert shown.out.startswith("same: this is the report of first.yaml, run on 20")
     assert "not of second.yaml, whose study has the same name" in shown.out.splitlines()[0]
-    as_json = command("report", second, "--json")
+    as_json = in_process("report", second, "--json")
     assert json.loads(as_json.out)["study"] == "same" and "this is the report of first.yaml" in as_json.err
     first.write_text(STUDY.replace("0.1", "0.3"))
-    assert "; the file says something else now: run it for its own" in command("report", first).out
+    assert "; the file says something else now: run it for its own" in in_process("report", first).out
 
 
-def test_a_report_that_was_not_made_yet_is_not_taken_for_the_last_ones(first: Path, command: Command) -> None:
+def test_a_report_that_was_not_made_yet_is_not_taken_for_the_last_ones(first: Path, in_process: Command) -> None:
     """A run that ends before its report leaves the report of the run before."""
     first.unlink()
     second = first.with_name("second.yaml")
@@ -111,9 +82,9 @@ def test_a_report_that_was_not_made_yet_is_not_taken_for_the_last_ones(first: Pa
     source = definition_of(second, study.plan.study.located)
     record.open_study("same", definition=second.read_text(), resolved={}, environment={}, source=source)
     record.close("KILLED")
-    assert "this is the report of first.yaml, run on 20" in command("report", second).out
+    assert "this is the report of first.yaml, run on 20" in in_process("report", second).out
     ran(second)
-    assert "this is the report of" not in command("report", second).out
+    assert "this is the report of" not in in_process("report", second).out
 
 
 def test_an_edited_or_renamed_file_is_run_as_ever(first: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from orchestrator.execution.runner import Runner
+from orchestrator.scheduling.placement import Demand
 from orchestrator.study import Study
 from orchestrator.workspace import engine_versions
-from tests import oracles
+from tests import fakes, oracles
+from tests.fakes import ENGINE, NODE
 from tests.integration import made_up
-from tests.integration.made_up import command, run, write_study
-
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("no_process_outlives_its_driver")]
+from tests.integration.made_up import Command, command, run, write_study
+from tests.unit.orchestrator.planning.test_resolve import make_folder
+from tests.world import make_cluster
 
 STUDY = """\
 study: upgraded
@@ -49,12 +54,12 @@ def answer(study_file: Path, workdir: Path, verb: str, *options: str) -> Any:
     return json.loads(subprocess.run(called, capture_output=True, text=True, check=True).stdout)
 
 
-def torches(study_file: Path, workdir: Path) -> dict[str, str]:
+def torches(study_file: Path, workdir: Path, name: str = "upgraded") -> dict[str, str]:
     """{condition: the versions of torch that its evaluations were recorded with}."""
     study = Study.open(study_file, workdir=workdir)
     found: dict[str, set[str]] = {}
-    for (_, condition, name), step in study.record().latest("upgraded").items():
-        if (key := step.tags.get(f"comparability.{name}")) is not None:
+    for (_, condition, step_name), step in study.record().latest(name).items():
+        if (key := step.tags.get(f"comparability.{step_name}")) is not None:
             found.setdefault(condition, set()).add(key.split()[4].removeprefix("torch-"))
     return {condition: ", ".join(sorted(versions)) for condition, versions in found.items()}
 
@@ -77,7 +82,9 @@ AGAIN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
+@pytest.mark.usefixtures("no_process_outlives_its_driver")
 def test_a_study_goes_on_after_an_upgrade(tmp_path: Path) -> None:
     oracles.make_model(tmp_path / "llama", "llama")
     made_up.write_text_and_pairs(tmp_path, made_up.phrases(), num_pairs=30)
@@ -123,3 +130,93 @@ def versions_are_kept(file: Path, workdir: Path, now: str) -> None:
     entries = answer(file, workdir, "report")["models"][0]["not_compared"]
     left_out = [(entry["condition"], entry["against"], entry["benchmark"]) for entry in entries]
     assert left_out == [("random/seed=0", "baseline", "pairs"), ("random/seed=0", "baseline", "perplexity")]
+
+
+FAST = """\
+study: upgraded
+models: [{path: ./model}]
+profile: {corpus: embedded, tokens: 2048, window: 64}
+conditions:
+  top: {select: top, fraction: 0.1, clamp: negative}
+evaluate:
+  - embedded_pairs: {per_construction: 8}
+  - embedded_knowledge
+"""
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has all runs from now on computed in this process by an engine of this torch, which is also the installed one."""
+
+    def compute(study: Study, runner: Runner, *where: object) -> None:
+        cluster = make_cluster([NODE], {model.label: Demand(2.0, 0.0) for model in study.plan.study.models})
+        runner.run(fakes.FakePool(study.plan), cluster, {})
+
+    def install(torch: str) -> None:
+        versions = {"torch": torch, "vllm": "0.32.0"}
+        monkeypatch.setattr(fakes, "ENGINE", replace(ENGINE, versions=versions))
+        monkeypatch.setattr("orchestrator.study.engine_versions", lambda: versions)
+
+    monkeypatch.setattr(Study, "_compute", compute)
+    return install
+
+
+def test_an_upgrade_in_all_verbs(tmp_path: Path, installed: Callable[[str], None], in_process: Command) -> None:
+    """The real store, plan, runner and review; only the actors are made up."""
+    make_folder(tmp_path / "model")
+    file = tmp_path / "study.yaml"
+    file.write_text(FAST)
+    installed("2.12.0")
+    assert in_process("run", file).code == 0
+    installed("2.13.0")
+    assert "8 steps, 8 cached, 0 to run" in in_process("plan", file).out
+
+    file.write_text(FAST.replace("evaluate:", "  half: {select: top, fraction: 0.5, clamp: negative}\nevaluate:"))
+    planned = in_process("plan", file).out
+    assert "11 steps, 2 cached, 9 to run" in planned
+    assert (
+        "6 of them are cached, and evaluated again to be compared with the others, by the versions installed" in planned
+    )
+    assert (
+        "cached under torch 2.12.0; evaluated again with torch 2.13.0 because evaluate.embedded_pairs half is"
+        in planned
+    )
+    assert "11 steps, 8 cached, 3 to run" in in_process("plan", file, "--keep-versions").out
+
+    kept = in_process("run", file, "--keep-versions")
+    named = (
+        "not compared with baseline (torch 2.12.0): half on embedded_knowledge, embedded_pairs (torch 2.13.0); a run "
+        "without --keep-versions evaluates again what is needed to compare them"
+    )
+    assert kept.code == 0 and "3 steps computed, 8 cached" in kept.out
+    for printed in (kept, in_process("report", file)):
+        assert printed.code == 0 and named in " ".join(printed.out.split())
+    assert len(json.loads(in_process("report", file, "--json").out)["models"][0]["not_compared"]) == 2
+
+    done = in_process("run", file)
+    assert done.code == 0 and "6 steps computed, 5 cached" in done.out and "not compared" not in done.out
+    assert torches(file, tmp_path / ".halfwave") == {"baseline": "2.13.0", "top": "2.13.0", "half": "2.13.0"}
+    assert "not compared" not in in_process("report", file).out
+    assert "0 steps computed, 11 cached" in in_process("run", file).out
+
+
+@pytest.mark.long
+def test_a_step_that_two_runs_share_is_replaced_on_both(
+    tmp_path: Path, installed: Callable[[str], None], in_process: Command
+) -> None:
+    """Equal conditions share their steps, and other studies keep what they took over."""
+    make_folder(tmp_path / "model")
+    shared = FAST.replace("evaluate:", "  same: {select: top, fraction: 0.1, clamp: negative}\nevaluate:")
+    file, other = tmp_path / "study.yaml", tmp_path / "other.yaml"
+    file.write_text(shared)
+    other.write_text(shared.replace("study: upgraded", "study: other"))
+    installed("2.12.0")
+    assert in_process("run", file).code == in_process("run", other).code == 0
+    installed("2.13.0")
+    file.write_text(shared.replace("evaluate:", "  half: {select: top, fraction: 0.5, clamp: negative}\nevaluate:"))
+    assert in_process("run", file).code == 0
+    workdir = tmp_path / ".halfwave"
+    assert torches(file, workdir) == dict.fromkeys(("baseline", "top", "same", "half"), "2.13.0")
+    assert torches(other, workdir, "other") == dict.fromkeys(("baseline", "top", "same"), "2.12.0")
+    assert "0 steps computed" in in_process("run", other).out
+    assert torches(other, workdir, "other") == dict.fromkeys(("baseline", "top", "same"), "2.12.0")
