@@ -76,8 +76,9 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     long ends after a whole word, with ` ...`: half a secret would no longer be recognised as one. An exception without
     a text, or whose first word is too long, is named by its type.
     """
-    line = textwrap.shorten(str(error), length, placeholder=" ...", break_on_hyphens=False)
-    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
+    text = " ".join(str(error).split())
+    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    line = textwrap.shorten(text, length, placeholder=" ...", break_on_hyphens=False)
     if line not in ("", "...") or isinstance(error, str):
         return line
     return f"{type(error).__name__} {line}".strip()

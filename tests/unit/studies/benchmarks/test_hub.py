@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from studies.benchmarks.hub import config_names, load_rows
+from studies.benchmarks.harness.lm_eval import task_benchmark
+from studies.benchmarks.hub import HubHeldBackError, config_names, held_back, load_rows
 from studies.benchmarks.minimal_pairs import blimp
 from tests.unit.studies.benchmarks.files import study_error
 
@@ -24,3 +25,16 @@ def test_a_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     stub.get_dataset_config_names = offline
     assert study_error(config_names, "a/b") == f"data set a/b {reason}"
     assert study_error(blimp, None, 2, True) == f"data set nyu-mll/blimp {reason}"
+
+
+def test_a_hub_that_is_held_back_is_asked_by_no_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace())
+    look_ups = (
+        lambda: load_rows("a/b", split="train"),
+        lambda: config_names("a/b"),
+        lambda: blimp(None, 2, True),
+        lambda: task_benchmark("lm_eval", ["x"], items=None, fewshot=None, include=None),
+    )
+    for look_up in look_ups:
+        with held_back(), pytest.raises(HubHeldBackError):
+            look_up()
