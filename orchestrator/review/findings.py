@@ -144,10 +144,13 @@ class Findings:
 
         Where the baseline has no result, the first condition with one stands for it.
         """
-        names = (BASELINE, *(other.name for other in self.plan.conditions[model.label]))
         found = self.items(model, condition)
-        first = {name: next(other for other in names if name in self.evaluations(model, other)) for name in found}
-        return {name: items for name, items in found.items() if self.alike(model, condition, first[name], name)}
+        return {b: items for b, items in found.items() if self.alike(model, condition, self._first(model, b), b)}
+
+    def _first(self, model: ResolvedModel, benchmark: str) -> str:
+        """The baseline, or the first condition with a result where the baseline has none."""
+        names = (BASELINE, *(condition.name for condition in self.plan.conditions[model.label]))
+        return next((name for name in names if benchmark in self.evaluations(model, name)), BASELINE)
 
     def alike(self, model: ResolvedModel, condition: str, against: str, benchmark: str) -> bool:
         """Whether two results may be compared, once both have finished."""
@@ -157,11 +160,12 @@ class Findings:
     def not_compared(self, model: ResolvedModel) -> list[NotCompared]:
         """Every comparison that is not made because its results were computed differently."""
         conditions = [condition for condition in self.plan.conditions[model.label] if not condition.not_applicable]
-        pairs = [(condition.name, BASELINE) for condition in conditions] + [(NOISE_FLOOR, BASELINE)]
-        pairs += [(condition.reference, condition.name) for condition in conditions if condition.spec.match]
+        matched = [(condition.reference, condition.name) for condition in conditions if condition.spec.match]
         found: list[NotCompared] = []
-        for condition, against in pairs:
-            for benchmark in self.evaluations(model, condition).keys() & self.evaluations(model, against):
+        for benchmark in self.measures:
+            first = self._first(model, benchmark)
+            pairs = [*((condition.name, first) for condition in conditions), (NOISE_FLOOR, BASELINE), *matched]
+            for condition, against in pairs:
                 one, other = (self._key(model, name, benchmark) for name in (condition, against))
                 if one is not None and other is not None and not one.agrees(other):
                     found.append(NotCompared(condition, against, benchmark, *difference(one, other)))

