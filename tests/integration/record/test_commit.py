@@ -8,7 +8,7 @@ import pandas
 import pytest
 from mlflow.entities import ViewType
 
-from orchestrator.record.mlflow_store import RecordError
+from orchestrator.record.mlflow_store import RecordError, UnrecordableError
 from tests.integration.record.recorded import (
     DIFFERS,
     ITEMS,
@@ -94,9 +94,9 @@ def test_what_mlflow_would_refuse_or_alter_is_refused_before_anything_is_written
     store: StoreFolder, more: dict[str, Any], message: str
 ) -> None:
     record, params = store.record("refusals"), more.get("params", {})
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UnrecordableError) as error:
         commit(record, condition(**params), "refused", **{key: value for key, value in more.items() if key != "params"})
-    assert str(error.value) == message
+    assert str(error.value) == f"its result cannot be recorded: {message}"
     assert list(store.outbox("refusals").folder.iterdir()) == []
     assert store.runs("refusals", "condition", ViewType.ALL) == []
 
@@ -131,12 +131,12 @@ def test_params_are_written_once(store: StoreFolder, study: str) -> None:
     commit(record, condition(), "one")
     commit(record, condition(seed="3"), "two", "evaluate.tse")  # the same again, and a new one
     for opened in (record, store.record(study)):
-        with pytest.raises(RecordError) as error:
+        with pytest.raises(UnrecordableError) as error:
             commit(opened, condition(fraction="0.02"), "three", "evaluate.piqa")
         (run,) = store.runs(study, "condition")
         assert re.sub(r" \(kept in .*\)$", "", str(error.value)) == (
-            f"param 'fraction' of run 'tiny · wasserstein' ({run.info.run_id}) is '0.01' in MLflow and '0.02' now; "
-            "params are written once, so a changed definition needs another identity"
+            f"its result cannot be recorded: param 'fraction' of run 'tiny · wasserstein' ({run.info.run_id}) is "
+            "'0.01' in MLflow and '0.02' now; params are written once, so a changed definition needs another identity"
         )
         assert known(record, study, "one", "two", "three").keys() == {"one", "two"} and run.data.params["seed"] == "3"
 
