@@ -16,6 +16,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import NOTHING, Committed
 from orchestrator.steps.comparability import Key, difference
 from orchestrator.steps.evaluate import is_noise_floor
+from orchestrator.steps.kind import ActorStepKind
 from orchestrator.steps.step import Step
 
 SMALLER_PACKS = "the other conditions were scored in smaller packs"
@@ -104,7 +105,12 @@ class Alike:
         return False
 
     def halve(self, step: Step, num_nodes: int, *, asked: int | None) -> int | None:
-        """As `PackSizes.halve`; results in the packs of before no longer say what the others must agree with."""
+        """As `PackSizes.halve`, of the step in whose packs this one is scored.
+
+        Results in the packs of before no longer say what the others must agree with.
+        """
+        source = step.kind.packs_of(step) if isinstance(step.kind, ActorStepKind) else None
+        step = step if source is None else self._plan.steps[source]
         smaller = self.packs.halve(step, num_nodes, asked=asked)
         group = self._group_of.get(step.id, ())
         if smaller is not None and group in self._first and not is_noise_floor(step):

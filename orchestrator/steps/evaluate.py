@@ -123,9 +123,9 @@ class Evaluate(ActorStepKind[Scored]):
         )
         return Request("evaluate", message)
 
-    def pack_size(self, step: Step, context: StepContext) -> int | None:
-        """Equal for all conditions of a model and benchmark."""
-        return context.pack_size(step.id)
+    def packs_of(self, step: Step) -> str:
+        """Its own, which are of one size for all conditions of a model and benchmark."""
+        return step.id
 
     def result(self, step: Step, answer: Scored, context: StepContext) -> StepResult:
         """Per-item results, metrics and the receipt."""

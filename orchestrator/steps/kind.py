@@ -104,9 +104,14 @@ class ActorStepKind(StepKind, ABC, Generic[Answer]):
         Looks up nothing of the record that `request` did not: an answer cannot wait for the store.
         """
 
-    def pack_size(self, step: Step, context: StepContext) -> int | None:  # noqa: ARG002 - for the kinds with packs
-        """Pack size (nodes) that the request asks for; None = the actor's own, or no packs."""
+    def packs_of(self, step: Step) -> str | None:  # noqa: ARG002 - for the kinds with packs
+        """Id of the step in whose packs this one is scored, its own where it is no other's; None without packs."""
         return None
+
+    def pack_size(self, step: Step, context: StepContext) -> int | None:
+        """Pack size (nodes) that the request asks for; None = the actor's own, or no packs."""
+        source = self.packs_of(step)
+        return None if source is None else context.pack_size(source)
 
 
 class DriverStepKind(StepKind, ABC):

@@ -66,9 +66,9 @@ class Match(ActorStepKind[Matched]):
         )
         return Request("match", message)
 
-    def pack_size(self, step: Step, context: StepContext) -> int | None:
-        """That of the two perplexities."""
-        return context.pack_size(step.inputs["baseline_perplexity"])
+    def packs_of(self, step: Step) -> str:
+        """Those of the two perplexities."""
+        return step.inputs["baseline_perplexity"]
 
     def result(self, step: Step, answer: Matched, context: StepContext) -> StepResult:  # noqa: ARG002
         """The neuron set, the outcome of the search, and its curve."""

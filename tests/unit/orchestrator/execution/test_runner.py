@@ -266,6 +266,17 @@ def test_a_pack_that_does_not_fit_makes_packs_smaller_for_all_conditions() -> No
     assert record.steps[step.id].tags[f"pack_nodes.{step.name}"] == "256"
 
 
+def test_a_search_that_does_not_fit_is_repeated_in_smaller_packs_with_the_perplexities_that_it_rests_on() -> None:
+    study, record = plan(), FakeRecord()
+    pool = FakePool(study, once(lambda *_: OutOfMemory(num_nodes=512, error="out of memory"), MatchRequest))
+    assert run(study, pool, record).complete
+    sizes = [request.max_nodes for _, _, request in pool.requests if isinstance(request, MatchRequest)]
+    assert sizes == [None, 256]
+    for condition in ("baseline", "treated", "matched"):
+        step = study.steps[step_id(study, "evaluate.perplexity", condition)]
+        assert record.steps[step.id].tags[f"pack_nodes.{step.name}"] == "256"
+
+
 def test_packs_that_cannot_be_smaller_are_a_failure() -> None:
     study = plan()
     pool = FakePool(study, once(lambda *_: OutOfMemory(num_nodes=40, error="out of memory")))
