@@ -40,7 +40,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
     matched = next((c for c in conditions if c.spec.match and c.reference == treated), None)
     control = matched if matched and findings.comparable(model, matched.name) else None
     matching = findings.matching(control) if control and model.selects_itself else None
-    structure = findings.structure(model)
+    level, structure = findings.perplexity(model, treated), findings.structure(model)
     fraction = specs[treated].fraction  # several on a ReLU model, where a condition that does not apply stays whole
     return Evidence(
         model=model.label,
@@ -51,7 +51,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         matched=findings.comparable(model, control.name) if control else None,
         matched_fraction=matching.fraction if matching else None,
         treated_fraction=None if isinstance(fraction, tuple) else fraction,
-        match_bracket=_bracket(findings.perplexity(model, treated), matching) if matching else None,
+        match_bracket=None if matching is None or level is None else _bracket(level, matching),
         perplexity=perplexity_name(findings.plan),
         syntactic=graded_benchmarks(findings.plan, syntactic=True),
         non_syntactic=graded_benchmarks(findings.plan, syntactic=False),

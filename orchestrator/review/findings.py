@@ -129,13 +129,11 @@ class Findings:
         """Every metric of a condition's finished evaluations."""
         return self.plan.metrics(model.label, condition, self.committed)
 
-    def perplexity(self, model: ResolvedModel, condition: str) -> float:
-        """The perplexity of a condition. Raises KeyError where it has not finished."""
+    def perplexity(self, model: ResolvedModel, condition: str) -> float | None:
+        """The perplexity of a condition; None where there is none, or none that has finished."""
         benchmark = self.plan.study.perplexity
-        if benchmark is None:
-            raise KeyError("the study has no perplexity")
-        step = self.plan.evaluations[model.label, condition][benchmark.name]
-        return self.committed[step].metrics[benchmark.headlines[0]]
+        step = self.evaluations(model, condition).get(benchmark.name) if benchmark else None
+        return self.committed[step].metrics[benchmark.headlines[0]] if benchmark and step else None
 
     # -- comparisons -------------------------------------------------------------------------------------------------
 

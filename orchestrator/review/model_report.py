@@ -15,7 +15,7 @@ import pandas as pd
 from orchestrator.planning.conditions import NOISE_FLOOR, Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.review.doses import record_doses
-from orchestrator.review.evidence import claims_evidence
+from orchestrator.review.evidence import claims_evidence, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.review.layers import record_schedules
 from orchestrator.review.surprisal import record_excess
@@ -116,6 +116,8 @@ class ModelReport:
         if curve.empty:
             return None
         baseline, treated = (findings.perplexity(self._model, name) for name in (BASELINE, condition.reference))
+        if baseline is None or treated is None:
+            return None
         title = f"{self.label}: {condition.name}"
         return figures.matching_curve(curve, baseline=baseline, treated=treated, title=title)
 
@@ -206,15 +208,16 @@ class ModelReport:
 
     def _no_longer_matched(self) -> list[dict[str, Any]]:
         """Matched controls whose perplexity, measured again since the search, is no longer the treated condition's."""
-        findings, perplexity = self._findings, self._plan.study.perplexity
-        entries: list[dict[str, Any]] = []
-        if perplexity is None or not self._model.selects_itself:  # else the search was another checkpoint's
-            return entries
-        for condition in self._conditions:
+        findings, entries = self._findings, list[dict[str, Any]]()
+        differ = {(entry.condition, entry.benchmark) for entry in findings.not_compared(self._model)}
+        perplexity = perplexity_name(self._plan)
+        for condition in self._conditions if self._model.selects_itself else ():  # else another checkpoint's search
             search, names = condition.spec.match, (BASELINE, condition.reference, condition.name)
-            if search is None or not all(perplexity.name in findings.comparable(self._model, name) for name in names):
+            if search is None or any((name, perplexity) in differ for name in names):
                 continue
             baseline, treated, own = (findings.perplexity(self._model, name) for name in names)
+            if baseline is None or treated is None or own is None:
+                continue
             limits = SearchLimits(within=search.within, within_rise=search.within_rise)
             accepted = tolerance(baseline, treated, limits)
             if abs(own - treated) > REPEATED * accepted:

@@ -155,6 +155,20 @@ def test_a_report_is_made_anew_once_its_results_were_evaluated_again(monkeypatch
     assert second.report["models"][0]["not_compared"] == [] and review(study, outcome, record).cached
 
 
+def test_a_treated_perplexity_that_could_not_be_evaluated_again_costs_no_report() -> None:
+    claims = STUDY + "claims: double_dissociation\n"
+    record, study = FakeRecord(), plan(claims)
+    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner.load_finished()
+    outcome = runner.run(FakePool(study), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
+    failed = step_id(study, "evaluate.perplexity", "treated")
+    committed = {step: found for step, found in outcome.committed.items() if step != failed}
+    states = {**outcome.states, failed: State.FAILED}
+    report = review(study, outcome._replace(states=states, committed=committed), record).report
+    assert len(report["models"]) == 1
+    assert report["unfinished"] == ["evaluate.perplexity a treated: failed (no reason)"]
+
+
 def test_a_control_that_no_longer_matches_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     record, study = FakeRecord(), plan()
     runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
