@@ -147,7 +147,9 @@ def run(
     started = time.monotonic()
     opened = _open(study, data_root, model_root, workdir, tracking_uri)
     _warn(opened)
-    streams.when_closed("nobody reads the output any more; the study goes on, and `halfwave report` shows its result")
+    streams.goes_on_without(
+        "nobody reads the output any more; the study goes on, and `halfwave report` shows its result"
+    )
     console = terminal.make_console()
     console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
     try:

@@ -29,19 +29,27 @@ def prepare() -> None:
     sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr, always_escape=True)
 
 
-def when_closed(notice: str) -> None:
-    """What to say on standard error once nobody reads standard output any more."""
+def goes_on_without(notice: str) -> None:
+    """For a verb that works, not only prints: say this on standard error, once, when nobody reads its output any more.
+
+    Then output that is lost is no error either.
+    """
     output = _output()
     if output is not None:
         output.notice = notice
 
 
 def is_lost() -> bool:
-    """Whether output was lost for another reason than that its reader had read enough."""
+    """Whether what a verb was to print is lost, for another reason than that its reader had read enough."""
     output = _output()
-    if output is not None:
-        sys.stdout.flush()
-    return output is not None and output.error is not None and output.error.errno != errno.EPIPE
+    if output is None or output.notice:
+        return False
+    sys.stdout.flush()
+    return output.error is not None and output.error.errno not in READER_GONE
+
+
+READER_GONE = (errno.EPIPE, errno.EIO)
+"""Errors of a pipe that nobody reads any more, and of a terminal that was closed."""
 
 
 class Output(io.FileIO):
@@ -50,7 +58,7 @@ class Output(io.FileIO):
     error: OSError | None = None
     """The failure."""
     notice = ""
-    """What to say on standard error if the reader has gone away."""
+    """What to say on standard error if the reader has gone away; empty where that is all that a reader wanted."""
 
     def write(self, data: Any, /) -> int:
         """Write all of it, or drop it."""
@@ -68,10 +76,11 @@ class Output(io.FileIO):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, self.fileno())  # what others write there is dropped as well
         os.close(nothing)
-        if error.errno != errno.EPIPE:
-            self.notice = f"standard output cannot be written ({error.strerror}); what follows is lost"
-        if self.notice and self.fileno() == 1:
-            print(f"halfwave: {self.notice}", file=sys.stderr)
+        notice = self.notice
+        if error.errno not in READER_GONE:
+            notice = f"standard output cannot be written ({error.strerror}); what follows is lost"
+        if notice and self.fileno() == 1:
+            print(f"halfwave: {notice}", file=sys.stderr)
 
 
 def _output() -> Output | None:

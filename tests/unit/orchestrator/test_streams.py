@@ -22,7 +22,7 @@ from pathlib import Path
 from orchestrator import streams
 streams.prepare()
 if sys.argv[2:]:
-    streams.when_closed(sys.argv[2])
+    streams.goes_on_without(sys.argv[2])
 for i in range(20_000):
     print(f"line {i}", flush=i % 100 == 0)
 print("a word on standard error", file=sys.stderr)
@@ -78,6 +78,8 @@ def test_a_full_disk_is_told_and_ends_nothing(tmp_path: Path) -> None:
     ended = run(WORK, str(tmp_path / "done"), shell='"$@" > /dev/full')
     lost = "halfwave: standard output cannot be written (No space left on device); what follows is lost\n"
     assert ended == (3, "", lost + "a word on standard error\n") and (tmp_path / "done").exists()
+    works = run(WORK, str(tmp_path / "done"), "the study goes on", shell='"$@" > /dev/full')
+    assert works == (0, "", lost + "a word on standard error\n")
 
 
 def test_a_terminal_that_is_closed_ends_nothing(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_terminal_that_is_closed_ends_nothing(tmp_path: Path) -> None:
     assert os.read(ours, 100).startswith(b"line 0\r\n")
     os.close(ours)
     _, err = process.communicate(timeout=60)
-    assert (tmp_path / "done").exists() and err.endswith("what follows is lost\na word on standard error\n")
+    assert (process.returncode, err) == (0, "a word on standard error\n") and (tmp_path / "done").exists()
 
 
 def test_what_children_write_after_the_reader_has_gone_is_dropped_too(tmp_path: Path) -> None:
