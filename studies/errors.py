@@ -7,8 +7,10 @@ Ray, so each survives a pickle round trip.
 
 import difflib
 import json
+import os
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 ERROR_LENGTH = 500
@@ -103,6 +105,12 @@ def why_unreadable(error: OSError | ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text"
     return getattr(error, "strerror", None) or one_line(error)
+
+
+def refuse_endless(path: Path) -> None:
+    """Raise StudyError for a device or a pipe in place of a file: reading it may never end."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise StudyError(f"{path} cannot be read: it is not an ordinary file")
 
 
 def first_line(error: Exception | str) -> str:

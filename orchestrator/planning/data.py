@@ -16,7 +16,7 @@ from orchestrator.study_file.spec import Preset
 from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.options import StudySettings
 from studies.benchmarks.protocol import Benchmark
-from studies.errors import StudyError, one_line, why_unreadable
+from studies.errors import StudyError, one_line, refuse_endless, why_unreadable
 from studies.neurons.selection import NeuronSet
 
 SCORING_JOINER = " "
@@ -55,6 +55,7 @@ def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) 
     readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
     if path.suffix not in readers:
         raise StudyError(f"{path} must be a .parquet or .csv with the columns layer and neuron")
+    refuse_endless(path)
     try:
         table = readers[path.suffix](path)
     except Exception as error:  # pandas and pyarrow raise errors of many unrelated types

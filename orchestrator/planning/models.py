@@ -23,7 +23,7 @@ from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.planning.places import Places
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.benchmarks.hub import about_to_ask
-from studies.errors import StudyError, first_line, is_utf8, one_line, why_unreadable
+from studies.errors import StudyError, first_line, is_utf8, one_line, refuse_endless, why_unreadable
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -369,6 +369,7 @@ def _config_bytes(config: dict[str, Any]) -> int:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    refuse_endless(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from studies.benchmarks.rows import TEXT_ENCODING
-from studies.errors import StudyError, did_you_mean, why_unreadable
+from studies.errors import StudyError, did_you_mean, refuse_endless, why_unreadable
 
 WORD_COLUMNS = ("document", "sentence", "start", "end", "upos", "relation", "features")
 """Columns of a word table, one row per word in the order of the text: the word's document, its sentence (numbered over
@@ -138,6 +138,7 @@ def read_conllu(path: Path) -> AnnotatedDocuments:
     words of a multi-word token share its characters as their forms spell it; where the forms do not spell it, the first
     word has all its characters.
     """
+    refuse_endless(path)
     try:
         text = path.read_text(encoding=TEXT_ENCODING)
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from studies.errors import StudyError, shown, why_unreadable
+from studies.errors import StudyError, refuse_endless, shown, why_unreadable
 
 TEXT_ENCODING = "utf-8-sig"
 """UTF-8 with or without the byte-order mark that Windows editors write."""
@@ -22,6 +22,7 @@ Row = dict[str, Any]
 def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Row]]:
     """(line number, object) of every line, or of the first `limit` objects. Raises StudyError naming file and line."""
     rows: list[tuple[int, Row]] = []
+    refuse_endless(path)
     try:
         with path.open(encoding=TEXT_ENCODING) as lines:
             for number, line in enumerate(lines, start=1):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import struct
 from types import SimpleNamespace
@@ -359,6 +360,7 @@ ODD_TABLES = {
     "no_table.parquet": (b"no parquet", "cannot be read: "),
     "folder.csv": (None, "cannot be read: Is a directory"),
     "absent.csv": (None, "cannot be read: No such file or directory"),
+    "pipe.csv": (None, "cannot be read: it is not an ordinary file"),
 }
 
 
@@ -366,6 +368,7 @@ ODD_TABLES = {
 def test_a_table_of_neurons_that_cannot_be_meant_is_one_line(tmp_path, name, content, piece):
     make_folder(tmp_path / "a")
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
     if content is not None:
         (tmp_path / name).write_bytes(content)
     text = STUDY.format(model="./a").replace("select: top, fraction: 0.1", f"select: explicit, neurons: {name}")

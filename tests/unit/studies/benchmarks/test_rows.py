@@ -1,5 +1,6 @@
 """jsonl rows: every error names file and line."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ def test_bad_lines_are_named_by_file_and_line(
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes(b'{"context": "\xff"}\n')
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.jsonl")
     for function in (user_choices, lambda path: user_pairs(path, True)):
         for name, reason in (
             ("absent.jsonl", "No such file or directory"),
             ("folder", "Is a directory"),
+            ("pipe.jsonl", "it is not an ordinary file"),
             ("latin.jsonl", "it is not UTF-8 text"),
         ):
             path = tmp_path / name
