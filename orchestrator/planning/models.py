@@ -5,10 +5,8 @@ own. Reads configs and headers of weight files, never the weights themselves; a 
 StudyError without a place; `resolve` adds file and line.
 """
 
-import json
 import os
 import re
-import struct
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,10 +18,11 @@ from actors.messages.model import DTYPE_BYTES
 from actors.model_files import PROVENANCE_FILE, blob_digest, model_files, sha256
 from actors.sites import Architecture, architecture
 from orchestrator.planning.digest_cache import DigestCache
+from orchestrator.planning.model_headers import num_parameters_of, read_json
 from orchestrator.planning.places import Places
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.benchmarks.hub import about_to_ask
-from studies.errors import StudyError, first_line, is_utf8, one_line, refuse_endless, why_unreadable
+from studies.errors import StudyError, first_line, is_utf8, one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -34,8 +33,6 @@ MAX_NOTE = 300
 WEIGHTS, WEIGHTS_INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of pickled weights, whole or sharded, as every loader looks for them."""
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-"""{dtype in a safetensors header: bytes of one number}."""
 
 
 class Checkpoint(NamedTuple):
@@ -163,11 +160,11 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         raise StudyError(f"the name of the folder {folder} is not UTF-8, and tokenizers could not open it; rename it")
     _refuse_folder_of_checkpoints(folder, entry.path or _hub_name(entry))
     _refuse_adapter([path.name for path in folder.iterdir()], str(folder))
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     known = _supported(folder, str(folder), "")
     num_parameters, pickled = _weights(entry, folder, config)
     provenance = folder / PROVENANCE_FILE
-    note = _read_json(provenance).get("note") if provenance.is_file() else None
+    note = read_json(provenance).get("note") if provenance.is_file() else None
     files = model_files(folder, pickled=pickled)
     return ResolvedModel(
         spec=entry,
@@ -206,7 +203,7 @@ def _weights(entry: ModelSpec, folder: Path, config: dict[str, Any]) -> tuple[in
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise StudyError(f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
     if not pickled:
-        return sum(map(_num_parameters, weights)), False
+        return sum(map(num_parameters_of, weights)), False
     return sum(path.stat().st_size for path in folder.glob("*.bin")) // _config_bytes(config), True
 
 
@@ -214,7 +211,7 @@ def _safetensors(folder: Path) -> list[Path]:
     """The weight files that loaders read: those of the index, else `model.safetensors`, else all that there are."""
     files = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
     index = folder / WEIGHTS_INDEX
-    named = _read_json(index).get("weight_map") if index.is_file() else None
+    named = read_json(index).get("weight_map") if index.is_file() else None
     shards = {name for name in named.values() if isinstance(name, str)} if isinstance(named, dict) else set()
     return [files[name] for name in sorted(shards & files.keys() or files.keys() & {WEIGHTS} or files.keys())]
 
@@ -240,7 +237,7 @@ def _cached_model(entry: ModelSpec, name: str) -> ResolvedModel:
             f"{name} at {revision} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set; "
             f"unset it, copy the model there, or put it under --model-root as {name}"
         ) from None
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     num_parameters, pickled = _weights(entry, folder, config)
     files = {file: blob_digest(path) or sha256(path) for file, path in model_files(folder, pickled=pickled).items()}
     return _of_hub(entry, name, folder.name, folder, files, num_parameters, pickled)
@@ -263,7 +260,7 @@ def hub_model(entry: ModelSpec, name: str) -> ResolvedModel:
             file = Path(hf_hub_download(name, "config.json", revision=info.sha))
         with suppress(errors.EntryNotFoundError):
             hf_hub_download(name, "tokenizer_config.json", revision=info.sha)
-        config = _read_json(file)
+        config = read_json(file)
     except errors.GatedRepoError:
         raise StudyError(
             f"{name} is gated: ask for access on its page, then run `hf auth login` or set HF_TOKEN{remedy}"
@@ -329,10 +326,10 @@ def _supported(folder: Path, where: str, repository: str) -> Architecture:
     where: the folder as messages name it. repository: the model's own on the hub; '' for a local folder. Raises
     StudyError if the actors are known not to support the model, or if it takes code from another repository.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     for name in ("config.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            _refuse_foreign_code(_read_json(folder / name), f"{where}/{name}", repository)
+            _refuse_foreign_code(read_json(folder / name), f"{where}/{name}", repository)
     known = architecture(config, f"{where}/config.json")
     refuse_unsupported(config, known, f"{where}/config.json")
     return known
@@ -366,38 +363,3 @@ def _other_weights(entry: ModelSpec) -> str:
 def _config_bytes(config: dict[str, Any]) -> int:
     """Bytes of one pickled weight, as the config says: a pickle is not opened to count them."""
     return DTYPE_BYTES.get(str(config.get("dtype") or config.get("torch_dtype") or "float32"), 4)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    refuse_endless(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
-    except UnicodeDecodeError:
-        raise StudyError(f"{path} is not JSON: it is not UTF-8 text") from None
-    except (ValueError, RecursionError) as error:
-        raise StudyError(f"{path} is not JSON: {one_line(error)}") from None
-    if not isinstance(content, dict):
-        raise StudyError(f"{path} is not a JSON object")
-    return content
-
-
-def _num_parameters(path: Path) -> int:
-    """Parameters of a safetensors file, from its header."""
-    try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, 2**27)))
-        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-        return sum((stop - start) // _BYTES.get(dtype, 1) for start, stop, dtype in map(_span, tensors))
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError, struct.error) as error:
-        raise StudyError(f"{path} is not a safetensors file: {one_line(error)}") from None
-
-
-def _span(tensor: Any) -> tuple[int, int, str]:
-    """First byte, end and dtype of a tensor in a safetensors header. Raises a built-in error if it has another form."""
-    start, stop = tensor["data_offsets"]
-    if not 0 <= start <= stop:
-        raise ValueError(f"data_offsets are {start} and {stop}")
-    return int(start), int(stop), str(tensor["dtype"])

@@ -1,0 +1,51 @@
+"""What the small files of a model and the headers of its weights say; weights themselves are never read.
+
+Owns the reading of JSON and of safetensors headers, of which nothing is taken for granted: whatever they hold, it is
+what was asked for, or a StudyError of one line that names the file.
+"""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from studies.errors import StudyError, one_line, refuse_endless, why_unreadable
+
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""{dtype in a safetensors header: bytes of one number}."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises StudyError, naming the file, if it holds none."""
+    refuse_endless(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
+    except UnicodeDecodeError:
+        raise StudyError(f"{path} is not JSON: it is not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{path} is not JSON: {one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{path} is not a JSON object")
+    return content
+
+
+def num_parameters_of(path: Path) -> int:
+    """Parameters of a safetensors file, from its header. Raises StudyError, naming the file, if it has none."""
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, 2**27)))
+        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        return sum((stop - start) // _BYTES.get(dtype, 1) for start, stop, dtype in map(_span, tensors))
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError, struct.error) as error:
+        raise StudyError(f"{path} is not a safetensors file: {one_line(error)}") from None
+
+
+def _span(tensor: Any) -> tuple[int, int, str]:
+    """First byte, end and dtype of a tensor in a safetensors header. Raises a built-in error if it has another form."""
+    start, stop = tensor["data_offsets"]
+    if not 0 <= start <= stop:
+        raise ValueError(f"data_offsets are {start} and {stop}")
+    return int(start), int(stop), str(tensor["dtype"])
