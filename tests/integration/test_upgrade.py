@@ -11,17 +11,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from orchestrator.execution.runner import Runner
-from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.comparability import recorded_key
 from orchestrator.study import Study
 from orchestrator.workspace import engine_versions
 from tests import fakes, oracles
-from tests.fakes import ENGINE, NODE
+from tests.fakes import ENGINE
 from tests.integration import made_up
 from tests.integration.made_up import Command, command, run, write_study
+from tests.integration.made_up_actors import compute
 from tests.unit.orchestrator.planning.test_resolve import make_folder
-from tests.world import make_cluster
 
 STUDY = """\
 study: upgraded
@@ -151,10 +149,6 @@ evaluate:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Has all runs from now on computed in this process by an engine of this torch, which is also the installed one."""
-
-    def compute(study: Study, runner: Runner, *where: object) -> None:
-        cluster = make_cluster([NODE], {model.label: Demand(2.0, 0.0) for model in study.plan.study.models})
-        runner.run(fakes.FakePool(study.plan), cluster, {})
 
     def install(torch: str) -> None:
         versions = {"torch": torch, "vllm": "0.32.0"}
