@@ -178,7 +178,7 @@ class ReadyQueues:
         whose inputs are all under way."""
         if self._states[step] is State.PENDING:
             return self.steps[step].role is Role.DRIVER and not self._num_stalled_inputs[step]
-        return self._states[step] not in BROKEN
+        return self._states[step] in FINISHED or self._states[step] is State.RUNNING
 
     def _propagate_under_way(self, step: str, *, under_way: bool) -> None:
         """Update the dependents of a step that is under way now, or no longer."""
