@@ -287,6 +287,10 @@ def test_what_it_was_sending_is_sent_and_recorded_once(interrupted: Place) -> No
 @pytest.mark.long
 @pytest.mark.usefixtures("no_process_outlives_its_driver")
 def test_it_comes_to_the_numbers_of_the_earlier_version(interrupted: Place) -> None:
+    """Where BOS stands as it stood then: in the first window alone."""
+    text = interrupted.file.read_text(encoding="utf-8")
+    assert text.count("window: ") == 2, "of the profile and of the perplexity"
+    interrupted.file.write_text(text.replace("window: ", "bos: first, window: "), encoding="utf-8")
     done = interrupted.command("run")
     assert done.exit_code == 0, done.output
     assert f"{interrupted.expected['num_steps']} steps computed, 0 cached, in " in done.stdout

@@ -63,7 +63,7 @@ def check_that_every_step_ends(drawn: Drawn, seed: int, deaths: float, failures:
         assert attempts <= MAX_ATTEMPTS and world.started.count(step.id) <= MAX_ATTEMPTS
         assert (state is State.CACHED) == (step.id in cached)
         if state is State.FAILED and step.id not in failed:
-            exhausted = attempts == MAX_ATTEMPTS and "died 4 times" in world.reasons[step.id]
+            exhausted = attempts == MAX_ATTEMPTS and "given up after 4 attempts" in world.reasons[step.id]
             assert exhausted or not has_room(step, world.cluster)
         if step.id in failed:
             assert state is State.FAILED and world.started.count(step.id) == attempts + 1
