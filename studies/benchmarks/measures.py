@@ -63,7 +63,8 @@ class Measure:
 
     def summary(self, mean: float) -> float:
         """The number that people read, from a mean over items: exp of the mean where the value is a logarithm."""
-        return float(np.exp(mean)) if self.is_log else float(mean)
+        with np.errstate(over="ignore"):  # an infinite perplexity is refused where it would be recorded
+            return float(np.exp(mean)) if self.is_log else float(mean)
 
 
 MULTIPLE_CHOICE = Measure(

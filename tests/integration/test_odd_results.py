@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow import MlflowClient
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from orchestrator.steps.step import State
 from orchestrator.study import Study
@@ -27,7 +27,7 @@ models:
 profile: {{corpus: {root}/text.txt, tokens: 1024, window: 64, bins: 64, pairs: 64}}
 conditions:
   treated: {{select: top, fraction: 0.2, clamp: zero}}
-  matched: {{select: bottom, match: {{perplexity_of: treated, within: 0.9, within_rise: 1.0}}, clamp: zero}}
+  matched: {{select: bottom, match: {{perplexity_of: treated, within: 0.9, within_rise: 0.99}}, clamp: zero}}
 evaluate:
   - perplexity: {{corpus: {root}/text.txt, window: 64, tokens: 640}}
   - pairs: {root}/pairs.jsonl
@@ -41,14 +41,15 @@ TOO_LONG = " ".join(["ab"] * 500)
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three models, and pairs of which the second is too long for them.
 
-    `endless` is so sure of everything that its perplexity is infinite; nothing that is done to the neurons of `unmoved`
-    has an effect, so there is no perplexity to match.
+    `endless` rules line breaks out, so that its perplexity is infinite on a text that has some; nothing that is done to
+    the neurons of `unmoved` has an effect, so there is no perplexity to match.
     """
     folder = tmp_path_factory.mktemp("odd")
-    for name, seed in (("sound", 2), ("endless", 1), ("unmoved", 0)):
-        oracles.make_model(folder / name, "llama", seed=seed)
+    for name, family, seed in (("sound", "llama", 2), ("endless", "phi", 0), ("unmoved", "llama", 0)):
+        oracles.make_model(folder / name, family, seed=seed)
     with changed(folder / "endless") as model:
-        model.lm_head.weight.mul_(350.0)
+        (line_break,) = AutoTokenizer.from_pretrained(folder / "endless")("\n", add_special_tokens=False)["input_ids"]
+        model.lm_head.bias[line_break] = -1e5
     with changed(folder / "unmoved") as model:
         for layer in model.model.layers:
             layer.mlp.down_proj.weight.zero_()
