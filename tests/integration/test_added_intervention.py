@@ -30,6 +30,7 @@ noise_floor: false
 """
 
 
+@pytest.mark.long
 def test_a_study_with_an_added_intervention(tmp_path, monkeypatch):
     folder = oracles.make_model(tmp_path / "llama", "llama")
     made_up.write_text_and_pairs(tmp_path, made_up.phrases(), num_pairs=12)

@@ -22,6 +22,7 @@ evaluate: [{{pairs: {root}/pairs.jsonl}}]
 """
 
 
+@pytest.mark.long
 def test_a_study_with_an_added_kind(tmp_path, monkeypatch):
     oracles.make_model(tmp_path / "llama", "llama")
     made_up.write_text_and_pairs(tmp_path, made_up.phrases(), num_pairs=6)

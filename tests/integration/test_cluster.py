@@ -73,6 +73,7 @@ def three_nodes():
     cluster.shutdown()
 
 
+@pytest.mark.long
 def test_a_second_driver_is_refused_while_the_first_runs_and_ctrl_c_drains(root, tmp_path):
     study_file = write_study(root, "small.yaml", SMALL)
     first = subprocess.Popen(command(study_file, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

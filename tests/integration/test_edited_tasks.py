@@ -11,6 +11,7 @@ from studies.benchmarks.harness.lm_eval import TaskBenchmark, task_benchmark
 from tests import oracles
 from tests.integration import made_up
 from tests.integration.made_up import numbers, run, write_study
+from tests.tiers import every_third
 
 pytest.importorskip("lm_eval", reason="needs the extra `harness`")
 
@@ -80,11 +81,13 @@ def edit(path: Path, old: str, new: str) -> None:
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
-    [
-        ("grading.py", "float(sums", "0.25 * float(sums", 0.125),
-        ("graded_helper.py", "return value", "return value / 2", 0.25),
-        ("graded.yaml", "aggregation: mean", "aggregation: median", 1.0),
-    ],
+    every_third(
+        [
+            ("graded_helper.py", "return value", "return value / 2", 0.25),
+            ("grading.py", "float(sums", "0.25 * float(sums", 0.125),
+            ("graded.yaml", "aggregation: mean", "aggregation: median", 1.0),
+        ]
+    ),
 )
 def test_an_edit_changes_the_digest_and_the_score(tasks: Path, file: str, old: str, new: str, expected: float) -> None:
     before = loaded(tasks)
