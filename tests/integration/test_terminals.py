@@ -155,6 +155,7 @@ def test_an_ascii_terminal_shows_what_it_can(study: Path, verb: str, ascii_only:
         assert "M?dell" in ended.out and "wasserstein" in ended.out
 
 
+@pytest.mark.long
 def test_a_narrow_live_table_has_whole_names_until_its_terminal_is_closed(study: Path, tmp_path: Path) -> None:
     """Of 50 columns, and closed as soon as it has shown something: the study goes on."""
     ours, theirs = os.openpty()
@@ -174,6 +175,7 @@ def test_a_narrow_live_table_has_whole_names_until_its_terminal_is_closed(study:
     assert statuses(tmp_path / "work") == {"FINISHED"}
 
 
+@pytest.mark.long
 def test_a_wide_table_has_a_name_for_every_row(study: Path, data_root: Path) -> None:
     wide = study.with_name("wide.yaml")
     wide.write_text(WIDE, encoding="utf-8")
