@@ -15,7 +15,7 @@ from orchestrator.planning.run_keys import baseline_run, condition_run, profile_
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.identity import identify
-from orchestrator.steps.kind import ModelStepKind, PlannedModel
+from orchestrator.steps.kind import ActorStepKind, ModelStepKind, PlannedModel
 from orchestrator.steps.step import BASELINE, Step, StepKind
 from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.annotation import Annotation
@@ -72,9 +72,8 @@ class Plan:
 
     def with_place(self, step: Step, problem: str) -> str:
         """A problem with the texts that a step scores, after their place in the study file."""
-        perplexity = self.study.perplexity
-        of_match = perplexity.name if perplexity is not None and step.kind is match.KIND else PROFILE
-        texts = step.params.get("benchmark", of_match)
+        source = step.kind.packs_of(step) if isinstance(step.kind, ActorStepKind) else None
+        texts = self.steps[source or step.id].params.get("benchmark", PROFILE)
         return str(self.study.place_error(texts, f"{step.model}: {problem}"))
 
     @property

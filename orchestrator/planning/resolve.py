@@ -83,17 +83,35 @@ class ResolvedStudy:
 
         Raises StudyError, with the place, where the tokenizer lacks a token that the texts need.
         """
+        found = self._special_tokens(model)
+        if found is None:
+            return None
+        added, lacking = found
+        if lacking:
+            raise StudyError(lacking[0].message)
+        return added
+
+    def _special_tokens(self, model: ResolvedModel) -> tuple[dict[str, SpecialTokens], list[Problem]] | None:
+        """As `special_tokens`, and the texts for which the tokenizer lacks a token."""
         marks = local_marks(model)
         if marks is None:
             return None
-        trained_with = SITES[model.architecture.family].trained_with
-        added = {}
+        added, lacking = {}, []
         for name, request in self.texts.items():
             try:
-                added[name] = special_tokens(request, marks, trained_with)
+                added[name] = special_tokens(request, marks, SITES[model.architecture.family].trained_with)
             except StudyError as error:
-                raise self.place_error(name, f"{model.label}: {error}") from None
-        return added
+                lacking.append(self.located.problem(self.place(name), f"{model.label}: {error}"))
+        return added, lacking
+
+    @property
+    def lacking_special_tokens(self) -> list[Problem]:
+        """Where a model's tokenizer, as far as it is known here, lacks a token that the texts need."""
+        windowed = [request for request in self.texts.values() if isinstance(request, Windows | Documents)]
+        if not any(isinstance(request, Documents) or request.bos == "every_window" for request in windowed):
+            return []
+        found = filter(None, map(self._special_tokens, self.models))
+        return [problem for _, lacking in found for problem in lacking]
 
     @property
     def warnings(self) -> list[str]:
@@ -153,7 +171,7 @@ def resolve(
         benchmarks=tuple(benchmarks[place] for place in sorted(benchmarks)),
         neuron_sets=neuron_sets,
     )
-    located.refuse([*_lacking_special_tokens(study), *_too_short(study)])
+    located.refuse([*study.lacking_special_tokens, *_too_short(study)])
     return study
 
 
@@ -192,22 +210,6 @@ def _models(spec: StudySpec, located: Located, lookups: LookUps) -> tuple[list[R
         if len(found) == len(places):
             pinned += models.in_series(series, [found[place] for place in places])
     return pinned, problems
-
-
-def _lacking_special_tokens(study: ResolvedStudy) -> Iterator[Problem]:
-    """Where a model's tokenizer, as far as it is known here, lacks a token that the texts need."""
-    windowed = [request for request in study.texts.values() if isinstance(request, Windows | Documents)]
-    if not any(isinstance(request, Documents) or request.bos == "every_window" for request in windowed):
-        return
-    for model in study.models:
-        marks = local_marks(model)
-        if marks is None:
-            continue
-        for name, request in study.texts.items():
-            try:
-                special_tokens(request, marks, SITES[model.architecture.family].trained_with)
-            except StudyError as error:
-                yield study.located.problem(study.place(name), f"{model.label}: {error}")
 
 
 def _too_short(study: ResolvedStudy) -> Iterator[Problem]:

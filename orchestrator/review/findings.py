@@ -78,6 +78,7 @@ class Findings:
         """Parts of the review that could not be made, with the reason; the report lists them."""
         self._items: dict[str, pd.DataFrame] = {}
         self._structures: dict[str, Structure] = {}
+        self._receipts: dict[str, dict[str, dict[str, Any]]] = {}
 
     @property
     def committed(self) -> Mapping[str, Committed]:
@@ -187,18 +188,22 @@ class Findings:
         documents = {}
         if scored := self._on_profile_run(model, profile.KIND):
             documents[PROFILE] = self.document(self.committed[scored], MEASURED_ON)
-        for benchmark, step in self.evaluations(model, BASELINE).items():
-            documents[benchmark] = self.document(self.committed[step], receipt(self.plan.steps[step].name))
+        documents |= self._baseline_receipts(model)
         key = "special_tokens"
         return {name: document[key] for name, document in documents.items() if key in document}
 
+    def _baseline_receipts(self, model: ResolvedModel) -> dict[str, dict[str, Any]]:
+        """{benchmark: how its baseline was computed}, each read once."""
+        if model.label not in self._receipts:
+            self._receipts[model.label] = {
+                benchmark: self.document(self.committed[step], receipt(self.plan.steps[step].name))
+                for benchmark, step in self.evaluations(model, BASELINE).items()
+            }
+        return self._receipts[model.label]
+
     def left_out(self, model: ResolvedModel) -> dict[str, Mapping[str, Any]]:
         """{benchmark: what the model could not score}, of the baseline's evaluations that left items out."""
-        documents = {
-            benchmark: self.document(self.committed[step], receipt(self.plan.steps[step].name))
-            for benchmark, step in self.evaluations(model, BASELINE).items()
-        }
-        left_out = {benchmark: document.get("left_out") for benchmark, document in documents.items()}
+        left_out = {name: document.get("left_out") for name, document in self._baseline_receipts(model).items()}
         return {benchmark: known for benchmark, known in left_out.items() if known and known["items"]}
 
     # -- profiles ----------------------------------------------------------------------------------------------------

@@ -132,9 +132,10 @@ class Evaluate(ActorStepKind[Scored]):
         benchmark, engine = context.benchmark(step.params["benchmark"]), context.engine(step.id)
         key = comparability.key_of(engine, answer)
         neurons, noise_floor = _neurons(step, context), is_noise_floor(step)
-        items = _scored_items(benchmark, answer)
+        text_items = _text_items(benchmark)
+        items, left_out = _scored_items(benchmark, text_items, answer), left_out_document(text_items, answer)
         if step.condition == BASELINE and not noise_floor:
-            _warn(step.model, benchmark, answer)
+            _warn(step.model, benchmark.label, answer, left_out)
         document = {
             "benchmark": benchmark.label,
             "neuron_set": neurons.digest,
@@ -147,7 +148,7 @@ class Evaluate(ActorStepKind[Scored]):
             "nodes": answer.num_nodes,
             "tokens": answer.num_tokens,
             "contexts_cut": answer.num_cut,
-            "left_out": left_out_document(benchmark, answer),
+            "left_out": left_out,
             "special_tokens": special_tokens_document(answer.special_tokens),
             "seconds": answer.seconds,
             "conditions_together": answer.num_conditions,
@@ -165,10 +166,9 @@ class Evaluate(ActorStepKind[Scored]):
 KIND = Evaluate()
 
 
-def _scored_items(benchmark: Benchmark, answer: Scored) -> pd.DataFrame:
+def _scored_items(benchmark: Benchmark, of_request: TextItems | None, answer: Scored) -> pd.DataFrame:
     """The benchmark's results without the items that the model cannot score."""
     items = benchmark.results(answer.sums, answer.counts, margins=answer.margins, tokens=answer.tokens)
-    of_request = _text_items(benchmark)
     if of_request is None or not answer.left_out:  # documents that are left out have no tokens, and so no rows
         return items
     if len(items) != len(of_request.places):
@@ -181,9 +181,8 @@ def _text_items(benchmark: Benchmark) -> TextItems | None:
     return request.items if isinstance(request, Sentences | Continuations) else None
 
 
-def left_out_document(benchmark: Benchmark, answer: Scored) -> dict[str, Any]:
+def left_out_document(items: TextItems | None, answer: Scored) -> dict[str, Any]:
     """How many items the model cannot score, of how many, and the first few with the reason; as plain JSON."""
-    items = _text_items(benchmark)
     places = items.places if items is not None else None
     first = sorted(answer.left_out)[:SHOWN_LEFT_OUT]
     return {
@@ -193,13 +192,13 @@ def left_out_document(benchmark: Benchmark, answer: Scored) -> dict[str, Any]:
     }
 
 
-def _warn(model: str, benchmark: Benchmark, answer: Scored) -> None:
+def _warn(model: str, benchmark: str, answer: Scored, left_out: Mapping[str, Any]) -> None:
     """Log what the report says too: contexts that were cut, items that were left out, a missing BOS."""
     if answer.num_cut:
-        cut = f"{answer.num_cut} contexts of {benchmark.label}"
+        cut = f"{answer.num_cut} contexts of {benchmark}"
         log.warning("%s: %s are longer than the model's positions and were cut", model, cut)
     if answer.left_out:
-        log.warning("%s: %s", model, left_out_phrase(benchmark.label, left_out_document(benchmark, answer)))
+        log.warning("%s: %s", model, left_out_phrase(benchmark, left_out))
     warn_of_missing_bos(model, answer.special_tokens)
 
 

@@ -134,7 +134,7 @@ class PairBenchmark:
 
     @property
     def estimated_tokens(self) -> float:
-        return Sentences(texts=self.texts).estimated_tokens
+        return self.request.estimated_tokens
 
     @property
     def headlines(self) -> tuple[str, ...]:

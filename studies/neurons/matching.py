@@ -94,6 +94,11 @@ class _Curve:
         return len(self._points)
 
     @property
+    def most_tries(self) -> int:
+        """After which the search ends in any case."""
+        return MOST_TRIES * self.limits.max_evaluations
+
+    @property
     def wanted(self) -> str:
         """The target, in words."""
         return f"perplexity {self._treated:.5g} ± {self.tolerance:.2g} is wanted"
@@ -141,6 +146,8 @@ def _expand(curve: _Curve, start: float, cap: float) -> Generator[float, float, 
         low = point
         if fraction >= cap:
             return curve.end(None, f"{curve.wanted}; even {_percent(cap)} of the neurons give {point.perplexity:.5g}")
+        if len(curve) >= curve.most_tries:
+            return curve.end(None, f"{curve.wanted}; {point}; {_limit(curve)}")
         fraction = min(4 * fraction, cap)
     # Where the very first fraction is beyond the target, the other end is the baseline itself.
     return low or curve.point(start * 1e-3, curve.baseline), point
@@ -183,8 +190,11 @@ def _why_stop(curve: _Curve, low: _Point, high: _Point, distances: list[tuple[fl
     before = distances[-1 - CONVERGENCE_TRIES] if len(distances) > CONVERGENCE_TRIES else (math.inf, math.inf)
     if not any(now <= then / 2 for now, then in zip(distances[-1], before, strict=True)):
         return f"{CONVERGENCE_TRIES} more tries hardly brought them closer"
-    limit = MOST_TRIES * curve.limits.max_evaluations
-    return f"{limit} tries are the limit" if len(curve) >= limit else ""
+    return _limit(curve) if len(curve) >= curve.most_tries else ""
+
+
+def _limit(curve: _Curve) -> str:
+    return f"{curve.most_tries} tries are the limit"
 
 
 def _percent(fraction: float) -> str:

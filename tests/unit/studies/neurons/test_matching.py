@@ -90,6 +90,12 @@ def test_a_search_that_converges_too_slowly_ends_at_three_times_its_tries() -> N
     assert result.fraction is None and len(measured) <= 12
 
 
+def test_a_search_that_begins_far_below_ends_at_the_same_limit() -> None:
+    limits = SearchLimits(max_evaluations=2)
+    result, measured = drive(lambda f: 20.0 + f, **{**BOUNDS, "start": 1e-7}, limits=limits)
+    assert result.fraction is None and len(measured) == 6 and result.reason.endswith("; 6 tries are the limit")
+
+
 def test_no_rise_means_nothing_to_match() -> None:
     result, measured = drive(lambda f: 20.0, **{**BOUNDS, "treated": 19.0})
     assert result.fraction is None and not measured and "not above" in result.reason
