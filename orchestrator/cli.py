@@ -63,6 +63,9 @@ KeepVersions = Annotated[
         help="Evaluate nothing again after an upgrade; compare only results of the same versions, and list the others.",
     ),
 ]
+Takeover = Annotated[
+    bool, typer.Option("--takeover", help="Run although another driver seems to run the study; that one stops.")
+]
 
 
 @app.callback()
@@ -139,6 +142,7 @@ def run(
     wait_for_nodes: WaitForNodes = 0.0,
     silence: Silence = SILENCE_SECONDS,
     keep_versions: KeepVersions = False,
+    takeover: Takeover = False,
 ) -> None:
     """Run the steps that are not recorded yet, then print tables and verdicts. Run again to resume."""
     from orchestrator import terminal
@@ -161,6 +165,7 @@ def run(
                 silence_seconds=silence,
                 patience_seconds=wait_for_nodes,
                 keep_versions=keep_versions,
+                takeover=takeover,
             )
     except KeyboardInterrupt:
         print("halfwave: interrupted; what was committed is kept, run again to resume", file=sys.stderr)
@@ -185,6 +190,7 @@ def submit(
     wait_for_nodes: WaitForNodes = 0.0,
     silence: Silence = SILENCE_SECONDS,
     keep_versions: KeepVersions = False,
+    takeover: Takeover = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and return.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
@@ -201,6 +207,7 @@ def submit(
         *(["--wait-for-nodes", f"{wait_for_nodes:g}"] if wait_for_nodes else []),
         *(["--silence", f"{silence:g}"] if silence != SILENCE_SECONDS else []),
         *(["--keep-versions"] if keep_versions else []),
+        *(["--takeover"] if takeover else []),
     ]
     job = send(
         study,

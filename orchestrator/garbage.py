@@ -21,7 +21,8 @@ from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.record.commits import committed_steps
 from orchestrator.record.keys import Committed
 from orchestrator.record.lease import is_held
-from orchestrator.record.mlflow_store import RecordError, Store, Unreachable, locate
+from orchestrator.record.local_store import locate
+from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 from orchestrator.record.outbox import Outbox, folder_size
 from orchestrator.record.tags import SUPERSEDED
 from orchestrator.steps.artifacts import identity_document
@@ -123,6 +124,7 @@ class GarbageCollector:
                 f"{' and '.join(garbage.running)} is being run; wait for its driver, or, if that was killed on another "
                 "machine, run the study again or add --force"
             )
+        self._store.relocate()
         for run in () if garbage.server else garbage.runs:
             self._store.erase(run.run_id)
         self._outbox.sweep()

@@ -26,7 +26,9 @@ from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.resolve import resolve
 from orchestrator.record.keys import Committed
-from orchestrator.record.mlflow_store import RecordError
+from orchestrator.record.mlflow_store import RecordError, Store
+from orchestrator.record.outbox import Outbox
+from orchestrator.record.reader import Reader
 from orchestrator.record.record import Record
 from orchestrator.redaction import redacted
 from orchestrator.scheduling.estimates import RATES, flops
@@ -158,15 +160,20 @@ class Study:
         return self.plan.study.warnings
 
     def record(self) -> Record:
-        """The study's record in its store, which is created if it is absent."""
+        """The study's record in its store, which is created if it is absent. Raises StudyError where nobody may
+        write."""
         return Record(self.tracking_uri, outbox=outbox_folder(self.workdir))
+
+    def recorded(self) -> Reader:
+        """What is recorded, to be read; a store that is absent is created."""
+        return Reader(Store(self.tracking_uri), Outbox(outbox_folder(self.workdir)))
 
     def last_report(self) -> tuple[Mapping[str, Any], str]:
         """The last recorded report, and what to say above it; '' unless it was made from another definition.
 
         Raises StudyError where there is none.
         """
-        record = self.record()
+        record = self.recorded()
         last = record.latest(self.spec.study).get(("", "", "report"))
         if last is None:
             raise StudyError(f"{self.spec.study} has no report yet; run it first")
@@ -175,7 +182,7 @@ class Study:
 
     def second_file(self) -> str:
         """Why `run` refuses this file: another one with the same study was run last. Empty where it does not."""
-        last = self.record().last_run(self.spec.study)
+        last = self.recorded().last_run(self.spec.study)
         return second_file(self.path, self.plan.study.located, self.spec.study, last)
 
     def planned(self, *, keep_versions: bool = False) -> list[PlannedStep]:
@@ -184,7 +191,7 @@ class Study:
         A recorded evaluation is not counted as cached where, by the versions installed here, it will be evaluated again
         to be compared with a step to run; with `keep_versions` none is.
         """
-        record = self.record()
+        record = self.recorded()
         known = record.known(list(self.plan.steps))
         before = record.latest(self.spec.study) if len(known) < len(self.plan.steps) else {}
         idle = self._not_applicable(record, known)
@@ -198,7 +205,7 @@ class Study:
             planned.append(PlannedStep(step, cached, reason, work, again=step.id in again, idle=step.id in idle))
         return planned
 
-    def _not_applicable(self, record: Record, known: Mapping[str, Committed]) -> dict[str, str]:
+    def _not_applicable(self, record: Reader, known: Mapping[str, Committed]) -> dict[str, str]:
         """{step that is not recorded: the finding of a recorded step that leaves it nothing to compute}."""
         reasons: dict[str, str] = {}
         for step in (self.plan.steps[step] for step in known):
@@ -243,6 +250,7 @@ class Study:
         silence_seconds: float = 1800.0,
         patience_seconds: float = 0.0,
         keep_versions: bool = False,
+        takeover: bool = False,
     ) -> Result:
         """Run the steps that are not recorded, then review the whole study.
 
@@ -250,7 +258,8 @@ class Study:
         report of a long step. address: of a running Ray cluster; None = a local one. silence_seconds: an actor that
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
         that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
-        other versions or on other devices, and compare only what was computed alike.
+        other versions or on other devices, and compare only what was computed alike. takeover: run it although another
+        driver seems to; that one stops.
 
         The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
         KeyboardInterrupt is raised. Raises StudyError if the store or the cluster does not answer.
@@ -259,7 +268,7 @@ class Study:
         from orchestrator.execution.runner import Runner
         from orchestrator.review.report import review
 
-        record = self._open_record()
+        record = self._open_record(takeover)
         status = "FAILED"
         with Interrupt() as interrupt:
             try:
@@ -298,7 +307,7 @@ class Study:
         patience = {"silence_seconds": silence_seconds, "patience_seconds": patience_seconds}
         compute(self.plan, runner, address=address, **patience)
 
-    def _open_record(self) -> Record:
+    def _open_record(self, takeover: bool) -> Record:
         """The record, opened with this run's definition and environment; no other driver can open it meanwhile.
 
         Raises StudyError where the study was last run from another file that still has its name.
@@ -313,11 +322,12 @@ class Study:
             environment=environment(),
             metrics=[metric for benchmark in self.plan.study.benchmarks for metric in benchmark.headlines],
             source=definition_of(self.path, self.plan.study.located),
+            takeover=takeover,
         )
         return record
 
 
-def _why_not_cached(step: Step, last: Committed | None, record: Record) -> str:
+def _why_not_cached(step: Step, last: Committed | None, record: Reader) -> str:
     """`new`, or what changed since the step was last recorded under its name: three differences at most."""
     if last is None:
         return "new"

@@ -6,6 +6,7 @@ Invariant: a study file alone never has anything written outside its working fol
 """
 
 import contextlib
+import errno
 import importlib.metadata
 import os
 import platform
@@ -14,12 +15,15 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.record.local_store import sqlite_uri
 from orchestrator.redaction import redacted
 from orchestrator.study_file.located import Located, quote
 from studies.errors import StudyError, is_utf8
 
 FOLDER = ".halfwave"
 """Name of the working folder."""
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of a place where this user may not write."""
 SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 """Schemes of tracking URIs that write nothing on this machine's disks."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
@@ -50,7 +54,10 @@ def project_of(study_file: Path) -> Path:
 
 
 def make_workdir(path: Path) -> Path:
-    """Create the working folder if it is absent, and return it. Raises StudyError if it cannot be created."""
+    """Create the working folder if it is absent, and return it.
+
+    Where nobody may write, it stays absent: what only reads needs none. Raises StudyError for a path that cannot be a
+    folder."""
     if not is_utf8(path):
         raise StudyError(
             f"the name of the working folder {path} is not UTF-8, and MLflow could not store it; rename the folder, or "
@@ -59,6 +66,8 @@ def make_workdir(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if error.errno in READ_ONLY:
+            return path
         raise StudyError(
             f"the working folder {path} cannot be created: {error.strerror}; choose one with --workdir"
         ) from None
@@ -88,7 +97,7 @@ def existing_folder(path: str | Path, option: str) -> Path:
 
 def default_store(workdir: Path) -> str:
     """The tracking URI of a study that names none: a SQLite file in the working folder."""
-    return f"sqlite:///{workdir.resolve() / 'mlflow.db'}"
+    return sqlite_uri(workdir.resolve() / "mlflow.db")
 
 
 def store_of_study_file(uri: str | None, located: Located, workdir: Path) -> str:
@@ -109,7 +118,7 @@ def store_of_study_file(uri: str | None, located: Located, workdir: Path) -> str
             f"{quote(redacted(uri))} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
             f"folder {workdir}; a store elsewhere is given with --tracking-uri",
         )
-    return f"sqlite:///{file}"
+    return sqlite_uri(file)
 
 
 # -- the environment -------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def commit_tag(store: Store, run_id: str, entry: Entry) -> dict[str, str]:
     value = encode_tag(entry)
     if len(value) > MAX_TAG:
         index = encode_index(entry)
-        store.put_bytes(run_id, index, _index_path(entry.step_name))
+        store.put(run_id, index, _index_path(entry.step_name))
         value = encode_index_tag(entry, index)
     return {STEP + entry.step_name: value}
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.record.commits import committed_steps
 from orchestrator.record.encoding import decode_frame
 from orchestrator.record.keys import Committed
-from orchestrator.record.mlflow_store import RecordError, Store, locate
+from orchestrator.record.local_store import locate
+from orchestrator.record.mlflow_store import RecordError, Store
 from orchestrator.record.tags import SUPERSEDED, slot_of
 from studies.errors import did_you_mean
 

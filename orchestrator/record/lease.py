@@ -1,12 +1,14 @@
 """The lease on a study: at most one driver runs it at a time, on whatever machine.
 
 A lease is a tag on the study's experiment, so every driver of the store sees it. A driver on this machine is alive if
-its process is; the lease of a driver elsewhere lapses when it has not been renewed for LAPSE_SECONDS. Two drivers that
-claim a study at once both look again a moment later, and only the one whose claim is in the tag goes on.
+its process is; the lease of a driver elsewhere lapses when it has not been renewed for LAPSE_SECONDS. A claim of this
+machine from before it was started again holds nothing, nor does one that was copied along with a store. Two drivers
+that claim a study at once both look again a moment later, and only the one whose claim is in the tag goes on.
 Knows nothing of runs and steps.
 """
 
 import json
+import math
 import os
 import platform
 import time
@@ -37,20 +39,27 @@ class Claim:
     """When the process started, seconds since 1970: process ids are reused."""
     renewed: float
     """Seconds since 1970."""
+    hardware: str = ""
+    """The machine, whenever it was started; empty where it is unknown, as in claims of earlier versions."""
+    store: str = ""
+    """The file of a local store; empty for another one, and in claims of earlier versions."""
 
     @property
     def process(self) -> tuple[str, int, float]:
         """Identifies the driver's process for good."""
         return self.machine, self.pid, self.started
 
-    def is_alive(self, now: float) -> bool:
-        """Whether its driver still runs, as far as this machine can tell; `now` in seconds since 1970."""
-        if self.machine != _machine():
-            return now - self.renewed < LAPSE_SECONDS
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
-        except psutil.NoSuchProcess:
+    def is_alive(self, now: float, store: str) -> bool:
+        """Whether its driver still runs on this store, as far as this machine can tell.
+
+        `now`: seconds since 1970. `store`: `Store.identity`."""
+        if self.store and store and self.store != store:  # copied along with the store
             return False
+        if self.machine == _machine():
+            return _runs(self.pid, self.started)
+        if self.hardware and self.hardware == _hardware() and _boot(self.machine) != _boot(_machine()):
+            return False
+        return abs(now - self.renewed) < LAPSE_SECONDS  # a time far ahead is a wrong clock's
 
 
 def encode_claim(claim: Claim) -> str:
@@ -62,6 +71,7 @@ def encode_claim(claim: Claim) -> str:
             "pid": claim.pid,
             "born": claim.started,
             "renewed": claim.renewed,
+            **{name: value for name, value in (("hardware", claim.hardware), ("store", claim.store)) if value},
         }
     )
 
@@ -70,21 +80,24 @@ def decode_claim(text: str) -> Claim | None:
     """The claim in a tag; None for anything else, such as the empty text that a released lease leaves."""
     try:
         content = json.loads(text)
-        return Claim(
+        claim = Claim(
             machine=str(content["machine"]),
             host=str(content["host"]),
             pid=int(content["pid"]),
             started=float(content["born"]),
             renewed=float(content["renewed"]),
+            hardware=str(content.get("hardware", "")),
+            store=str(content.get("store", "")),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+    return claim if 0 < claim.pid < 2**31 and math.isfinite(claim.started + claim.renewed) else None
 
 
 def is_held(store: Store, experiment: str) -> bool:
     """Whether a driver, as far as this machine can tell, runs the study of this experiment id now."""
     claim = _read(store, experiment)
-    return claim is not None and claim.is_alive(time.time())
+    return claim is not None and claim.is_alive(time.time(), store.identity)
 
 
 class Lease:
@@ -96,9 +109,11 @@ class Lease:
         self.lost = False
         """Whether another driver has taken the study over."""
 
-    def acquire(self) -> None:
-        """Raises RecordError, naming the driver, if another one runs the study."""
-        self._refuse_other_driver()
+    def acquire(self, *, takeover: bool = False) -> None:
+        """Raises RecordError, naming the driver, if another one runs the study; `takeover` ends its lease instead, and
+        it stops when it next renews it."""
+        if not takeover:
+            self._refuse_other_driver()
         self._write()
         time.sleep(SETTLE_SECONDS)
         self._refuse_other_driver()
@@ -128,20 +143,21 @@ class Lease:
 
     def _refuse_other_driver(self) -> None:
         claim, now = _read(self._store, self._experiment), time.time()
-        if claim is None or claim.process == own_claim().process or not claim.is_alive(now):
+        if claim is None or claim.process == own_claim().process or not claim.is_alive(now, self._store.identity):
             return
         raise RecordError(
             f"study {self._study!r} is being run by process {claim.pid} on {claim.host} (last seen "
-            f"{max(0.0, now - claim.renewed):.0f} s ago); wait for it or stop it: one driver runs a study at a time"
+            f"{max(0.0, now - claim.renewed):.0f} s ago); wait for it or stop it: one driver runs a study at a time; "
+            "if it is gone for good, run with --takeover"
         )
 
     def _write(self) -> None:
-        self._store.call("set_experiment_tag", self._experiment, TAG, encode_claim(own_claim()))
+        self._store.call("set_experiment_tag", self._experiment, TAG, encode_claim(own_claim(self._store.identity)))
         self._renewed = time.monotonic()
 
 
-def own_claim() -> Claim:
-    """This process's claim, renewed now."""
+def own_claim(store: str = "") -> Claim:
+    """This process's claim on a store, renewed now."""
     process = psutil.Process()
     return Claim(
         machine=_machine(),
@@ -149,6 +165,8 @@ def own_claim() -> Claim:
         pid=process.pid,
         started=process.create_time(),
         renewed=time.time(),
+        hardware=_hardware(),
+        store=store,
     )
 
 
@@ -163,3 +181,24 @@ def _machine() -> str:
         return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:  # not Linux: the host's name is the best substitute
         return platform.node()
+
+
+def _boot(machine: str) -> str:
+    return machine.partition(" ")[0]
+
+
+def _hardware() -> str:
+    """Equal before and after a restart of the machine, and another text in a container of another name."""
+    try:
+        return f"{Path('/etc/machine-id').read_text(encoding='utf-8').strip()} {platform.node()}"
+    except OSError:
+        return ""
+
+
+def _runs(pid: int, started: float) -> bool:
+    """Whether a process of this machine still runs; `started` in seconds since 1970."""
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

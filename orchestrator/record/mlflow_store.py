@@ -13,18 +13,20 @@ import logging
 import os
 import posixpath
 import shlex
+import sqlite3
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from orchestrator.record.encoding import digest
 from orchestrator.record.limits import MAX_BATCH
+from orchestrator.record.local_store import LocalStore, locate, remove_run_folder, write_file
 from orchestrator.record.outbox import folder_size
-from orchestrator.record.tags import KIND, SUPERSEDED
+from orchestrator.record.tags import KIND, SUPERSEDED, VIEW
 from orchestrator.redaction import redacted, remember
 from studies.errors import StudyError, did_you_mean, first_line
 
@@ -45,8 +47,6 @@ _PERMANENT = frozenset(
 """Error codes of a store that answered and will never accept the call. All others (5xx, locked, timed out, a proxy's
 404, an expired login) may pass."""
 
-_VIEW_TAG = "mlflow.sharedViewState.halfwave"
-"""Holds a saved view, as the interface of MLflow 3.17 keeps them on experiments; `Store.ui_link` opens it."""
 _VIEW_PARAMS = ("model", "condition", "fraction", "intervention")
 """Params that the saved view shows as columns."""
 
@@ -63,15 +63,6 @@ class Unreachable(RecordError):
     """The store does not answer, or not sensibly; another try may succeed."""
 
 
-class Location(NamedTuple):
-    """Where a store is."""
-
-    uri: str
-    """Valid in any working folder."""
-    database: Path | None
-    """The file of a SQLite store."""
-
-
 class Store:
     """MlflowClient, with permanent and passing failures kept apart and with verified artifacts."""
 
@@ -83,7 +74,9 @@ class Store:
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback; one line is enough
-        self.uri = locate(tracking_uri).uri
+        self.uri, database = locate(tracking_uri)
+        self.local = None if database is None else LocalStore(database)
+        """The folder of a SQLite store; None for a server or another database."""
         remember(self.uri)
         self._artifact_uris: dict[str, str] = {}
         try:
@@ -95,6 +88,11 @@ class Store:
     def safe_uri(self) -> str:
         """The tracking URI without a password."""
         return redacted(self.uri)
+
+    @property
+    def identity(self) -> str:
+        """Another one for a copy of a local store; empty for any other store."""
+        return self.local.identity if self.local else ""
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the client. Raises Unreachable for a failure that may pass, RecordError for any other."""
@@ -134,17 +132,26 @@ class Store:
             f"MLflow at {self.safe_uri} has no study {name!r}{did_you_mean(name, self.experiments().values())}"
         )
 
-    def open_experiment(self, name: str, artifact_location: str | None, metrics: Sequence[str] = ()) -> str:
+    def relocate(self) -> None:
+        """Correct where the database of a local store has our artifacts, for MLflow's own pages. Unreachable if it
+        cannot be written."""
+        try:
+            if self.local is not None:
+                self.local.relocate()
+        except sqlite3.Error as error:
+            raise Unreachable(f"MLflow at {self.safe_uri} does not answer: {error}") from error
+
+    def open_experiment(self, name: str, metrics: Sequence[str] = ()) -> str:
         """The id of the experiment of this name, created if there is none; its saved view shows these metrics.
 
-        `artifact_location`: URI for the artifacts of an experiment created now; None leaves the choice to the server.
-        RecordError if the experiment is deleted."""
+        A server chooses where the artifacts of a new one lie. RecordError if the experiment is deleted."""
         view = saved_view(metrics)
         experiment = self.experiment(name)
         if experiment is None:
-            return self.call("create_experiment", name, artifact_location=artifact_location, tags={_VIEW_TAG: view})
-        if experiment.tags.get(_VIEW_TAG) != view:
-            self.call("set_experiment_tag", experiment.experiment_id, _VIEW_TAG, view)
+            place = self.local and self.local.artifacts.as_uri()  # MLflow percent-decodes plain paths
+            return self.call("create_experiment", name, artifact_location=place, tags={VIEW: view})
+        if experiment.tags.get(VIEW) != view:
+            self.call("set_experiment_tag", experiment.experiment_id, VIEW, view)
         return experiment.experiment_id
 
     def runs(self, experiment_ids: Collection[str]) -> Iterator[Any]:
@@ -211,27 +218,36 @@ class Store:
         return self._artifact_uris[run_id]
 
     def folder(self, run_id: str) -> Path | None:
-        """Where the run's artifacts lie, if that is on this machine."""
-        parts = urlsplit(self.artifact_uri(run_id))
-        return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+        """Where the artifacts of a run of a local store lie; None where they do not lie on this machine."""
+        if self.local is None:
+            parts = urlsplit(self.artifact_uri(run_id))
+            return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+        try:
+            return self.local.run_folder(run_id, self.artifact_uri(run_id))
+        except ValueError as error:
+            raise RecordError(f"MLflow at {self.safe_uri}: {error}") from error
 
-    def put(self, run_id: str, file: Path, path: str, sha256: str) -> None:
-        """Upload a file as the artifact `path` and read it back. Unreachable if it did not arrive intact."""
-        self._call_artifacts(self.client.log_artifact, run_id, str(file), posixpath.dirname(path) or None)
-        content = self.fetch(run_id, path)
-        if content is None or digest(content) != sha256:
+    def put(self, run_id: str, content: bytes, path: str) -> None:
+        """Write bytes as the artifact `path` and read it back. Unreachable if it did not arrive intact."""
+        self._write(run_id, content, path)
+        if self.fetch(run_id, path) != content:
             raise Unreachable(f"MLflow at {self.safe_uri}: {path} of run {run_id} did not arrive intact")
 
-    def put_bytes(self, run_id: str, content: bytes, path: str) -> None:
-        """Upload bytes as the artifact `path`; otherwise like `put`."""
+    def write_text(self, run_id: str, path: str, text: str) -> None:
+        """Write a text as the artifact `path`, without reading it back."""
+        self._write(run_id, text.encode(), path)
+
+    def _write(self, run_id: str, content: bytes, path: str) -> None:
+        if self.local is not None and (folder := self.folder(run_id)) is not None:
+            try:
+                write_file(folder / path, content)
+            except OSError as error:
+                raise Unreachable(f"cannot write {folder / path}: {error.strerror}") from error
+            return
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch, posixpath.basename(path))
             file.write_bytes(content)
-            self.put(run_id, file, path, digest(content))
-
-    def write_text(self, run_id: str, path: str, text: str) -> None:
-        """Upload a text as the artifact `path`, without reading it back."""
-        self._call_artifacts(self.client.log_text, run_id, text, path)
+            self._call_artifacts(self.client.log_artifact, run_id, str(file), posixpath.dirname(path) or None)
 
     def read(self, run_id: str, path: str, sha256: str) -> bytes:
         """An artifact, verified. RecordError if it is missing or changed."""
@@ -310,7 +326,13 @@ class Store:
 
         if self.call("get_run", run_id).info.lifecycle_stage != "deleted":  # restored since it was looked up
             return
-        self._call_artifacts(get_artifact_repository(self.artifact_uri(run_id)).delete_artifacts)
+        if self.local is not None and (folder := self.folder(run_id)) is not None:
+            try:
+                remove_run_folder(folder)
+            except OSError as error:
+                raise RecordError(f"cannot remove {folder}: {error.strerror}") from error
+        else:
+            self._call_artifacts(get_artifact_repository(self.artifact_uri(run_id)).delete_artifacts)
         self._guarded(self._backend._hard_delete_run, run_id)
         del self._artifact_uris[run_id]
 
@@ -347,17 +369,8 @@ class Store:
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def locate(tracking_uri: str) -> Location:
-    """Resolve a tracking URI against the working folder."""
-    if not tracking_uri.startswith("sqlite:///"):
-        return Location(tracking_uri, None)
-    path, question, options = tracking_uri.removeprefix("sqlite:///").partition("?")
-    file = Path(unquote(path)).absolute()
-    return Location(f"sqlite:///{str(file).replace('%', '%25')}{question}{options}", file)
-
-
 def saved_view(metrics: Sequence[str]) -> str:
-    """The value of `_VIEW_TAG`: one row per condition, with these metrics beside the params that define it."""
+    """The value of `VIEW`: one row per condition, with these metrics beside the params that define it."""
     state = {
         "searchFilter": f"tags.`{KIND}` = 'condition'",
         "orderByKey": "params.`model`",  # unless sorted by date, the interface lists child runs flat, not folded away

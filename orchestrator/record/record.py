@@ -25,7 +25,8 @@ from orchestrator.record.entry import Entry, check_entry
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.lease import Lease
 from orchestrator.record.limits import MAX_TAG, check_key, check_series, check_texts
-from orchestrator.record.mlflow_store import RecordError, Store, UnrecordableError, locate
+from orchestrator.record.local_store import ARTIFACTS, locate
+from orchestrator.record.mlflow_store import RecordError, Store, UnrecordableError
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.reader import Reader
 from orchestrator.record.runs import Run, Runs, new_params
@@ -85,14 +86,10 @@ class Record(Reader):
 
         Raises RecordError if the store cannot be opened or one of the folders is not writable."""
         database = locate(tracking_uri).database
-        self._artifact_location: str | None = None
-        if database is not None:
-            artifacts = database.parent / "artifacts"
-            for folder in (database.parent, artifacts):
-                _make_writable(folder)
-            self._artifact_location = artifacts.resolve().as_uri()  # MLflow percent-decodes plain paths
+        folders = [outbox] if database is None else [database.parent, database.parent / ARTIFACTS, outbox]
+        for folder in folders:
+            _make_writable(folder)
         store, entries = Store(tracking_uri), Outbox(outbox)
-        _make_writable(entries.folder)
         self._runs = Runs(store)
         self._sender = Sender(store, entries, self._runs)
         super().__init__(store, entries, self._sender.sent)
@@ -112,13 +109,14 @@ class Record(Reader):
         environment: Mapping[str, object],
         metrics: Sequence[str] = ("perplexity",),
         source: Definition | None = None,
+        takeover: bool = False,
     ) -> None:
         """Create or reopen the study's experiment and parent run, close what a killed driver left open, and send what
         waits in the outbox.
 
         From here to `close` no other driver can open it. `definition` is the text of the study file; `environment` is
         recorded whole in `environment.json` and its plain values as tags; `metrics` are the columns of the saved view;
-        `source` is noted as what the study was last run from, with the time.
+        `source` is noted as what the study was last run from, with the time. `takeover` ends another driver's lease.
         Raises RecordError if the store does not answer, the experiment was deleted, or another driver runs the study.
         """
         definition, resolved, environment = redacted(definition), redacted(resolved), redacted(environment)
@@ -135,10 +133,11 @@ class Record(Reader):
             "environment.json": encode_json(environment),
             f"invocations/{self._invocation}.json": encode_json(invocation),
         }
-        self._experiment = self._store.open_experiment(study, self._artifact_location, metrics)
+        self._experiment = self._store.open_experiment(study, metrics)
         self._lease = Lease(self._store, self._experiment, study)
-        self._lease.acquire()
+        self._lease.acquire(takeover=takeover)
         self.study = study
+        self._store.relocate()
         self._runs.load(self._experiment)
         self._open_parent(parent, texts)
         self._sender.load(study)
@@ -297,6 +296,7 @@ class Record(Reader):
                 self._runs.terminate(run, status)
         self._runs.tag(parent, {INVOCATION + self._invocation: status})
         self._runs.terminate(parent, status)
+        self._store.relocate()  # an experiment that others made has its new runs elsewhere
 
     def _opened(self) -> str:
         if not self.study:
@@ -329,4 +329,6 @@ def _make_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RecordError(f"cannot write in {folder}: {error.strerror}") from error
+        raise RecordError(
+            f"cannot write in {folder}: {error.strerror}; choose another working folder with --workdir"
+        ) from error

@@ -128,13 +128,14 @@ class Sender:
     def _upload(self, entry: Entry) -> None:
         """Send one entry: run and params, artifacts (read back), metrics, tags; last the tag that commits the step."""
         run = self._runs.ensure(entry.key)
-        for path, sha256 in entry.digests.items():
-            file = self._outbox.file(entry, path)
-            if self._outbox.read(entry, path) is None:
+        for path in entry.digests:
+            content = self._outbox.read(entry, path)
+            if content is None:
                 raise RecordError(
-                    f"{file} is missing or changed since it was written; delete its folder to have the step recomputed"
+                    f"{self._outbox.file(entry, path)} is missing or changed since it was written; delete its folder "
+                    "to have the step recomputed"
                 )
-            self._store.put(run.run_id, file, path, sha256)
+            self._store.put(run.run_id, content, path)
         date_ms = entry.written_ns // 1_000_000
         self._store.log_metrics(run.run_id, entry.metrics, date_ms=date_ms)
         for name, pairs in entry.series.items():

@@ -23,6 +23,8 @@ DEFINITION, REPORTED = "halfwave.last_run.", "halfwave.report."
 """Prefixes on the parent run, followed by the names in `definition_tags`: what the study was last run from, and what
 its last report was made from."""
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
+VIEW = "mlflow.sharedViewState.halfwave"
+"""On the experiment: a saved view, as the interface of MLflow 3.17 keeps them. Every study's experiment has it."""
 
 RESERVED = (STEP, "halfwave.", INVOCATION, SUPERSEDED, ADOPTED)
 """Prefixes of names that no step may use for its own tags."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.record.local_store import sqlite_uri
 from orchestrator.record.record import Record
 from tests.integration.record.recorded import StoreFolder
 
@@ -12,17 +13,11 @@ ODD_NAME = "a store at 100%23 é"
 """Of a folder whose path is not a URI."""
 
 
-def uri(folder: Path) -> str:
-    """The tracking URI of a SQLite store in a folder."""
-    database = str(folder / "mlflow.db").replace("%", "%25")
-    return f"sqlite:///{database}"
-
-
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Creating one takes MLflow seconds, copying it none."""
     folder = tmp_path_factory.mktemp("empty") / ODD_NAME
-    Record(uri(folder), outbox=folder / "spool")
+    Record(sqlite_uri(folder / "mlflow.db"), outbox=folder / "spool")
     assert (folder / "mlflow.db").exists()
     return folder / "mlflow.db"
 
@@ -33,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Sto
     folder = tmp_path_factory.mktemp("store") / ODD_NAME
     folder.mkdir()
     shutil.copy(empty_database, folder)
-    return StoreFolder(uri=uri(folder), folder=folder)
+    return StoreFolder(uri=sqlite_uri(folder / "mlflow.db"), folder=folder)
 
 
 @pytest.fixture

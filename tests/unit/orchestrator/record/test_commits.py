@@ -31,7 +31,7 @@ class Artifacts:
         self.contents: dict[str, bytes] = {}
         self.is_away = False
 
-    def put_bytes(self, run_id: str, content: bytes, path: str) -> None:
+    def put(self, run_id: str, content: bytes, path: str) -> None:
         self.contents[path] = content
 
     def read(self, run_id: str, path: str, sha256: str) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,14 +29,18 @@ from orchestrator.record.mlflow_store import RecordError, Unreachable
 CLAIM = Claim(machine="boot 17", host="node7", pid=11, started=1.5, renewed=1_700_000_000.25)
 TEXT = '{"machine": "boot 17", "host": "node7", "pid": 11, "born": 1.5, "renewed": 1700000000.25}'
 """As version 0.1.0 wrote it. It must not change: drivers of several versions share a store."""
+WHOLE = f'{TEXT[:-1]}, "hardware": "9f1e node7", "store": "17"}}'
+"""As it is written since a copied store and a restarted machine are recognised."""
 REFUSAL = (
     r"study 'tiny' is being run by process {pid} on {host} \(last seen {seconds} s ago\); "
-    "wait for it or stop it: one driver runs a study at a time"
+    "wait for it or stop it: one driver runs a study at a time; if it is gone for good, run with --takeover"
 )
 
 
 class OneTag:
     """Stands for the store: the tags of one experiment. `meanwhile` is called before every answer."""
+
+    identity = "17"
 
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
@@ -74,10 +79,12 @@ def here(pid: int, started: float) -> Claim:
 
 def test_the_tag_is_written_as_ever() -> None:
     assert encode_claim(CLAIM) == TEXT
+    assert encode_claim(replace(CLAIM, hardware="9f1e node7", store="17")) == WHOLE
 
 
 def test_an_earlier_tag_is_read() -> None:
     assert decode_claim(TEXT) == CLAIM
+    assert decode_claim(WHOLE) == replace(CLAIM, hardware="9f1e node7", store="17")
     assert decode_claim(json.dumps(json.loads(TEXT) | {"added_later": 1})) == CLAIM
 
 
@@ -110,6 +117,52 @@ def test_a_driver_of_this_machine_is_gone_with_its_process(store: OneTag, lease:
         store.hold(gone)
         lease.acquire()
         assert decode_claim(store.tags[TAG]).process == own_claim().process
+
+
+def test_a_dead_process_that_nobody_has_waited_for_is_gone(store: OneTag, lease: Lease) -> None:
+    with subprocess.Popen(["true"]) as child:
+        started = psutil.Process(child.pid).create_time()
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        store.hold(here(child.pid, started))
+        lease.acquire()
+
+
+def test_a_claim_that_was_copied_along_with_its_store_keeps_nobody_out(store: OneTag, lease: Lease) -> None:
+    parent = psutil.Process(os.getppid())
+    for claim in (here(parent.pid, parent.create_time()), elsewhere()):
+        store.hold(replace(claim, store="16"))
+        assert not is_held(store, "1")
+        lease.acquire()
+        store.hold(replace(claim, store="17"))
+        assert is_held(store, "1")
+
+
+def test_a_claim_from_before_this_machine_was_started_again_keeps_nobody_out(store: OneTag, lease: Lease) -> None:
+    ours = own_claim()
+    store.hold(replace(ours, machine="another-boot 4026531836", renewed=time.time()))
+    assert ours.hardware and not is_held(store, "1")
+    lease.acquire()
+    store.hold(replace(ours, machine="another-boot 4026531836", hardware="9f1e node8", renewed=time.time()))
+    assert is_held(store, "1")
+
+
+@pytest.mark.parametrize(("seconds_ahead", "held"), [(LAPSE_SECONDS - 60, True), (LAPSE_SECONDS + 60, False)])
+def test_a_clock_that_is_ahead_keeps_others_out_no_longer_than_a_right_one(
+    store: OneTag, lease: Lease, seconds_ahead: float, held: bool
+) -> None:
+    store.hold(elsewhere(seconds_ago=-seconds_ahead))
+    assert is_held(store, "1") is held
+
+
+def test_a_lease_is_taken_over_by_hand_and_its_driver_finds_out(
+    store: OneTag, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.hold(elsewhere())
+    lease.acquire(takeover=True)
+    assert decode_claim(store.tags[TAG]).process == own_claim().process
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
+    lease.renew()
 
 
 def test_of_two_drivers_that_claim_at_once_one_goes_on(store: OneTag, lease: Lease) -> None:
@@ -155,7 +208,15 @@ def test_a_store_that_does_not_answer_costs_no_lease(
     assert not lease.lost
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[]", "1", '{"host": "a"}', TEXT.replace("11", '"x"')])
+ODD = ["", "no JSON", "[]", "1", "null", '"text"', '{"host": "a"}', "[" * 100_000]
+ODD_PIDS = ['"x"', "-1", "0", "1e400", "NaN", "4294967296", "1" * 30, "[]", "null"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*ODD, *(TEXT.replace("11", pid) for pid in ODD_PIDS), *(TEXT.replace("1.5", born) for born in ("NaN", "1e400"))],
+    ids=lambda text: text[:99],
+)
 def test_a_tag_that_is_no_claim_keeps_nobody_out(store: OneTag, lease: Lease, text: str) -> None:
     store.tags[TAG] = text
     assert decode_claim(text) is None and not is_held(store, "1")

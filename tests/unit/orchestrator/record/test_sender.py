@@ -37,7 +37,7 @@ class FakeStore:
             raise self.error
         self.log.append(call)
 
-    def put(self, run_id: str, file: Path, path: str, sha256: str) -> None:
+    def put(self, run_id: str, content: bytes, path: str) -> None:
         self.reach("artifact", run_id, path)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, date_ms: int) -> None:
