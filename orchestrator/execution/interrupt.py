@@ -2,7 +2,8 @@
 
 A KeyboardInterrupt inside a database transaction or a Ray call leaves locks and half-finished requests behind. Here the
 first Ctrl-C asks to finish what runs and start nothing more, the second to stop at the next safe point, between two
-records; the third is raised at once. SIGTERM, which batch systems send before they kill, acts like the second.
+records; the third is raised at once. SIGTERM, which batch systems send before they kill, acts like the second, and so
+does SIGHUP, which a closed terminal sends, unless it is ignored (nohup).
 """
 
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 DRAIN, STOP = 1, 2
 """Levels of a request to end: finish what runs, or stop at the next safe point."""
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -26,7 +28,8 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS - ignored}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -42,4 +45,4 @@ class Interrupt:
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler's signature)
         if self._asked >= STOP:
             raise KeyboardInterrupt
-        self._asked = STOP if number == signal.SIGTERM else self._asked + 1
+        self._asked = self._asked + 1 if number == signal.SIGINT else STOP

@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from actors.messages.model import ModelSource
 from actors.messages.stream import ActorLost, Finished, OutOfMemory, RequestFailed
+from orchestrator.execution.head import Head, HeadLost
 from orchestrator.execution.host import Host
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
@@ -35,6 +36,8 @@ ACTOR_CLASSES = {Role.SCORE: "actors.scoring.actor:ScoreActor", Role.ABLATION: "
 NO_RETRIES: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 """Ray's options without retries: only the scheduler restarts what is lost."""
 CLOSE_SECONDS = 20.0
+DEAF_SECONDS = 5.0
+"""Longest time between two waits, beyond their timeout, that counts as the silence of an actor."""
 OTHERS_SECONDS = 30.0
 """Seconds to wait for room that others hold before a warning; devices that this driver releases are free sooner."""
 NODES_SECONDS = 2.0
@@ -62,7 +65,7 @@ class _Hosted:
     prewarming: bool = False
     """Whether it is only being opened, without a request."""
     last_event: float = 0.0
-    """Monotonic seconds of its last message."""
+    """When its last message came, on the pool's clock `_listened`."""
 
 
 class Pool:
@@ -80,6 +83,10 @@ class Pool:
         self.sources = sources
         self._silence_seconds, self._patience_seconds = silence_seconds, patience_seconds
         self._hosted: dict[str, _Hosted] = {}
+        self._head = Head(ray.get_runtime_context().gcs_address)
+        self._listened = 0.0
+        """Seconds so far, without those in which the driver was stopped or busy and could not have heard an actor."""
+        self._last_wait = time.monotonic()
         self._nodes: list[Node] = []
         self._whole: list[Node] = []
         self._nodes_at = -math.inf
@@ -90,7 +97,10 @@ class Pool:
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, HeadLost):  # no call returns; the actors end with their nodes
+            self._hosted.clear()
+            return
         for actor in list(self._hosted):
             self.evict(actor)
         self.want([])
@@ -98,8 +108,9 @@ class Pool:
     # -- nodes -------------------------------------------------------------------------------------------------------
 
     def nodes(self) -> list[Node]:
-        """The living nodes, without what others have taken of them; the list is at most a few seconds old."""
-        if time.monotonic() - self._nodes_at > NODES_SECONDS:
+        """The living nodes, without what others have taken of them; the list is at most a few seconds old, or that from
+        before the head fell silent. Raises HeadLost."""
+        if time.monotonic() - self._nodes_at > NODES_SECONDS and self._head.answers():
             self._whole = [_node(entry) for entry in ray.nodes() if entry["Alive"]]
             self._nodes_at = time.monotonic()
             free, ours = available_resources_per_node(), self._ours()
@@ -110,7 +121,7 @@ class Pool:
 
     def want(self, demands: Sequence[Demand]) -> None:
         """Tell the autoscaler, if there is one, which actors should find room side by side."""
-        if not self._patience_seconds or (wanted := sorted(demands)) == self._wanted:
+        if not self._patience_seconds or (wanted := sorted(demands)) == self._wanted or not self._head.answers():
             return
         self._wanted = wanted
         request_resources(
@@ -161,8 +172,9 @@ class Pool:
 
     def start(self, start: Start, method: str = "", request: Any = None) -> None:
         """Send a request to an actor, which is opened where it was placed if it is new, and reloads if it holds
-        another checkpoint. Without a method the actor is only opened."""
+        another checkpoint. Without a method the actor is only opened. Raises HeadLost."""
         if start.actor not in self._hosted:
+            self._head.wait()
             self._hosted[start.actor] = _open(start)
         hosted = self._hosted[start.actor]
         hosted.model = start.model
@@ -172,18 +184,22 @@ class Pool:
         elif source.threads is not None:
             source = replace(source, threads=int(hosted.placement[0].cpus))
         hosted.stream = hosted.handle.stream.options(num_returns="streaming").remote(source, method, request)
-        hosted.prewarming, hosted.last_event = not method, time.monotonic()
+        hosted.prewarming, hosted.last_event = not method, self._listened
 
     def wait(self, timeout: float) -> list[tuple[str, Any]]:
-        """(actor, message) pairs that have arrived; none after `timeout` seconds without any."""
+        """(actor, message) pairs that have arrived; none after `timeout` seconds without any. Raises HeadLost."""
+        self._head.answers()
         streams = {hosted.stream: actor for actor, hosted in self._hosted.items() if hosted.stream is not None}
         if not streams:
             time.sleep(timeout)
             return []
         ready, _ = ray.wait(list(streams), num_returns=1, timeout=timeout)
+        now = time.monotonic()
+        self._listened += min(now - self._last_wait, timeout + DEAF_SECONDS)
+        self._last_wait = now
         events = [(streams[stream], self._next(streams[stream])) for stream in ready]
         for actor, hosted in list(self._hosted.items()):
-            if hosted.stream is not None and time.monotonic() - hosted.last_event > self._silence_seconds:
+            if hosted.stream is not None and self._listened - hosted.last_event > self._silence_seconds:
                 self.evict(actor)
                 events.append((actor, ActorLost(reason=f"no sign of life for {self._silence_seconds:g} s")))
         return events
@@ -198,7 +214,7 @@ class Pool:
 
     def _next(self, actor: str) -> Any:
         hosted = self._hosted[actor]
-        hosted.last_event = time.monotonic()
+        hosted.last_event = self._listened
         try:
             message = ray.get(next(hosted.stream))
         except StopIteration:

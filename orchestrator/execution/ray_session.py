@@ -19,6 +19,11 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """With 0, Ray takes 127.0.0.1 as the node's address and binds to it alone (see ray_constants.py). The argument
 `_node_ip_address="127.0.0.1"` does not do that: Ray replaces it by the machine's own address."""
 
+SOCKET = "session_2026-01-31_12-30-59_123456_1234567/sockets/plasma_store"
+"""The longest path of a socket in Ray's temporary folder."""
+MAX_SOCKET_BYTES = 107
+"""Bytes of the path of a socket (`sun_path` in unix(7), less the final zero)."""
+
 CAUSE_LENGTH = 4000
 """Characters of Ray's error: its cause stands at the end."""
 
@@ -80,6 +85,7 @@ def _on_the_loopback(**options: Any) -> Iterator[None]:
     import ray
     from ray._private import ray_constants
 
+    _check_temporary_folder()
     # Ray reads the variable when it is imported: the constant acts on this process, the variable on those it starts
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(LOOPBACK_ONLY)
     ray_constants.ENABLE_RAY_CLUSTER, os.environ[LOOPBACK_ONLY] = False, "0"
@@ -94,3 +100,15 @@ def _on_the_loopback(**options: Any) -> Iterator[None]:
         os.environ.pop(LOOPBACK_ONLY, None)
         if before[1] is not None:
             os.environ[LOOPBACK_ONLY] = before[1]
+
+
+def _check_temporary_folder() -> None:
+    """Raise StudyError if the paths of Ray's sockets would be too long; Ray itself says so after half a minute."""
+    from ray._common.utils import get_default_ray_temp_dir
+
+    folder = get_default_ray_temp_dir()
+    if (length := len(os.fsencode(os.path.join(folder, SOCKET)))) > MAX_SOCKET_BYTES:
+        raise StudyError(
+            f"a local Ray cannot start in {folder}: the paths of its sockets would have {length} bytes, and at most "
+            f"{MAX_SOCKET_BYTES} are possible; set RAY_TMPDIR to a folder with a shorter path, such as /tmp"
+        )

@@ -5,6 +5,7 @@ Nodes, actors and drivers that go are in `test_cluster` and `test_study`.
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from threading import Timer
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.execution import pool
 from orchestrator.steps.step import Role, State
@@ -183,6 +185,60 @@ def test_the_tracking_server_may_be_away_for_two_minutes(root, tmp_path, expecte
         assert_same(numbers(tmp_path, "frail"), expected)
     finally:
         server.stop()
+
+
+def test_a_lost_head_is_one_line_and_the_runs_are_closed(root, tmp_path, expected):
+    driver = subprocess.Popen(
+        made_up.command(root / "frail.yaml", tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in driver.stdout:
+        if line.startswith("DONE") and "profile" in line:
+            kill_the_head(driver.pid)
+    complaint = driver.stderr.read()
+    assert driver.wait() == 2 and "Traceback" not in complaint, complaint
+    assert re.fullmatch(
+        r"halfwave: the head of the Ray cluster at 127\.0\.0\.1:\d+ does not answer any more; what was committed is kept, "
+        "run again to resume",
+        complaint.strip().splitlines()[-1],
+    )
+    runs = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    assert runs and not [run.info.run_id for run in runs if run.info.status == "RUNNING"]
+    again = run(root / "frail.yaml", tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert_same(numbers(tmp_path, "frail"), expected)
+
+
+def kill_the_head(driver: int) -> None:
+    for process in psutil.Process(driver).children(recursive=True):
+        if process.name() == "gcs_server":
+            process.kill()
+
+
+def test_an_actor_outlives_a_driver_that_is_stopped_for_longer_than_it_may_be_silent(root, tmp_path, expected):
+    called = made_up.command(root / "frail.yaml", tmp_path, "run", "--silence", "20")
+    driver = subprocess.Popen(called, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = []
+    for line in driver.stdout:
+        lines.append(line)
+        if line.startswith("DONE") and "profile" in line:
+            os.kill(driver.pid, signal.SIGSTOP)
+            time.sleep(40)
+            os.kill(driver.pid, signal.SIGCONT)
+    assert driver.wait() == 0, driver.stderr.read()
+    assert not [line for line in lines if "no sign of life" in line]
+    assert_same(numbers(tmp_path, "frail"), expected)
+
+
+def test_a_closed_terminal_closes_the_runs(root, tmp_path):
+    driver = subprocess.Popen(
+        made_up.command(root / "frail.yaml", tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in driver.stdout:
+        if line.startswith("DONE") and "profile" in line:
+            os.kill(driver.pid, signal.SIGHUP)
+    assert driver.wait() == 130, driver.stderr.read()
+    runs = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    assert runs and {run.info.status for run in runs} <= {"KILLED", "FINISHED"}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ray._private import services
 
 from actors.ablation.engine import stay_on_this_machine
 from orchestrator.execution import ray_session as ray_session_module
-from orchestrator.execution.ray_session import ray_session
+from orchestrator.execution.ray_session import MAX_SOCKET_BYTES, SOCKET, ray_session
 from orchestrator.record.mlflow_store import Store
 from studies.errors import StudyError
 
@@ -117,3 +117,19 @@ def test_this_machine_s_cluster_that_is_gone_is_one_line_at_once(monkeypatch: py
     assert str(error.value) == (
         f"--address {was}: nothing answers there (Connection refused); is the cluster up, and its port forwarded?"
     )
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_ray_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * (MAX_SOCKET_BYTES - len(str(tmp_path))))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(deep))
+    with pytest.raises(StudyError) as error, ray_session(None):
+        pass
+    length = len(str(deep)) + len("/ray/") + len(SOCKET)
+    assert str(error.value) == (
+        f"a local Ray cannot start in {deep}/ray: the paths of its sockets would have {length} bytes, and at most 107 "
+        "are possible; set RAY_TMPDIR to a folder with a shorter path, such as /tmp"
+    )
+    assert not deep.exists()
