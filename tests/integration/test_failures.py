@@ -197,8 +197,8 @@ def test_a_lost_head_is_one_line_and_the_runs_are_closed(root, tmp_path, expecte
     complaint = driver.stderr.read()
     assert driver.wait() == 2 and "Traceback" not in complaint, complaint
     assert re.fullmatch(
-        r"halfwave: the head of the Ray cluster at 127\.0\.0\.1:\d+ does not answer any more; what was committed is kept, "
-        "run again to resume",
+        r"halfwave: the head of the Ray cluster at 127\.0\.0\.1:\d+ does not answer any more; what was committed is "
+        "kept, run again to resume",
         complaint.strip().splitlines()[-1],
     )
     runs = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])

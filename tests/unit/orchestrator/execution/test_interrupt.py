@@ -1,4 +1,4 @@
-"""Ctrl-C: the first drains, the second stops at a safe point, the third at once. SIGTERM and SIGHUP act as the second."""
+"""Ctrl-C drains, stops at a safe point, then stops at once; SIGTERM and SIGHUP stop at a safe point."""
 
 import signal
 import threading
