@@ -143,17 +143,19 @@ def test_controls_change_the_chosen_neurons_as_defined_and_no_others(kind: str, 
 def test_a_kind_without_an_operation_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _, layer = clamp()
     monkeypatch.setattr(clamps, "OPERATIONS", {"clamp": OPERATIONS["clamp"]})
-    with pytest.raises(InterventionError, match="no device can apply 'signflip': it is in CLAMP_KINDS but not in OPER"):
+    with pytest.raises(
+        InterventionError, match=r"^no device can apply 'signflip': it is in CLAMP_KINDS but not in OPERATIONS$"
+    ):
         layer.set([0, 1], Clamp("signflip"))
 
 
 def test_values_must_be_as_many_as_neurons_and_enter_the_digest() -> None:
     _, layer = clamp()
-    with pytest.raises(ValueError, match="1 values for 2 neurons under magnitude_matched"):
+    with pytest.raises(ValueError, match=r"^1 values for 2 neurons under magnitude_matched$"):
         layer.set([0, 1], Clamp(kind="magnitude_matched"), [0.5])
-    with pytest.raises(ValueError, match="2 values for 2 neurons under posrelu"):
+    with pytest.raises(ValueError, match=r"^2 values for 2 neurons under posrelu$"):
         layer.set([0, 1], Clamp(kind="posrelu"), [0.5, 0.5])
-    with pytest.raises(ValueError, match="no such intervention: 'posreluu'"):
+    with pytest.raises(ValueError, match=r"^no such intervention: 'posreluu'$"):
         Clamp(kind="posreluu")
     digests = set()
     for kind, values in (
