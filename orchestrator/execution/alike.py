@@ -2,8 +2,9 @@
 
 Owns which recorded results a run evaluates again, because they could not be compared with what it computes, and the
 refusal of results that actors of one run compute differently. What is recorded counts until this run has a result of
-the group: the first one says what all others must agree with. A search for a matched control stays: it is an input by
-its identity, and the report compares the perplexities that were measured last.
+the group: the first one says what all others must agree with. A search for a matched control that is recorded stays: it
+is an input by its identity, and the report compares the perplexities that were measured last. One that is still to run
+aims at perplexities of the versions that are installed.
 Invariant: a step is computed twice at most because of the keys of one run, so a mixed cluster never runs for ever.
 """
 
@@ -11,9 +12,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from orchestrator.execution.pack_sizes import PackSizes
-from orchestrator.planning.compared import Versions, comparable_key, compared, recorded_keys, unlike
+from orchestrator.planning.compared import Versions, comparable_key, compared, evaluated_again, recorded_keys, unlike
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import NOTHING, Committed
+from orchestrator.steps import match
 from orchestrator.steps.comparability import Key, difference
 from orchestrator.steps.evaluate import is_noise_floor
 from orchestrator.steps.kind import ActorStepKind
@@ -48,11 +50,24 @@ class Alike:
         self._kept: frozenset[str] = frozenset()
         self._refused: set[str] = set()
 
-    def load(self, committed: Mapping[str, Committed]) -> None:
-        """Note what the record holds at the beginning of the run, and in which packs."""
+    def load(self, committed: Mapping[str, Committed]) -> dict[str, str]:
+        """Note what the record holds at the beginning of the run, and in which packs.
+
+        Returns {step: why it must be evaluated again}, of the steps that are committed."""
         for step, found in committed.items():
             self.packs.learn(self._plan.steps[step], found)
         self._kept = frozenset(committed) if self._keep_versions else frozenset()
+        return self._aimed_at(committed) | self.unlike(committed)
+
+    def _aimed_at(self, committed: Mapping[str, Committed]) -> dict[str, str]:
+        """The recorded perplexities between which a search of this run moves, where they will be evaluated again by the
+        versions installed here: they come before the search."""
+        if self._keep_versions:
+            return {}
+        searches = (step for step in self._plan.steps.values() if step.kind is match.KIND and step.id not in committed)
+        aims = {step for search in searches for step in search.inputs.values()}
+        again = evaluated_again(self._plan, committed, self._here)
+        return {step: reason for step, reason in again.items() if step in aims}
 
     def unlike(self, committed: Mapping[str, Committed]) -> dict[str, str]:
         """{step: why it must be evaluated again}, of the steps that are committed."""

@@ -83,8 +83,7 @@ class Runner:
                 continue
             self._recorder.adopt(step, known[step.id])
             self._end(step, State.CACHED, "")
-        self._alike.load(self._recorder.committed)
-        self._evaluate_unlike_again()
+        self._evaluate_again(self._alike.load(self._recorder.committed))
         return self._queues.ended
 
     def run(self, pool: ActorPool, cluster: Cluster, costs: Mapping[str, float]) -> Outcome:
@@ -261,7 +260,7 @@ class Runner:
         for step in steps:
             self._in_flight.drop_part(step.id)
             self._wait_again(step, f"out of memory, now in packs of {smaller} nodes")
-        self._evaluate_unlike_again()
+        self._evaluate_again(self._alike.unlike(self._recorder.committed))
 
     def _request_failed(self, actor: str, message: RequestFailed) -> None:
         if self._prewarming_failed(actor, message.error):
@@ -316,7 +315,7 @@ class Runner:
             elif not (refusal := self._alike.refusal(step, held.result.tags)):
                 self._commit(step, held.result)
                 if step.id in self._recorder.committed and self._alike.computed(step, held.result.tags):
-                    self._evaluate_unlike_again()
+                    self._evaluate_again(self._alike.unlike(self._recorder.committed))
             elif self._alike.may_try_again(step):
                 self._in_flight.drop_part(step.id)
                 self._wait_again(step, refusal)
@@ -356,9 +355,9 @@ class Runner:
 
     # -- states ------------------------------------------------------------------------------------------------------
 
-    def _evaluate_unlike_again(self) -> None:
-        """Compute committed steps again that cannot be compared with the other conditions."""
-        for step, reason in self._alike.unlike(self._recorder.committed).items():
+    def _evaluate_again(self, reasons: Mapping[str, str]) -> None:
+        """Compute committed steps again, which cannot be compared with the other conditions."""
+        for step, reason in reasons.items():
             del self._recorder.committed[step]
             self._wait_again(self._plan.steps[step], reason)
 

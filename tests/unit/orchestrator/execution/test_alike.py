@@ -31,11 +31,17 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], Non
     return lambda versions: monkeypatch.setattr(fakes, "ENGINE", replace(ENGINE, versions=versions))
 
 
-def run(study: Plan, record: FakeRecord, pool: FakePool | None = None, **options: Any) -> Outcome:
+def run(
+    study: Plan,
+    record: FakeRecord,
+    pool: FakePool | None = None,
+    listener: Callable[..., None] = lambda *_: None,
+    **options: Any,
+) -> Outcome:
     runner = Runner(
         study,
         record,
-        listener=lambda *_: None,
+        listener=listener,
         on_progress=lambda *_: None,
         alike=Alike(study, NEW, **options),
     )
@@ -107,6 +113,27 @@ def test_a_run_that_was_killed_half_way_goes_on(installed) -> None:
     outcome = run(study, record)
     assert computed(study, outcome) == {study.steps[baseline].title}
     assert outcome.reasons[baseline].startswith("recorded under torch 2.12.0; evaluated again with torch 2.13.0, as ")
+
+
+@pytest.mark.parametrize("keep_versions", [False, True])
+def test_a_search_aims_at_perplexities_of_the_installed_versions(installed, keep_versions: bool) -> None:
+    record, study, order = FakeRecord(), plan(), []
+    installed(OLD)
+    run(study, record)
+    for step in study.steps.values():
+        if step.condition == "matched":
+            del record.steps[step.id]
+    installed(NEW)
+    outcome = run(
+        study,
+        record,
+        listener=lambda step, state, remark: order.append((state, step.name, step.condition)),
+        keep_versions=keep_versions,
+    )
+    assert outcome.complete
+    search = order.index((State.RUNNING, "match", "matched"))
+    aims = {(State.DONE, "evaluate.perplexity", condition) for condition in ("baseline", "treated")}
+    assert aims.isdisjoint(order) if keep_versions else aims <= set(order[:search])
 
 
 def test_versions_are_kept_on_demand(installed) -> None:
