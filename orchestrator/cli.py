@@ -85,12 +85,22 @@ def validate(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check a study file and everything it names, without starting anything."""
-    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    try:
+        opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    except StudyError as error:
+        if as_json:
+            print(json.dumps({"valid": False, "mistakes": redacted(str(error)).split("\n")}, indent=2))
+        raise
     _warn(opened)
-    spec = opened.spec
-    print(f"{study}: {spec.study} is valid: {len(spec.all_models)} models, {len(opened.plan.steps)} steps")
+    name, num_models, num_steps = opened.spec.study, len(opened.spec.all_models), len(opened.plan.steps)
+    if as_json:
+        found = {"valid": True, "study": name, "models": num_models, "steps": num_steps, "warnings": opened.warnings}
+        print(json.dumps(redacted(found), indent=2))
+    else:
+        print(f"{study}: {name} is valid: {num_models} models, {num_steps} steps")
 
 
 @app.command()

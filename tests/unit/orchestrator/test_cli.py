@@ -89,7 +89,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     study_file.write_text(STUDY + more)
     monkeypatch.setattr(cli, "redact_logs", lambda: None)
-    monkeypatch.setattr(Study, "record", lambda study: SimpleNamespace(latest=lambda name: {}))
+    monkeypatch.setattr(Study, "recorded", lambda study: SimpleNamespace(latest=lambda name: {}))
     words = ["halfwave", verb, str(study_file), "--workdir", str(study_file.parent / "work")]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
@@ -97,9 +97,21 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert (ended.value.code, capsys.readouterr().err) == (2, f"halfwave: {message.format(file=study_file)}\n")
 
 
-@pytest.mark.parametrize(("given", "passed_on"), [([], []), (["--keep-versions"], ["--keep-versions"])])
-def test_a_job_keeps_versions_where_its_submission_does(
-    given: list[str], passed_on: list[str], study_file: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_check_as_json(study_file: Path) -> None:
+    words = ["validate", str(study_file), "--workdir", str(study_file.parent / "work"), "--json"]
+    answer = CliRunner().invoke(cli.app, words)
+    found = json.loads(answer.stdout)
+    assert list(found) == ["valid", "study", "models", "steps", "warnings"]
+    assert found["valid"] and found["study"] == "s" and found["models"] == 1 and found["steps"] > 1
+    study_file.write_text(STUDY + "claim: x\nmodel: y\n")
+    answer = CliRunner().invoke(cli.app, words)
+    mistakes = str(answer.exception).split("\n")
+    assert len(mistakes) == 2 and json.loads(answer.stdout) == {"valid": False, "mistakes": mistakes}
+
+
+@pytest.mark.parametrize("given", [[], ["--keep-versions"], ["--takeover"], ["--keep-versions", "--takeover"]])
+def test_a_job_does_what_its_submission_was_told(
+    given: list[str], study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[list[str]] = []
     monkeypatch.setattr(
@@ -108,7 +120,7 @@ def test_a_job_keeps_versions_where_its_submission_does(
     )
     answer = CliRunner().invoke(cli.app, ["submit", str(study_file), "--no-wait", *given])
     assert answer.exit_code == 0, answer.output
-    assert sent == [passed_on]
+    assert sent == [given]
 
 
 def test_importing_the_command_loads_neither_ray_nor_torch() -> None:
