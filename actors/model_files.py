@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from studies.errors import StudyError
@@ -94,16 +95,30 @@ class FileDigests:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, no result
             self._path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_text(json.dumps(dict(kept), indent=0), encoding="utf-8")
+            self._keep_foreign_file()
             os.replace(aside, self._path)  # whole or not at all: others may be reading it
+
+    def _keep_foreign_file(self) -> None:
+        """Rename a file at our place that we have not written: somebody's data, or a damaged cache."""
+        content = self._content()
+        if os.path.lexists(self._path) and (content is None or len(_digests_in(content)) < len(content)):
+            os.rename(self._path, self._path.with_name(f"{self._path.name}.set-aside-{time.time_ns()}"))
 
     def _remembered(self) -> dict[str, str]:
         """The entries of the file that can be digests."""
+        return _digests_in(self._content() or {})
+
+    def _content(self) -> dict[str, object] | None:
+        """What the file says; None if it is no JSON object."""
         try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
+            content = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            return {}
-        entries = known.items() if isinstance(known, dict) else ()
-        return {key: digest for key, digest in entries if isinstance(digest, str) and _SHA256.fullmatch(digest)}
+            return None
+        return content if isinstance(content, dict) else None
+
+
+def _digests_in(content: Mapping[str, object]) -> dict[str, str]:
+    return {key: digest for key, digest in content.items() if isinstance(digest, str) and _SHA256.fullmatch(digest)}
 
 
 def _read(file: Path) -> tuple[str, str]:

@@ -4,7 +4,7 @@ Garbage is superseded runs (hidden by their tag and MLflow's stage "deleted") wi
 a dead driver left half written or half removed, and remembered digests of files that are gone or have changed. A
 superseded run is kept while a run that stays needs it, that is, while it alone holds an input of one of that run's
 steps.
-Complete outbox entries are results that were never sent, so they are never garbage.
+Complete outbox entries are results that were never sent, so they are never garbage; nor is what Halfwave did not write.
 Invariant: `survey` changes nothing; `collect` removes what a survey found, and may be run again after a kill. A
 study that a driver runs, or may run on another machine, blocks `collect` unless it is forced.
 """
@@ -28,6 +28,9 @@ from orchestrator.record.tags import SUPERSEDED
 from orchestrator.steps.artifacts import identity_document
 from orchestrator.workspace import digests_file, outbox_folder
 from studies.errors import StudyError
+
+SHOWN = 5
+"""Names of unknown things that a summary shows."""
 
 
 class StoredRun(NamedTuple):
@@ -53,6 +56,8 @@ class Garbage:
     """Studies of the store that a driver runs, as far as their leases show."""
     leftovers: tuple[Path, ...]
     """Outbox folders that a dead driver left incomplete."""
+    unknown: tuple[Path, ...]
+    """What else is in the outbox and was not written by Halfwave, or cannot be read. It is never removed."""
     num_waiting: int
     """Complete outbox entries, which the next run of their study sends."""
     digests: tuple[str, ...]
@@ -109,6 +114,7 @@ class GarbageCollector:
             num_lost=len(_step_ids(runs) - _step_ids([*staying, *kept])),
             running=tuple(sorted(experiments[held] for held in experiment_ids if is_held(store, held))),
             leftovers=tuple(leftovers),
+            unknown=tuple(self._outbox.unknown()),
             num_waiting=len(self._outbox.entries()),
             digests=tuple(self._cache.stale()),
             bytes_runs=_total(store.size(run.run_id) for run in runs),
@@ -194,6 +200,10 @@ def summary_lines(garbage: Garbage, *, removed: bool) -> list[str]:
     if garbage.leftovers:
         folders = _count(len(garbage.leftovers), "incomplete outbox folder")
         lines.append(f"{folders} of dead drivers, {_size(garbage.bytes_leftovers)}")
+    if garbage.unknown:
+        names = ", ".join(path.name for path in garbage.unknown[:SHOWN]) + ", ..." * (len(garbage.unknown) > SHOWN)
+        things = _count(len(garbage.unknown), "thing")
+        lines.append(f"{things} in the outbox that Halfwave did not write, or cannot read: {names}; left as found")
     if garbage.digests:
         lines.append(f"{_count(len(garbage.digests), 'remembered digest')} of files that are gone or have changed")
     if garbage.num_waiting:
@@ -247,7 +257,11 @@ def survey_json(garbage: Garbage, *, removed: bool) -> dict[str, object]:
         "steps_lost": garbage.num_lost,
         "runs_kept": [run.run_id for run in garbage.kept],
         "running": list(garbage.running),
-        "spool": {"folders": [folder.name for folder in garbage.leftovers], "bytes": garbage.bytes_leftovers},
+        "spool": {
+            "folders": [folder.name for folder in garbage.leftovers],
+            "bytes": garbage.bytes_leftovers,
+            "unknown": [path.name for path in garbage.unknown],
+        },
         "waiting": garbage.num_waiting,
         "digests": len(garbage.digests),
     }

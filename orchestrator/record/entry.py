@@ -5,13 +5,18 @@ earlier version is still sent. Refuses to know where entries lie.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from orchestrator.record.encoding import digest
 from orchestrator.record.keys import Committed, RunKey
-from orchestrator.record.limits import MAX_TAG, check_key, check_metrics, check_name, check_texts
+from orchestrator.record.limits import MAX_TAG, check_key, check_metrics, check_name, check_path, check_texts
 from orchestrator.record.tags import STEP
+
+_Kind = TypeVar("_Kind")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,27 +94,81 @@ def encode_manifest(entry: Entry) -> bytes:
 
 
 def decode_manifest(content: bytes) -> Entry:
-    """The entry of a `manifest.json`; keys that are not ours are ignored. ValueError, KeyError or TypeError for content
-    that is not a manifest."""
-    manifest = json.loads(content)
-    key = manifest["key"]
+    """The entry of a `manifest.json`; keys that are not ours are ignored.
+
+    ValueError for content that is not a manifest: cut short, no JSON, of another shape, with values of another type."""
+    try:
+        manifest = json.loads(content)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    key = _field(manifest, "key", dict)
     return Entry(
-        study=manifest["study"],
+        study=_field(manifest, "study", str),
         key=RunKey(
-            kind=key["kind"],
-            model=key["model"],
-            name=key["name"],
-            condition=key["condition"],
-            identity=key["identity"],
-            params=key["params"],
-            tags=key["tags"],
+            kind=_field(key, "kind", str),
+            model=_field(key, "model", str),
+            name=_field(key, "name", str),
+            condition=_field(key, "condition", str),
+            identity=_field(key, "identity", str),
+            params=_texts(key, "params"),
+            tags=_texts(key, "tags"),
         ),
-        step_id=manifest["step_id"],
-        step_name=manifest["step_name"],
-        metrics=manifest["metrics"],
-        series={name: [(step, value) for step, value in pairs] for name, pairs in manifest["series"].items()},
-        tags=manifest["tags"],
-        digests=manifest["digests"],
-        written_ns=manifest["written_ns"],
-        adopted_from=manifest["adopted_from"],
+        step_id=_field(manifest, "step_id", str),
+        step_name=_field(manifest, "step_name", str),
+        metrics={name: _number(name, value) for name, value in _field(manifest, "metrics", dict).items()},
+        series={name: _pairs(name, pairs) for name, pairs in _field(manifest, "series", dict).items()},
+        tags=_texts(manifest, "tags"),
+        digests=_digests(manifest),
+        written_ns=_whole(manifest, "written_ns"),
+        adopted_from=_field(manifest, "adopted_from", str),
     )
+
+
+def _field(holder: object, name: str, kind: type[_Kind]) -> _Kind:
+    """A value of this type. ValueError if it is missing, of another type, or a text that UTF-8 cannot hold."""
+    if not isinstance(holder, dict) or name not in holder:
+        raise ValueError(f"it has no {name!r}")
+    value = holder[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"its {name!r} is of the type {type(value).__name__}, not {kind.__name__}")
+    if isinstance(value, str):
+        value.encode()
+    return value
+
+
+def _whole(holder: object, name: str) -> int:
+    """An integer that MLflow's databases can hold."""
+    value = _field(holder, name, int)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"its {name!r} does not fit into 64 bits")
+    return value
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"the metric {name!r} is of the type {type(value).__name__}, not a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"the metric {name!r} is too large") from None
+
+
+def _texts(holder: object, name: str) -> dict[str, str]:
+    texts = _field(holder, name, dict)
+    return {key: _field(texts, key, str) for key in texts}
+
+
+def _digests(holder: object) -> dict[str, str]:
+    """{artifact path: sha256}. Paths that lead out of the entry's folder are refused."""
+    digests = _texts(holder, "digests")
+    for path, sha256 in digests.items():
+        check_path(path)
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError(f"the sha256 of {path!r} is {sha256[:80]!r}")
+    return digests
+
+
+def _pairs(name: str, pairs: object) -> list[tuple[int, float]]:
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise ValueError(f"the series {name!r} is no list of pairs")
+    return [(_whole({name: step}, name), _number(name, value)) for step, value in pairs]

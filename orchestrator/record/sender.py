@@ -2,7 +2,8 @@
 
 Entries go first, oldest first; then the changes of runs (statuses, the note), which may depend on them. If MLflow does
 not answer, everything stays and is tried again at the first call after a pause, so an outage costs no result. An entry
-that MLflow refuses for good is set aside, so that it blocks nothing, and the refusal is raised. Used from one thread.
+that MLflow refuses for good is set aside, so that it blocks nothing, and the refusal is raised. An earlier driver's
+entry may be sent by another driver of the same outbox meanwhile, and is then forgotten. Used from one thread.
 """
 
 import logging
@@ -32,6 +33,8 @@ class Sender:
         """{step id: run id} of the entries that have reached MLflow."""
         self._waiting: dict[str, Entry] = {}
         """{name of its folder: entry}, oldest first."""
+        self._inherited: dict[str, Entry] = {}
+        """{name of its folder: entry}, of entries that an earlier driver left."""
         self._refused: dict[str, Entry] = {}
         """{name of its folder: entry}, of entries that MLflow refused for good; they stay in the outbox."""
         self._changes: dict[Hashable, Callable[[], object]] = {}
@@ -50,7 +53,8 @@ class Sender:
     def load(self, study: str) -> None:
         """Take up what an earlier driver left in the outbox: remove incomplete entries, queue the study's others."""
         self._outbox.sweep()
-        self._waiting = {entry.folder_name: entry for entry in self._outbox.entries(study)}
+        self._inherited = {entry.folder_name: entry for entry in self._outbox.entries(study)}
+        self._waiting = dict(self._inherited)
 
     def add(self, entry: Entry, payload: Mapping[str, bytes]) -> None:
         """Queue an entry, on disk first. It replaces an earlier one of the same step and run.
@@ -111,9 +115,14 @@ class Sender:
             except Unreachable:
                 raise
             except RecordError as error:
-                refusals.append(f"{error} (kept in {self._outbox.folder / name})")
-                self._refused[name] = entry
+                if not self._is_anothers(entry):
+                    refusals.append(f"{error} (kept in {self._outbox.folder / name})")
+                    self._refused[name] = entry
             del self._waiting[name]
+
+    def _is_anothers(self, entry: Entry) -> bool:
+        """Whether another driver has sent or replaced an entry that an earlier one left."""
+        return self._inherited.get(entry.folder_name) is entry and not self._outbox.has(entry)
 
     def _apply_changes(self, refusals: list[str]) -> None:
         for target, apply in list(self._changes.items()):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +20,12 @@ from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
+from orchestrator.record.ownership import own_mark
 from orchestrator.record.record import Record
 from studies.errors import StudyError
 
+DEAD = f"halfwave-{own_mark().split('-')[1]}-4194999-1"
+"""The mark of a process that is gone."""
 ITEMS = pandas.DataFrame({"pair": [0, 1], "correct": [1.0, 0.5]})
 
 
@@ -96,12 +98,13 @@ def run_ids(workdir: Path) -> set[str]:
 
 def test_a_dry_run_changes_not_one_byte(workdir: Path) -> None:
     _, old = study_with_history(workdir)
-    (workdir / "spool" / ".writing-4194999-torn" / "files").mkdir(parents=True)
+    torn = workdir / "spool" / f".writing-{DEAD}-torn.{'0' * 12}"
+    (torn / "files").mkdir(parents=True)
     (workdir / "digests.json").write_text(json.dumps({"/nowhere/model.safetensors|5|6|7|8": "ab" * 32}))
     before = contents(workdir)
     answer = run(workdir)
     assert answer.exit_code == 0, answer.output
-    assert contents(workdir) == before and (workdir / "spool" / ".writing-4194999-torn").is_dir()
+    assert contents(workdir) == before and torn.is_dir()
     assert f"  one: tiny · w ({old[0].run_id[:8]}, 2 steps)" in answer.output
     assert "1 superseded run, 0.0 MiB; going back to their definitions recomputes 2 steps" in answer.output
     assert "1 incomplete outbox folder of dead drivers" in answer.output
@@ -243,14 +246,18 @@ def test_outbox_folders_of_dead_drivers_go_and_those_of_live_ones_and_waiting_st
         for write in ("create_run", "log_batch"):
             patch.setattr(MlflowClient, write, unreachable)
         step = commit(waiting, key("x", "dd"), "waits", "blimp")
-    (outbox / "half.removed" / "files").mkdir(parents=True)
-    (outbox / ".writing-4194999-dead").mkdir()
-    (outbox / f".writing-{os.getpid()}-alive").mkdir()
+    (outbox / f"{'ab' * 10}.{'0' * 12}" / "files").mkdir(parents=True)  # as earlier versions left it, half removed
+    (outbox / f".writing-{DEAD}-dead.{'0' * 12}").mkdir()
+    alive = outbox / f".writing-{own_mark()}-alive.{'0' * 12}"
+    alive.mkdir()
+    mine = outbox / "my data"
+    mine.mkdir()
     answer = run(workdir, "--delete", "--force")
     assert "2 incomplete outbox folders of dead drivers" in answer.output
     assert "1 step waits in the outbox for the tracking server: kept" in answer.output
+    assert "1 thing in the outbox that Halfwave did not write, or cannot read: my data; left as found" in answer.output
     (entry,) = Outbox(outbox).entries()
-    assert {path.name for path in outbox.iterdir()} == {f".writing-{os.getpid()}-alive", entry.folder_name}
+    assert {path.name for path in outbox.iterdir()} == {alive.name, mine.name, entry.folder_name}
     record = opened(workdir)  # the next invocation sends it
     assert record.known(["waits"])["waits"] == replace(step, run_id=record.known(["waits"])["waits"].run_id)
     assert record.close("FINISHED") == 0

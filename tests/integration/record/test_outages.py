@@ -121,7 +121,7 @@ def test_killed_while_writing_an_entry_nothing_is_half_there(
     folder = store.outbox(study).folder
     (left,) = folder.iterdir()
     assert known(record, study, "torn") == {} and left.name.startswith(".writing-")
-    left.rename(left.with_name(left.name.replace(str(os.getpid()), "4194999")))  # of a process that is gone
+    left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-4194999-")))  # of a process that is gone
     store.record(study)
     assert list(folder.iterdir()) == []
 

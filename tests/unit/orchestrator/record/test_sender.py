@@ -213,3 +213,20 @@ def test_what_an_earlier_driver_left_is_queued(sender: Sender, outbox: Outbox) -
     sender.load("dissociation")
     sender.send()
     assert sender.sent == {"a": "run-wasserstein"}
+
+
+@pytest.mark.parametrize("other", ["sent", "replaced"])
+def test_what_another_driver_of_the_outbox_has_sent_meanwhile_is_forgotten(
+    sender: Sender, store: FakeStore, outbox: Outbox, other: str
+) -> None:
+    outbox.write(entry("a"), PAYLOAD)
+    outbox.write(entry("b", "random"), PAYLOAD)
+    sender.load("dissociation")
+    outbox.remove(entry("a"))
+    if other == "replaced":
+        content = {"items/blimp.parquet": b"others"}
+        digests = {path: digest(written) for path, written in content.items()}
+        outbox.write(replace(entry("a"), digests=digests, written_ns=2), content)
+    sender.send()
+    assert sender.sent == {"b": "run-random"} and sender.num_unsent == 0
+    assert len(outbox.entries()) == (other == "replaced")
