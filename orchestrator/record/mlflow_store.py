@@ -4,8 +4,8 @@ Owns the client, the paging, the saved view of an experiment, and artifacts, whi
 verified on reading. Tells two failures apart: `Unreachable` (no answer or no sensible one; another try may succeed) and
 any other `RecordError` (refused for good, missing or damaged). Refuses to know which study is open, what a step is, and
 when to try again.
-Invariant: the only module that imports mlflow, and only once a store is opened, because that takes seconds; by then
-telemetry is off, and nothing of MLflow's is printed to stdout.
+Invariant: besides `creation` the only module that imports mlflow, and only once a store is opened, because that takes
+seconds; by then telemetry is off, and nothing of MLflow's is printed to stdout.
 """
 
 import json
@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from orchestrator.record.creation import ensure_database
 from orchestrator.record.encoding import digest
 from orchestrator.record.limits import MAX_BATCH
 from orchestrator.record.local_store import LocalStore, locate, remove_run_folder, write_file
@@ -79,6 +80,11 @@ class Store:
         """The folder of a SQLite store; None for a server or another database."""
         remember(self.uri)
         self._artifact_uris: dict[str, str] = {}
+        if database is not None:
+            try:
+                ensure_database(database, self.uri)
+            except StudyError as error:
+                raise RecordError(str(error)) from None
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
         except Exception as error:  # MLflow, SQLAlchemy and the database's driver each raise their own
