@@ -9,7 +9,6 @@ Knows nothing of runs and steps.
 
 import json
 import math
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.ownership import is_running, machine
 
 TAG = "halfwave.lease"
 RENEW_SECONDS = 30.0
@@ -55,9 +55,9 @@ class Claim:
         `now`: seconds since 1970. `store`: `Store.identity`."""
         if self.store and store and self.store != store:  # copied along with the store
             return False
-        if self.machine == _machine():
-            return _runs(self.pid, self.started)
-        if self.hardware and self.hardware == _hardware() and _boot(self.machine) != _boot(_machine()):
+        if self.machine == machine():
+            return is_running(self.pid, self.started)
+        if self.hardware and self.hardware == _hardware() and _boot(self.machine) != _boot(machine()):
             return False
         return abs(now - self.renewed) < LAPSE_SECONDS  # a time far ahead is a wrong clock's
 
@@ -160,7 +160,7 @@ def own_claim(store: str = "") -> Claim:
     """This process's claim on a store, renewed now."""
     process = psutil.Process()
     return Claim(
-        machine=_machine(),
+        machine=machine(),
         host=platform.node(),
         pid=process.pid,
         started=process.create_time(),
@@ -174,15 +174,6 @@ def _read(store: Store, experiment: str) -> Claim | None:
     return decode_claim(store.call("get_experiment", experiment).tags.get(TAG, ""))
 
 
-def _machine() -> str:
-    """Equal for processes that see each other's process ids."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:  # not Linux: the host's name is the best substitute
-        return platform.node()
-
-
 def _boot(machine: str) -> str:
     return machine.partition(" ")[0]
 
@@ -193,12 +184,3 @@ def _hardware() -> str:
         return f"{Path('/etc/machine-id').read_text(encoding='utf-8').strip()} {platform.node()}"
     except OSError:
         return ""
-
-
-def _runs(pid: int, started: float) -> bool:
-    """Whether a process of this machine still runs; `started` in seconds since 1970."""
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -43,12 +43,16 @@ def is_abandoned(path: Path, mark: str) -> bool:
     _, machine, pid, started = mark.split("-")
     if machine != _machine_digest():
         return unchanged_seconds(path) > ABANDONED_SECONDS
+    return not is_running(int(pid), int(started) / 1000)
+
+
+def is_running(pid: int, started: float) -> bool:
+    """Whether a process of this machine still runs; `started` in seconds since 1970."""
     try:
-        process = psutil.Process(int(pid))
-        is_same = abs(process.create_time() * 1000 - int(started)) < 1000
-        return not is_same or process.status() == psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return True
+        return False
 
 
 def unchanged_seconds(path: Path) -> float:
