@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.messages.model import ModelSource
 from actors.messages.stream import ActorLost, EngineDied, Opened, RequestFailed
+from orchestrator.execution import scratch
 from orchestrator.redaction import redact_logs
 from studies.errors import TextError, one_line
 
@@ -31,6 +32,7 @@ class Host:
         """path: `module:Class` of the actor class. num_siblings: further hosts, on the next bundles of the placement
         group; options: Ray's options for each of them."""
         redact_logs()
+        self._scratch = scratch.use_own_folder()
         self._path = path
         self._source: ModelSource | None = None
         self._actor: Any = None
@@ -86,6 +88,7 @@ class Host:
         """Close the actor in order: engines shut their worker processes down."""
         if self._actor is not None:
             self._actor.close()
+        scratch.remove(self._scratch)
 
 
 def _messages(stream: Any) -> Iterator[Any]:

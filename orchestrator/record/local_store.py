@@ -69,8 +69,11 @@ class LocalStore:
 
     @property
     def identity(self) -> str:
-        """Another one for a copy of the database, the same for the file under another path."""
-        return str(self.database.stat().st_ino)
+        """Another one for a copy of the database, the same for the file under another path; empty if it is gone."""
+        try:
+            return str(self.database.stat().st_ino)
+        except OSError:
+            return ""
 
     def run_folder(self, run_id: str, recorded: str) -> Path | None:
         """Where the artifacts of a run lie: below this folder. None where the database names storage elsewhere, such as

@@ -245,6 +245,8 @@ class Store:
 
     def _write(self, run_id: str, content: bytes, path: str) -> None:
         if self.local is not None and (folder := self.folder(run_id)) is not None:
+            if not self.local.database.exists():  # moved away while the study runs: it must not come back
+                raise RecordError(f"the store {self.local.database} is gone; run the study again where it is now")
             try:
                 write_file(folder / path, content)
             except OSError as error:

@@ -53,6 +53,8 @@ class Outbox:
         `payload`: {artifact path: bytes}. Raises OSError where the disk refuses it; what was there before stays."""
         if not _STEP_ID.fullmatch(entry.step_id):
             raise ValueError(f"step id {entry.step_id!r} cannot name a folder")
+        if not self.folder.is_dir():  # moved away while the study runs: it must not come back
+            raise FileNotFoundError(errno.ENOENT, "the folder is gone", str(self.folder))
         aside = self.folder / f".writing-{own_mark()}-{entry.folder_name}"
         shutil.rmtree(aside, ignore_errors=True)
         files = {f"{_FILES}/{path}": content for path, content in payload.items()}

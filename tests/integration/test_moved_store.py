@@ -14,8 +14,10 @@ from mlflow.artifacts import list_artifacts
 from mlflow.entities import ViewType
 
 from orchestrator.record.frames import load_study
+from orchestrator.record.keys import RunKey
 from orchestrator.record.lease import TAG, encode_claim, own_claim
 from orchestrator.record.local_store import sqlite_uri
+from orchestrator.record.mlflow_store import RecordError
 from orchestrator.study import Study
 from tests.integration.made_up import Command
 from tests.integration.made_up_actors import compute
@@ -150,6 +152,21 @@ def test_a_study_in_an_experiment_that_others_made_keeps_its_artifacts_in_its_st
     assert not elsewhere.exists()
     assert "0 steps computed" in in_process("run", *at_work(project)).out
     assert recorded_places(project) == {elsewhere.as_uri(), (project / ".halfwave" / "artifacts").as_uri()}
+
+
+def test_a_project_that_is_moved_while_its_study_runs_does_not_come_back(project: Path) -> None:
+    study = Study.open(project / "study.yaml", workdir=project / ".halfwave")
+    record = study.record()
+    record.open_study("moved", definition=STUDY, resolved={}, environment={})
+    project.rename(project.with_name("elsewhere"))
+    key = RunKey(kind="condition", model="model", condition="late", identity="1", name="late")
+    with pytest.raises(RecordError) as error:
+        record.commit(key, "0123456789abcdef", "late", metrics={"a": 1.0}, frames={}, documents={})
+    assert str(error.value) == (
+        f"cannot write in {project}/.halfwave/spool: the folder is gone; make room and run the study again, what was "
+        "committed is kept"
+    )
+    assert not project.exists()
 
 
 def test_a_lease_that_was_copied_along_does_not_hold(project: Path, in_process: Command) -> None:
