@@ -8,6 +8,7 @@ Invariant: where a complete store lies, nothing is written.
 """
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -26,6 +27,7 @@ from orchestrator.record.ownership import (
     PATIENCE_SECONDS,
     TOLD_SECONDS,
     is_abandoned,
+    other_user,
     own_mark,
     sole_holder,
     try_lock,
@@ -133,27 +135,30 @@ def _is_complete(file: Path, uri: str) -> bool:
 
 
 def _look(file: Path) -> Contents | None:
-    """What is in the file; None if there is none. StudyError if it is no SQLite database that can be read."""
+    """What is in the file; None if there is none. StudyError if it is no SQLite database that can be read.
+
+    SQLite alone opens the file: closing it by other means would drop the locks that this process has on it."""
     try:
         status = os.stat(file)
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise StudyError(f"the MLflow store {file} is {what}; {_ELSEWHERE}")
-        with open(file, "rb") as opened:
-            header = opened.read(16)
+        if not os.access(file, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StudyError(f"the MLflow store {file} cannot be read: {error.strerror}") from None
-    if not header:  # as SQLite leaves it until the first table is written
+    if not status.st_size:  # as SQLite leaves it until the first table is written
         return Contents("", frozenset(), False)
-    if header != b"SQLite format 3\0":
-        raise StudyError(f"the MLflow store {file} is not a SQLite database; {_ELSEWHERE}")
     try:
         with contextlib.closing(_opened(file)) as connection:
             return _read(connection)
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise StudyError(f"the MLflow store {file} is not a SQLite database; {_ELSEWHERE}") from None
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise StudyError(
                 f"the MLflow store {file} is locked by another process ({error}); run again once that has ended"
             ) from None
@@ -199,8 +204,8 @@ def _schema() -> Schema:
 
 
 def _wait_for_other_program(file: Path, uri: str) -> None:
-    """Wait until a half-made store is complete or has not changed for a while: a program without our lock may be
-    creating it. TimeoutError after PATIENCE_SECONDS."""
+    """Wait until a half-made store is complete, or nobody has it open and it has not changed for a while: a program
+    without our lock may be creating it, here or on another machine. TimeoutError after PATIENCE_SECONDS."""
     start = changed = time.monotonic()
     before, is_told = None, False
     while (state := _state(file)) is not None and not _is_complete(file, uri):
@@ -208,13 +213,15 @@ def _wait_for_other_program(file: Path, uri: str) -> None:
         if state != before:
             before, changed = state, now
         if time.time() - state[0] > QUIET_SECONDS or now - changed > QUIET_SECONDS:
-            return
-        if now - start > PATIENCE_SECONDS:
-            raise TimeoutError("another program")
+            user = other_user(file)
+            if user is None:
+                return
+            if now - start > PATIENCE_SECONDS:
+                raise TimeoutError(f"process {user}")
         if now - start > TOLD_SECONDS and not is_told:
             log.warning("another program may be creating the store %s: waiting", file)
             is_told = True
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def _state(file: Path) -> tuple[float, int] | None:
@@ -307,15 +314,14 @@ def _remove_leftovers(file: Path) -> None:
     endings = "|".join(_COMPANIONS)
     pattern = re.compile(rf"\.{re.escape(file.name)}\.({MARK})(?:{endings})?")
     with contextlib.suppress(OSError):
-        for name in os.listdir(file.parent):
+        names = os.listdir(file.parent)
+        for name in names:
             path = file.with_name(name)
             match = pattern.fullmatch(name)
             if match and stat.S_ISREG(os.lstat(path).st_mode) and is_abandoned(path, match[1]):
                 path.unlink()
-        if any(name.startswith(_lock(file).name) for name in os.listdir(file.parent)):
-            release = try_lock(_lock(file))
-            if release is not None:
-                release()
+        if any(name.startswith(_lock(file).name) for name in names) and (release := try_lock(_lock(file))) is not None:
+            release()
 
 
 def _lock(file: Path) -> Path:

@@ -55,6 +55,15 @@ def is_running(pid: int, started: float) -> bool:
         return False
 
 
+def other_user(file: Path) -> int | None:
+    """The id of another process that has the file (by its real path) open; None where none is seen from here."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and any(used.path == str(file) for used in process.open_files()):
+                return process.pid
+    return None
+
+
 def unchanged_seconds(path: Path) -> float:
     """How long nothing in a file or folder has changed; symbolic links are not followed."""
     walk = () if path.is_symlink() else os.walk(path)

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -267,19 +268,40 @@ def test_two_half_made_stores_of_one_second_are_both_kept(file: Path) -> None:
     assert len(list(file.parent.glob("mlflow.db.half-made-*"))) == 2
 
 
-def test_a_store_that_another_program_is_making_is_left_to_it(file: Path) -> None:
-    def create() -> None:
-        @sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute")
-        def slow(*_: object) -> None:
-            time.sleep(0.002)
+def test_a_store_that_another_program_is_making_is_left_to_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(creation, "QUIET_SECONDS", 0.1)
 
+    def create() -> None:
+        at_statement(60, lambda: os.kill(os.getpid(), signal.SIGSTOP))
         make_with_mlflow(file)
 
     process = forked(create)
-    while not file.exists() or not file.stat().st_size:
-        time.sleep(0.005)
+    os.waitpid(process, os.WUNTRACED)  # it has stopped, and is silent for longer than anybody waits
+    grow_old(file.parent)
+    go_on = threading.Timer(1.0, os.kill, (process, signal.SIGCONT))
+    go_on.start()
     assert opened(file) == ["Default"]
     assert ended(process) == 0 and listed(file.parent) == {"mlflow.db"}
+
+
+def test_one_that_another_program_never_finishes_is_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(creation, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(creation, "PATIENCE_SECONDS", 0.5)
+
+    def create() -> None:
+        at_statement(60, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        make_with_mlflow(file)
+
+    process = forked(create)
+    os.waitpid(process, os.WUNTRACED)
+    try:
+        assert message(file) == (
+            f"process {process} has been creating the MLflow store {file} for too long; wait for it or stop it"
+        )
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    assert listed(file.parent) <= {"mlflow.db", "mlflow.db-journal"}
 
 
 # ---- files that are something else
