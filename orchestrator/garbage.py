@@ -257,11 +257,8 @@ def survey_json(garbage: Garbage, *, removed: bool) -> dict[str, object]:
         "steps_lost": garbage.num_lost,
         "runs_kept": [run.run_id for run in garbage.kept],
         "running": list(garbage.running),
-        "spool": {
-            "folders": [folder.name for folder in garbage.leftovers],
-            "bytes": garbage.bytes_leftovers,
-            "unknown": [path.name for path in garbage.unknown],
-        },
+        "spool": {"folders": [folder.name for folder in garbage.leftovers], "bytes": garbage.bytes_leftovers},
+        "unknown": [path.name for path in garbage.unknown],
         "waiting": garbage.num_waiting,
         "digests": len(garbage.digests),
     }

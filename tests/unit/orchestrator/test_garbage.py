@@ -56,7 +56,8 @@ def test_the_json_is_printed_as_ever() -> None:
         "steps_lost": 1,
         "runs_kept": ["kept"],
         "running": ["one", "two"],
-        "spool": {"folders": [".writing-7-s4.aa"], "bytes": 2**19, "unknown": ["notes", "x.txt"]},
+        "spool": {"folders": [".writing-7-s4.aa"], "bytes": 2**19},
+        "unknown": ["notes", "x.txt"],
         "waiting": 2,
         "digests": 1,
     }
