@@ -153,9 +153,11 @@ def _path(recorded: str) -> Path | None:
 
 
 def write_file(file: Path, content: bytes) -> None:
-    """Write a file, and the folders above it, so that it is absent, as before or complete. Raises OSError."""
+    """Write a file, and the folders above it, so that it is absent, as before or complete. Raises OSError.
+
+    What a kill leaves beside it is written over by the next attempt."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.writing-{os.getpid()}")
+    aside = file.with_name(f".{file.name}.writing")
     try:
         aside.write_bytes(content)
         aside.replace(file)

@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 import requests
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
+from orchestrator.record import mlflow_store, sender
 from orchestrator.record import record as record_module
-from orchestrator.record import sender
 from orchestrator.record.frames import load_study
 from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
 from orchestrator.record.sender import LONGEST_PAUSE_S
@@ -184,10 +183,10 @@ def test_an_outage_of_the_artifact_store_alone_is_one_outage(
     clock = count(1000.0, step=2 * LONGEST_PAUSE_S)  # every pause is over by the next look at it
 
     def refuse(*args: Any) -> None:
-        raise RuntimeError("a plugin's own exception")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "log_artifact", refuse)
+        patch.setattr(mlflow_store, "write_file", refuse)
         patch.setattr(sender, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         for i in range(3):
             record.begin(condition())
