@@ -1,7 +1,8 @@
 """The command `halfwave`: verbs, options, exit codes, logging.
 
 Owns what a user types and what a verb prints with `--json`; the work is done by `study`, `garbage` and `jobs.submit`.
-Exit codes: 0 done, 1 a step failed, 2 an error that the user can fix (one line, no traceback), 130 interrupted.
+Exit codes: 0 done, 1 a step failed or waits to be sent, 2 an error that the user can fix (one line, no traceback), 130
+interrupted.
 Modules are imported in the verbs that need them, so that no verb waits for imports that only others need.
 """
 
@@ -65,6 +66,13 @@ KeepVersions = Annotated[
 ]
 Takeover = Annotated[
     bool, typer.Option("--takeover", help="Run although another driver seems to run the study; that one stops.")
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="First read every recorded artifact back, also from a tracking server; compute again what is damaged.",
+    ),
 ]
 
 
@@ -153,6 +161,7 @@ def run(
     silence: Silence = SILENCE_SECONDS,
     keep_versions: KeepVersions = False,
     takeover: Takeover = False,
+    verify: Verify = False,
 ) -> None:
     """Run the steps that are not recorded yet, then print tables and verdicts. Run again to resume."""
     from orchestrator import terminal
@@ -176,12 +185,13 @@ def run(
                 patience_seconds=wait_for_nodes,
                 keep_versions=keep_versions,
                 takeover=takeover,
+                verify=verify,
             )
     except KeyboardInterrupt:
         print("halfwave: interrupted; what was committed is kept, run again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
     terminal.show_result(console, result, time.monotonic() - started)
-    if not result.complete:
+    if not result.complete or result.unsent:
         raise typer.Exit(1)
 
 
@@ -201,6 +211,7 @@ def submit(
     silence: Silence = SILENCE_SECONDS,
     keep_versions: KeepVersions = False,
     takeover: Takeover = False,
+    verify: Verify = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and return.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
@@ -218,6 +229,7 @@ def submit(
         *(["--silence", f"{silence:g}"] if silence != SILENCE_SECONDS else []),
         *(["--keep-versions"] if keep_versions else []),
         *(["--takeover"] if takeover else []),
+        *(["--verify"] if verify else []),
     ]
     job = send(
         study,

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.planning.digest_cache import DigestCache
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.commits import committed_steps
 from orchestrator.record.keys import Committed
 from orchestrator.record.lease import is_held
 from orchestrator.record.local_store import locate
-from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox, folder_size
 from orchestrator.record.tags import SUPERSEDED
 from orchestrator.steps.artifacts import identity_document

@@ -25,8 +25,9 @@ from orchestrator.execution.interrupt import Interrupt
 from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.resolve import resolve
+from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.keys import Committed
-from orchestrator.record.mlflow_store import RecordError, Store
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.reader import Reader
 from orchestrator.record.record import Record
@@ -56,6 +57,8 @@ from studies.errors import StudyError
 
 if TYPE_CHECKING:
     from orchestrator.execution.runner import Runner
+    from orchestrator.planning.outcome import Outcome
+    from orchestrator.review.report import Review
 
 
 class Result(NamedTuple):
@@ -68,6 +71,8 @@ class Result(NamedTuple):
     """{step id: why it failed, was skipped or was recomputed}."""
     unsent: int
     """Number of steps that still wait in the outbox for the tracking server."""
+    why_unsent: str
+    """Where they wait, and why."""
     ui_command: str
     """The shell command that starts MLflow's interface on the record."""
     ui_link: str
@@ -178,6 +183,7 @@ class Study:
         if last is None:
             raise StudyError(f"{self.spec.study} has no report yet; run it first")
         note = report_note(self.path, self.plan.study.located, record.last_reported(self.spec.study))
+        record.warn_of_edits(self.spec.study)
         return record.document(last, "report.json"), note
 
     def second_file(self) -> str:
@@ -241,7 +247,7 @@ class Study:
         memory = psutil.virtual_memory().available
         return forecast(self.plan, done, [here], rates, where="this machine", memory=memory)
 
-    def run(
+    def run(  # noqa: PLR0913 - keywords, as the options of the verb
         self,
         *,
         listener: Callable[[Step, State, str], None] | None = None,
@@ -251,6 +257,7 @@ class Study:
         patience_seconds: float = 0.0,
         keep_versions: bool = False,
         takeover: bool = False,
+        verify: bool = False,
     ) -> Result:
         """Run the steps that are not recorded, then review the whole study.
 
@@ -259,17 +266,15 @@ class Study:
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
         that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
         other versions or on other devices, and compare only what was computed alike. takeover: run it although another
-        driver seems to; that one stops.
+        driver seems to; that one stops. verify: read every artifact back first, also from a server.
 
         The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
         KeyboardInterrupt is raised. Raises StudyError if the store or the cluster does not answer.
         """
         from orchestrator.execution.alike import Alike
         from orchestrator.execution.runner import Runner
-        from orchestrator.review.report import review
 
-        record = self._open_record(takeover)
-        status = "FAILED"
+        record, status = self._open_record(takeover, reads_back=verify), "FAILED"
         with Interrupt() as interrupt:
             try:
                 runner = Runner(
@@ -280,12 +285,13 @@ class Study:
                     draining=interrupt.draining,
                     alike=Alike(self.plan, engine_versions(), keep_versions=keep_versions),
                 )
-                if not runner.load_finished():
+                with record.waiting(interrupt.draining):
+                    is_complete = runner.load_finished()
+                if not is_complete:
                     self._compute(runner, address, silence_seconds, patience_seconds)
-                outcome = runner.outcome()
-                outcome = outcome._replace(reasons=redacted(outcome.reasons))
-                reviewed = review(self.plan, outcome, record)
-                record.reported()
+                outcome = _without_secrets(runner.outcome())
+                with record.waiting(interrupt.draining):
+                    reviewed = self._review(outcome, record)
                 status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
             except KeyboardInterrupt:
                 status = "KILLED"
@@ -297,9 +303,21 @@ class Study:
             states=outcome.states,
             reasons=outcome.reasons,
             unsent=unsent,
+            why_unsent=f"in {outbox_folder(self.workdir)}: {record.why_waiting or 'MLflow refuses them'}",
             ui_command=record.ui_command(),
             ui_link=record.ui_link(),
         )
+
+    def _review(self, outcome: "Outcome", record: Record) -> "Review":
+        """The review; where the store stays away meanwhile, a report that says so."""
+        from orchestrator.review.report import review, unreviewed
+
+        try:
+            reviewed = review(self.plan, outcome, record)
+        except Unreachable as error:
+            return unreviewed(self.plan, str(error))
+        record.reported()
+        return reviewed
 
     def _compute(self, runner: "Runner", address: str | None, silence_seconds: float, patience_seconds: float) -> None:
         from orchestrator.execution.session import compute
@@ -307,7 +325,7 @@ class Study:
         patience = {"silence_seconds": silence_seconds, "patience_seconds": patience_seconds}
         compute(self.plan, runner, address=address, **patience)
 
-    def _open_record(self, takeover: bool) -> Record:
+    def _open_record(self, takeover: bool, *, reads_back: bool = False) -> Record:
         """The record, opened with this run's definition and environment; no other driver can open it meanwhile.
 
         Raises StudyError where the study was last run from another file that still has its name.
@@ -315,6 +333,7 @@ class Study:
         if refusal := self.second_file():
             raise StudyError(refusal)
         record = self.record()
+        record.reads_back = reads_back
         record.open_study(
             self.spec.study,
             definition=self.path.read_text(encoding="utf-8"),
@@ -327,9 +346,16 @@ class Study:
         return record
 
 
+def _without_secrets(outcome: "Outcome") -> "Outcome":
+    return outcome._replace(reasons=redacted(outcome.reasons))
+
+
 def _why_not_cached(step: Step, last: Committed | None, record: Reader) -> str:
     """`new`, or what changed since the step was last recorded under its name: three differences at most."""
     if last is None:
         return "new"
-    changes = difference(step.payload, record.document(last, identity_document(step.name)))
+    try:
+        changes = difference(step.payload, record.document(last, identity_document(step.name)))
+    except DamagedArtifact:
+        return "changed; what it was is not known, because its recorded artifacts are damaged"
     return "; ".join(changes[:3])

@@ -171,7 +171,8 @@ def show_result(console: Console, result: Result, seconds: float) -> None:
     console.print(f"\n{result.computed} steps computed, {result.cached} cached, in {seconds:.0f} s", highlight=False)
     if result.unsent:
         console.print(
-            f"[yellow]{result.unsent} steps wait in the outbox for the tracking server; run again to send them[/yellow]"
+            Text(f"{result.unsent} steps wait {result.why_unsent}; the next run sends them", style="yellow"),
+            soft_wrap=True,
         )
     console.print(f"Open the record:  {result.ui_command}", highlight=False, soft_wrap=True)
     console.print(f"then              {result.ui_link}", highlight=False, soft_wrap=True)

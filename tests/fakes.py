@@ -16,8 +16,8 @@ from actors.messages.probe import Probed, Reference
 from actors.messages.scoring import Profiled, ProfileRequest
 from actors.messages.stream import Finished, Opened
 from orchestrator.planning.plan import Plan
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.keys import NOTHING, Committed, RunKey
-from orchestrator.record.mlflow_store import RecordError
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node

@@ -7,6 +7,7 @@ Transformers itself. Owns the rule of the comparison and the verdict on every en
 runner's. Invariant: `settled` hands out a result only with the verdict on the engine that computed it.
 """
 
+import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from actors.messages.probe import PROBE_VERSION, Probed, Reference
 from orchestrator.execution.recorder import Recorder
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.plan import Plan
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import Committed
-from orchestrator.record.mlflow_store import RecordError, Unreachable
 from orchestrator.record.record import Record
 from orchestrator.scheduling.cluster import ActorKind, Resident
 from orchestrator.scheduling.decisions import Start
@@ -28,6 +29,8 @@ from orchestrator.steps.artifacts import ENGINE_PROBE
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import Role, State, Step
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = {"cpu": 2e-4, "cuda": 1e-3}
 """{device: accepted mean over the probe's tokens of |vLLM - Transformers in float32|, in nats}. On the CPU SmolLM2-135M
@@ -83,6 +86,8 @@ class EngineProofs:
         self._references: dict[str, Reference] = {}
         """{model label: what an ablation actor has computed itself}."""
         self._refusals: dict[str, str] = {}
+        self._without_reference: set[str] = set()
+        """Profile steps whose reference is damaged."""
         self._recorded: dict[str, Committed] | None = None
         """{id: comparison}, of all studies of the store, once it has been read."""
 
@@ -184,14 +189,19 @@ class EngineProofs:
         """The reference that the model's profile left, if it is one of these texts under this Transformers."""
         step = self.profiles[probed.model]
         try:
-            reference = self._inputs.reference(step, probed.model) if step in self._recorder.committed else None
+            reference = self._inputs.reference(step, probed.model) if self._may_have_reference(step) else None
         except Unreachable:
             raise
-        except RecordError:  # damaged: as if there were none
+        except RecordError as error:  # damaged: as if there were none
+            log.warning("%s; this run computes it in its engine", error)
+            self._without_reference.add(step)
             return None
         if reference is None or reference.version != PROBE_VERSION:
             return None
         return reference if reference.transformers == probed.start["versions"]["transformers"] else None
+
+    def _may_have_reference(self, profile: str) -> bool:
+        return profile in self._recorder.committed and profile not in self._without_reference
 
     def _has_passed(self, payload: dict[str, Any]) -> bool:
         """Whether an engine started in the same way has passed before, in any study of the store."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.planning.plan import Plan
+from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
 from orchestrator.steps.artifacts import ENGINE_PROBE, identity_document
@@ -33,10 +34,21 @@ class Recorder:
         for key in self._plan.runs[step.id]:
             self._record.begin(key)
 
-    def adopt(self, step: Step, committed: Committed) -> None:
-        """Take over a step of the record, for all runs that it belongs to."""
-        adopted = [self._record.adopt(key, committed) for key in self._plan.runs[step.id]]
-        self.committed[step.id] = adopted[0]
+    def take_over(self, step: Step, known: Committed) -> bool:
+        """Take over a step of the record, for all runs that it belongs to; False where it is damaged.
+
+        Of a step on a server, only what is read here is known to be intact.
+        """
+        try:
+            if not self._record.verify(known):
+                return False
+            adopted = [self._record.adopt(key, known) for key in self._plan.runs[step.id]]
+            self.committed[step.id] = adopted[0]
+            self.why_barren(step)
+        except DamagedArtifact:
+            self.committed.pop(step.id, None)
+            return False
+        return True
 
     def commit(self, step: Step, result: StepResult) -> None:
         """Record a result, with the payload that its id is the hash of. Raises UnrecordableError as `Record.commit`."""
@@ -79,8 +91,12 @@ class Recorder:
             )
             self._record.finish(key, "FINISHED" if profile in self.committed else "FAILED")
 
-    def why_barren(self, step: Step) -> str:
-        """Why nothing can be computed from a recorded step; empty where it can."""
+    def why_barren(self, step: Step, result: StepResult | None = None) -> str:
+        """Why nothing can be computed from a recorded step; empty where it can.
+
+        result: what was just recorded, so that it need not be read back."""
+        if result is not None:
+            return step.kind.why_barren(result.documents.__getitem__)
         return step.kind.why_barren(lambda path: self._record.document(self.committed[step.id], path))
 
     def close_runs(self, step: Step, states: Mapping[str, State]) -> None:

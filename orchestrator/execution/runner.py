@@ -20,11 +20,12 @@ from orchestrator.execution.alike import Alike
 from orchestrator.execution.context import RunContext
 from orchestrator.execution.engine_proofs import EngineProofs
 from orchestrator.execution.in_flight import InFlight
+from orchestrator.execution.preparation import Preparation, why_failed
 from orchestrator.execution.recorder import Recorder
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
-from orchestrator.record.mlflow_store import Unreachable, UnrecordableError
+from orchestrator.record.client.failures import UnrecordableError
 from orchestrator.record.record import Record
 from orchestrator.scheduling.cluster import ActorKind, Cluster
 from orchestrator.scheduling.decisions import Decision, Evict, Fail, NoRoom, Skip, Start, Stop
@@ -33,11 +34,11 @@ from orchestrator.scheduling.ready_queues import ReadyQueues
 from orchestrator.steps.kind import ActorStepKind, DriverStepKind
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import FINISHED, Role, State, Step
-from studies.errors import StudyError, describe
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.25
+DAMAGED = "its recorded artifacts are damaged"
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ class Runner:
         self._inputs = Inputs(record, self._recorder.committed)
         self._alike, self._in_flight = alike or Alike(plan), InFlight()
         self._proofs = EngineProofs(plan, record, self._inputs, self._recorder)
-        self._store_is_away = False
+        self._preparation = Preparation(plan.steps)
 
     def load_finished(self) -> bool:
         """Take over the steps that the record holds; True when nothing is left to compute."""
@@ -77,11 +78,10 @@ class Runner:
                 raise KeyboardInterrupt
             if step.id not in known:
                 continue
-            if not self._record.verify(known[step.id]):
-                self._reasons[step.id] = "its recorded artifacts are damaged"
+            if not self._recorder.take_over(step, known[step.id]):
+                self._reasons[step.id] = DAMAGED
                 log.warning("%s: recorded artifacts are missing or damaged; it is computed again", step.title)
                 continue
-            self._recorder.adopt(step, known[step.id])
             self._end(step, State.CACHED, "")
         self._evaluate_again(self._alike.load(self._recorder.committed))
         return self._queues.ended
@@ -147,11 +147,14 @@ class Runner:
     def _start(self, pool: ActorPool, context: RunContext, start: Start) -> bool:
         steps = [self._plan.steps[step] for step in start.steps]
         kind = steps[0].kind
+        if not all(self._queues.is_ready(step.id) for step in steps):
+            return True  # an input was sent back by a decision of this turn
         if isinstance(kind, ActorStepKind):
             return self._send(pool, context, start, steps, kind)
         for step in steps:
-            self._compute(context, step)
-        return not self._store_is_away
+            if self._queues.is_ready(step.id):
+                self._compute(context, step)
+        return not self._preparation.store_is_away
 
     def _compute(self, context: RunContext, step: Step) -> None:
         kind = step.kind
@@ -166,7 +169,7 @@ class Runner:
     ) -> bool:
         request = self._prepare(steps, lambda: kind.request(steps, context))
         if request is None:
-            return not self._store_is_away
+            return not self._preparation.store_is_away
         self._in_flight.send(start.actor, start.steps, kind.pack_size(steps[0], context))
         pool.start(start, request.method, request.message)
         for step in steps:
@@ -176,20 +179,15 @@ class Runner:
         return True
 
     def _prepare(self, steps: Sequence[Step], prepare: Callable[[], T]) -> T | None:
-        """What `prepare` returns; None where the steps have failed, or must wait for the store (`_store_is_away`)."""
-        try:
-            prepared = prepare()
-        except Unreachable as error:
-            if not self._store_is_away:
-                log.warning("%s; %s waits for it", error, steps[0].title)
-            self._store_is_away = True
-            return None
-        except Exception as error:
-            for step in steps:
-                self._end(step, State.FAILED, _failed(error))
-            prepared = None
-        self._store_is_away = False
-        return prepared
+        """What `prepare` returns; None where the steps have failed, or must wait: for the store, or for an input that
+        is computed again."""
+        prepared = self._preparation.attempt(steps, prepare, self._queues.states)
+        if prepared.damaged is not None:
+            del self._recorder.committed[prepared.damaged.id]
+            self._wait_again(prepared.damaged, DAMAGED)
+        for step in steps if prepared.failure else ():
+            self._end(step, State.FAILED, prepared.failure)
+        return prepared.value
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -238,7 +236,7 @@ class Runner:
         try:
             result = kind.result(step, answer, context)
         except Exception as error:  # of any kind: benchmarks and added kinds bring code of their own
-            self._end(step, State.FAILED, _failed(error))
+            self._end(step, State.FAILED, why_failed(error))
             return
         result = result._replace(tags={**result.tags, **self._alike.packs.tag(step)})
         if kind.role is Role.ABLATION:
@@ -373,11 +371,12 @@ class Runner:
             self._end(step, State.FAILED, str(error))
             return
         self._inputs.keep(step.id, result)
-        self._end(step, State.DONE, "")
+        self._end(step, State.DONE, "", result)
 
-    def _end(self, step: Step, state: State, reason: str) -> None:
-        """End a step, and with it the steps to which it leaves nothing to compute."""
-        finding = self._recorder.why_barren(step) if state in FINISHED else ""
+    def _end(self, step: Step, state: State, reason: str, result: StepResult | None = None) -> None:
+        """End a step, and with it the steps to which it leaves nothing to compute. result: where it has just been
+        recorded."""
+        finding = self._recorder.why_barren(step, result) if state in FINISHED else ""
         self._close(step, state, finding or reason)
         for later in self._plan.dependents(step.id) if finding else ():
             if self._queues.states[later] is State.PENDING:
@@ -390,10 +389,3 @@ class Runner:
             self._reasons[step.id] = reason
         self._listener(step, state, reason)
         self._recorder.close_runs(step, self._queues.states)
-
-
-def _failed(error: Exception) -> str:
-    """Why a step failed; the traceback of an error that nobody expected is logged for `-v`."""
-    if not isinstance(error, StudyError):
-        log.debug("an error that nobody expected", exc_info=error)
-    return describe(error)

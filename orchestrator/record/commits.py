@@ -10,11 +10,12 @@ import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.encoding import digest
 from orchestrator.record.entry import Entry
 from orchestrator.record.keys import Committed
 from orchestrator.record.limits import INDEX_FOLDER, MAX_TAG
-from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.tags import STEP
 
 log = logging.getLogger(__name__)

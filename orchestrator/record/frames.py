@@ -2,22 +2,29 @@
 
 Reads what is committed on the current runs of a study, so a superseded run or a half-written step never shows. Writes
 nothing, creates no store, and needs neither the outbox nor the study file. Artifacts are verified when read;
-RecordError says what is missing or damaged.
+RecordError says what is missing or damaged. Metrics are those that were committed; one logged line says which of them
+are others in MLflow by now.
 """
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.record.client.failures import DamagedArtifact, RecordError
 from orchestrator.record.commits import committed_steps
+from orchestrator.record.edits import Edit, edits, warning
 from orchestrator.record.encoding import decode_frame
 from orchestrator.record.keys import Committed
 from orchestrator.record.local_store import locate
-from orchestrator.record.mlflow_store import RecordError, Store
-from orchestrator.record.tags import SUPERSEDED, slot_of
+from orchestrator.record.mlflow_store import Store
+from orchestrator.record.runs import current
+from orchestrator.record.tags import slot_of
 from studies.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pandas
+
+log = logging.getLogger(__name__)
 
 RUN_COLUMNS = ("run_id", "name", "status", "model", "condition")
 NUMERIC_PARAMS = ("fraction", "seed")
@@ -67,6 +74,14 @@ class StudyFrames:
             raise RecordError(f"no profile of model {model!r}{hint}")
         return self._table("neurons.parquet", chosen, ["model"])
 
+    def _read(self, step: Committed, path: str) -> bytes:
+        try:
+            return self._store.read(step.run_id, path, step.artifacts[path])
+        except DamagedArtifact as error:
+            if not self._store.is_server:
+                raise
+            raise DamagedArtifact(f"{error} by `run --verify`, which reads all of a server back", step) from error
+
     def _of_kind(self, kind: str) -> list[RecordedRun]:
         return [run for run in self._runs if run.kind == kind]
 
@@ -79,7 +94,7 @@ class StudyFrames:
             for step in run.steps:
                 paths.update(step.artifacts)
                 if path in step.artifacts:
-                    table = decode_frame(self._store.read(step.run_id, path, step.artifacts[path]))
+                    table = decode_frame(self._read(step, path))
                     columns = [*labels, *(name for name in table.columns if name not in labels)]
                     tables.append(table.assign(**{label: run.about[label] for label in labels})[columns])
         if not tables:
@@ -107,12 +122,14 @@ def load_study(tracking_uri: str, study: str) -> StudyFrames:
 
 def _current_runs(store: Store, study: str, experiment_id: str) -> list[RecordedRun]:
     runs = []
-    for run in store.runs([experiment_id]):
+    changed: list[Edit] = []
+    for run in current(store.runs([experiment_id])):
         info, tags = run.info, run.data.tags
-        if SUPERSEDED in tags:
-            continue
         slot = slot_of(tags)
         about = info.run_id, info.run_name, info.status, slot.model, slot.condition
         steps = list(committed_steps(store, info.run_id, tags, study))
+        changed += edits(run, steps)
         runs.append(RecordedRun(slot.kind, dict(zip(RUN_COLUMNS, about, strict=True)), dict(run.data.params), steps))
+    if changed:
+        log.warning(warning(changed, store.safe_uri, "what was recorded is used"))
     return runs

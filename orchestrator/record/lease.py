@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.client.failures import RecordError, Unreachable
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.ownership import is_running, machine
 
 TAG = "halfwave.lease"

@@ -1,120 +1,64 @@
-"""The MLflow store: every call to MLflow's client.
+"""The MLflow store: experiments, runs and artifacts, in MLflow's words.
 
-Owns the client, the paging, the saved view of an experiment, and artifacts, which are read back after writing and
-verified on reading. Tells two failures apart: `Unreachable` (no answer or no sensible one; another try may succeed) and
-any other `RecordError` (refused for good, missing or damaged). Refuses to know which study is open, what a step is, and
-when to try again.
-Invariant: besides `creation` the only module that imports mlflow, and only once a store is opened, because that takes
+Owns the paging, the saved view of an experiment, and artifacts, which are read back after writing and verified on
+reading; where those of a SQLite store lie, `local_store` says. Raises as `client.calls` does, and `DamagedArtifact`.
+Refuses to know which study is open, what a step is, and when to try again.
+Invariant: with `client.calls` and `creation` the only module that imports mlflow, and only once a store is opened: that takes
 seconds; by then telemetry is off, and nothing of MLflow's is printed to stdout.
 """
 
 import json
-import logging
-import os
 import posixpath
 import shlex
 import sqlite3
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from orchestrator.record.client.answers import WEB_PAGE, is_web_page
+from orchestrator.record.client.calls import Calls, set_defaults
+from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable, WrongAnswer
 from orchestrator.record.creation import ensure_database
 from orchestrator.record.encoding import digest
 from orchestrator.record.limits import MAX_BATCH
 from orchestrator.record.local_store import LocalStore, locate, remove_run_folder, write_file
 from orchestrator.record.outbox import folder_size
 from orchestrator.record.tags import KIND, SUPERSEDED, VIEW
-from orchestrator.redaction import redacted, remember
-from studies.errors import StudyError, did_you_mean, first_line
+from studies.errors import StudyError, did_you_mean
 
 PAGE = 200
 """Runs per search request; each comes with all its metrics."""
-
-_CLIENT_DEFAULTS = {
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # `set_terminated` prints two links, and stdout is ours
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own 7 block for four minutes; waiting is the outbox's work
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
-_PERMANENT = frozenset(
-    {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "INVALID_STATE"}
-)
-"""Error codes of a store that answered and will never accept the call. All others (5xx, locked, timed out, a proxy's
-404, an expired login) may pass."""
 
 _VIEW_PARAMS = ("model", "condition", "fraction", "intervention")
 """Params that the saved view shows as columns."""
 
 
-class RecordError(StudyError):
-    """The record cannot be read or written as asked."""
-
-
-class UnrecordableError(RecordError, ValueError):
-    """MLflow would refuse or change a result; another result may be recorded."""
-
-
-class Unreachable(RecordError):
-    """The store does not answer, or not sensibly; another try may succeed."""
-
-
-class Store:
-    """MlflowClient, with permanent and passing failures kept apart and with verified artifacts."""
+class Store(Calls):
+    """The experiments, runs and verified artifacts at one tracking URI."""
 
     def __init__(self, tracking_uri: str) -> None:
         """Opens the store; a missing SQLite file is created. RecordError if the store cannot be opened."""
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        for name, value in _CLIENT_DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient
-
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback; one line is enough
-        self.uri, database = locate(tracking_uri)
-        self.local = None if database is None else LocalStore(database)
-        """The folder of a SQLite store; None for a server or another database."""
-        remember(self.uri)
-        self._artifact_uris: dict[str, str] = {}
+        uri, database = locate(tracking_uri)
+        set_defaults()
         if database is not None:
             try:
-                ensure_database(database, self.uri)
+                ensure_database(database, uri)
             except StudyError as error:
                 raise RecordError(str(error)) from None
-        try:
-            self.client = MlflowClient(tracking_uri=self.uri)
-        except Exception as error:  # MLflow, SQLAlchemy and the database's driver each raise their own
-            raise RecordError(f"cannot open the MLflow store {self.safe_uri}: {_reason(error)}") from error
-
-    @property
-    def safe_uri(self) -> str:
-        """The tracking URI without a password."""
-        return redacted(self.uri)
+        super().__init__(uri)
+        self.local = None if database is None else LocalStore(database)
+        """The folder of a SQLite store; None for a server or another database."""
+        self._artifact_uris: dict[str, str] = {}
 
     @property
     def identity(self) -> str:
         """Another one for a copy of a local store; empty for any other store."""
         return self.local.identity if self.local else ""
-
-    def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the client. Raises Unreachable for a failure that may pass, RecordError for any other."""
-        return self._guarded(getattr(self.client, name), *args, **kwargs)
-
-    def _guarded(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return function(*args, **kwargs)
-        except MlflowException as error:
-            kind = RecordError if error.error_code in _PERMANENT else Unreachable
-            verb = "refuses" if kind is RecordError else "does not answer"
-            raise kind(f"MLflow at {self.safe_uri} {verb}: {_reason(error)}") from error
-        except OSError as error:  # requests' exceptions are OSErrors
-            raise Unreachable(f"MLflow at {self.safe_uri} does not answer: {_reason(error)}") from error
 
     def experiments(self) -> dict[str, str]:
         """{id: name} of all experiments that are not deleted."""
@@ -155,7 +99,12 @@ class Store:
         experiment = self.experiment(name)
         if experiment is None:
             place = self.local and self.local.artifacts.as_uri()  # MLflow percent-decodes plain paths
-            return self.call("create_experiment", name, artifact_location=place, tags={VIEW: view})
+            try:
+                return self.call("create_experiment", name, artifact_location=place, tags={VIEW: view})
+            except RecordError:
+                experiment = self.experiment(name)  # it was created and the answer lost, or by another driver
+                if experiment is None:
+                    raise
         if experiment.tags.get(VIEW) != view:
             self.call("set_experiment_tag", experiment.experiment_id, VIEW, view)
         return experiment.experiment_id
@@ -216,6 +165,32 @@ class Store:
 
         self.call("log_batch", run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
+    def confirm_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Unreachable if a server that took these tags does not show them: something else answered in its place."""
+        if self.is_server:
+            shown = self.call("get_run", run_id).data.tags
+            if any(shown.get(name) != value for name, value in tags.items()):
+                raise Unreachable(f"MLflow at {self.safe_uri}: the tags of run {run_id} did not arrive intact")
+
+    def remove_tag(self, run_id: str, name: str) -> None:
+        """Remove a tag of a run, if the run has it."""
+        try:
+            self.call("delete_tag", run_id, name)
+        except Unreachable:
+            raise
+        except RecordError:  # as MLflow refuses a second request for the same, whose first answer was lost
+            if name in self.call("get_run", run_id).data.tags:
+                raise
+
+    def restore_metric(self, run_id: str, name: str, value: float) -> None:
+        """Log a value so that it is the one that MLflow shows, whatever was logged after it."""
+        from mlflow.entities import Metric
+
+        history = self.call("get_metric_history", run_id, name)
+        last = max(history, key=lambda metric: (metric.step, metric.timestamp), default=Metric(name, value, 0, 0))
+        date_ms = max(int(time.time() * 1000), last.timestamp + 1)
+        self.call("log_batch", run_id, metrics=[Metric(name, value, date_ms, last.step)])
+
     # ---- artifacts
 
     def artifact_uri(self, run_id: str) -> str:
@@ -255,18 +230,27 @@ class Store:
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch, posixpath.basename(path))
             file.write_bytes(content)
-            self._call_artifacts(self.client.log_artifact, run_id, str(file), posixpath.dirname(path) or None)
+            self.call_artifacts(self.client.log_artifact, run_id, str(file), posixpath.dirname(path) or None)
 
     def read(self, run_id: str, path: str, sha256: str) -> bytes:
-        """An artifact, verified. RecordError if it is missing or changed."""
+        """An artifact, verified. DamagedArtifact if it is missing or changed."""
         content = self.fetch(run_id, path)
+        if self.is_server and (content is None or digest(content) != sha256):
+            content = self._fetch_again(run_id, path, content)
         if content is None or digest(content) != sha256:
             problem = "is missing" if content is None else "is not what was recorded (its sha256 differs)"
-            raise RecordError(
+            raise DamagedArtifact(
                 f"artifact {path} of run {run_id} in MLflow at {self.safe_uri} {problem}; "
                 "put the file back, or run the study again: its step will be recomputed"
             )
         return content
+
+    def _fetch_again(self, run_id: str, path: str, content: bytes | None) -> bytes | None:
+        """What a server sends in a second try. WrongAnswer if it is not the server that answers."""
+        if content is not None and is_web_page(content):
+            raise WrongAnswer(f"the artifact store of {self.safe_uri} {WEB_PAGE}")
+        self.call("get_run", run_id)
+        return self.fetch(run_id, path)
 
     def fetch(self, run_id: str, path: str) -> bytes | None:
         """An artifact, unverified; None where there is none."""
@@ -282,7 +266,7 @@ class Store:
         uri = f"{self.artifact_uri(run_id)}/{path}"  # with a run id MLflow makes six requests per file, not two
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                file = self._call_artifacts(download_artifacts, uri, dst_path=scratch, tracking_uri=self.uri)
+                file = self.call_artifacts(download_artifacts, uri, dst_path=scratch, tracking_uri=self.uri)
                 return Path(file).read_bytes()
         except RecordError:
             if self.missing(run_id, [path]):  # only listing tells "no such file" and "no answer" apart
@@ -296,18 +280,9 @@ class Store:
         present: set[str] = set()
         for folder in {posixpath.dirname(path) for path in paths}:
             uri = f"{self.artifact_uri(run_id)}/{folder}".rstrip("/")
-            listed = self._call_artifacts(list_artifacts, uri, tracking_uri=self.uri)
+            listed = self.call_artifacts(list_artifacts, uri, tracking_uri=self.uri)
             present |= {posixpath.join(folder, posixpath.basename(info.path)) for info in listed}
         return set(paths) - present
-
-    def _call_artifacts(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Artifact stores are plugins with exceptions of their own, each of which becomes Unreachable."""
-        try:
-            return self._guarded(function, *args, **kwargs)
-        except RecordError:
-            raise
-        except Exception as error:
-            raise Unreachable(f"the artifact store of {self.safe_uri} does not answer: {_reason(error)}") from error
 
     # ---- removing for good, as `mlflow gc` does, run by run (mlflow/cli, `_gc_tracking_resources`)
 
@@ -326,7 +301,7 @@ class Store:
                 raise StudyError(f"--older-than: the server {self.safe_uri} does not say when a run was superseded")
             return None
         age_ms = int((older_than or timedelta()).total_seconds() * 1000)
-        return set(self._guarded(self._backend._get_deleted_runs, older_than=age_ms))
+        return set(self.guarded(self._backend._get_deleted_runs, older_than=age_ms))
 
     def erase(self, run_id: str) -> None:
         """Remove a run and its artifacts. Does nothing to a run that is not in MLflow's stage "deleted"."""
@@ -340,8 +315,8 @@ class Store:
             except OSError as error:
                 raise RecordError(f"cannot remove {folder}: {error.strerror}") from error
         else:
-            self._call_artifacts(get_artifact_repository(self.artifact_uri(run_id)).delete_artifacts)
-        self._guarded(self._backend._hard_delete_run, run_id)
+            self.call_artifacts(get_artifact_repository(self.artifact_uri(run_id)).delete_artifacts)
+        self.guarded(self._backend._hard_delete_run, run_id)
         del self._artifact_uris[run_id]
 
     def size(self, run_id: str) -> int | None:
@@ -372,7 +347,7 @@ class Store:
     def _server(self) -> str:
         """The address of the tracking server, without user and password; '' where the store is a database."""
         parts = urlsplit(self.uri)
-        if parts.scheme not in ("http", "https"):
+        if not self.is_server:
             return ""
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -386,8 +361,3 @@ def saved_view(metrics: Sequence[str]) -> str:
         "selectedColumns": [*(f"params.`{name}`" for name in _VIEW_PARAMS), *(f"metrics.`{name}`" for name in metrics)],
     }
     return json.dumps({"name": "Halfwave: conditions", "createdAt": 0, "state": json.dumps(state)})
-
-
-def _reason(error: Exception) -> str:
-    """An error on one line. Redacted first: a secret that has been cut would not be recognised."""
-    return first_line(redacted(str(error)).strip() or error)

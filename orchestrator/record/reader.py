@@ -1,21 +1,30 @@
 """The record as a memory: which steps are done, in any study of the store, and what they recorded.
 
 Reads MLflow and, before it, the outbox, so that a result can be used before it has reached MLflow. Artifacts are
-verified when read. Writes nothing. Raises `Unreachable` if the store does not answer.
+verified when read. Writes nothing. Raises `Unreachable` if the store does not answer; within `waiting` every read waits
+for it first (`client.patience`).
 """
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
+from orchestrator.record.client.patience import Patience
 from orchestrator.record.commits import committed_steps
+from orchestrator.record.edits import Edit, edits, warning
 from orchestrator.record.encoding import decode_document, decode_frame
 from orchestrator.record.keys import NOTHING, Committed
-from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
+from orchestrator.record.runs import current, twins
 from orchestrator.record.tags import DEFINITION, REPORTED, STEP, SUPERSEDED, Definition, slot_of, tagged_definition
 
 if TYPE_CHECKING:
     import pandas
+
+log = logging.getLogger(__name__)
 
 
 class Reader:
@@ -26,19 +35,32 @@ class Reader:
         self._store, self._outbox, self._sent = store, outbox, sent
         self._experiment = ""
         """Id of the experiment whose own copies of a step are preferred."""
+        self._patiently = Patience()
+        self.reads_back = False
+        """Whether `verify` downloads the artifacts of a server; else only their names are looked up there."""
+
+    def waiting(self, stop: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Within, reads wait for a store that does not answer, to the limit of `client.patience` or until `stop`."""
+        return self._patiently.waiting(stop)
 
     def known(self, step_ids: Collection[str]) -> dict[str, Committed]:
         """{step id: step} for those of the steps that are done, in any study of the store or in the outbox.
 
         One paged search, whatever the number of steps. Of several copies the one on this study's own run is preferred,
         then that of any current run, then that of a superseded one. Does not look at artifacts: see `verify`."""
+        return self._patiently(lambda: self._known(step_ids))
+
+    def _known(self, step_ids: Collection[str]) -> dict[str, Committed]:
         wanted = set(step_ids)
         known: dict[str, Committed] = {}
         ranks: dict[str, int] = {}
         experiments = self._store.experiments()
-        for run in self._store.runs(experiments):
+        runs = list(self._store.runs(experiments))
+        others = twins(runs)
+        for run in runs:
             tags, experiment_id = run.data.tags, run.info.experiment_id
-            rank = 2 * (SUPERSEDED not in tags) + (experiment_id == self._experiment)
+            is_current = SUPERSEDED not in tags and run.info.run_id not in others
+            rank = 2 * is_current + (experiment_id == self._experiment)
             for step in committed_steps(self._store, run.info.run_id, tags, experiments[experiment_id], wanted):
                 if rank > ranks.get(step.step_id, -1):
                     known[step.step_id], ranks[step.step_id] = step, rank
@@ -47,6 +69,9 @@ class Reader:
 
     def named(self, step_name: str) -> dict[str, Committed]:
         """{step id: step} of all steps of this name, in any study of the store or in the outbox; one paged search."""
+        return self._patiently(lambda: self._named(step_name))
+
+    def _named(self, step_name: str) -> dict[str, Committed]:
         experiments = self._store.experiments()
         tag = STEP + step_name
         done = {
@@ -66,16 +91,31 @@ class Reader:
 
     def latest(self, study: str) -> dict[tuple[str, str, str], Committed]:
         """{(model, condition, step name): step} on a study's current runs; empty if there is no such study."""
-        experiment = self._store.experiment(study)
-        if experiment is None:
-            return {}
+        return self._patiently(lambda: self._latest(study))
+
+    def _latest(self, study: str) -> dict[tuple[str, str, str], Committed]:
         return {
             (slot.model, slot.condition, step.step_name): step
-            for run in self._store.runs([experiment.experiment_id])
-            if SUPERSEDED not in run.data.tags
+            for run in self._current(study)
             for slot in [slot_of(run.data.tags)]
             for step in committed_steps(self._store, run.info.run_id, run.data.tags, study)
         }
+
+    def _current(self, study: str) -> list[Any]:
+        """MLflow's current runs of a study; none if there is no such study."""
+        experiment = self._store.experiment(study)
+        return [] if experiment is None else list(current(self._store.runs([experiment.experiment_id])))
+
+    def warn_of_edits(self, study: str) -> None:
+        """Log one line if metrics of a study's current runs are not what was recorded."""
+        if found := self._patiently(lambda: self._edits(study)):
+            log.warning(warning(found, self._store.safe_uri, "what was recorded is used"))
+
+    def _edits(self, study: str) -> list[Edit]:
+        found = []
+        for run in self._current(study):
+            found += edits(run, committed_steps(self._store, run.info.run_id, run.data.tags, study))
+        return found
 
     def last_run(self, study: str) -> Definition | None:
         """The study file that a study was last run from; None where nobody has noted it."""
@@ -86,14 +126,14 @@ class Reader:
         return tagged_definition(self._parent_tags(study), REPORTED)
 
     def _parent_tags(self, study: str) -> Mapping[str, str]:
-        experiment = self._store.experiment(study)
-        if experiment is None:
-            return NOTHING
-        tags = (run.data.tags for run in self._store.runs([experiment.experiment_id]))
+        tags = [run.data.tags for run in self._patiently(lambda: self._current(study))]
         return next((of_run for of_run in tags if slot_of(of_run).kind == "study"), NOTHING)
 
     def verify(self, committed: Committed) -> bool:
-        """Whether the artifacts are there and intact. On a server only their names are looked up."""
+        """Whether the artifacts are there and intact. On a server only names are looked up, or see `reads_back`."""
+        return self._patiently(lambda: self._verify(committed))
+
+    def _verify(self, committed: Committed) -> bool:
         for entry in self._outbox.holding(committed):
             if all(self._outbox.read(entry, path) is not None for path in entry.digests):
                 return True
@@ -101,7 +141,7 @@ class Reader:
         if not run_id:
             return False
         try:
-            if self._store.folder(run_id) is None:
+            if self._store.folder(run_id) is None and not self.reads_back:
                 return not self._store.missing(run_id, committed.artifacts)
             for path, sha256 in committed.artifacts.items():
                 self._store.read(run_id, path, sha256)
@@ -112,23 +152,29 @@ class Reader:
             return False
 
     def frame(self, committed: Committed, path: str) -> "pandas.DataFrame":
-        """A recorded table. RecordError if it is missing or changed."""
+        """A recorded table. DamagedArtifact if it is missing or changed."""
         return decode_frame(self._read(committed, path))
 
     def document(self, committed: Committed, path: str) -> Any:
-        """A recorded document: decoded JSON, or a text, by suffix. RecordError if it is missing or changed."""
+        """A recorded document: decoded JSON, or a text, by suffix. DamagedArtifact if it is missing or changed."""
         return decode_document(path, self._read(committed, path))
 
     def _read(self, committed: Committed, path: str) -> bytes:
         if path not in committed.artifacts:
             has = ", ".join(sorted(committed.artifacts)) or "none"
             raise RecordError(f"step {committed.step_name} recorded no artifact {path!r}; it has: {has}")
+        try:
+            return self._patiently(lambda: self._content(committed, path))
+        except DamagedArtifact as error:
+            raise DamagedArtifact(str(error), committed) from error
+
+    def _content(self, committed: Committed, path: str) -> bytes:
         for entry in self._outbox.holding(committed):
             if (content := self._outbox.read(entry, path)) is not None:
                 return content
         run_id = self._run_id(committed)
         if not run_id:
-            raise RecordError(
+            raise DamagedArtifact(
                 f"artifact {path} of step {committed.step_name} is missing from the outbox {self._outbox.folder} or "
                 "changed there; put the file back, or delete the folder: its step will be recomputed"
             )

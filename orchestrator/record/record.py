@@ -11,6 +11,7 @@ Refuses to know what a step computes.
 """
 
 import contextlib
+import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,18 +20,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Required, TypedDict, Unpack
 
+from orchestrator.record.client.failures import RecordError, UnrecordableError
 from orchestrator.record.commits import committed_steps
+from orchestrator.record.edits import warning
 from orchestrator.record.encoding import Document, digest, encode, encode_json
 from orchestrator.record.entry import Entry, check_entry
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.lease import Lease
 from orchestrator.record.limits import MAX_TAG, check_key, check_series, check_texts
 from orchestrator.record.local_store import ARTIFACTS, locate
-from orchestrator.record.mlflow_store import RecordError, Store, UnrecordableError
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.reader import Reader
 from orchestrator.record.runs import Run, Runs, new_params
-from orchestrator.record.sender import Sender
+from orchestrator.record.sender import Sender, withdrawal
 from orchestrator.record.tags import (
     ADOPTED_FROM_OUTBOX,
     DEFINITION,
@@ -47,6 +50,8 @@ from studies.errors import one_line
 
 if TYPE_CHECKING:
     import pandas
+
+log = logging.getLogger(__name__)
 
 CLOSING_ATTEMPTS = 3
 CLOSING_PAUSE_S = 2.0
@@ -117,6 +122,7 @@ class Record(Reader):
         From here to `close` no other driver can open it. `definition` is the text of the study file; `environment` is
         recorded whole in `environment.json` and its plain values as tags; `metrics` are the columns of the saved view;
         `source` is noted as what the study was last run from, with the time. `takeover` ends another driver's lease.
+        Metrics that were changed in MLflow are logged again as they were recorded.
         Raises RecordError if the store does not answer, the experiment was deleted, or another driver runs the study.
         """
         definition, resolved, environment = redacted(definition), redacted(resolved), redacted(environment)
@@ -142,6 +148,7 @@ class Record(Reader):
         self._open_parent(parent, texts)
         self._sender.load(study)
         self.flush()
+        self._restore_metrics()
 
     def _open_parent(self, key: RunKey, texts: Mapping[str, str]) -> None:
         run = self._runs.ensure(key)
@@ -152,6 +159,17 @@ class Record(Reader):
             self._store.write_text(run.run_id, path, text)
         source = definition_tags(self._source, DEFINITION) if self._source else {}
         self._runs.tag(run, {INVOCATION + self._invocation: "RUNNING", **source})
+
+    def _restore_metrics(self) -> None:
+        """Log again what was recorded where MLflow shows other metrics on this study's runs; one line says which."""
+        if self._sender.num_unsent:  # a metric whose step waits is not an edit
+            return
+        if found := self._edits(self.study):
+            log.warning(warning(found, self._store.safe_uri, "what was recorded is used, and was logged again"))
+        for edit in found:
+            restore = partial(self._store.restore_metric, edit.run_id, edit.metric, edit.recorded)
+            self._sender.change(("metric", edit.run_id, edit.metric), restore)
+        self._sender.send()
 
     # ---- writing
 
@@ -185,7 +203,7 @@ class Record(Reader):
 
         A step that is already on that run stays as it is (or is repaired, if damaged there), and the run becomes
         the current one again if it was superseded; so a driver may adopt every cached step, for every run that shares
-        it. RecordError if an artifact is missing or changed."""
+        it. DamagedArtifact if an artifact is missing or changed."""
         key, study = check_key(key), self._opened()
         source = self._run_id(committed)
         if (own := self._on_run(key, committed, study, source)) is not None:
@@ -214,7 +232,9 @@ class Record(Reader):
         run, tag = self._runs.find(key), STEP + committed.step_name
         if run is None or tag not in run.tags:
             return None
-        for own in committed_steps(self._store, run.run_id, {tag: run.tags[tag]}, study, {committed.step_id}):
+        found = {tag: run.tags[tag]}
+        wanted = {committed.step_id}
+        for own in self._patiently(lambda: list(committed_steps(self._store, run.run_id, found, study, wanted))):
             if own.run_id == source or self.verify(own):
                 return own
         return None
@@ -227,6 +247,14 @@ class Record(Reader):
         self._sender.add(entry, payload)
         self._sender.send()
         return entry.committed("" if self._sender.is_waiting(entry) else self._sender.sent[entry.step_id])
+
+    def withdraw(self, committed: Committed) -> None:
+        """Count a step of this study as not done: its results are no longer what was recorded."""
+        self._opened()
+        if (place := self._runs.place_of(self._run_id(committed))) is not None:
+            target = withdrawal(place, committed.step_name)
+            self._sender.change(target, partial(self._runs.untag, place, STEP + committed.step_name))
+            self._sender.send()
 
     def begin(self, key: RunKey) -> None:
         """Open the run for `key`, so that MLflow shows it as running while its first step is computed."""
@@ -266,6 +294,11 @@ class Record(Reader):
         RecordError, once everything else is sent, for what MLflow refuses for good."""
         self._sender.send(force=True)
         return self._sender.num_unsent
+
+    @property
+    def why_waiting(self) -> str:
+        """Why the store could not be reached last; empty if it could."""
+        return self._sender.why_waiting
 
     # ---- closing
 

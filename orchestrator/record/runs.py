@@ -1,17 +1,21 @@
 """The runs of one study in MLflow: which there are, which are current, and what each holds.
 
-One run per slot (kind, model, condition) and identity. Owns a copy of each run's status, params and tags, so that
+One run per slot (kind, model, condition) and identity; where the answer to a request for one was lost and a second was
+created, `twins` says which of them counts. Owns a copy of each run's status, params and tags, so that
 nothing is read or written twice, and the whole lifecycle: created, reopened, superseded, restored, closed. Refuses to
 know of steps, artifacts and outages: a call that MLflow does not answer raises `Unreachable`, and may be repeated as it
 is. Invariant: after `ensure(key)` the key's run is the only current one in its slot.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey, Slot
-from orchestrator.record.mlflow_store import RecordError, Store
-from orchestrator.record.tags import IDENTITY, KIND, SUPERSEDED, run_tags, slot_of
+from orchestrator.record.mlflow_store import Store
+from orchestrator.record.tags import IDENTITY, KIND, STEP, SUPERSEDED, run_tags, slot_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +33,10 @@ class Run:
         return SUPERSEDED in self.tags
 
 
+CREATION_ATTEMPTS, CREATION_PAUSE_S = 3, 1.0
+"""How often a run is asked for before the store counts as away, and the pause in between."""
+
+
 class Runs:
     """The runs of the study whose experiment was loaded last."""
 
@@ -38,6 +46,8 @@ class Runs:
         """Id of the experiment; empty before `load`."""
         self._by_slot: dict[Slot, dict[str, Run]] = {}
         """{slot: {identity: run}}"""
+        self._doubtful: set[tuple[Slot, str]] = set()
+        """Slot and identity of the runs that were asked for without an answer: they may exist."""
 
     @property
     def parent(self) -> Run:
@@ -51,24 +61,21 @@ class Runs:
     def load(self, experiment: str) -> None:
         """Read the runs of a study's experiment id.
 
-        Closes the runs that a killed driver left open, and hides superseded runs that a kill or a restore left
-        visible."""
+        Closes the runs that a killed driver left open, hides superseded runs that a kill or a restore left visible, and
+        supersedes the twins of others."""
         self.experiment = experiment
         self._by_slot.clear()
-        for stored in self._store.runs([experiment]):
-            tags, is_active = dict(stored.data.tags), stored.info.lifecycle_stage == "active"
-            run = Run(
-                run_id=stored.info.run_id,
-                name=stored.info.run_name,
-                status=stored.info.status,
-                params=dict(stored.data.params),
-                tags=tags,
-            )
-            if is_active and run.status == "RUNNING" and tags[KIND] != "study":
+        stored_runs = list(self._store.runs([experiment]))
+        others = twins(stored_runs)
+        for stored in stored_runs:
+            run, is_active = _held(stored), stored.info.lifecycle_stage == "active"
+            if is_active and run.status == "RUNNING" and run.tags[KIND] != "study":
                 self.terminate(run, "KILLED")
             if is_active and run.is_superseded:
                 self._store.call("delete_run", run.run_id)
-            runs, identity = self._by_slot.setdefault(slot_of(tags), {}), tags.get(IDENTITY, "")
+            if run.run_id in others:
+                self._supersede(run, others[run.run_id])
+            runs, identity = self._by_slot.setdefault(slot_of(run.tags), {}), run.tags.get(IDENTITY, "")
             if identity not in runs or (runs[identity].is_superseded and not run.is_superseded):
                 runs[identity] = run
 
@@ -86,7 +93,7 @@ class Runs:
             run = self._create(key, tags)
         elif run.is_superseded:
             self._store.call("restore_run", run.run_id)
-            self._store.call("delete_tag", run.run_id, SUPERSEDED)
+            self._store.remove_tag(run.run_id, SUPERSEDED)
             del run.tags[SUPERSEDED]
         if params := new_params(run, key):
             self._store.log_params(run.run_id, params)
@@ -97,24 +104,57 @@ class Runs:
             run.name = key.name
         for other in self._by_slot[key.slot].values():
             if other is not run and not other.is_superseded:
-                self._supersede(other, run)
+                self._supersede(other, run.run_id)
         if running and run.status != "RUNNING":
             self._store.call("update_run", run.run_id, status="RUNNING")
             run.status = "RUNNING"
         return run
 
     def _create(self, key: RunKey, tags: dict[str, str]) -> Run:
-        created = self._store.call("create_run", self.experiment, run_name=key.name, tags=tags)
-        run = Run(run_id=created.info.run_id, name=key.name, status="RUNNING", params={}, tags=tags)
+        """A request without an answer may have created the run all the same, so it is looked for before another."""
+        for attempt in range(CREATION_ATTEMPTS):
+            if key.slot_and_identity in self._doubtful and (found := self._look_up(key)) is not None:
+                run = found
+                break
+            try:
+                created = self._store.call("create_run", self.experiment, run_name=key.name, tags=tags)
+            except Unreachable:
+                self._doubtful.add(key.slot_and_identity)
+                if attempt == CREATION_ATTEMPTS - 1:
+                    raise
+                time.sleep(CREATION_PAUSE_S)
+            else:
+                run = Run(run_id=created.info.run_id, name=key.name, status="RUNNING", params={}, tags=tags)
+                break
+        self._doubtful.discard(key.slot_and_identity)
         self._by_slot.setdefault(key.slot, {})[key.identity] = run
         return run
 
-    def _supersede(self, old: Run, new: Run) -> None:
+    def _look_up(self, key: RunKey) -> Run | None:
+        """The current run of this key in the store."""
+        for stored in current(self._store.runs([self.experiment])):
+            if (slot_of(stored.data.tags), stored.data.tags.get(IDENTITY, "")) == key.slot_and_identity:
+                return _held(stored)
+        return None
+
+    def _supersede(self, old: Run, new_id: str) -> None:
         if old.status == "RUNNING":  # a deleted run cannot be closed
             self.terminate(old, "KILLED")
-        self._store.call("set_tag", old.run_id, SUPERSEDED, new.run_id)
+        self._store.call("set_tag", old.run_id, SUPERSEDED, new_id)
         self._store.call("delete_run", old.run_id)
-        old.tags[SUPERSEDED] = new.run_id
+        old.tags[SUPERSEDED] = new_id
+
+    def place_of(self, run_id: str) -> tuple[Slot, str] | None:
+        """Slot and identity of one of this study's runs, by its id; None for a run of another."""
+        places = ((slot, identity, run) for slot, runs in self._by_slot.items() for identity, run in runs.items())
+        return next(((slot, identity) for slot, identity, run in places if run.run_id == run_id), None)
+
+    def untag(self, place: tuple[Slot, str], name: str) -> None:
+        """Remove a tag of the run at a slot and identity, if the run has it."""
+        slot, identity = place
+        run = self._by_slot[slot][identity]
+        self._store.remove_tag(run.run_id, name)
+        run.tags.pop(name, None)
 
     def tag(self, run: Run, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
@@ -129,6 +169,17 @@ class Runs:
             run.status = status
 
 
+def _held(stored: Any) -> Run:
+    """What one of MLflow's runs holds."""
+    return Run(
+        run_id=stored.info.run_id,
+        name=stored.info.run_name,
+        status=stored.info.status,
+        params=dict(stored.data.params),
+        tags=dict(stored.data.tags),
+    )
+
+
 def new_params(run: Run, key: RunKey) -> dict[str, str]:
     """The params of the key that the run lacks.
 
@@ -140,3 +191,25 @@ def new_params(run: Run, key: RunKey) -> dict[str, str]:
                 "now; params are written once, so a changed definition needs another identity"
             )
     return {name: value for name, value in key.params.items() if name not in run.params}
+
+
+def twins(runs: Iterable[Any]) -> dict[str, str]:
+    """{id of a run: id of the run that stands for it}, of MLflow's runs, oldest first. Superseded runs have no twin."""
+    groups: dict[object, list[Any]] = {}
+    for run in runs:
+        tags = run.data.tags
+        if SUPERSEDED not in tags:
+            place = run.info.experiment_id, slot_of(tags), tags.get(IDENTITY, "")
+            groups.setdefault(place, []).append(run)
+    found: dict[str, str] = {}
+    for group in groups.values():
+        kept = next((run for run in group if any(tag.startswith(STEP) for tag in run.data.tags)), group[0])
+        found |= {run.info.run_id: kept.info.run_id for run in group if run is not kept}
+    return found
+
+
+def current(runs: Iterable[Any]) -> Iterator[Any]:
+    """Those of MLflow's runs, oldest first, that are neither superseded nor the twin of another."""
+    runs = list(runs)
+    others = twins(runs)
+    return (run for run in runs if SUPERSEDED not in run.data.tags and run.info.run_id not in others)

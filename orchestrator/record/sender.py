@@ -10,10 +10,11 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
 
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.commits import commit_tag
 from orchestrator.record.entry import Entry
-from orchestrator.record.keys import RunKey
-from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.keys import RunKey, Slot
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.runs import Runs
 from orchestrator.record.tags import ADOPTED
@@ -39,6 +40,8 @@ class Sender:
         """{name of its folder: entry}, of entries that MLflow refused for good; they stay in the outbox."""
         self._changes: dict[Hashable, Callable[[], object]] = {}
         self._pause_s = self._retry_at = 0.0
+        self.why_waiting = ""
+        """Why the last attempt to reach the store failed; empty if it did not."""
 
     @property
     def num_unsent(self) -> int:
@@ -59,8 +62,8 @@ class Sender:
     def add(self, entry: Entry, payload: Mapping[str, bytes]) -> None:
         """Queue an entry, on disk first. It replaces an earlier one of the same step and run.
 
-        A change of the run's status that still waits is dropped: sending the entry opens the run. RecordError if the
-        disk refuses the entry."""
+        A change of the run's status that still waits is dropped: sending the entry opens the run. So is the withdrawal
+        of an earlier commit of the step. RecordError if the disk refuses the entry."""
         try:
             self._outbox.write(entry, payload)
         except OSError as error:
@@ -73,6 +76,7 @@ class Sender:
         self._refused.pop(name, None)
         self._waiting[name] = entry
         self._changes.pop(entry.key.slot_and_identity, None)
+        self._changes.pop(withdrawal(entry.key.slot_and_identity, entry.step_name), None)
 
     def is_waiting(self, entry: Entry) -> bool:
         """Whether an entry has yet to be sent."""
@@ -151,13 +155,16 @@ class Sender:
             self._store.log_series(run.run_id, name, pairs, date_ms=date_ms)
         adopted = {ADOPTED: entry.adopted_from} if entry.adopted_from else {}
         self._runs.tag(run, {**entry.tags, **adopted})
-        self._runs.tag(run, commit_tag(self._store, run.run_id, entry))
+        tag = commit_tag(self._store, run.run_id, entry)
+        self._runs.tag(run, tag)
+        self._store.confirm_tags(run.run_id, tag)
         self.sent[entry.step_id] = run.run_id
         self._outbox.remove(entry)
 
     def _pause(self, error: Unreachable) -> None:
         if not self._pause_s:
             log.warning("%s; results wait in %s and are sent again later", error, self._outbox.folder)
+        self.why_waiting = str(error)
         self._pause_s = min(2 * self._pause_s or FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._retry_at = time.monotonic() + self._pause_s
 
@@ -165,3 +172,9 @@ class Sender:
         if self._pause_s:
             log.info("MLflow at %s answers again", self._store.safe_uri)
         self._pause_s = self._retry_at = 0.0
+        self.why_waiting = ""
+
+
+def withdrawal(place: tuple[Slot, str], step_name: str) -> Hashable:
+    """The target of the change that withdraws a commit. place: slot and identity of its run."""
+    return "withdraw", place, step_name

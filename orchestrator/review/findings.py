@@ -19,8 +19,8 @@ from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.resolve import PROFILE
+from orchestrator.record.client.failures import DamagedArtifact, Unreachable
 from orchestrator.record.keys import Committed
-from orchestrator.record.mlflow_store import Unreachable
 from orchestrator.record.record import Record
 from orchestrator.steps import examples, match, profile, weights
 from orchestrator.steps.artifacts import (
@@ -76,6 +76,7 @@ class Findings:
         """{benchmark: what it measures}."""
         self.failures: list[str] = []
         """Parts of the review that could not be made, with the reason; the report lists them."""
+        self._damaged: set[str] = set()
         self._items: dict[str, pd.DataFrame] = {}
         self._structures: dict[str, Structure] = {}
         self._receipts: dict[str, dict[str, dict[str, Any]]] = {}
@@ -89,12 +90,19 @@ class Findings:
     def unless_failed(self, part: str) -> Iterator[None]:
         """Run a part of the review; its failure costs this part alone.
 
-        Raises Unreachable, because the same part may succeed later.
+        A step whose artifact is damaged is withdrawn, so that the next run computes it again. Raises Unreachable,
+        because the same part may succeed later.
         """
         try:
             yield
         except Unreachable:
             raise
+        except DamagedArtifact as error:
+            if str(error) not in self._damaged:  # several parts are made from one artifact: one line for all of them
+                self._damaged.add(str(error))
+                self.failures.append(f"{part}: {error}")
+            if error.committed is not None:
+                self.record.withdraw(error.committed)
         except Exception as error:  # of any kind: one odd result must not cost the report of the others
             log.debug("an error that nobody expected", exc_info=error)
             self.failures.append(f"{part}: failed ({describe(error)})")

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
-from orchestrator.record.keys import RunKey
+from orchestrator.record.client.failures import DamagedArtifact
+from orchestrator.record.keys import Committed, RunKey
 from orchestrator.review.findings import Findings
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BROKEN
@@ -44,10 +45,9 @@ def adopt_or_make(
     known = record.intact(list(unique)) if unique else {}
     summaries: dict[str, dict[str, Any]] = {}
     for step in unique.values():
-        if step.id in known:
-            for key in step.runs:
-                record.adopt(key, known[step.id])
-            summaries[step.id] = record.document(known[step.id], summary)
+        found = _adopted(findings, step, known[step.id], summary) if step.id in known else None
+        if found is not None:
+            summaries[step.id] = found
         else:
             with findings.unless_failed(f"{step.name} of {step.runs[0].name}"):
                 result = make(step)
@@ -60,6 +60,17 @@ def adopt_or_make(
             failed = key.name in broken or step.id not in summaries
             record.finish(key, "FAILED" if failed else "FINISHED")
     return summaries
+
+
+def _adopted(findings: Findings, step: ReviewStep, known: Committed, summary: str) -> dict[str, Any] | None:
+    """The summary of a recorded step, once it is on all of its runs; None where it is damaged, so that it is made
+    again."""
+    try:
+        for key in step.runs:
+            findings.record.adopt(key, known)
+        return findings.document(known, summary)
+    except DamagedArtifact:
+        return None
 
 
 def broken_runs(plan: Plan, outcome: Outcome) -> frozenset[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.encoding import encode_json
 from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
@@ -42,11 +43,9 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         if outcome.states[step.id] in BROKEN
     ]
     step_id = _report_id(plan, outcome, unfinished)
-    known = record.intact([step_id]).get(step_id)
-    if known is not None:
-        report = record.document(known, REPORT)
-        if report["unfinished"] == unfinished:  # else a part of it failed, and is tried again
-            return Review(report, True)
+    recorded = _recorded(record, step_id)
+    if recorded is not None and recorded["unfinished"] == unfinished:  # else a part of it failed, and is tried again
+        return Review(recorded, True)
     findings = Findings(plan, outcome, record)
     with findings.unless_failed("mean accuracies"):
         record_mean_accuracies(findings)
@@ -80,6 +79,21 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     )
     record.note(markdown[:NOTE_LENGTH])
     return Review(report, False)
+
+
+def unreviewed(plan: Plan, reason: str) -> Review:
+    """What stands for the report of a study that could not be reviewed."""
+    unfinished = [f"report: {reason}; what was computed is kept, run the study again for its report"]
+    return Review({"study": plan.study.spec.study, "models": [], "series": [], "unfinished": unfinished}, False)
+
+
+def _recorded(record: Record, step_id: str) -> Mapping[str, Any] | None:
+    """The recorded report; None where there is none, or a damaged one, which is made again."""
+    known = record.intact([step_id]).get(step_id)
+    try:
+        return None if known is None else record.document(known, REPORT)
+    except DamagedArtifact:
+        return None
 
 
 def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str]) -> str:

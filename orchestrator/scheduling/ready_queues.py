@@ -236,6 +236,10 @@ class ReadyQueues:
         """Whether every step is in a terminal state."""
         return not any(self.num_unfinished.values())
 
+    def is_ready(self, step: str) -> bool:
+        """Whether a step is pending and all of its inputs have finished."""
+        return self._states[step] is State.PENDING and not self._num_unfinished_inputs[step]
+
     def skips(self) -> list[Skip]:
         """One entry for each pending step with a broken input."""
         while self._skips and self._states[self._skips[0].step] is not State.PENDING:

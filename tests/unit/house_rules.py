@@ -65,7 +65,11 @@ ONLY_IN = {
         "orchestrator.execution.ray_session",
         "orchestrator.jobs.submit",  # Ray's job client
     ),
-    "mlflow": ("orchestrator.record.mlflow_store", "orchestrator.record.creation"),
+    "mlflow": (
+        "orchestrator.record.client.calls",
+        "orchestrator.record.creation",
+        "orchestrator.record.mlflow_store",
+    ),
     "vllm": ("actors.ablation.engine", "actors.ablation.vllm_loader", "actors.ablation.vllm_worker"),
     "lm_eval": ("studies.benchmarks.harness",),
     "spacy": ("studies.benchmarks.annotation",),

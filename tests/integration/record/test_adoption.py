@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from orchestrator.record import mlflow_store
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.frames import load_study
-from orchestrator.record.mlflow_store import RecordError
 from tests.integration.record.recorded import (
     MISSING,
     NEURONS,

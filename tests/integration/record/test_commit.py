@@ -8,7 +8,7 @@ import pandas
 import pytest
 from mlflow.entities import ViewType
 
-from orchestrator.record.mlflow_store import RecordError, UnrecordableError
+from orchestrator.record.client.failures import RecordError, UnrecordableError
 from tests.integration.record.recorded import (
     DIFFERS,
     ITEMS,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pandas
 import pytest
 
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.frames import load_study
-from orchestrator.record.mlflow_store import RecordError
 from tests.integration.record.recorded import ITEMS, NEURONS, StoreFolder, broken_artifact, commit, condition, profile
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.frames import load_study
-from orchestrator.record.mlflow_store import RecordError
 from orchestrator.record.record import Record
 from tests.integration.record.recorded import ENVIRONMENT, NEURONS, StoreFolder, commit, condition, profile
 

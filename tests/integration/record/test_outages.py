@@ -20,8 +20,9 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from orchestrator.record import mlflow_store, sender
 from orchestrator.record import record as record_module
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.frames import load_study
-from orchestrator.record.mlflow_store import RecordError, Store, Unreachable
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.sender import LONGEST_PAUSE_S
 from tests.integration.record.recorded import (
     ITEMS,

@@ -14,8 +14,8 @@ from actors.messages.stream import ActorLost, Finished, OutOfMemory, RequestFail
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.record.client.failures import Unreachable, UnrecordableError
 from orchestrator.record.limits import check_metrics
-from orchestrator.record.mlflow_store import Unreachable, UnrecordableError
 from orchestrator.review.report import review
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node

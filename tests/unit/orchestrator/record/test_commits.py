@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.record import commits
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.commits import commit_tag, committed_steps, encode_index, encode_index_tag, encode_tag
 from orchestrator.record.encoding import digest
 from orchestrator.record.entry import Entry
-from orchestrator.record.mlflow_store import RecordError, Unreachable
 from tests.unit.orchestrator.record.examples import ENTRY, SHA256
 
 TAG = (

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from orchestrator.record import lease as module
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.lease import (
     LAPSE_SECONDS,
     TAG,
@@ -24,7 +25,6 @@ from orchestrator.record.lease import (
     is_held,
     own_claim,
 )
-from orchestrator.record.mlflow_store import RecordError, Unreachable
 
 CLAIM = Claim(machine="boot 17", host="node7", pid=11, started=1.5, renewed=1_700_000_000.25)
 TEXT = '{"machine": "boot 17", "host": "node7", "pid": 11, "born": 1.5, "renewed": 1700000000.25}'

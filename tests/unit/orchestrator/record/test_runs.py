@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.keys import RunKey
-from orchestrator.record.mlflow_store import RecordError
 from orchestrator.record.runs import Runs
 from tests.unit.orchestrator.record.examples import KEY, STUDY_KEY
 
@@ -29,6 +29,9 @@ class FakeStore:
     def log_tags(self, run_id: str, tags: dict[str, str]) -> None:
         self.calls.append(("tags", run_id, dict(tags)))
 
+    def remove_tag(self, run_id: str, name: str) -> None:
+        self.calls.append(("delete_tag", run_id, name))
+
     def runs(self, experiments: list[str]) -> list[Any]:
         return self.stored
 
@@ -41,7 +44,7 @@ class FakeStore:
 def stored(run_id: str, identity: str, *, status: str = "FINISHED", stage: str = "active", **tags: str) -> Any:
     """A condition run as MLflow returns it."""
     place = {"halfwave.kind": "condition", "halfwave.model": "tiny", "halfwave.condition": "wasserstein"}
-    info = SimpleNamespace(run_id=run_id, run_name=KEY.name, status=status, lifecycle_stage=stage)
+    info = SimpleNamespace(run_id=run_id, run_name=KEY.name, status=status, lifecycle_stage=stage, experiment_id="1")
     return SimpleNamespace(
         info=info, data=SimpleNamespace(params=dict(KEY.params), tags={**place, "halfwave.identity": identity, **tags})
     )

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from orchestrator.record import sender as sender_module
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.encoding import digest
 from orchestrator.record.entry import Entry
 from orchestrator.record.keys import RunKey
-from orchestrator.record.mlflow_store import RecordError, Unreachable
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.sender import Sender
 from tests.unit.orchestrator.record.examples import ENTRY, KEY
@@ -39,6 +39,9 @@ class FakeStore:
 
     def put(self, run_id: str, content: bytes, path: str) -> None:
         self.reach("artifact", run_id, path)
+
+    def confirm_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        self.reach("confirmed", run_id, sorted(tags))
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, date_ms: int) -> None:
         self.reach("metrics", run_id, dict(metrics), date_ms)
@@ -101,6 +104,7 @@ def test_the_tag_that_commits_a_step_is_sent_last(sender: Sender, store: FakeSto
         ("series", run, "cost", [(4, 0.5), (30, 0.25)], date_ms),
         ("tags", run, ["adopted_from", "route"]),
         ("tags", run, ["step.evaluate.blimp"]),
+        ("confirmed", run, ["step.evaluate.blimp"]),
     ]
     assert sender.sent == {"a": run} and sender.num_unsent == 0 and not sender.is_waiting(entry("a"))
 
