@@ -16,7 +16,7 @@ from actors.messages.probe import Probed, Reference
 from actors.messages.scoring import Profiled, ProfileRequest
 from actors.messages.stream import Finished, Opened
 from orchestrator.planning.plan import Plan
-from orchestrator.record.client.failures import RecordError
+from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.keys import NOTHING, Committed, RunKey
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
@@ -222,9 +222,14 @@ class FakeRecord:
         """{run: status}."""
         self.begun: set[str] = set()
         self.notes: list[str] = []
+        self.withdrawn: list[str] = []
         self.damaged: set[str] = set()
         self.unreadable: set[str] = set()
         """Documents that are damaged."""
+        self.unreadable_tables: set[str] = set()
+        """Steps whose tables are damaged, as a server lets it be seen only when they are read."""
+        self.stays_damaged = False
+        """Whether they are damaged again as soon as they are recorded."""
         self.away: list[Exception] = []
         """Errors that the next reads of tables raise, one each."""
         self._frames: dict[tuple[str, str], pd.DataFrame] = {}
@@ -247,6 +252,8 @@ class FakeRecord:
             step_id=step_id, step_name=step_name, experiment="e", run_id="r",
             artifacts=dict.fromkeys([*frames, *documents], "sha256"), metrics=metrics, tags=tags,
         )  # fmt: skip
+        if not self.stays_damaged:
+            self.unreadable_tables.discard(step_id)
         (self.probes if step_name == ENGINE_PROBE else self.steps)[step_id] = committed
         return committed
 
@@ -256,6 +263,9 @@ class FakeRecord:
 
     def begin(self, key: RunKey) -> None:
         self.begun.add(key.name)
+
+    def withdraw(self, committed: Committed) -> None:
+        self.withdrawn.append(committed.step_id)
 
     def finish(self, key: RunKey, status: str) -> None:
         self.finished[key.name] = status
@@ -276,11 +286,13 @@ class FakeRecord:
     def frame(self, committed: Committed, path: str) -> pd.DataFrame:
         if self.away:
             raise self.away.pop(0)
+        if committed.step_id in self.unreadable_tables:
+            raise DamagedArtifact(f"{path} is damaged", committed)
         return self._frames[committed.step_id, path]
 
     def document(self, committed: Committed, path: str) -> Any:
         if path in self.unreadable:
-            raise RecordError(f"{path} is damaged")
+            raise DamagedArtifact(f"{path} is damaged", committed)
         return self._documents[committed.step_id, path]
 
 

@@ -7,7 +7,6 @@ know of steps, artifacts and outages: a call that MLflow does not answer raises 
 is. Invariant: after `ensure(key)` the key's run is the only current one in its slot.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,10 +30,6 @@ class Run:
     @property
     def is_superseded(self) -> bool:
         return SUPERSEDED in self.tags
-
-
-CREATION_ATTEMPTS, CREATION_PAUSE_S = 3, 1.0
-"""How often a run is asked for before the store counts as away, and the pause in between."""
 
 
 class Runs:
@@ -112,21 +107,17 @@ class Runs:
 
     def _create(self, key: RunKey, tags: dict[str, str]) -> Run:
         """A request without an answer may have created the run all the same, so it is looked for before another."""
-        for attempt in range(CREATION_ATTEMPTS):
-            if key.slot_and_identity in self._doubtful and (found := self._look_up(key)) is not None:
-                run = found
-                break
+        place = key.slot_and_identity
+        run = self._look_up(key) if place in self._doubtful else None
+        if run is None:
             try:
                 created = self._store.call("create_run", self.experiment, run_name=key.name, tags=tags)
-            except Unreachable:
-                self._doubtful.add(key.slot_and_identity)
-                if attempt == CREATION_ATTEMPTS - 1:
-                    raise
-                time.sleep(CREATION_PAUSE_S)
-            else:
                 run = Run(run_id=created.info.run_id, name=key.name, status="RUNNING", params={}, tags=tags)
-                break
-        self._doubtful.discard(key.slot_and_identity)
+            except Unreachable:
+                self._doubtful.add(place)
+                if (run := self._look_up(key)) is None:
+                    raise
+        self._doubtful.discard(place)
         self._by_slot.setdefault(key.slot, {})[key.identity] = run
         return run
 

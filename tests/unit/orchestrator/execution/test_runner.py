@@ -12,6 +12,7 @@ import pytest
 from actors.messages.ablation import EvaluateRequest, MatchRequest, Part
 from actors.messages.stream import ActorLost, Finished, OutOfMemory, RequestFailed, StepFailed
 from orchestrator.execution.runner import Runner
+from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.record.client.failures import Unreachable, UnrecordableError
@@ -93,6 +94,40 @@ def test_a_damaged_step_is_computed_again_with_the_reason() -> None:
     outcome = run(study, FakePool(study), record)
     assert [step for step, state in outcome.states.items() if state is State.DONE] == [damaged]
     assert outcome.reasons[damaged] == "its recorded artifacts are damaged"
+
+
+def test_damage_that_only_reading_shows_sends_the_producer_back() -> None:
+    """As on a server: the neuron set of a cached search is asked for when an evaluation is prepared."""
+    study, record = plan(), FakeRecord()
+    run(study, FakePool(study), record)
+    evaluation, select = step_id(study, "evaluate.embedded_pairs", "treated"), step_id(study, "select", "treated")
+    record.damaged, record.unreadable_tables = {evaluation}, {select}
+    outcome = run(study, FakePool(study), record)
+    assert outcome.complete and outcome.committed.keys() == study.steps.keys()
+    assert {step for step, state in outcome.states.items() if state is State.DONE} == {evaluation, select}
+    assert outcome.reasons == dict.fromkeys([evaluation, select], "its recorded artifacts are damaged")
+
+
+def test_two_damaged_steps_in_a_row_are_both_computed_again() -> None:
+    study, record = plan(), FakeRecord()
+    run(study, FakePool(study), record)
+    profile, select = step_id(study, "profile", ""), step_id(study, "select", "treated")
+    evaluation = step_id(study, "evaluate.embedded_pairs", "treated")
+    record.damaged, record.unreadable_tables = {evaluation}, {profile, select}
+    outcome = run(study, FakePool(study), record)
+    assert outcome.complete
+    assert {step for step, state in outcome.states.items() if state is State.DONE} == {evaluation, profile, select}
+
+
+def test_a_store_that_damages_everything_does_not_keep_a_run_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, record = plan(), FakeRecord()
+    run(study, FakePool(study), record)
+    evaluation, select = step_id(study, "evaluate.embedded_pairs", "treated"), step_id(study, "select", "treated")
+    record.damaged, record.unreadable_tables, record.stays_damaged = {evaluation}, {select}, True
+    monkeypatch.setattr(Inputs, "keep", lambda *_: None)  # else what was just computed need not be read back
+    outcome = run(study, FakePool(study), record)
+    assert outcome.states[select] is State.DONE and outcome.states[evaluation] is State.FAILED
+    assert outcome.reasons[evaluation] == "neuron_set.parquet is damaged"
 
 
 def test_the_steps_of_a_lost_actor_go_to_another_one() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.record.client.failures import RecordError
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey
-from orchestrator.record.runs import Runs
+from orchestrator.record.runs import Runs, current, twins
 from tests.unit.orchestrator.record.examples import KEY, STUDY_KEY
 
 
@@ -18,8 +18,11 @@ class FakeStore:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.stored: list[Any] = []
+        self.error: Exception | None = None
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        if self.error is not None:
+            raise self.error
         self.calls.append((name, *args, *kwargs.values()))
         return SimpleNamespace(info=SimpleNamespace(run_id=f"run{len(self.calls)}"))
 
@@ -148,6 +151,36 @@ def test_of_two_runs_of_one_identity_the_current_one_counts(store: FakeStore) ->
     runs = Runs(store)
     runs.load("1")
     assert run_id_of(runs, "aa11") == "new"
+
+
+def test_a_run_that_was_asked_for_without_an_answer_is_looked_for_first(store: FakeStore, runs: Runs) -> None:
+    store.error = Unreachable("no answer")
+    with pytest.raises(Unreachable):
+        runs.ensure(KEY)
+    store.error, store.stored = None, [stored("there", "aa11")]
+    assert runs.ensure(KEY).run_id == "there" and "create_run" not in store.names()
+
+
+def test_of_twins_the_oldest_that_holds_commits_stays(store: FakeStore) -> None:
+    store.stored = [
+        stored("empty", "aa11", status="RUNNING"),
+        stored("first", "aa11", **{"step.evaluate.blimp": "{}"}),
+        stored("second", "aa11", **{"step.evaluate.tse": "{}"}),
+        stored("hidden", "aa11", stage="deleted", superseded_by="gone", **{"step.evaluate.tse": "{}"}),
+        stored("other", "bb22"),
+    ]
+    assert twins(store.stored) == {"empty": "first", "second": "first"}
+    assert [run.info.run_id for run in current(store.stored)] == ["first", "other"]
+    runs = Runs(store)
+    runs.load("1")
+    assert run_id_of(runs, "aa11") == "first" and run_id_of(runs, "bb22") == "other"
+    assert store.calls == [
+        ("set_terminated", "empty", "KILLED"),
+        ("set_tag", "empty", "superseded_by", "first"),
+        ("delete_run", "empty"),
+        ("set_tag", "second", "superseded_by", "first"),
+        ("delete_run", "second"),
+    ]
 
 
 def test_a_key_of_another_kind_is_another_slot(runs: Runs) -> None:

@@ -17,7 +17,7 @@ from orchestrator.record.encoding import digest
 from orchestrator.record.entry import Entry
 from orchestrator.record.keys import RunKey
 from orchestrator.record.outbox import Outbox
-from orchestrator.record.sender import Sender
+from orchestrator.record.sender import Sender, withdrawal
 from tests.unit.orchestrator.record.examples import ENTRY, KEY
 
 PAYLOAD = {"items/blimp.parquet": b"items"}
@@ -123,6 +123,15 @@ def test_an_entry_drops_the_change_of_its_runs_status(sender: Sender, store: Fak
     sender.add(entry("a"), PAYLOAD)
     sender.send()
     assert ("finished",) not in store.log
+
+
+def test_an_entry_drops_the_withdrawal_of_the_commit_that_it_replaces(sender: Sender, store: FakeStore) -> None:
+    place = entry("a").key.slot_and_identity
+    sender.change(withdrawal(place, "evaluate.blimp"), lambda: store.reach("withdrawn"))
+    sender.change(withdrawal(place, "evaluate.tse"), lambda: store.reach("withdrawn, too"))
+    sender.add(entry("a"), PAYLOAD)
+    sender.send()
+    assert ("withdrawn",) not in store.log and store.log[-1] == ("withdrawn, too",)
 
 
 def test_during_an_outage_pauses_double_and_nothing_is_lost(
