@@ -3,12 +3,15 @@
 A step counts as committed if its run has the tag `step.<name>` and the tag can be read; nothing else on the run counts.
 The tag holds the step's id, the digests of its artifacts, its metrics and its tags as JSON. If that is too long for a
 tag, it moves into the artifact `steps/<name>.json` and the tag holds that document's digest. Every key is named here
-and nowhere else, because stores keep them.
+and nowhere else, because stores keep them. These metrics are what every report and table uses; `edits` tells where
+MLflow, on its own page, shows others, because somebody logged another value or deleted one.
 """
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.encoding import digest
@@ -19,6 +22,9 @@ from orchestrator.record.mlflow_store import Store
 from orchestrator.record.tags import STEP
 
 log = logging.getLogger(__name__)
+
+NUM_EDITS_SHOWN = 3
+"""Edits that the line names; the others are counted."""
 
 
 def committed_steps(
@@ -89,3 +95,49 @@ def _content(entry: Entry) -> dict[str, object]:
 
 def _index_path(step_name: str) -> str:
     return f"{INDEX_FOLDER}/{step_name}.json"
+
+
+class Edit(NamedTuple):
+    """A metric of a run that differs from the committed one."""
+
+    run_id: str
+    run_name: str
+    metric: str
+    recorded: float
+    found: float | None
+    """In MLflow; None where the run has no such metric."""
+
+
+def edits(run: Any, steps: Iterable[Committed]) -> list[Edit]:
+    """The edited metrics of one of MLflow's runs, given the steps committed on it."""
+    recorded: dict[str, list[float]] = {}
+    for step in steps:
+        for name, value in step.metrics.items():
+            if isinstance(value, int | float):  # a tag may hold anything
+                recorded.setdefault(name, []).append(value)
+    metrics = run.data.metrics
+    return [
+        Edit(run.info.run_id, run.info.run_name, name, values[-1], metrics.get(name))
+        for name, values in sorted(recorded.items())
+        if not any(_equal(value, metrics.get(name)) for value in values)
+    ]
+
+
+def edits_line(found: list[Edit], safe_uri: str, remedy: str) -> str:
+    """One line that says which metrics differ, and what is done about it."""
+    shown = [
+        f"{edit.metric} of run {edit.run_name} ({edit.run_id}) is {_shown(edit.found)} there and {edit.recorded:.10g} "
+        "in the record"
+        for edit in found[:NUM_EDITS_SHOWN]
+    ]
+    more = f", and {len(found) - NUM_EDITS_SHOWN} more" if len(found) > NUM_EDITS_SHOWN else ""
+    return f"metrics were changed in MLflow at {safe_uri}: {'; '.join(shown)}{more}; {remedy}"
+
+
+def _equal(recorded: float, found: float | None) -> bool:
+    """Databases keep 64 bits, but not all of them print and read all of these."""
+    return found is not None and math.isclose(recorded, found, rel_tol=1e-12, abs_tol=0.0)
+
+
+def _shown(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.10g}"

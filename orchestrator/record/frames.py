@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.record.client.failures import DamagedArtifact, RecordError
-from orchestrator.record.commits import committed_steps
-from orchestrator.record.edits import Edit, edits, warning
+from orchestrator.record.commits import Edit, committed_steps, edits, edits_line
 from orchestrator.record.encoding import decode_frame
 from orchestrator.record.keys import Committed
 from orchestrator.record.local_store import locate
@@ -131,5 +130,5 @@ def _current_runs(store: Store, study: str, experiment_id: str) -> list[Recorded
         changed += edits(run, steps)
         runs.append(RecordedRun(slot.kind, dict(zip(RUN_COLUMNS, about, strict=True)), dict(run.data.params), steps))
     if changed:
-        log.warning(warning(changed, store.safe_uri, "what was recorded is used"))
+        log.warning(edits_line(changed, store.safe_uri, "what was recorded is used"))
     return runs

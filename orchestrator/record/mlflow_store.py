@@ -3,8 +3,8 @@
 Owns the paging, the saved view of an experiment, and artifacts, which are read back after writing and verified on
 reading; where those of a SQLite store lie, `local_store` says. Raises as `client.calls` does, and `DamagedArtifact`.
 Refuses to know which study is open, what a step is, and when to try again.
-Invariant: with `client.calls` and `creation` the only module that imports mlflow, and only once a store is opened: that takes
-seconds; by then telemetry is off, and nothing of MLflow's is printed to stdout.
+Invariant: with `client.calls` and `creation` the only module that imports mlflow, and only once a store is opened,
+because that takes seconds; by then telemetry is off, and nothing of MLflow's is printed to stdout.
 """
 
 import json

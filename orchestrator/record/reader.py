@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.client.patience import Patience
-from orchestrator.record.commits import committed_steps
-from orchestrator.record.edits import Edit, edits, warning
+from orchestrator.record.commits import Edit, committed_steps, edits, edits_line
 from orchestrator.record.encoding import decode_document, decode_frame
 from orchestrator.record.keys import NOTHING, Committed
 from orchestrator.record.mlflow_store import Store
@@ -109,7 +108,7 @@ class Reader:
     def warn_of_edits(self, study: str) -> None:
         """Log one line if metrics of a study's current runs are not what was recorded."""
         if found := self._patiently(lambda: self._edits(study)):
-            log.warning(warning(found, self._store.safe_uri, "what was recorded is used"))
+            log.warning(edits_line(found, self._store.safe_uri, "what was recorded is used"))
 
     def _edits(self, study: str) -> list[Edit]:
         found = []

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Required, TypedDict, Unpack
 
 from orchestrator.record.client.failures import RecordError, UnrecordableError
-from orchestrator.record.commits import committed_steps
-from orchestrator.record.edits import warning
+from orchestrator.record.commits import committed_steps, edits_line
 from orchestrator.record.encoding import Document, digest, encode, encode_json
 from orchestrator.record.entry import Entry, check_entry
 from orchestrator.record.keys import Committed, RunKey
@@ -165,7 +164,7 @@ class Record(Reader):
         if self._sender.num_unsent:  # a metric whose step waits is not an edit
             return
         if found := self._edits(self.study):
-            log.warning(warning(found, self._store.safe_uri, "what was recorded is used, and was logged again"))
+            log.warning(edits_line(found, self._store.safe_uri, "what was recorded is used, and was logged again"))
         for edit in found:
             restore = partial(self._store.restore_metric, edit.run_id, edit.metric, edit.recorded)
             self._sender.change(("metric", edit.run_id, edit.metric), restore)

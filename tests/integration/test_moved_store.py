@@ -13,11 +13,11 @@ from mlflow import MlflowClient
 from mlflow.artifacts import list_artifacts
 from mlflow.entities import ViewType
 
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.frames import load_study
 from orchestrator.record.keys import RunKey
 from orchestrator.record.lease import TAG, encode_claim, own_claim
 from orchestrator.record.local_store import sqlite_uri
-from orchestrator.record.mlflow_store import RecordError
 from orchestrator.study import Study
 from tests.integration.made_up import Command
 from tests.integration.made_up_actors import compute

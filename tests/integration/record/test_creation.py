@@ -24,9 +24,10 @@ from mlflow.store.db import utils
 from mlflow.version import VERSION
 
 from orchestrator.record import creation, ownership
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.creation import ensure_database
 from orchestrator.record.local_store import sqlite_uri
-from orchestrator.record.mlflow_store import RecordError, Store
+from orchestrator.record.mlflow_store import Store
 from orchestrator.record.ownership import own_mark, try_lock
 from studies.errors import StudyError
 

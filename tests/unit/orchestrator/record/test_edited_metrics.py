@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.record.edits import edits, warning
+from orchestrator.record.commits import edits, edits_line
 from orchestrator.record.keys import Committed
 
 
@@ -33,9 +33,9 @@ def test_many_edits_are_one_line() -> None:
     run = SimpleNamespace(
         info=SimpleNamespace(run_id="r9", run_name="tiny"), data=SimpleNamespace(metrics={"a": 2.0, "c": 0.1})
     )
-    line = warning(edits(run, [step("one", a=1.0, b=1.5, c=1 / 3, d=4.0)]), "http://host", "so")
+    line = edits_line(edits(run, [step("one", a=1.0, b=1.5, c=1 / 3, d=4.0)]), "http://host", "so")
     assert line == (
         "metrics were changed in MLflow at http://host: a of run tiny (r9) is 2 there and 1 in the record; b of run "
-        "tiny (r9) is missing there and 1.5 in the record; c of run tiny (r9) is 0.1 there and 0.3333333333 in the record, "
-        "and 1 more; so"
+        "tiny (r9) is missing there and 1.5 in the record; c of run tiny (r9) is 0.1 there and 0.3333333333 in the "
+        "record, and 1 more; so"
     )
