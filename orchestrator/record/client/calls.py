@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from orchestrator.record.client.answers import (
     FOREIGN,
@@ -60,6 +59,8 @@ class Calls:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.uri = uri
         remember(uri)
+        self.is_server = uri.partition("://")[0].lower() in ("http", "https")
+        """Whether the store is reached over HTTP; else it is a database."""
         self._has_answered = not self.is_server
         try:
             self.client = MlflowClient(tracking_uri=uri)
@@ -70,11 +71,6 @@ class Calls:
     def safe_uri(self) -> str:
         """The tracking URI without a password."""
         return redacted(self.uri)
-
-    @property
-    def is_server(self) -> bool:
-        """Whether the store is reached over HTTP; else it is a database."""
-        return urlsplit(self.uri).scheme in ("http", "https")
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the client. Raises Unreachable for a failure that may pass, RecordError for any other.

@@ -274,13 +274,19 @@ def test_a_wrong_answer_is_one_line_that_says_what_to_check(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_is_down_is_one_line_soon(study_file: Path, in_process: Command) -> None:
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("http://127.0.0.1:9", "MLflow at http://127.0.0.1:9 does not answer: Connection refused"),
+        ("http://[::1", "cannot open the MLflow store http://[::1: Invalid IPv6 URL"),
+    ],
+)
+def test_a_server_that_is_down_or_cannot_be_is_one_line_soon(
+    study_file: Path, in_process: Command, uri: str, message: str
+) -> None:
     for verb in ("run", "plan", "report"):
-        ran = in_process(verb, study_file, "--tracking-uri", "http://127.0.0.1:9")
-        assert (ran.code, ran.err) == (
-            2,
-            "halfwave: MLflow at http://127.0.0.1:9 does not answer: Connection refused\n",
-        )
+        ran = in_process(verb, study_file, "--tracking-uri", uri)
+        assert (ran.code, ran.err) == (2, f"halfwave: {message}\n")
 
 
 def test_steps_that_a_login_page_keeps_from_the_server_are_said_and_sent_by_the_next_run(
