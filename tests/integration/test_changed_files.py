@@ -147,7 +147,7 @@ def test_a_study_never_records_numbers_of_other_weights_than_it_planned_with(tmp
     first = run(write_study(tmp_path, "study.yaml", STUDY), workdir)
     assert first.returncode == 0, first.stderr
 
-    more = write_study(tmp_path, "more.yaml", STUDY.replace("noise", "  - pairs: {root}/pairs.jsonl\nnoise"))
+    more = write_study(tmp_path, "study.yaml", STUDY.replace("noise", "  - pairs: {root}/pairs.jsonl\nnoise"))
     planned = Study.open(more, workdir=workdir)  # the profiles are recorded, the engines are not yet started
     mtime = weights.stat().st_mtime_ns
     os.replace(tmp_path / "other" / "model.safetensors", weights)

@@ -300,7 +300,7 @@ def test_a_damaged_artifact_is_noticed_and_computed_again(root, tmp_path, expect
 def test_an_actor_opened_ahead_may_die_like_any_other(root, tmp_path, expected, no_process_outlives_its_driver, caplog):
     """The baseline is known, so while the corpus is scored anew, there is nothing to do but to open the engine."""
     text = STUDY.replace("/llama}}", "/llama, cpus: 1}}")
-    before = write_study(root, "before.yaml", text.replace("bins: 256", "bins: 128"))
+    before = write_study(root, "ahead.yaml", text.replace("bins: 256", "bins: 128"))
     assert ended(Study.open(before, workdir=tmp_path).run()) == {State.DONE}
     killed = []
 

@@ -370,6 +370,5 @@ def test_tasks_of_the_harness_are_a_benchmark_like_any_other(root, tmp_path):
     assert frame.loc["top", "tiny_cloze/perplexity"] != frame.loc["baseline", "tiny_cloze/perplexity"]
     items = load_study(client.tracking_uri, "tasks").items("lm_eval")
     assert set(items["uid"]) == {"tiny_choices", "tiny_bare", "tiny_cloze"} and len(items) == 2 * 12
-    assert result.report["models"][0]["benchmarks"] == [
-        {"name": "lm_eval", "label": "tiny_choices, tiny_bare, tiny_cloze"}
-    ]
+    (benchmark,) = result.report["models"][0]["benchmarks"]
+    assert (benchmark["name"], benchmark["label"]) == ("lm_eval", "tiny_choices, tiny_bare, tiny_cloze")

@@ -177,8 +177,8 @@ def test_token_surprisal_is_that_of_plain_transformers(trained, root):
         assert len(mine) == len(ids) - 1 == len(documents[i])
         first = -oracles.token_log_probabilities(model, ids[:64])
         np.testing.assert_allclose(mine["surprisal"][:63], first, atol=1e-4)
-        left = (len(ids) - 1) % 63 or 63  # scored by the last window, which holds as much context as fits
-        last = -oracles.token_log_probabilities(model, ids[-64:])
+        left = (len(ids) - 1) % 63 or 63  # scored by the last window, which holds BOS and as much context as fits
+        last = -oracles.token_log_probabilities(model, [ids[0], *ids[-63:]])
         np.testing.assert_allclose(mine["surprisal"][-left:], last[-left:], atol=1e-4)
         letters = [documents[i][start:end] for start, end in zip(mine["start"], mine["end"], strict=True)]
         assert "".join(letters) == "".join(documents[i].split())
