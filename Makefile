@@ -47,19 +47,21 @@ $(SMOLLM2)/config.json: | $(VENV)/.ready
 quickstart: env model  ## the double dissociation on real weights, local Ray, SQLite MLflow, no hub
 	@$(HALFWAVE) run studies/catalog/quickstart.yaml --model-root .models
 
-UNIT_TESTS := $(PYTHON) -m pytest tests/unit -m 'not long' --numprocesses 2 --dist worksteal
+# Two processes at once. Other integration tests start Ray and engines, which take the whole machine.
+SIDE_BY_SIDE := -m 'not long' --numprocesses 2 --dist worksteal
+RECORD_TESTS := tests/integration/record
 
 .PHONY: check
 check: lint  ## style, types and unit tests: every few edits, at most 2 minutes
-	@$(UNIT_TESTS)
+	@$(PYTHON) -m pytest tests/unit $(SIDE_BY_SIDE)
 
 .PHONY: test
 test: env model  ## unit and integration tests: what CI runs, about 20 minutes
-	@$(UNIT_TESTS)
-	@$(PYTHON) -m pytest tests/integration -m 'not long' --durations=15
+	@$(PYTHON) -m pytest tests/unit $(RECORD_TESTS) $(SIDE_BY_SIDE)
+	@$(PYTHON) -m pytest tests/integration --ignore $(RECORD_TESTS) -m 'not long' --durations=15
 
 .PHONY: test-all
-test-all: env model  ## everything that runs on this machine, about an hour
+test-all: env model  ## everything that runs on this machine, about 80 minutes
 	@$(PYTHON) -m pytest --durations=25
 
 .PHONY: bench

@@ -21,6 +21,7 @@ evaluate: [echo: {{initials: 4, per_initial: 6}}]
 """
 
 
+@pytest.mark.long
 def test_a_study_with_an_added_benchmark(tmp_path, monkeypatch):
     oracles.make_model(tmp_path / "llama", "llama")
     made_up.write_text_and_pairs(tmp_path, made_up.phrases(), num_pairs=6)

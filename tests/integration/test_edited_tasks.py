@@ -98,6 +98,7 @@ def test_an_edit_changes_the_digest_and_the_score(tasks: Path, file: str, old: s
     assert accuracy(after) == expected
 
 
+@pytest.mark.long
 def test_documents_are_made_by_the_edited_code(tasks: Path) -> None:
     """`datasets` knows a function by its name and may serve what an earlier version of it made."""
     assert loaded(tasks).contexts[0] == "question 0?"

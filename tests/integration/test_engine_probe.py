@@ -136,6 +136,7 @@ noise_floor: false
 """
 
 
+@pytest.mark.long
 def test_a_study_records_nothing_of_an_engine_that_computes_another_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_process_outlives_its_driver: None
 ) -> None:

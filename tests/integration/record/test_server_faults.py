@@ -19,7 +19,7 @@ from orchestrator.study import Study
 from tests.integration.made_up import Command
 from tests.integration.made_up_actors import compute
 from tests.integration.record.recorded import StoreFolder, commit, condition, known
-from tests.integration.test_second_file import STUDY
+from tests.integration.record.test_second_file import STUDY
 from tests.mlflow_proxy import DROP, LOGIN_PAGE, LOSE_ANSWER, PAGE, Call, Proxy, Reply, reply
 from tests.mlflow_server import Server
 from tests.unit.orchestrator.planning.test_resolve import make_folder
