@@ -1,13 +1,17 @@
 """The head of a Ray cluster, watched from the driver.
 
 Where Ray's global control service (GCS) has not answered for 60 seconds, Ray ends the driver's process from within, and
-calls that need the GCS do not return before. So it is asked here first: the driver can then close its runs, and say
-why. Knows nothing of actors.
+calls that need the GCS do not return before. So the driver looks whether it answers, and makes such calls through `ask`:
+it can then close its runs, and say why. Knows nothing of actors.
 """
 
 import logging
 import socket
+import threading
 import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
 
 from studies.errors import StudyError
 
@@ -19,6 +23,9 @@ CHECK_SECONDS = 2.0
 """Pause between two checks."""
 ANSWER_SECONDS = 2.0
 """Time within which the head accepts a connection."""
+
+
+T = TypeVar("T")
 
 
 class HeadLost(StudyError):
@@ -39,10 +46,28 @@ class Head:
             self._check()
         return self._answered
 
-    def wait(self) -> None:
-        """Return once it answers. Raises HeadLost."""
-        while not self.answers():
-            time.sleep(CHECK_SECONDS / 4)
+    def ask(self, call: Callable[[], T]) -> T:
+        """The value of a call that needs the head. Raises HeadLost where it falls silent, and whatever the call raises.
+
+        The call is made in a thread of its own, because nothing can end it."""
+        answer: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
+
+        def make() -> None:
+            try:
+                answer.put((call(), None))
+            except BaseException as error:  # raised again by the thread that waits
+                answer.put((None, error))
+
+        threading.Thread(target=make, daemon=True).start()
+        while True:
+            try:
+                value, error = answer.get(timeout=CHECK_SECONDS)
+            except Empty:
+                self.answers()
+                continue
+            if error is not None:
+                raise error
+            return cast(T, value)
 
     def _check(self) -> None:
         """Ask now. Only silence that was noticed twice counts: this process may have been stopped meanwhile."""

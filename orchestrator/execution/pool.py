@@ -108,12 +108,12 @@ class Pool:
     # -- nodes -------------------------------------------------------------------------------------------------------
 
     def nodes(self) -> list[Node]:
-        """The living nodes, without what others have taken of them; the list is at most a few seconds old, or that from
-        before the head fell silent. Raises HeadLost."""
-        if time.monotonic() - self._nodes_at > NODES_SECONDS and self._head.answers():
-            self._whole = [_node(entry) for entry in ray.nodes() if entry["Alive"]]
+        """The living nodes, without what others have taken of them; the list is at most a few seconds old. Raises
+        HeadLost."""
+        if time.monotonic() - self._nodes_at > NODES_SECONDS:
+            found, free = self._head.ask(lambda: (ray.nodes(), available_resources_per_node()))
+            self._whole, ours = [_node(entry) for entry in found if entry["Alive"]], self._ours()
             self._nodes_at = time.monotonic()
-            free, ours = available_resources_per_node(), self._ours()
             self._nodes = [
                 _without_others(node, free.get(node.id, {}), ours.get(node.id, (0.0, 0.0))) for node in self._whole
             ]
@@ -121,13 +121,12 @@ class Pool:
 
     def want(self, demands: Sequence[Demand]) -> None:
         """Tell the autoscaler, if there is one, which actors should find room side by side."""
-        if not self._patience_seconds or (wanted := sorted(demands)) == self._wanted or not self._head.answers():
+        if not self._patience_seconds or (wanted := sorted(demands)) == self._wanted:
             return
         self._wanted = wanted
-        request_resources(
-            bundles=[_resources(demand.cpus, demand.gpus) for demand in wanted for _ in range(demand.copies)],
-            bundle_label_selectors=[dict(demand.labels) for demand in wanted for _ in range(demand.copies)],
-        )
+        bundles = [_resources(demand.cpus, demand.gpus) for demand in wanted for _ in range(demand.copies)]
+        labels = [dict(demand.labels) for demand in wanted for _ in range(demand.copies)]
+        self._head.ask(lambda: request_resources(bundles=bundles, bundle_label_selectors=labels))
 
     def _ours(self) -> dict[str, tuple[float, float]]:
         """{node: (CPUs, GPUs) of this driver's actors}."""
@@ -174,8 +173,7 @@ class Pool:
         """Send a request to an actor, which is opened where it was placed if it is new, and reloads if it holds
         another checkpoint. Without a method the actor is only opened. Raises HeadLost."""
         if start.actor not in self._hosted:
-            self._head.wait()
-            self._hosted[start.actor] = _open(start)
+            self._hosted[start.actor] = self._head.ask(lambda: _open(start))
         hosted = self._hosted[start.actor]
         hosted.model = start.model
         source = self.sources[start.model]
@@ -205,12 +203,12 @@ class Pool:
         return events
 
     def evict(self, actor: str) -> None:
-        """Close an actor in order, then kill it."""
+        """Close an actor in order, then kill it. Raises HeadLost."""
         hosted = self._hosted.pop(actor)
         if hosted.stream is None:
             with contextlib.suppress(ray.exceptions.RayError):  # it is killed next in any case
                 ray.get(hosted.handle.close.remote(), timeout=CLOSE_SECONDS)
-        _kill(hosted)
+        self._head.ask(lambda: _kill(hosted))
 
     def _next(self, actor: str) -> Any:
         hosted = self._hosted[actor]
@@ -221,7 +219,8 @@ class Pool:
             hosted.stream = None
             return Finished()
         except ray.exceptions.RayError as error:  # it died, its node died, it cannot be placed, its message was lost
-            _kill(self._hosted.pop(actor))  # out of reach, it may still hold its memory
+            lost = self._hosted.pop(actor)
+            self._head.ask(lambda: _kill(lost))  # out of reach, it may still hold its memory
             self._nodes_at = -math.inf
             return ActorLost(reason=first_line(error))
         if isinstance(message, RequestFailed | OutOfMemory | ActorLost):

@@ -180,7 +180,7 @@ def test_the_tracking_server_may_be_away_for_two_minutes(root, tmp_path, expecte
     try:
         study = Study.open(root / "frail.yaml", workdir=tmp_path / "work", tracking_uri=server.uri)
         result = study.run(listener=after("profile", go_away))
-        assert back and "does not answer" in caplog.text and "waits for it" in caplog.text
+        assert back and "does not answer" in caplog.text and "waiting for it" in caplog.text
         assert ended(result) == {State.DONE} and result.computed == NUM_STEPS and not result.unsent
         assert_same(numbers(tmp_path, "frail"), expected)
     finally:

@@ -1,6 +1,7 @@
 """The head of a cluster: how long its silence is waited for, and what does not count as silence."""
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -51,7 +52,6 @@ def test_a_head_that_comes_back_in_time_is_not_lost(listening: socket.socket, cl
         assert not head.answers()
     with socket.create_server(place):
         clock.sleep(module.CHECK_SECONDS)
-        head.wait()
         assert head.answers()
 
 
@@ -61,9 +61,24 @@ def test_silence_for_long_is_an_error(listening: socket.socket, clock: Clock) ->
     listening.close()
     clock.sleep(3600)  # the driver was stopped: one look says nothing about the time before
     assert not head.answers()
+    clock.sleep(module.LOST_SECONDS + 1)
     with pytest.raises(HeadLost) as error:
-        head.wait()
+        head.answers()
     assert str(error.value) == (
-        f"the head of the Ray cluster at {place} does not answer any more; what was committed is kept, run again "
-        "to resume"
+        f"the head of the Ray cluster at {place} does not answer any more; what was committed is kept, run "
+        "again to resume"
     )
+
+
+def test_a_call_that_never_returns_ends_with_the_head(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = Head(address(listening))
+    assert head.ask(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        head.ask(lambda: 1 // 0)
+    monkeypatch.setattr(module, "LOST_SECONDS", 0.1)
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
+    listening.close()
+    with pytest.raises(HeadLost):
+        head.ask(threading.Event().wait)
