@@ -1,8 +1,8 @@
 """The head of a Ray cluster, watched from the driver.
 
 Where Ray's global control service (GCS) has not answered for 60 seconds, Ray ends the driver's process from within, and
-calls that need the GCS do not return before. So the driver looks whether it answers, and makes such calls through `ask`:
-it can then close its runs, and say why. Knows nothing of actors.
+calls that need the GCS do not return before. So the driver looks whether it answers, and makes such calls through
+`ask`: it can then close its runs, and say why. Knows nothing of actors.
 """
 
 import logging
