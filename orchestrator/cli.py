@@ -48,6 +48,13 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in the working folder."),
 ]
+TrustStudy = Annotated[
+    bool,
+    typer.Option(
+        "--trust-study",
+        help="Let the study file run code: Python of its models and tasks, and any option of the engine.",
+    ),
+]
 SILENCE_SECONDS = 1800.0
 WaitForNodes = Annotated[
     float,
@@ -93,11 +100,12 @@ def validate(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    trust_study: TrustStudy = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a study file and everything it names, without starting anything."""
     try:
-        opened = _open(study, data_root, model_root, workdir, tracking_uri)
+        opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
     except StudyError as error:
         if as_json:
             print(json.dumps({"valid": False, "mistakes": redacted(str(error)).split("\n")}, indent=2))
@@ -118,6 +126,7 @@ def plan(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    trust_study: TrustStudy = False,
     on: Annotated[
         str | None,
         typer.Option(help="Cluster to plan for: NODESxGPUS or NODESxGPUS@GIB, as in 4x8@80; default: this machine."),
@@ -133,7 +142,7 @@ def plan(
     side by side, and for how long."""
     from orchestrator import terminal
 
-    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
     _warn(opened)
     planned = opened.planned(keep_versions=keep_versions)
     if refusal := opened.second_file():
@@ -153,6 +162,7 @@ def run(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    trust_study: TrustStudy = False,
     address: Annotated[
         str | None,
         typer.Option(envvar="RAY_ADDRESS", help="HOST:PORT of a running Ray cluster, or auto; default: a local one."),
@@ -168,7 +178,7 @@ def run(
     from orchestrator.live_display import Display
 
     started = time.monotonic()
-    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
     _warn(opened)
     streams.goes_on_without(
         "nobody reads the output any more; the study goes on, and `halfwave report` shows its result"
@@ -202,6 +212,7 @@ def submit(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    trust_study: TrustStudy = False,
     address: Annotated[str, typer.Option(help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
     env: Annotated[
         list[str] | None,
@@ -233,7 +244,13 @@ def submit(
     ]
     job = send(
         study,
-        RunOptions(data_root=data_root, model_roots=model_root or (), workdir=workdir, others=options),
+        RunOptions(
+            data_root=data_root,
+            model_roots=model_root or (),
+            workdir=workdir,
+            trusted=trust_study,
+            others=options,
+        ),
         address=address,
         tracking_uri=tracking_uri,
         variables=env or (),
@@ -251,12 +268,13 @@ def report(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    trust_study: TrustStudy = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the last recorded report of a study."""
     from orchestrator import terminal
 
-    opened = _open(study, data_root, model_root, workdir, tracking_uri)
+    opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
     document, note = opened.last_report()
     if note:
         print(f"{opened.spec.study}: {note}", file=sys.stderr if as_json else sys.stdout)
@@ -289,7 +307,7 @@ def gc(
     place = workdir or default_workdir(study or Path("study.yaml"))
     name, uri = None, tracking_uri
     if study is not None:
-        spec, located = load_spec(study)
+        spec, located = load_spec(study, trusted=True)  # nothing of it is run
         name, uri = spec.study, tracking_uri or store_of_study_file(spec.tracking_uri, located, place)
     collector = garbage.GarbageCollector(uri or default_store(place), place)
     survey = collector.survey(study=name, older_than=age)
@@ -307,10 +325,18 @@ def _open(
     model_root: list[Path] | None,
     workdir: Path | None,
     tracking_uri: str | None,
+    trusted: bool,
 ) -> "Study":
     from orchestrator.study import Study
 
-    return Study.open(study, data_root=data_root, model_root=model_root, workdir=workdir, tracking_uri=tracking_uri)
+    return Study.open(
+        study,
+        data_root=data_root,
+        model_root=model_root,
+        workdir=workdir,
+        tracking_uri=tracking_uri,
+        trusted=trusted,
+    )
 
 
 def _warn(study: "Study") -> None:

@@ -129,15 +129,17 @@ class Study:
         model_root: str | Path | Sequence[str | Path] | None = None,
         workdir: str | Path | None = None,
         tracking_uri: str | None = None,
+        trusted: bool = False,
     ) -> "Study":
         """Read, resolve and plan a study file; nothing is started.
 
         data_root, model_root: folders in which data and models are looked up by name, before those of the file.
         workdir: default `.halfwave` in the file's project. tracking_uri: default that of the file, else a SQLite file
-        in the working folder. Raises StudyError, one line, for anything that the user can fix.
+        in the working folder. trusted: whether the file may run code and do what else `study_file.trust` lists. Raises
+        StudyError, one line, for anything that the user can fix.
         """
         path = Path(path)
-        spec, located, faults = read(path)
+        spec, located, faults = read(path, trusted=trusted)
         if spec is None:
             raise located.mistakes(faults.problems)
         workdir = make_workdir(Path(workdir).resolve() if workdir else default_workdir(path))

@@ -41,6 +41,8 @@ class RunOptions(NamedTuple):
     """Relative paths are paths in the upload, absolute ones are paths on the cluster."""
     workdir: Path | None = None
     """An absolute path on the cluster."""
+    trusted: bool = False
+    """Whether the user trusts the study file with what `study_file.trust` lists, here and in the job."""
     others: Sequence[str] = ()
     """Further words of the command line, as they are."""
 
@@ -127,7 +129,7 @@ def submit(
     tracking_uri: default that of the study file. variables: names of environment variables to pass on with their
     values. Raises StudyError, before anything is uploaded, if the job would not work or nothing answers there.
     """
-    spec, _ = load_spec(study)
+    spec, _ = load_spec(study, trusted=options.trusted)
     if options.workdir is not None and not options.workdir.is_absolute():
         raise StudyError(
             f"--workdir: {options.workdir} is relative to a copy that is deleted with the job; give an absolute path"
@@ -165,6 +167,8 @@ def run_command(upload: Upload, options: RunOptions) -> str:
         words += ["--model-root", upload.path_in_job(root, "--model-root")]
     if options.workdir is not None:
         words += ["--workdir", str(options.workdir)]
+    if options.trusted:
+        words.append("--trust-study")
     return shlex.join([*words, *options.others])
 
 

@@ -1,7 +1,8 @@
 """Study file -> validated StudySpec and its lines, or all that is wrong with it.
 
 Owns the order: read, parse, fill in the preset, validate each block (`spec`), then each block against the others
-(`references`). Where blocks have mistakes, the others are checked all the same. Looks nothing up.
+(`references`), and what its user has to trust it with (`trust`). Where blocks have mistakes, the others are checked all
+the same. Looks nothing up.
 Invariant: whatever the file holds, it is a valid StudySpec, or a StudyError with one line for each mistake.
 """
 
@@ -17,6 +18,7 @@ from orchestrator.study_file.messages import grammar_problems
 from orchestrator.study_file.references import contradictions
 from orchestrator.study_file.remainder import Remainder, remainder
 from orchestrator.study_file.spec import PRESETS, StudySpec
+from orchestrator.study_file.trust import unknown_options, untrusted
 from studies.errors import StudyError, why_unreadable
 
 MAX_CHARACTERS = 2**21
@@ -43,21 +45,22 @@ class Reading(NamedTuple):
     faults: Faults
 
 
-def load_spec(path: Path) -> tuple[StudySpec, Located]:
+def load_spec(path: Path, *, trusted: bool = False) -> tuple[StudySpec, Located]:
     """Read and validate a study file.
 
-    Raises StudyError: for each mistake a line with file, line, key path, value and remedy.
+    trusted: whether its user trusts it with what `trust` lists. Raises StudyError: for each mistake a line with file,
+    line, key path, value and remedy.
     """
-    return _required(read(path))
+    return _required(read(path, trusted=trusted))
 
 
-def parse_spec(text: str, name: str) -> tuple[StudySpec, Located]:
+def parse_spec(text: str, name: str, *, trusted: bool = False) -> tuple[StudySpec, Located]:
     """As `load_spec`, from text; `name` is the file's name in messages."""
-    return _required(read_text(text, name))
+    return _required(read_text(text, name, trusted=trusted))
 
 
-def read(path: Path) -> Reading:
-    """Read a study file. Raises StudyError, one line, where it is no YAML mapping."""
+def read(path: Path, *, trusted: bool = False) -> Reading:
+    """Read a study file; trusted: as in `load_spec`. Raises StudyError, one line, where it is no YAML mapping."""
     try:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(MAX_CHARACTERS + 1)
@@ -67,10 +70,10 @@ def read(path: Path) -> Reading:
         raise StudyError(
             f"{path}: a study file has at most {MAX_CHARACTERS} characters; put neurons into a .parquet file"
         )
-    return read_text(text, str(path))
+    return read_text(text, str(path), trusted=trusted)
 
 
-def read_text(text: str, name: str) -> Reading:
+def read_text(text: str, name: str, *, trusted: bool = False) -> Reading:
     """As `read`, from text; `name` is the file's name in messages."""
     located = Located(text, name)
     data = _with_preset(located.data)
@@ -84,8 +87,12 @@ def read_text(text: str, name: str) -> Reading:
         rest = remainder(data, problems, located)
     if rest is None:
         return Reading(None, located, Faults(problems))
-    found = (problem for problem in contradictions(rest.spec, located) if rest.concerns(problem.path))
-    return Reading(rest.spec, located, Faults([*problems, *islice(found, MAX_PROBLEMS)], rest.left_out))
+    refused = [] if trusted else [one for one in untrusted(rest.spec, located) if rest.concerns(one.path)]
+    others = (*unknown_options(rest.spec, located), *contradictions(rest.spec, located))
+    found = (problem for problem in others if rest.concerns(problem.path))
+    # What a benchmark is not trusted with would run when it is looked up; models are not loaded yet.
+    left_out = {*rest.left_out, *(problem.path[:2] for problem in refused if problem.path[0] == "evaluate")}
+    return Reading(rest.spec, located, Faults([*problems, *refused, *islice(found, MAX_PROBLEMS)], left_out))
 
 
 def _required(reading: Reading) -> tuple[StudySpec, Located]:

@@ -37,6 +37,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "bool": "true or false",
     "tuple_type": "a list",
+    "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",

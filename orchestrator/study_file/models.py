@@ -1,7 +1,8 @@
 """The grammar of models in a study file: one by one, or as checkpoints of one training run.
 
 Owns how a model is named and what its actors get. Names are only names here: `planning.models` looks them up.
-Invariant: engine options that could drop an intervention silently, or load other code or weights, are refused.
+Invariant: engine options that could drop an intervention silently, or load other code or weights, are refused; others
+that can run code or reach files are for a trusted study alone (`trust`).
 """
 
 import re
@@ -10,37 +11,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from orchestrator.study_file.engine_options import EngineOptions
 from orchestrator.study_file.fields import Count, Flag, Number, Strict
 from orchestrator.study_file.located import quote
 from studies.benchmarks.options import Text
 from studies.errors import did_you_mean
-
-OUR_ENGINE_OPTIONS = {
-    "config_format",
-    "distributed_executor_backend",
-    "download_dir",
-    "dtype",
-    "enable_prefix_caching",
-    "enforce_eager",
-    "hf_config_path",
-    "io_processor_plugin",
-    "load_format",
-    "logits_processors",
-    "model",
-    "model_loader_extra_config",
-    "pipeline_parallel_size",
-    "quantization",
-    "revision",
-    "tensor_parallel_size",
-    "tokenizer",
-    "tokenizer_mode",
-    "tokenizer_revision",
-    "trust_remote_code",
-    "worker_cls",
-    "worker_extension_cls",
-}
-"""Engine options that a study file must not set: they have a field of their own here, or an intervention could silently
-be absent without our value, or they load other code or weights, or they write files elsewhere."""
 
 
 class _Loading(Strict):
@@ -61,16 +36,7 @@ class _Loading(Strict):
     trust_remote_code: Flag = False
     pickled_weights: Flag = False
     """Whether `pytorch_model*.bin` is accepted where there are no safetensors."""
-    engine: dict[str, str | int | Number | bool] = Field(default={})
-
-    @model_validator(mode="after")
-    def _allowed_options(self) -> "_Loading":
-        for option in self.engine:
-            if option == "hf_token":
-                raise ValueError("a study file is recorded and must not hold a token; set HF_TOKEN in the environment")
-            if option in OUR_ENGINE_OPTIONS:
-                raise ValueError(f"engine option {option!r} is set by Halfwave and cannot be changed")
-        return self
+    engine: EngineOptions = Field(default={})
 
     @model_validator(mode="after")
     def _gpus_match_ranks(self) -> "_Loading":

@@ -53,7 +53,7 @@ def make_folder(folder, config=CONFIG, weights=True, tokenizer=True):
 
 
 def resolved(tmp_path, model, **options):
-    spec, located = parse_spec(STUDY.format(model=model), "s.yaml")
+    spec, located = parse_spec(STUDY.format(model=model), "s.yaml", trusted=True)
     return resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json", **options)
 
 
@@ -443,7 +443,7 @@ ENGINE_OPTIONS = {
 def test_an_engine_option_that_loses_the_intervention_loads_another_model_or_tells_a_secret_is_refused(option, message):
     with pytest.raises(StudyError) as error:
         parse_spec(STUDY.format(model=f"{{path: ./a, engine: {{{option}}}}}"), "s.yaml")
-    assert str(error.value) == f"s.yaml:3: models.0: {message}"
+    assert str(error.value) == f"s.yaml:3: models.0.engine.{option.split(':')[0]}: {message}"
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.conftest import ROOT
 EVERYTHING_ELSE = """\
 study: everything-else
 models:
-  - &model {path: ./pythia-70m/step0, label: mine, gpus: 0.5, cpus: 2, route: flat, engine: {max_num_seqs: 8, x: 1.5}}
+  - &model {path: ./pythia-70m/step0, label: mine, gpus: 0.5, cpus: 2, route: flat, engine: {cpu_offload_gb: 1.5}}
   - {name: SmolLM2-135M-Instruct, dtype: bfloat16, trust_remote_code: false}
 model_root: .
 profile: {corpus: text.txt, split: test, tokens: 500, window: 64, stride: 32, skip_first: false, bins: 64, seed: 3}

@@ -83,12 +83,16 @@ REFUSED = {
     "word as truth": (LAST, "noise_floor: maybe\n", ":12: noise_floor: must be true or false; found 'maybe'"),
     "number as truth": (PROFILE, "profile: {skip_first: 1}", ":4: profile.skip_first: must be true or false; found 1"),
     "engine option": (
-        MODEL, "  - {name: a, engine: {x: [1]}}\n",
-        ":3: models.0.engine.x: must be text or a whole number or a number or true or false; found a list",
+        MODEL, "  - {name: a, engine: {max_num_seqs: [1]}}\n",
+        ":3: models.0.engine.max_num_seqs: must be a whole number; found a list",
     ),
     "engine nan": (
-        MODEL, "  - {name: a, engine: {x: .nan}}\n",
-        ":3: models.0.engine.x: must be text or a finite number or true or false; found nan",
+        MODEL, "  - {name: a, engine: {seed: .nan}}\n",
+        ":3: models.0.engine.seed: must be text or a finite number or true or false or a list or a mapping; found nan",
+    ),
+    "engine nan in a list": (
+        MODEL, "  - {name: a, engine: {seed: [.nan]}}\n",
+        ":3: models.0.engine.seed: every number in it must be finite",
     ),
     "truth as number": (PROFILE, "profile: {tokens: true}", ":4: profile.tokens: must be a whole number; found true"),
     "fraction as count": (PROFILE, "profile: {tokens: 1.5}", ":4: profile.tokens: must be a whole number; found 1.5"),
