@@ -56,6 +56,6 @@ def refusing_untrusted(model: ModelSource) -> Iterator[None]:
         if model.trust_remote_code or "trust_remote_code" not in str(error):
             raise
         raise StudyError(
-            f"{model.label} cannot be loaded without running code from its repository; read it, and write "
-            "trust_remote_code: true beside the model if you trust it"
+            f"{model.label} cannot be loaded without running code from its repository; read it, and if you trust "
+            "it write trust_remote_code: true beside the model and run with --trust-study"
         ) from error

@@ -16,11 +16,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from studies.errors import StudyError
+from studies.files import MAX_SMALL, MAX_WEIGHTS, open_ordinary, require_ordinary
 
 PROVENANCE_FILE = "provenance.json"
 """{"name", "note"} of the weights' origin. The note is shown with the model's numbers; no loader reads it."""
 SUFFIXES = {".json", ".safetensors", ".txt", ".jinja", ".py"}
 TOKENIZER_SUFFIXES = {".model", ".tiktoken", ".spm", ".codes", ".tokenizer"}
+WEIGHT_SUFFIXES = {".safetensors", ".bin"}
 MAX_ENTRIES = 10_000
 """Most digests that a cache remembers, about 2 MB; the oldest go first."""
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -30,14 +32,18 @@ def model_files(folder: Path, *, pickled: bool) -> dict[str, Path]:
     """{name: path} of the files that loading a model from this folder reads, sorted by name.
 
     pickled: whether its weights are pickles. Files that merely may be read count, too: a loader looks for
-    `generation_config.json`, adapters and templates, and the code beside them may read the rest.
+    `generation_config.json`, adapters and templates, and the code beside them may read the rest. Raises StudyError for
+    one that is no ordinary file, or larger than any model needs.
     """
     suffixes = SUFFIXES | TOKENIZER_SUFFIXES | ({".bin"} if pickled else set())
-    return {
+    files = {
         path.name: path
         for path in sorted(folder.iterdir())
         if path.suffix in suffixes and path.name != PROVENANCE_FILE and not path.is_dir()
     }
+    for path in files.values():
+        require_ordinary(path, MAX_WEIGHTS if path.suffix in WEIGHT_SUFFIXES else MAX_SMALL)
+    return files
 
 
 def sha256(file: Path) -> str:
@@ -124,7 +130,7 @@ def _digests_in(content: Mapping[str, object]) -> dict[str, str]:
 def _read(file: Path) -> tuple[str, str]:
     """(signature, sha256) of a file. Raises StudyError if it changes meanwhile."""
     before = signature(file)
-    with file.open("rb") as stream:
+    with open_ordinary(file, MAX_WEIGHTS) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if signature(file) != before:
         raise StudyError(f"{file} changed while it was read; run again once it is complete")

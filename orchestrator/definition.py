@@ -12,6 +12,7 @@ from orchestrator.record.tags import Definition
 from orchestrator.study_file.located import Located
 from orchestrator.workspace import project_of
 from studies.errors import StudyError
+from studies.files import read_text
 
 SECOND_FILE = (
     "{study} was last run from {other} ({date}), which still has this name, and would be mixed with it in the record; "
@@ -52,7 +53,7 @@ def report_note(path: Path, located: Located, shown: Definition | None) -> str:
 def _is_named(file: Path, study: str) -> bool:
     """Whether a file exists and is a study of this name."""
     try:
-        return str(Located(file.read_text(encoding="utf-8"), str(file)).data.get("study")) == study
+        return str(Located(read_text(file, most=2**23), str(file)).data.get("study")) == study
     except (OSError, ValueError, StudyError):
         return False
 

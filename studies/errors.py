@@ -6,11 +6,10 @@ Ray, so each survives a pickle round trip.
 """
 
 import difflib
+import itertools
 import json
-import os
 import textwrap
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 ERROR_LENGTH = 500
@@ -64,11 +63,19 @@ def did_you_mean(value: str, allowed: Iterable[str], listed: str = "") -> str:
 def shown(value: Any) -> str:
     """A value of a JSON file as a message shows it: in JSON's words, short, on one line."""
     try:
-        text = json.dumps(value, ensure_ascii=False)
-        text = text if text.isprintable() else json.dumps(value)
+        text = _json(value, ensure_ascii=False)
+        text = text if text.isprintable() else _json(value, ensure_ascii=True)
     except (TypeError, ValueError, RecursionError):  # not of JSON, or too large for it
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:45]}...{text[-10:]}"
+
+
+def _json(value: Any, *, ensure_ascii: bool) -> str:
+    """The value as JSON, or the beginning of one that would be endless: a list may hold another one many times."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=ensure_ascii)
+    pieces = json.JSONEncoder(ensure_ascii=ensure_ascii).iterencode(value)
+    return "".join(itertools.islice(pieces, 1000))
 
 
 def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
@@ -105,12 +112,6 @@ def why_unreadable(error: OSError | ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text"
     return getattr(error, "strerror", None) or one_line(error)
-
-
-def refuse_endless(path: Path) -> None:
-    """Raise StudyError for a device or a pipe in place of a file: reading it may never end."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise StudyError(f"{path} cannot be read: it is not an ordinary file")
 
 
 def first_line(error: Exception | str) -> str:

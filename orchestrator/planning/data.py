@@ -6,8 +6,11 @@ Raises StudyError without a place; `resolve` adds file and line.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orchestrator.planning.places import Places
 from orchestrator.study_file.evaluations import Evaluation
@@ -16,9 +19,12 @@ from orchestrator.study_file.spec import Preset
 from studies.benchmarks.corpora import Corpus, corpus_name, load_corpus
 from studies.benchmarks.options import StudySettings
 from studies.benchmarks.protocol import Benchmark
-from studies.errors import StudyError, one_line, refuse_endless, why_unreadable
+from studies.errors import StudyError, one_line, why_unreadable
+from studies.files import MAX_SMALL, require_ordinary
 from studies.neurons.selection import NeuronSet
 
+MAX_NEURONS = 10**8
+"""Rows of a table of neurons."""
 SCORING_JOINER = " "
 """Text between the rows of the corpus on which neurons are scored, as in the paper."""
 
@@ -52,12 +58,14 @@ def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) 
     if isinstance(neurons, dict):
         return NeuronSet.of(neurons)
     path = places.path(neurons)
-    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    readers = {".parquet": _read_parquet, ".csv": pd.read_csv}
     if path.suffix not in readers:
         raise StudyError(f"{path} must be a .parquet or .csv with the columns layer and neuron")
-    refuse_endless(path)
+    require_ordinary(path, MAX_SMALL)
     try:
         table = readers[path.suffix](path)
+    except StudyError:
+        raise
     except Exception as error:  # pandas and pyarrow raise errors of many unrelated types
         reason = why_unreadable(error) if isinstance(error, OSError | ValueError) else one_line(error)
         raise StudyError(f"{path} cannot be read: {reason}") from None
@@ -68,3 +76,16 @@ def explicit_neurons(neurons: str | dict[int, tuple[int, ...]], places: Places) 
     if not listed.count:
         raise StudyError(f"{path} lists no neuron")
     return listed
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """A table. Raises StudyError before anything is unpacked, where that would not fit into memory."""
+    described = pq.read_metadata(path)
+    if described.num_rows > MAX_NEURONS:
+        raise StudyError(f"{path} has {described.num_rows:,} rows; at most {MAX_NEURONS:,} neurons are read")
+    columns = ["layer", "neuron"]
+    schema = described.schema.to_arrow_schema()
+    if not all(schema.names.count(name) == 1 and pa.types.is_primitive(schema.field(name).type) for name in columns):
+        first = next(pq.ParquetFile(path).iter_batches(1), None)  # enough to say what is wrong
+        return schema.empty_table().to_pandas() if first is None else first.to_pandas()
+    return pd.read_parquet(path, columns=columns)

@@ -9,17 +9,20 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from studies.errors import StudyError, one_line, refuse_endless, why_unreadable
+from studies.errors import StudyError, one_line, why_unreadable
+from studies.files import MAX_SMALL, MAX_WEIGHTS, open_ordinary, read_text
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """{dtype in a safetensors header: bytes of one number}."""
 
+MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header; the bound of the library that loads the weights."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises StudyError, naming the file, if it holds none."""
-    refuse_endless(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path, most=MAX_SMALL))
     except OSError as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     except UnicodeDecodeError:
@@ -34,9 +37,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def num_parameters_of(path: Path) -> int:
     """Parameters of a safetensors file, from its header. Raises StudyError, naming the file, if it has none."""
     try:
-        with path.open("rb") as stream:
+        with open_ordinary(path, MAX_WEIGHTS) as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, 2**27)))
+            if length > MAX_HEADER:
+                raise ValueError(f"its header has {length:,} bytes; at most {MAX_HEADER:,} are read")
+            header = json.loads(stream.read(length))
         tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
         return sum((stop - start) // _BYTES.get(dtype, 1) for start, stop, dtype in map(_span, tensors))
     except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError, struct.error) as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.planning.models import ResolvedModel
 from studies.benchmarks.special_tokens import Token, TokenizerMarks, marks_around
+from studies.files import MAX_SMALL, read_text
 
 
 def local_marks(model: ResolvedModel) -> TokenizerMarks | None:
@@ -24,7 +25,7 @@ def local_marks(model: ResolvedModel) -> TokenizerMarks | None:
     if model.spec.trust_remote_code or None in files:
         return None
     try:
-        return _marks(*(Path(str(file)).read_text(encoding="utf-8") for file in files))
+        return _marks(*(read_text(Path(str(file)), most=MAX_SMALL) for file in files))
     except Exception:  # of any kind, `tokenizers` has one class for all: loading the model will say what is wrong
         return None
 
@@ -57,7 +58,7 @@ def num_tokens(model: ResolvedModel, text: str) -> int | None:
     if model.spec.trust_remote_code or file is None:
         return None
     try:
-        return _num_tokens(file.read_text(encoding="utf-8"), text)
+        return _num_tokens(read_text(file, most=MAX_SMALL), text)
     except Exception:  # as above
         return None
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from studies.benchmarks.rows import TEXT_ENCODING
-from studies.errors import StudyError, did_you_mean, refuse_endless, why_unreadable
+from studies.errors import StudyError, did_you_mean, why_unreadable
+from studies.files import read_text
 
 WORD_COLUMNS = ("document", "sentence", "start", "end", "upos", "relation", "features")
 """Columns of a word table, one row per word in the order of the text: the word's document, its sentence (numbered over
@@ -112,8 +113,8 @@ class Annotation:
 def installed_tagger(pipeline: str) -> Tagger:
     """Look up a spaCy pipeline. Raises StudyError if spaCy or the pipeline is missing, or does not tag and parse."""
     spacy = _spacy()
-    if not spacy.util.is_package(pipeline):
-        installed = spacy.util.get_installed_models()
+    installed = spacy.util.get_installed_models()
+    if pipeline not in installed:  # any other package would be imported all the same
         near = did_you_mean(pipeline, installed) if installed else ""
         remedy = f"install it with `python -m spacy download {pipeline}`{near}"
         raise StudyError(f"the spaCy pipeline {pipeline!r} is not installed; {remedy}")
@@ -138,9 +139,8 @@ def read_conllu(path: Path) -> AnnotatedDocuments:
     words of a multi-word token share its characters as their forms spell it; where the forms do not spell it, the first
     word has all its characters.
     """
-    refuse_endless(path)
     try:
-        text = path.read_text(encoding=TEXT_ENCODING)
+        text = read_text(path, TEXT_ENCODING)
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     builder = _Builder()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from studies.benchmarks.rows import TEXT_ENCODING
 from studies.errors import StudyError, why_unreadable
+from studies.files import read_text, require_ordinary
 
 HUB_WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
 CORPORA = ("wikitext2", "embedded")
@@ -97,6 +98,7 @@ def _load(name: str, split: str, root: Path | None) -> _Rows:
     if name == "wikitext2":
         return _wikitext(split, root)
     path = Path(name)
+    require_ordinary(path)
     if not os.path.isfile(path):  # `Path.is_file` raises for a name that is too long
         raise StudyError(f"there is no text file {name!r}; corpora by name: {', '.join(CORPORA)}")
     return _Rows(path.stem, hub_rows(_read(path)), path.name)
@@ -118,6 +120,6 @@ def _wikitext(split: str, root: Path | None) -> _Rows:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding=TEXT_ENCODING)
+        return read_text(path, TEXT_ENCODING)
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None

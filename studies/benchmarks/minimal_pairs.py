@@ -36,6 +36,7 @@ from studies.benchmarks.rows import (
 )
 from studies.benchmarks.texts import Sentences, TextItems
 from studies.errors import DataRootError, StudyError, did_you_mean, is_utf8, shown, why_unreadable
+from studies.files import MAX_SMALL, read_bytes
 
 HUB_BLIMP = "nyu-mll/blimp"
 
@@ -318,9 +319,9 @@ def _tse_pairs(path: Path) -> Iterator[_TsePair]:
             yield _TsePair(case, good, bad, place)
         return
     try:
-        cases = _unpickled(path.read_bytes())
+        cases = _unpickled(read_bytes(path, MAX_SMALL))
     except StudyError as error:
-        raise StudyError(f"{path}: {error}") from None
+        raise error if str(path) in str(error) else StudyError(f"{path}: {error}") from None
     except OSError as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     except Exception as error:  # a broken pickle can raise anything

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from studies.errors import StudyError, refuse_endless, shown, why_unreadable
+from studies.errors import StudyError, shown, why_unreadable
+from studies.files import lines
 
 TEXT_ENCODING = "utf-8-sig"
 """UTF-8 with or without the byte-order mark that Windows editors write."""
@@ -22,14 +23,12 @@ Row = dict[str, Any]
 def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Row]]:
     """(line number, object) of every line, or of the first `limit` objects. Raises StudyError naming file and line."""
     rows: list[tuple[int, Row]] = []
-    refuse_endless(path)
     try:
-        with path.open(encoding=TEXT_ENCODING) as lines:
-            for number, line in enumerate(lines, start=1):
-                if limit is not None and len(rows) >= limit:
-                    break
-                if line.strip():
-                    rows.append((number, _parse(line, f"{path}:{number}")))
+        for number, line in lines(path, TEXT_ENCODING):
+            if limit is not None and len(rows) >= limit:
+                break
+            if line.strip():
+                rows.append((number, _parse(line, f"{path}:{number}")))
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read: {why_unreadable(error)}") from None
     return rows

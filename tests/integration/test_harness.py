@@ -198,7 +198,7 @@ def test_data_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
 
 
 PYTHON = "def process_docs(docs):\n    from pathlib import Path\n    Path({marker!r}).touch()\n    return docs\n"
-TRUST = "read it, and write trust_remote_code: true beside the tasks if you trust it"
+TRUST = "read it, and if you trust it write trust_remote_code: true beside the tasks and run with --trust-study"
 RUNS_PYTHON = f"lm-eval's task tiny_choices: the definition runs Python, {{}}; {TRUST}"
 UNTRUSTED = {
     "a function of its own": ("process_docs: !function code.process_docs", RUNS_PYTHON.format("code.process_docs")),

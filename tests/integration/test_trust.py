@@ -44,8 +44,8 @@ MORE_THAN_TENSORS = (
     "if you trust them, convert them to safetensors yourself"
 )
 RUNS_CODE = (
-    "tiny cannot be loaded without running code from its repository; read it, and write "
-    "trust_remote_code: true beside the model if you trust it"
+    "tiny cannot be loaded without running code from its repository; read it, and if you trust it write "
+    "trust_remote_code: true beside the model and run with --trust-study"
 )
 TEXTS = ("a keen fox", "the dogs bark", "zz")
 

@@ -35,6 +35,7 @@ MAY_IMPORT = {
 
 FLOORS = (
     ("studies.errors", "studies.embedded"),
+    ("studies.files",),
     ("studies.benchmarks", "studies.neurons"),
     ("studies.statistics",),
     ("studies.claims",),

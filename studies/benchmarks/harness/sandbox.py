@@ -8,17 +8,32 @@ imported inside functions: it brings torch and Transformers with it.
 
 import contextlib
 import io
+import os
 import random
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from studies.errors import StudyError
+from studies.files import require_ordinary
 
 RANDOM_SEED, NUMPY_SEED = 0, 1234
 """The harness's own defaults; some tasks shuffle their choices when they are loaded."""
+
+MAX_DEFINITION = 2**22
+"""Bytes of a YAML definition."""
+FORMATS = {"json", "csv", "text", "parquet", "arrow"}
+"""Builders of `datasets` that read files as data; others connect to databases or call functions."""
+REACHING = ("token", "use_auth_token", "storage_options", "download_config", "builder_cls")
+"""Options of `datasets` with which a definition would use credentials of this machine, or give its own."""
+MAX_REPEATED, MAX_EXPONENT = 2**20, 64
+"""Characters, or items, that a template makes by multiplication; the largest exponent of a power."""
+_WIDE = re.compile(r"%[^a-zA-Z%]*(\d{5}|\*)")
+"""A format of `%` that pads its value to any width."""
+REMEDY = "read it, and if you trust it write trust_remote_code: true beside the tasks and run with --trust-study"
 
 
 class _Guard(NamedTuple):
@@ -99,22 +114,23 @@ def _guards(refusals: list[str]) -> list[_Guard]:
         import datasets
         import evaluate
         from lm_eval import utils
-        from lm_eval.tasks import _yaml_loader
+        from lm_eval.tasks import _factory, _index, _yaml_loader, manager
 
-        import_function, load_dataset, templates = (
+        import_function, read_definition, load_dataset, templates = (
             _yaml_loader._import_func_in_yml,
+            _yaml_loader.load_yaml,
             datasets.load_dataset,
             utils.env,
         )
     except (ImportError, AttributeError) as error:
         raise StudyError(
             f"this version of lm-eval runs the code of definitions at unguarded points ({error}); install lm-eval "
-            "0.4.13, or write trust_remote_code: true beside the tasks"
+            "0.4.13, or write trust_remote_code: true beside the tasks and run with --trust-study"
         ) from None
     own_folder = Path(lm_eval.__file__).resolve().parent
 
     def refuse(problem: str) -> NoReturn:
-        refusals.append(f"{problem}; read it, and write trust_remote_code: true beside the tasks if you trust it")
+        refusals.append(f"{problem}; {REMEDY}")
         raise StudyError(refusals[0])
 
     def import_own(name: str, folder: Path) -> Callable[..., Any]:
@@ -122,19 +138,84 @@ def _guards(refusals: list[str]) -> list[_Guard]:
             refuse(f"the definition runs Python, {name}")
         return import_function(name, folder)
 
-    def load_without_cache(*arguments: Any, **options: Any) -> Any:
+    def load_data(path: str, *arguments: Any, **options: Any) -> Any:
         if "cache_dir" in options:
             refuse(f"the definition writes into a folder of its choice, {options['cache_dir']}")
-        return load_dataset(*arguments, **options)
+        if problem := _unsafe_source(path, options):
+            refuse(problem)
+        return load_dataset(path, *arguments, **options)
+
+    def load_yaml(path: str | Path, **options: Any) -> Any:
+        require_ordinary(Path(path).expanduser(), MAX_DEFINITION)
+        return read_definition(path, **options)
 
     def refuse_metric(name: str, *_: Any, **__: Any) -> NoReturn:
         refuse(f"the metric {name} is downloaded Python code")
 
-    sandboxed = SandboxedEnvironment(undefined=templates.undefined, keep_trailing_newline=True)
+    sandboxed = _bounded(SandboxedEnvironment)(undefined=templates.undefined, keep_trailing_newline=True)
     sandboxed.filters = templates.filters
     return [
         _Guard(_yaml_loader, "_import_func_in_yml", import_own),
-        _Guard(datasets, "load_dataset", load_without_cache),
+        _Guard(_yaml_loader, "load_yaml", load_yaml),
+        _Guard(_index, "load_yaml", load_yaml),
+        _Guard(_factory, "load_yaml", load_yaml),
+        _Guard(manager, "load_yaml", load_yaml),
+        _Guard(datasets, "load_dataset", load_data),
         _Guard(evaluate, "load", refuse_metric),
         _Guard(utils, "env", sandboxed),
     ]
+
+
+def _unsafe_source(path: str, options: Mapping[str, Any]) -> str:
+    """Why data must not be loaded from there for a definition that is not trusted; empty where it may.
+
+    Raises StudyError for a file that may never end.
+    """
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    if path in _PACKAGED_DATASETS_MODULES and path not in FORMATS:
+        return f"the definition reads its data with {path}, not with one of {', '.join(sorted(FORMATS))}"
+    for option in REACHING:
+        if option in options:
+            return f"the definition gives its data set the option {option}"
+    for file in (str(path), *_texts(options.get("data_files")), *_texts(options.get("data_dir"))):
+        scheme = file.partition("://")[0] if "://" in file else ""
+        if "::" in file or scheme not in ("", "file", "http", "https", "hf"):
+            return f"the definition reads its data from {file}, with credentials of this machine"
+        local = Path(file.removeprefix("file://"))
+        if not scheme or scheme == "file":
+            for one in (local, *(local.rglob("*") if os.path.isdir(local) else ())):
+                require_ordinary(one)
+    return ""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a value of YAML."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def _bounded(environment: type) -> type:
+    """A sandbox of Jinja's whose templates cannot fill the memory by multiplying."""
+    from jinja2.exceptions import SecurityError
+
+    class Bounded(environment):  # type: ignore[misc, valid-type]
+        intercepted_binops = frozenset(["*", "**", "%"])
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            sizes = [len(side) if hasattr(side, "__len__") else side for side in (left, right)]
+            is_repeated = operator == "*" and any(hasattr(side, "__len__") for side in (left, right))
+            is_large = all(isinstance(size, int | float) for size in sizes) and abs(sizes[0] * sizes[1]) > MAX_REPEATED
+            is_power = operator == "**" and isinstance(right, int | float) and abs(right) > MAX_EXPONENT
+            is_wide = operator == "%" and isinstance(left, str | bytes) and _WIDE.search(str(left)) is not None
+            if (is_repeated and is_large) or is_power or is_wide:
+                raise SecurityError(f"a template may not make so much with {operator}")
+            return super().call_binop(context, operator, left, right)
+
+    return Bounded
