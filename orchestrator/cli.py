@@ -21,7 +21,7 @@ import typer
 
 from orchestrator import streams
 from orchestrator.redaction import redact_logs, redacted
-from studies.errors import StudyError
+from studies.errors import StudyError, printable
 
 if TYPE_CHECKING:
     from orchestrator.jobs.submit import Job
@@ -86,11 +86,7 @@ Verify = Annotated[
 @app.callback()
 def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False) -> None:
     # no docstring: typer would print it in place of the app's help
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
-    )
-    for noisy in ("urllib3", "filelock", "httpx", "httpcore", "matplotlib", "alembic", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    streams.log_to_stderr(logging.DEBUG if verbose else logging.WARNING)
 
 
 @app.command()
@@ -116,7 +112,7 @@ def validate(
         found = {"valid": True, "study": name, "models": num_models, "steps": num_steps, "warnings": opened.warnings}
         print(json.dumps(redacted(found), indent=2))
     else:
-        print(f"{study}: {name} is valid: {num_models} models, {num_steps} steps")
+        print(printable(f"{study}: {name} is valid: {num_models} models, {num_steps} steps"))
 
 
 @app.command()
@@ -184,7 +180,7 @@ def run(
         "nobody reads the output any more; the study goes on, and `halfwave report` shows its result"
     )
     console = terminal.make_console()
-    console.print(f"{opened.spec.study}: working folder {opened.workdir}", highlight=False, soft_wrap=True)
+    terminal.show_line(console, f"{opened.spec.study}: working folder {opened.workdir}")
     try:
         with Display(console, opened.plan.steps.values()) as display:
             result = opened.run(
@@ -277,7 +273,7 @@ def report(
     opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
     document, note = opened.last_report()
     if note:
-        print(f"{opened.spec.study}: {note}", file=sys.stderr if as_json else sys.stdout)
+        print(printable(f"{opened.spec.study}: {note}"), file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(document, indent=2))
     else:
@@ -316,7 +312,7 @@ def gc(
     if as_json:
         print(json.dumps(garbage.survey_json(survey, removed=delete), indent=2))
     else:
-        print("\n".join(garbage.summary_lines(survey, removed=delete)))
+        print("\n".join(map(printable, garbage.summary_lines(survey, removed=delete))))
 
 
 def _open(
@@ -348,7 +344,7 @@ def _warn(study: "Study") -> None:
 def _say(text: str) -> None:
     """Print a message, each of its lines, to stderr, which holds no results."""
     for line in redacted(text).split("\n"):
-        print(f"halfwave: {line}", file=sys.stderr)
+        print(f"halfwave: {printable(line)}", file=sys.stderr)
 
 
 def _plan_json(
@@ -373,7 +369,7 @@ def _follow(job: "Job") -> int:
     from orchestrator.jobs.submit import INTERRUPTED
 
     try:
-        return job.follow(lambda text: print(text, end="", flush=True))
+        return job.follow(lambda text: print(streams.plain(text), end="", flush=True))
     except KeyboardInterrupt:
         print(
             f"halfwave: job {job.id} has been asked to stop and is closing its runs; "
@@ -399,7 +395,7 @@ def entry() -> None:
         _say(str(error))
         sys.exit(2)
     except Exception:
-        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+        print(streams.plain(redacted(traceback.format_exc())), end="", file=sys.stderr)
         sys.exit(1)
 
 

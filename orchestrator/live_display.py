@@ -18,6 +18,7 @@ from rich.text import Text
 
 from actors.messages.stream import Progress
 from orchestrator.steps.step import FINISHED, State, Step
+from studies.errors import printable
 
 WORDS = {
     State.PENDING: "WAIT",
@@ -52,7 +53,7 @@ class FirstReport(NamedTuple):
 
 def transition_line(step: Step, state: State, remark: str) -> str:
     """One transition as a line of text."""
-    return f"{WORDS[state]}  {step.id[:8]}  {step.title}{f' ({remark})' if remark else ''}"
+    return printable(f"{WORDS[state]}  {step.id[:8]}  {step.title}{f' ({remark})' if remark else ''}")
 
 
 class Display:
@@ -115,7 +116,7 @@ class Display:
 
     def _print(self, text: str) -> None:
         self._last_line = time.monotonic()
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def _render(self) -> Group:
         """The live table. Called from rich's refresh thread."""
@@ -136,13 +137,13 @@ class Display:
                 Text(str(counts[state]), style=COLOURS.get(state, "")) if counts[state] else Text("·", style="dim")
                 for state in states
             ]
-            table.add_row(name, *cells)
+            table.add_row(Text(printable(name)), *cells)
         return table
 
     def _bar(self, step: Step, progress: Progress) -> Table:
         row = Table.grid(Column(overflow="fold"), Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
         bar = ProgressBar(total=progress.total, completed=progress.done, width=24)
-        row.add_row(step.title, bar, progress_text(progress, self._first[step.id]))
+        row.add_row(Text(printable(step.title)), bar, Text(progress_text(progress, self._first[step.id])))
         return row
 
 

@@ -1,19 +1,23 @@
 """Standard output and error of the command, whatever is behind them.
 
 Owns three promises. A reader that goes away, or a disk that is full, ends the printing and never the work. What a
-terminal cannot show is replaced. And whatever the locale, names and files are UTF-8, as on every other machine: where
-the locale says otherwise, Python is started again in its UTF-8 mode, which its children inherit. Only the entry point
-of the command prepares streams.
+terminal cannot show is replaced, and what is logged cannot steer it. And whatever the locale, names and files are
+UTF-8, as on every other machine: where the locale says otherwise, Python is started again in its UTF-8 mode, which its
+children inherit. Only the entry point of the command prepares streams.
 """
 
 import codecs
 import errno
 import io
 import locale
+import logging
 import os
+import re
 import select
 import sys
 from typing import Any, TextIO
+
+from studies.errors import printable
 
 
 def prepare() -> None:
@@ -47,6 +51,29 @@ def is_lost() -> bool:
     sys.stdout.flush()
     return output.error is not None and output.error.errno not in READER_GONE
 
+
+def log_to_stderr(level: int) -> None:
+    """From now on log messages go to standard error, each as text: none of them can look like another one."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneMessage("%(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+    for noisy in ("urllib3", "filelock", "httpx", "httpcore", "matplotlib", "alembic", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _OneMessage(logging.Formatter):
+    """A message with its further lines indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(map(printable, super().format(record).split("\n")))
+
+
+def plain(text: str) -> str:
+    """Text of others, as a terminal may get it: its lines as they are, without colours and other control characters."""
+    return "\n".join(map(printable, _COLOUR.sub("", text).replace("\r\n", "\n").expandtabs().split("\n")))
+
+
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 READER_GONE = (errno.EPIPE, errno.EIO)
 """Errors of a pipe that nobody reads any more, and of a terminal that was closed."""

@@ -2,6 +2,7 @@
 
 Owns their layout. The wording of a report belongs to `studies.reporting.text`, so that the terminal, MLflow and
 notebooks never disagree; `live_display` shows a running study.
+Invariant: names, notes, data and errors are shown as text, through `plain`.
 """
 
 import sys
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from orchestrator.scheduling.forecast import Forecast
 from orchestrator.study import PlannedStep, Result
+from studies.errors import printable
 from studies.reporting.records import completed
 from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines, special_token_lines
 
@@ -34,6 +36,16 @@ def make_console() -> Console:
     return Console(width=UNBOUNDED)
 
 
+def plain(text: str, style: str = "") -> Text:
+    """A text as it is: nothing in it is markup, the name of an emoji, a control character or a line end."""
+    return Text(printable(text), style=style)
+
+
+def show_line(console: Console, text: str) -> None:
+    """Print one line of text, which is not wrapped."""
+    console.print(plain(text), soft_wrap=True)
+
+
 def show_plan(
     console: Console,
     planned: Sequence[PlannedStep],
@@ -44,12 +56,13 @@ def show_plan(
 
     special_tokens: {model: {texts: their record}}, None where they are not known yet.
     """
-    widest = max((len(entry.step.title) for entry in planned), default=0)
+    widest = max((len(printable(entry.step.title)) for entry in planned), default=0)
     lines = Text()  # one text: a table of 10,000 rows takes rich longer than the rest of a plan
     for entry in planned:
         work = f"{entry.flops / 1e12:,.1f} TFLOP" if entry.flops else ""
-        lines.append(f"{entry.step.id[:8]}  {entry.step.title:{widest}}  {work:>14}  ")
-        lines.append("cached\n" if entry.cached else f"{entry.reason}\n", style="cyan" if entry.cached else None)
+        lines.append(f"{entry.step.id[:8]}  {printable(entry.step.title):{widest}}  {work:>14}  ")
+        reason = "cached" if entry.cached else printable(entry.reason)
+        lines.append(f"{reason}\n", style="cyan" if entry.cached else None)
     console.print(lines, soft_wrap=True, end="")
     left = [entry for entry in planned if not entry.cached and not entry.idle]
     num_cached, num_idle = sum(entry.cached for entry in planned), sum(entry.idle for entry in planned)
@@ -69,7 +82,7 @@ def show_plan(
     for model, by_texts in special_tokens.items():
         unknown = ["special tokens: checked when the model is loaded"]
         for line in unknown if by_texts is None else special_token_lines(by_texts):
-            console.print(f"{model}: {line}", highlight=False, markup=False, soft_wrap=True)
+            show_line(console, f"{model}: {line}")
     _show_forecast(console, forecast)
 
 
@@ -85,12 +98,15 @@ def _show_forecast(console: Console, forecast: Forecast) -> None:
         memory = f"{model.need / 2**30:.1f}{available} GiB"
         times = (f"{seconds / 3600:.2f} h" for seconds in (model.begins, model.ends))
         table.add_row(
-            model.model, model.demand, str(model.actors), memory, verdict, *times, f"{model.device_hours:.2f}"
+            *map(plain, (model.model, model.demand, str(model.actors), memory)),
+            verdict,
+            *times,
+            f"{model.device_hours:.2f}",
         )
     console.print(table)
     hours = f"{forecast.device_hours:.2f} {forecast.device}-hours, {forecast.makespan / 3600:.2f} h from start to end"
     bound = f"no schedule takes less than {forecast.bound / 3600:.2f} h"
-    console.print(f"On {forecast.where}: about {hours} ({bound})", highlight=False)
+    console.print(plain(f"On {forecast.where}: about {hours} ({bound})"))
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
@@ -99,15 +115,16 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     for model in report["models"]:
         _show_model(console, model)
     for series in report.get("series", ()):
-        console.print(f"\nTraining of {series['label']}", style="italic", highlight=False)
+        console.print()
+        console.print(plain(f"Training of {series['label']}"), style="italic")
         for line in series_lines(series):
-            console.print(line, highlight=False)
+            console.print(plain(line))
         _show_verdicts(console, series["verdicts"])
     if scorecard := scorecard_table(report["models"]):
         heading, *rows = scorecard
         _print_table(console, "Scorecard", heading, rows)
     for entry in report["unfinished"]:
-        console.print(f"[red]not finished[/red] {entry}", highlight=False)
+        console.print(Text("not finished", style="red").append(f" {printable(entry)}", style="default"))
 
 
 def _show_model(console: Console, model: Mapping[str, Any]) -> None:
@@ -120,30 +137,31 @@ def _show_model(console: Console, model: Mapping[str, Any]) -> None:
     heading = ["condition", "neurons", *(benchmark["label"] for benchmark in model["benchmarks"])]
     _print_table(console, model["display"], heading, rows)
     for remark in remarks:
-        console.print(remark, highlight=False, markup=False)
-    console.print(f"95 % bootstrap intervals over items. {model['noise']}".rstrip(), style="dim", highlight=False)
+        console.print(plain(remark))
+    console.print(plain(f"95 % bootstrap intervals over items. {model['noise']}".rstrip()), style="dim")
     for line in finding_lines(model):
-        console.print(line, highlight=False)
+        console.print(plain(line))
     _show_verdicts(console, model["verdicts"])
 
 
 def _show_verdicts(console: Console, verdicts: Iterable[Mapping[str, Any]]) -> None:
     for verdict in verdicts:
         line = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])
-        line.append(f"{verdict['claim']}: ", style="bold").append(verdict["detail"], style="default")
+        line.append(f"{printable(verdict['claim'])}: ", style="bold")
+        line.append(printable(verdict["detail"]), style="default")
         console.print(line)
 
 
 def _print_table(console: Console, title: str, heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; where the terminal is too narrow for it, in parts of some columns, each with the rows' names."""
-    cells = [heading, *rows]
+    cells = [[printable(cell) for cell in row] for row in (heading, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     name = min(widths[0], max(console.width // 2, MIN_NAME))
     for number, part in enumerate(_parts(widths[1:], console.width - name - _frame(1))):
-        table = Table(title=None if number else Text(title), title_justify="left", header_style="dim")
-        table.add_column(heading[0], width=name, overflow="fold")
+        table = Table(title=None if number else plain(title), title_justify="left", header_style="dim")
+        table.add_column(Text(cells[0][0]), width=name, overflow="fold")
         for column in part:
-            table.add_column(Text(heading[column + 1]), overflow="fold")
+            table.add_column(Text(cells[0][column + 1]), overflow="fold")
         for row in cells[1:]:
             table.add_row(*(Text(row[i]) for i in (0, *(column + 1 for column in part))))
         console.print(table)
@@ -174,5 +192,5 @@ def show_result(console: Console, result: Result, seconds: float) -> None:
             Text(f"{result.unsent} steps wait {result.why_unsent}; the next run sends them", style="yellow"),
             soft_wrap=True,
         )
-    console.print(f"Open the record:  {result.ui_command}", highlight=False, soft_wrap=True)
-    console.print(f"then              {result.ui_link}", highlight=False, soft_wrap=True)
+    show_line(console, f"Open the record:  {result.ui_command}")
+    show_line(console, f"then              {result.ui_link}")

@@ -1,4 +1,4 @@
-"""The root of all errors that a user can fix, the hint that ends many of their messages, and any error on one line.
+"""The root of all errors that a user can fix, the hint that ends many of their messages, and any text on one line.
 
 Every message is one line: where the problem is (in the study file), the value, what is allowed, and the fix. The
 command line prints it without a traceback and exits with 2. Only `Mistakes` has several such lines. These errors cross
@@ -17,14 +17,20 @@ ERROR_LENGTH = 500
 
 
 class StudyError(Exception):
-    """An error that a user can fix; `str(error)` is one line."""
+    """An error that a user can fix; `str(error)` is one printable line, whatever names and data it was made from."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class Mistakes(StudyError):
     """Everything that is wrong with a study file; `str(error)` is one line for each mistake."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(map(printable, lines)))
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
     def __reduce__(self) -> tuple[type["Mistakes"], tuple[list[str]]]:
         return Mistakes, (str(self).split("\n"),)
@@ -43,6 +49,16 @@ class InterventionError(StudyError):
 
 class TextError(StudyError):
     """A model cannot score the texts of a request as the study file asks for them."""
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what cannot be printed escaped: it neither steers a terminal nor forges a line.
+
+    Escaped are control characters, line ends of every kind, and marks that change the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def did_you_mean(value: str, allowed: Iterable[str], listed: str = "") -> str:
@@ -85,8 +101,7 @@ def one_line(error: Exception | str, length: int = ERROR_LENGTH) -> str:
     long ends after a whole word, with ` ...`: half a secret would no longer be recognised as one. An exception without
     a text, or whose first word is too long, is named by its type.
     """
-    text = " ".join(str(error).split())
-    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    text = printable(" ".join(str(error).split()))
     line = textwrap.shorten(text, length, placeholder=" ...", break_on_hyphens=False)
     if line not in ("", "...") or isinstance(error, str):
         return line

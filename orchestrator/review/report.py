@@ -20,8 +20,8 @@ from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
 from orchestrator.review.model_report import ModelReport
 from orchestrator.steps.step import BROKEN, FINISHED, review_id
-from studies.reporting import text
 from studies.reporting.figures import negative_shares
+from studies.reporting.markdown import markdown
 
 REPORT = "report.json"
 NOTE_LENGTH = 7000
@@ -67,17 +67,17 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         "series": series,
         "unfinished": [*unfinished, *findings.failures],
     }
-    markdown = text.markdown(report)
+    description = markdown(report)
     record.commit(
         RunKey(kind="study", name=plan.study.spec.study),
         step_id,
         "report",
         metrics={},
         frames=_tables(parts),
-        documents={REPORT: report, "report.md": markdown},
+        documents={REPORT: report, "report.md": description},
         files=figures,
     )
-    record.note(markdown[:NOTE_LENGTH])
+    record.note(description[:NOTE_LENGTH])
     return Review(report, False)
 
 

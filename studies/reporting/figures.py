@@ -6,6 +6,7 @@ matplotlib is imported inside functions and without pyplot: no backend, no globa
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +14,15 @@ import pandas as pd
 import scipy  # `scipy.stats` is loaded on first use
 
 from studies.benchmarks.measures import Measure
+from studies.errors import printable
 from studies.statistics.excess_surprisal import CONTENT, SCAFFOLDING
 from studies.statistics.increases import ALL
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 OTHERS = ("#2f855a", "#6b46c1", "#b83280", "#975a16")
 DPI = 130
+MAX_NAME = 80
+"""Characters of a name in a figure."""
 PANELS_ACROSS = 4
 """Panels in a row of `conditions`; further benchmarks begin another row."""
 SHOWN_CLASSES = 24
@@ -47,7 +51,7 @@ def conditions(model: Mapping[str, Any]) -> bytes:
                 axis.errorbar(value["estimate"], height, xerr=_error_bar(value), fmt="o", color=colour, capsize=3)
                 if row["role"] == "baseline":
                     axis.axvline(value["estimate"], color=GREY, linestyle="--", linewidth=1)
-        axis.set_yticks(range(len(rows)), [row["condition"] for row in rows], fontsize=8)
+        axis.set_yticks(range(len(rows)), [tick_name(row["condition"]) for row in rows], fontsize=8)
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.set_title(benchmark["label"], fontsize=9)
         if benchmark["measure"]["logarithmic"]:
@@ -121,7 +125,8 @@ def negative_shares(models: Sequence[Mapping[str, Any]]) -> bytes:
                 value["estimate"], height + shift, xerr=_error_bar(value), fmt="o", color=colour, capsize=3, label=label
             )
     axis.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
-    axis.set_yticks(range(len(models)), [f"{model['label']}\n{model['activation']}" for model in reversed(models)])
+    names = [f"{tick_name(model['label'])}\n{tick_name(model['activation'])}" for model in reversed(models)]
+    axis.set_yticks(range(len(models)), names)
     axis.set(ylim=(-0.6, len(models) - 0.4), xlim=(0, 1), xlabel="negative share of the Wasserstein distance")
     axis.legend(fontsize=8)
     return png(figure)
@@ -142,7 +147,7 @@ def excess_bars(table: pd.DataFrame, *, kind: str, title: str) -> bytes:
     spread = [(rows["excess"] - rows["low"]).fillna(0), (rows["high"] - rows["excess"]).fillna(0)]
     left.barh(heights, rows["excess"], color=colours, xerr=spread, capsize=2, error_kw={"linewidth": 1})
     left.axvline(0, color="black", linewidth=0.8)
-    left.set_yticks(heights, rows["name"], fontsize=8)
+    left.set_yticks(heights, [tick_name(name) for name in rows["name"]], fontsize=8)
     left.set(xlabel="excess surprisal (nats)")
     right.barh(heights, rows["share"], color=colours)
     right.set_yticks(heights, [f"{count:,}" for count in rows["num_items"]], fontsize=7)
@@ -223,7 +228,7 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, measure: Measure, t
             mark = " •" if excludes_0.loc[phenomenon, group] else ""
             axis.text(x, y, f"{value:+.3f}{mark}", ha="center", va="center", fontsize=7, color=ink)
     axis.set_xticks(range(len(names)), names)
-    axis.set_yticks(range(len(order)), order)
+    axis.set_yticks(range(len(order)), [tick_name(phenomenon) for phenomenon in order])
     axis.set(xlabel="layers", title=f"{title}, {benchmark}")
     axis.title.set_fontsize(10)
     figure.colorbar(image, ax=axis, label=measure.increase_label)
@@ -244,7 +249,7 @@ def depth_curves(tables: Mapping[str, pd.DataFrame], measures: Mapping[str, Meas
         for colour, (phenomenon, rows) in enumerate(phenomena):
             rows = rows.sort_values("depth")
             ink = colormaps["tab20"](colour % 20)
-            axis.plot(rows["depth"], rows["estimate"], linewidth=1, color=ink, label=phenomenon)
+            axis.plot(rows["depth"], rows["estimate"], linewidth=1, color=ink, label=legend_name(phenomenon))
         axis.plot(whole["depth"], whole["estimate"], "o-", color="black", linewidth=2, label=ALL)
         axis.fill_between(whole["depth"], whole["low"], whole["high"], color="black", alpha=0.15)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
@@ -270,7 +275,7 @@ def dose_curves(
         labelled = set()
         for (base, _), rows in table[table["benchmark"] == benchmark].groupby(["base", "condition"], sort=False):
             rows, ink = rows.sort_values("fraction"), inks.get(base, "black")
-            label = None if base in labelled else base
+            label = None if base in labelled else legend_name(base)
             labelled.add(base)
             axis.plot(rows["fraction"], rows["estimate"], "o-", color=ink, markersize=4, linewidth=1.4, label=label)
             axis.fill_between(rows["fraction"], rows["low"], rows["high"], color=ink, alpha=0.12)
@@ -317,8 +322,32 @@ def plain_number(value: float, _position: int) -> str:
     return f"{value:g}"
 
 
+def legend_name(name: str) -> str:
+    """A name in a legend, out of which matplotlib leaves those that begin with an underscore."""
+    return f" {tick_name(name)}" if name.startswith("_") else tick_name(name)
+
+
+def tick_name(name: str) -> str:
+    """A name at an axis: on one line, and not wider than a figure."""
+    return textwrap.shorten(printable(name), MAX_NAME, placeholder="...") or printable(name)[:MAX_NAME]
+
+
 def png(figure: Any) -> bytes:
-    """The finished figure as PNG."""
+    """The finished figure as PNG. Its texts are text: a name with dollar signs is no formula."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FuncFormatter
+
+    numbers = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        for formatter, labels in (
+            (axis.get_major_formatter(), axis.get_majorticklabels()),
+            (axis.get_minor_formatter(), axis.get_minorticklabels()),
+        ):
+            if not isinstance(formatter, FuncFormatter):  # matplotlib's own, which write powers as formulas
+                numbers |= set(map(id, labels))
+    for text in figure.findobj(Text):
+        if id(text) not in numbers:
+            text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

@@ -45,8 +45,8 @@ def examples_page(items: pd.DataFrame, documents: Sequence[str], words: pd.DataF
     steps = (-FULL_COLOUR, -FULL_COLOUR / 3, 0.0, FULL_COLOUR / 3, FULL_COLOUR)
     legend = "".join(f'<span style="background:{_colour(value)}">{value:+.0f}</span>' for value in steps)
     parts = [
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>",
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(title)}</title>',
+        f"<style>{_STYLE}</style><h1>{_text(title)}</h1>",
         f'<p class="legend">Excess surprisal over the baseline, nats: {legend} '
         "Hover over a stretch for its numbers. The number in front is the sentence's mean.</p>",
     ]
@@ -66,14 +66,19 @@ def _sentence(sentence: Any, items: pd.DataFrame, text: str) -> str:
         start = max(written, item.start)
         nats = f"{item.surprisal:.2f} to {item.surprisal_treated:.2f} nats, {item.excess:+.2f}"
         tooltip = f"{item.upos} {item.relation}: {nats}"
-        pieces.append(html.escape(text[written:start]))
+        pieces.append(_text(text[written:start]))
         pieces.append(
-            f'<span class="t" style="background:{_colour(item.excess)}" title="{html.escape(tooltip)}">'
-            f"{html.escape(text[start : item.end])}</span>"
+            f'<span class="t" style="background:{_colour(item.excess)}" title="{_text(tooltip)}">'
+            f"{_text(text[start : item.end])}</span>"
         )
         written = max(written, item.end)
-    pieces.append(html.escape(text[written : sentence.end]))
+    pieces.append(_text(text[written : sentence.end]))
     return f'<p class="s"><small>{sentence.excess:+.2f}</small>{"".join(pieces)}</p>'
+
+
+def _text(text: str) -> str:
+    """A text as it is: nothing in it is HTML, and no mark in it changes the direction of what stands around it."""
+    return "".join(html.escape(c if c.isprintable() or c.isspace() else ascii(c)[1:-1]) for c in text)
 
 
 def _colour(excess: float) -> str:

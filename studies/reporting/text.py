@@ -1,64 +1,18 @@
-"""A report as text: Markdown for MLflow, and the lines that the terminal and notebooks show.
+"""A report as text: the lines that the terminal, MLflow and notebooks show.
 
-The one source of this wording, so that the places never disagree. Reads the plain JSON of `records` and computes
+The one source of this wording, so that the places never disagree; names and data stand in it as they are, and each
+medium shows them as text. Reads the plain JSON of `records` and computes
 nothing. Fractions lie in [0, 1]. Reports of earlier versions are printed too: what they lack and `records.completed`
 cannot know is left out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.reporting.records import SIGNIFICANT, Cell, completed
+from studies.reporting.records import SIGNIFICANT, Cell
 
 SHOWN_CLASSES = 6
 """Parts of speech named on a line, those with the most excess surprisal."""
-
-
-def markdown(report: Mapping[str, Any]) -> str:
-    """The whole report as Markdown, for MLflow's description of the parent run."""
-    report = completed(report)
-    lines = [f"# {report['study']}", ""]
-    for model in report["models"]:
-        lines += [f"## {model['display']}", "", *_condition_table(model)]
-        lines += ["", "95 % bootstrap intervals over items. " + model["noise"], ""]
-        lines += _bullets(finding_lines(model))
-        lines += [*_verdicts(model), ""]
-    for series in report.get("series", ()):
-        lines += [f"## Training of {series['label']}", "", *_bullets(series_lines(series))]
-        lines += [*_verdicts(series), ""]
-    if scorecard := scorecard_table(report["models"]):
-        lines += ["## Scorecard", "", *_table(scorecard), ""]
-    if report["unfinished"]:
-        lines += ["## Not finished", "", *_bullets(report["unfinished"])]
-    return "\n".join(lines)
-
-
-def _condition_table(model: Mapping[str, Any]) -> list[str]:
-    benchmarks = model["benchmarks"]
-    rows = [["condition", "neurons", *(benchmark["label"] for benchmark in benchmarks)]]
-    for row in model["rows"]:
-        cells = [row["remark"] or benchmark_cell(benchmark, row) for benchmark in benchmarks]
-        rows.append([row["condition"], row["neurons"], *cells])
-    return _table(rows)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; the first row is its heading."""
-    heading, *others = rows
-    return ["| " + " | ".join(cells) + " |" for cells in (heading, ["---"] * len(heading), *others)]
-
-
-def _bullets(lines: Iterable[str]) -> list[str]:
-    return [f"- {line}" for line in lines]
-
-
-def _verdicts(judged: Mapping[str, Any]) -> list[str]:
-    """The verdicts of a model or a series."""
-    lines = []
-    for verdict in judged["verdicts"]:
-        lines.append(f"- **{verdict['claim']}: {verdict['status']}.** {verdict['detail']}")
-        lines.append(f"  *{verdict['statement']} Published: {verdict['published']}*")
-    return lines
 
 
 def scorecard_table(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:

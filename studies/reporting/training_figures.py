@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from studies.benchmarks.measures import Measure
-from studies.reporting.figures import BLUE, GREY, ORANGE, OTHERS, panels, plain_number, png
+from studies.reporting.figures import BLUE, GREY, ORANGE, OTHERS, legend_name, panels, plain_number, png
 from studies.statistics.training import ALL_NEURONS
 
 TITLES = {
@@ -39,7 +39,7 @@ def trajectory_figure(table: pd.DataFrame, roles: Roles, *, title: str, log: boo
     for axis, quantity in zip(axes, quantities, strict=True):
         for name, unsorted in table[table["quantity"] == quantity].groupby("group", sort=False):
             rows = unsorted.sort_values("step")
-            label = f"{name} ({rows['num_neurons'].iloc[0]:,} neurons)"
+            label = f"{legend_name(name)} ({rows['num_neurons'].iloc[0]:,} neurons)"
             _curve(axis, rows["step"], rows["median"], label, inks[name])
             if name in (roles.treated, ALL_NEURONS):
                 axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[name], alpha=0.15)
@@ -63,7 +63,7 @@ def condition_figure(
     for axis, (benchmark, by_condition) in zip(axes, values.items(), strict=True):
         for condition, by_step in by_condition.items():
             steps = sorted(by_step)
-            _curve(axis, steps, [by_step[step] for step in steps], condition, inks[condition])
+            _curve(axis, steps, [by_step[step] for step in steps], legend_name(condition), inks[condition])
         _finish(axis, pd.Series([step for by_step in by_condition.values() for step in by_step]))
         if benchmark in logarithmic:
             axis.set_yscale("log")
@@ -83,7 +83,7 @@ def effect_figure(effects: pd.DataFrame, roles: Roles, measures: Mapping[str, Me
     for axis, benchmark in zip(axes, benchmarks, strict=True):
         for condition, unsorted in effects[effects["benchmark"] == benchmark].groupby("condition", sort=False):
             rows = unsorted.sort_values("step")
-            _curve(axis, rows["step"], rows["estimate"], condition, inks[condition])
+            _curve(axis, rows["step"], rows["estimate"], legend_name(condition), inks[condition])
             axis.fill_between(rows["step"], rows["low"], rows["high"], color=inks[condition], alpha=0.12)
         axis.axhline(0, color=GREY, linestyle=":", linewidth=1)
         _finish(axis, effects["step"])

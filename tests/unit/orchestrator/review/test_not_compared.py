@@ -18,6 +18,7 @@ from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
 from studies.reporting import text
+from studies.reporting.markdown import markdown
 from tests import fakes
 from tests.fakes import ENGINE, NODE, FakePool, FakeRecord
 from tests.plans import STUDY, TRAINING, plan, step_id, training
@@ -82,7 +83,7 @@ def test_what_differs_from_the_baseline_is_named_and_compared_with_nothing(monke
         "not compared with baseline (torch 2.12.0): random/seed=1 on embedded_knowledge, embedded_pairs, perplexity "
         "(torch 2.13.0); a run without --keep-versions evaluates again what is needed to compare them"
     ]
-    assert lines(report)[0] in text.markdown(report)
+    assert lines(report)[0] in markdown(report)
     (row,) = [row for row in model["rows"] if row["condition"] == "random/seed=1"]
     assert set(row["cells"]) == set(BENCHMARKS), "its own numbers are shown"
     compared = record.frame(record.steps[next(s for s, c in record.steps.items() if c.step_name == "report")], TABLE)

@@ -12,6 +12,7 @@ from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXI
 from studies.claims.evidence import sample
 from studies.neurons.layer_groups import layer_groups
 from studies.reporting import figures, records, text, training_figures
+from studies.reporting.markdown import markdown
 from studies.statistics.comparisons import compare, noise_floor
 from studies.statistics.doses import dose_response, doubling_fraction
 from studies.statistics.increases import ALL, increase, layer_effects, trend
@@ -123,7 +124,7 @@ def test_a_report_shows_a_measure_of_ones_own_as_it_says() -> None:
         "noise": text.noise_sentence(floors),
         "verdicts": [],
     }  # fmt: skip
-    lines = text.markdown({"study": "s", "models": [report], "unfinished": []}).split("\n")
+    lines = markdown({"study": "s", "models": [report], "unfinished": []}).split("\n")
     assert f"| baseline | none | {cells['m']['estimate']:.1f} [" in lines[6]
     assert cells["b"]["estimate"] == pytest.approx(np.exp(1.5))
     assert "m log-probabilities by at most 0.0e+00 nats, 0 of 180 decisions; b by 0.0e+00 (relative)" in lines[8]

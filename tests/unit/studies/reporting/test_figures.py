@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY
 from studies.neurons.layer_groups import layer_groups
@@ -13,6 +15,7 @@ from studies.statistics.excess_surprisal import Excess
 from studies.statistics.increases import layer_effects
 from studies.statistics.intervals import Interval
 from studies.statistics.neuron_table import overlaps, structure
+from tests.hostile import HOSTILE
 from tests.unit.studies.statistics.frames import BASE, neuron_table, pairs, scored, texts, windows
 
 PNG = b"\x89PNG"
@@ -104,3 +107,30 @@ def test_excess_of_words_without_features_and_relations() -> None:
     words = words.assign(features="_", relation="_")
     table = Excess(scored(words, BASE | {"DET": 1.5}), scored(words, BASE), words, "token").table()
     assert figures.excess_bars(table, kind="upos", title="t").startswith(PNG)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_names_are_text_and_no_formulas(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **how: (drawn.append(self), save(self, *args, **how)))
+    cell = {"estimate": 0.5, "low": 0.4, "high": 0.6}
+    rows = [{"condition": text, "role": "top", "spread": False, "remark": "", "cells": {"a": cell}}]
+    benchmark = {"name": "a", "label": text, "measure": measure_record(PERPLEXITY)}
+    assert figures.conditions({"display": text, "rows": rows, "benchmarks": [benchmark]}).startswith(PNG)
+    effects = pd.DataFrame(
+        [(name, 0, "0-1", 2, 0.1, 0.0, 0.2) for name in ("all", text)],
+        columns=["phenomenon", "group", "layers", "depth", "estimate", "low", "high"],
+    )
+    assert figures.depth_curves({text: effects}, {text: MINIMAL_PAIRS}, title=text).startswith(PNG)
+    (axes,) = drawn[1].axes
+    assert len(axes.get_legend().get_texts()) == 2, "names that begin with an underscore have their place"
+    texts = [found for figure in drawn for found in figure.findobj(Text) if text and text in found.get_text()]
+    assert texts and not any(found.get_parse_math() for found in texts)
+
+
+def test_numbers_of_logarithmic_axes_are_still_formulas() -> None:
+    figure, (axis,) = figures.panels(1, 2.0)
+    axis.set(xscale="log", xlim=(1e-3, 1e3), title="$x$")
+    figures.png(figure)
+    assert axis.get_xticklabels()[3].get_parse_math() and not axis.title.get_parse_math()

@@ -9,6 +9,7 @@ import pytest
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, Measure
 from studies.neurons.selection import NeuronSet
 from studies.reporting import text
+from studies.reporting.markdown import markdown
 from studies.reporting.records import doubling_record, measure_record, noise_record, structure_record
 from studies.statistics.comparisons import NoiseFloor
 from studies.statistics.intervals import Interval
@@ -51,7 +52,7 @@ def model(label: str = "tiny", **more: Any) -> dict[str, Any]:
 
 def test_a_report_of_an_earlier_version_is_printed_without_what_it_lacks() -> None:
     report = {"study": "s", "models": [model()], "unfinished": ["evaluate tiny: failed"]}
-    assert text.markdown(report).split("\n") == [
+    assert markdown(report).split("\n") == [
         "# s",
         "",
         "## org/tiny",
@@ -75,7 +76,7 @@ def test_a_report_of_an_earlier_version_is_printed_without_what_it_lacks() -> No
 def test_two_models_share_a_scorecard_and_a_training_has_a_section() -> None:
     series = {"label": "m", "correlations": {}, "growth": [], "verdicts": [VERDICT | {"claim": "wd_rises"}]}
     other = model("other", verdicts=[VERDICT | {"claim": "matched_cost", "status": "not decidable", "effect": None}])
-    lines = text.markdown({"study": "s", "models": [model(), other], "series": [series], "unfinished": []}).split("\n")
+    lines = markdown({"study": "s", "models": [model(), other], "series": [series], "unfinished": []}).split("\n")
     assert lines[lines.index("## Training of m") :][:3] == ["## Training of m", "", "- **wd_rises: holds.** numbers"]
     assert lines[lines.index("## Scorecard") :] == [
         "## Scorecard",
