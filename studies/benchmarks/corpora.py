@@ -113,7 +113,7 @@ def _wikitext(split: str, root: Path | None) -> _Rows:
     folder = root / "wikitext2"
     names = {"train": ("train.txt", "train_raw_head.txt")}.get(split, (f"{split}.txt",))
     for name in names:
-        if (folder / name).is_file():
+        if (folder / name).exists():
             return _Rows(label, hub_rows(_read(folder / name)), f"local wikitext2/{name}")
     raise StudyError(f"{folder} holds none of {', '.join(names)}")
 

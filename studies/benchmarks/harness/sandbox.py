@@ -29,8 +29,8 @@ FORMATS = {"json", "csv", "text", "parquet", "arrow"}
 """Builders of `datasets` that read files as data; others connect to databases or call functions."""
 REACHING = ("token", "use_auth_token", "storage_options", "download_config", "builder_cls")
 """Options of `datasets` with which a definition would use credentials of this machine, or give its own."""
-MAX_REPEATED, MAX_EXPONENT = 2**20, 64
-"""Characters, or items, that a template makes by multiplication; the largest exponent of a power."""
+MAX_MADE = 2**20
+"""Characters, items or bits that a template may make at once."""
 _WIDE = re.compile(r"%[^a-zA-Z%]*(\d{5}|\*)")
 """A format of `%` that pads its value to any width."""
 REMEDY = "read it, and if you trust it write trust_remote_code: true beside the tasks and run with --trust-study"
@@ -207,15 +207,22 @@ def _sandboxed(templates: Any) -> Any:
         intercepted_binops = frozenset(["*", "**", "%"])
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            sizes = [len(side) if hasattr(side, "__len__") else side for side in (left, right)]
-            is_repeated = operator == "*" and any(hasattr(side, "__len__") for side in (left, right))
-            is_large = all(isinstance(size, int | float) for size in sizes) and abs(sizes[0] * sizes[1]) > MAX_REPEATED
-            is_power = operator == "**" and isinstance(right, int | float) and abs(right) > MAX_EXPONENT
-            is_wide = operator == "%" and isinstance(left, str | bytes) and _WIDE.search(str(left)) is not None
-            if (is_repeated and is_large) or is_power or is_wide:
+            if _is_too_much(operator, left, right):
                 raise SecurityError(f"a template may not make so much with {operator}")
             return super().call_binop(context, operator, left, right)
 
     environment = Bounded(undefined=templates.undefined, keep_trailing_newline=True)
     environment.filters = templates.filters
     return environment
+
+
+def _is_too_much(operator: str, left: Any, right: Any) -> bool:
+    """Whether the result of an operation could be larger than any text of a task."""
+    if operator == "%":
+        return isinstance(left, str | bytes) and _WIDE.search(str(left)) is not None
+    if operator == "**":
+        return isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > MAX_MADE
+    for many, times in ((left, right), (right, left)):
+        if isinstance(many, str | bytes | list | tuple) and isinstance(times, int):
+            return len(many) * times > MAX_MADE
+    return False
