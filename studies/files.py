@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from studies.errors import StudyError
 
@@ -24,7 +23,7 @@ MAX_WEIGHTS = 2**40
 """Bytes of one file of weights."""
 
 
-def open_ordinary(path: Path, most: int = MAX_DATA) -> BinaryIO:
+def open_ordinary(path: Path, most: int = MAX_DATA) -> io.BufferedReader:
     """An ordinary file of at most `most` bytes, to be read.
 
     Raises StudyError, naming the file, for one that is larger or of another kind, and OSError where it cannot be read.
