@@ -240,19 +240,13 @@ def submit(
     ]
     job = send(
         study,
-        RunOptions(
-            data_root=data_root,
-            model_roots=model_root or (),
-            workdir=workdir,
-            trusted=trust_study,
-            others=options,
-        ),
+        RunOptions(data_root, model_root or (), workdir, options, trusted=trust_study),
         address=address,
         tracking_uri=tracking_uri,
         variables=env or (),
     )
     if no_wait:
-        print(job.id)
+        print(printable(job.id))
     else:
         raise typer.Exit(_follow(job))
 

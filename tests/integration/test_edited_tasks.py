@@ -128,7 +128,7 @@ def test_a_study_grades_an_edited_task_again_and_an_unchanged_one_not(tmp_path: 
     study, workdir = write_study(tmp_path, "study.yaml", STUDY), tmp_path / "work"
 
     def computed() -> int:
-        done = run(study, workdir)
+        done = run(study, workdir, "--trust-study")
         assert done.returncode == 0, done.stdout + done.stderr
         found = re.search(r"^(\d+) steps? computed", done.stdout, re.M)
         assert found, done.stdout

@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -103,29 +104,14 @@ def _sandbox() -> Iterator[None]:
 
 
 def _guards(refusals: list[str]) -> list[_Guard]:
-    """The points where a definition becomes code or a path: its Python, its templates, its metrics, its data's cache.
+    """The points where a definition becomes code or a path: its Python, templates, prompts, metrics and data.
 
     Each replacement appends to `refusals` and raises StudyError where it refuses.
     """
     import lm_eval
 
-    try:
-        import datasets
-        import evaluate
-        from lm_eval import utils
-        from lm_eval.tasks import _factory, _index, _yaml_loader, manager
-
-        import_function, read_definition, load_dataset, templates = (
-            _yaml_loader._import_func_in_yml,
-            _yaml_loader.load_yaml,
-            datasets.load_dataset,
-            utils.env,
-        )
-    except (ImportError, AttributeError) as error:
-        raise StudyError(
-            f"this version of lm-eval runs the code of definitions at unguarded points ({error}); install lm-eval "
-            "0.4.13, or write trust_remote_code: true beside the tasks and run with --trust-study"
-        ) from None
+    found = _points()
+    yaml = found.yaml_loader.yaml
     own_folder = Path(lm_eval.__file__).resolve().parent
 
     def refuse(problem: str) -> NoReturn:
@@ -135,32 +121,65 @@ def _guards(refusals: list[str]) -> list[_Guard]:
     def import_own(name: str, folder: Path) -> Callable[..., Any]:
         if not folder.resolve().is_relative_to(own_folder):
             refuse(f"the definition runs Python, {name}")
-        return import_function(name, folder)
+        return found.import_function(name, folder)
 
     def load_data(path: str, *arguments: Any, **options: Any) -> Any:
         if "cache_dir" in options:
             refuse(f"the definition writes into a folder of its choice, {options['cache_dir']}")
         if problem := _unsafe_source(path, options):
             refuse(problem)
-        return load_dataset(path, *arguments, **options)
+        return found.load_dataset(path, *arguments, **options)
 
     def load_yaml(path: str | Path, **options: Any) -> Any:
         require_ordinary(Path(path).expanduser(), MAX_DEFINITION)
-        return read_definition(path, **options)
+        return found.load_yaml(path, **options)
 
     def refuse_metric(name: str, *_: Any, **__: Any) -> NoReturn:
         refuse(f"the metric {name} is downloaded Python code")
 
+    def refuse_prompt(name: str, *_: Any, **__: Any) -> NoReturn:
+        refuse(f"the definition takes its prompt from elsewhere, {name}")
+
     return [
-        _Guard(_yaml_loader, "_import_func_in_yml", import_own),
-        _Guard(_yaml_loader, "load_yaml", load_yaml),
-        _Guard(_index, "load_yaml", load_yaml),
-        _Guard(_factory, "load_yaml", load_yaml),
-        _Guard(manager, "load_yaml", load_yaml),
-        _Guard(datasets, "load_dataset", load_data),
-        _Guard(evaluate, "load", refuse_metric),
-        _Guard(utils, "env", _sandboxed(templates)),
+        _Guard(found.yaml_loader, "_import_func_in_yml", import_own),
+        _Guard(found.yaml_loader, "_Base", getattr(yaml, "CSafeLoader", yaml.SafeLoader)),  # C, where there is one
+        *(_Guard(module, "load_yaml", load_yaml) for module in found.yaml_readers),
+        _Guard(found.task, "get_prompt", refuse_prompt),
+        _Guard(found.datasets, "load_dataset", load_data),
+        _Guard(found.evaluate, "load", refuse_metric),
+        _Guard(found.utils, "env", _sandboxed(found.utils.env)),
     ]
+
+
+def _points() -> SimpleNamespace:
+    """The guarded modules, and what is called behind the guards. Raises StudyError where one of them has moved."""
+    try:
+        import datasets
+        import evaluate
+        from lm_eval import utils
+        from lm_eval.api import task
+        from lm_eval.tasks import _factory, _index, _yaml_loader, manager
+
+        readers = (_yaml_loader, _index, _factory, manager)
+        needed = ((_yaml_loader, "_Base"), (task, "get_prompt"), (evaluate, "load"), (utils, "env"))
+        for module, name in (*needed, *((module, "load_yaml") for module in readers)):
+            getattr(module, name)
+        return SimpleNamespace(
+            datasets=datasets,
+            evaluate=evaluate,
+            utils=utils,
+            task=task,
+            yaml_loader=_yaml_loader,
+            yaml_readers=readers,
+            import_function=_yaml_loader._import_func_in_yml,
+            load_yaml=_yaml_loader.load_yaml,
+            load_dataset=datasets.load_dataset,
+        )
+    except (ImportError, AttributeError) as error:
+        raise StudyError(
+            f"this version of lm-eval runs the code of definitions at unguarded points ({error}); install lm-eval "
+            "0.4.13, or write trust_remote_code: true beside the tasks and run with --trust-study"
+        ) from None
 
 
 def _unsafe_source(path: str, options: Mapping[str, Any]) -> str:

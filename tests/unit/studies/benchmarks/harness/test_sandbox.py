@@ -94,6 +94,26 @@ def test_data_comes_from_plain_files_and_the_hub_alone(options: dict[str, Any], 
     assert refused(lambda: datasets.load_dataset(**options)) == f"{problem}; {REMEDY}"
 
 
+def test_prompts_come_from_the_definition_itself(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    from lm_eval.api import task
+
+    name = f"{tmp_path}/prompts.yaml:mine"
+    assert refused(lambda: task.get_prompt(name)) == (
+        f"the definition takes its prompt from elsewhere, {name}; {REMEDY}"
+    )
+
+
+@pytest.mark.parametrize("tag", ["!!python/name:os.system", "!!python/object/apply:os.system ['true']"])
+def test_yaml_of_a_definition_names_no_python(tmp_path: Path, tag: str) -> None:
+    pytest.importorskip("lm_eval")
+    from lm_eval.tasks import _yaml_loader
+
+    (tmp_path / "x.yaml").write_text(f"process_docs: {tag}\n")
+    with pytest.raises(Exception, match="could not determine a constructor"), harness_context(trust_remote_code=False):
+        _yaml_loader.load_yaml(tmp_path / "x.yaml")
+
+
 @pytest.mark.timeout(60)
 def test_files_that_never_end_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
