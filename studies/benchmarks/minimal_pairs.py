@@ -36,7 +36,7 @@ from studies.benchmarks.rows import (
 )
 from studies.benchmarks.texts import Sentences, TextItems
 from studies.errors import DataRootError, StudyError, did_you_mean, is_utf8, shown, why_unreadable
-from studies.files import MAX_SMALL, read_bytes
+from studies.files import MAX_DATA, MAX_SMALL, read_bytes
 
 HUB_BLIMP = "nyu-mll/blimp"
 
@@ -328,6 +328,7 @@ def _tse_pairs(path: Path) -> Iterator[_TsePair]:
         raise StudyError(f"{path} cannot be read as a pickle: {type(error).__name__}") from None
     if not isinstance(cases, dict) or not all(isinstance(members, list | tuple) for members in cases.values()):
         raise StudyError(f"{path} must hold {{case: [(good, bad), ...]}}")
+    num_characters = 0
     for case, members in cases.items():
         if not _is_text(case):
             raise StudyError(f"{path}: every case must be a non-empty text; found {shown(case)}")
@@ -336,6 +337,9 @@ def _tse_pairs(path: Path) -> Iterator[_TsePair]:
                 raise StudyError(
                     f"{path}: case {shown(case)} must hold tuples of 2 or 3 sentences; number {i} is {shown(member)}"
                 )
+            num_characters += len(member[0]) + len(member[-1])
+            if num_characters > MAX_DATA:  # a pickle may say the same many times
+                raise StudyError(f"{path} holds more than {MAX_DATA:,} characters, the most that is read of it")
             good, bad = (" ".join(member[i].split()) for i in (0, -1))
             yield _TsePair(case, good, bad, f"{path}, case {case!r}, pair {i}")
 

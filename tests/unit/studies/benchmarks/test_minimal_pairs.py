@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from studies.benchmarks import minimal_pairs
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark, blimp, embedded_pairs, tse, user_pairs
 from tests.unit.studies.benchmarks.files import GOOD, study_error, write_jsonl
 
@@ -250,7 +251,16 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(
     assert not witness.exists()
 
 
+def doubled(times: int) -> Any:
+    """A list that holds another one twice, and so on: 2 ** times texts of one pickled one."""
+    value: Any = "x"
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
 BROKEN_PICKLES = {
+    "a list many times": (pickle.dumps({"a": [doubled(60)]}), "number 0 is [[[[[[[[[["),
     "cut off": (pickle.dumps({"a": [("x", "y")]})[:-4], "cannot be read as a pickle"),
     "empty": (b"", "cannot be read as a pickle: ValueError"),
     "text": (b"hello\n", "cannot be read as a pickle"),
@@ -275,6 +285,16 @@ def test_broken_pickles_are_one_line(tmp_path: Path, content: bytes, expected: s
     (tmp_path / "tse").mkdir()
     (tmp_path / "tse" / "simple_agrmt.pickle").write_bytes(content)
     assert expected in study_error(tse, tmp_path, None, True)
+
+
+def test_a_pickle_that_says_the_same_many_times_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minimal_pairs, "MAX_DATA", 10_000)
+    (tmp_path / "tse").mkdir()
+    path = tmp_path / "tse" / "simple_agrmt.pickle"
+    path.write_bytes(pickle.dumps({"a": [("x" * 1000, "y" * 1000)] * 6}))
+    assert study_error(tse, tmp_path, None, True) == (
+        f"{path} holds more than 10,000 characters, the most that is read of it"
+    )
 
 
 def test_local_tse_that_is_missing_or_not_tse(tmp_path: Path) -> None:
