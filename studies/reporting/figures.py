@@ -346,6 +346,7 @@ def png(figure: Any) -> bytes:
             if not isinstance(formatter, FuncFormatter):  # matplotlib's own, which write powers as formulas
                 numbers |= set(map(id, labels))
     for text in figure.findobj(Text):
+        text.set_usetex(False)  # whatever a matplotlibrc in the current folder says
         if id(text) not in numbers:
             text.set_parse_math(False)
     buffer = io.BytesIO()

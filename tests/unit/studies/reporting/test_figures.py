@@ -1,5 +1,6 @@
 """Every figure of a study is drawn, with what may be missing from its data."""
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,3 +135,10 @@ def test_numbers_of_logarithmic_axes_are_still_formulas() -> None:
     axis.set(xscale="log", xlim=(1e-3, 1e3), title="$x$")
     figures.png(figure)
     assert axis.get_xticklabels()[3].get_parse_math() and not axis.title.get_parse_math()
+
+
+def test_no_configuration_of_the_current_folder_runs_latex(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
+    monkeypatch.setenv("PATH", "")
+    curve = pd.DataFrame({"fraction": [0.01, 0.04], "perplexity": [20.5, 22.0]})
+    assert figures.matching_curve(curve, baseline=20.0, treated=25.0, title="$x$").startswith(PNG)
