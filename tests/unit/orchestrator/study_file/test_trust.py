@@ -9,6 +9,7 @@ import pytest
 from orchestrator.jobs.submit import RunOptions, run_command
 from orchestrator.jobs.upload import Upload
 from orchestrator.study import Study
+from orchestrator.study_file import trust
 from orchestrator.study_file.engine_options import (
     ALLOWED,
     NEVER,
@@ -161,6 +162,12 @@ def test_types_and_names_hold_whoever_is_trusted(option: str, message: str) -> N
     name, _, value = option.partition(": ")
     for trusted in (False, True):
         assert told(name, value, trusted=trusted) == f"f.yaml:3: models.0.engine.{name}: {message}"
+
+
+def test_without_vllm_every_other_option_is_for_trusted_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "installed_options", frozenset)
+    assert told("x", "4") == f"f.yaml:3: models.0.engine.x: {ENGINE}"
+    assert told("x", "4", trusted=True) == told("max_num_seqs", "4") == ""
 
 
 def test_a_backend_is_named_as_vllm_does_in_either_case() -> None:
