@@ -13,8 +13,11 @@ from orchestrator.review.model_report import ModelReport
 from orchestrator.review.report import review
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
+from studies.errors import printable
 from tests.fakes import NODE, FakePool, FakeRecord
+from tests.hostile import HOSTILE
 from tests.plans import RELU, STUDY, model, plan, step_id
+from tests.unit.studies.reporting.test_markdown import rendered
 from tests.world import make_cluster
 
 CLAIMS = STUDY + "claims: double_dissociation\n"
@@ -140,3 +143,15 @@ def test_a_layer_schedule_and_doses_have_runs_of_their_own() -> None:
 def replace_state(outcome: Outcome, step: str, state: State) -> Outcome:
     """The outcome with one step in another state."""
     return outcome._replace(states={**outcome.states, step: state})
+
+
+def test_a_hostile_note_of_a_model_is_text_in_report_and_in_the_description_of_the_run() -> None:
+    """And its figures, whose titles hold it, are drawn."""
+    pages = []
+    for note in ("word", " ".join(HOSTILE)):
+        study, record = plan(CLAIMS, models=[model(note=note)]), FakeRecord()
+        made = review(study, run(study, record), record)
+        assert made.report["unfinished"] == []
+        pages.append(rendered(record.notes[-1]))
+        assert " ".join(printable(note).split()) in " ".join(pages[-1].text.split())
+    assert pages[0].tags == pages[1].tags and "script" not in pages[1].tags
