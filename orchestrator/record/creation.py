@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.record.client.failures import RecordError
 from orchestrator.record.ownership import (
     MARK,
     PATIENCE_SECONDS,
@@ -32,7 +33,7 @@ from orchestrator.record.ownership import (
     sole_holder,
     try_lock,
 )
-from studies.errors import StudyError, first_line
+from studies.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def ensure_database(database: Path, uri: str) -> None:
     """Create the SQLite store at this path unless a complete one is there; mlflow is imported.
 
     uri: the store's tracking URI, for the command that upgrades it. Safe against other processes that do the same.
-    Raises StudyError, one line, for a file that is no complete store and holds something, and for a place at which
+    Raises RecordError, one line, for a file that is no complete store and holds something, and for a place at which
     nothing can be created."""
     file = Path(os.path.realpath(database))
     is_complete = _is_complete(file, uri)
@@ -90,13 +91,13 @@ def ensure_database(database: Path, uri: str) -> None:
                     return
                 _set_aside(file)
                 _create(file)
-            raise StudyError(f"another program creates the MLflow store {file} again and again; {_ELSEWHERE}")
+            raise RecordError(f"another program creates the MLflow store {file} again and again; {_ELSEWHERE}")
     except TimeoutError as error:
-        raise StudyError(
+        raise RecordError(
             f"{error} has been creating the MLflow store {file} for too long; wait for it or stop it"
         ) from None
     except OSError as error:
-        raise StudyError(f"cannot create the MLflow store {file}: {error.strerror}") from None
+        raise RecordError(f"cannot create the MLflow store {file}: {error.strerror}") from None
 
 
 # -- the look at a file ----------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ def ensure_database(database: Path, uri: str) -> None:
 def _is_complete(file: Path, uri: str) -> bool:
     """Whether a store is there that MLflow can open; false for none, and for one that was never finished.
 
-    StudyError for anything else."""
+    RecordError for anything else."""
     contents = _look(file)
     if contents is None:
         return False
@@ -113,7 +114,7 @@ def _is_complete(file: Path, uri: str) -> bool:
     own = contents.tables - {"alembic_version"}
     if own and not own & {"experiments", "_alembic_tmp_experiments"}:
         shown = ", ".join(sorted(own)[:3])
-        raise StudyError(f"{file} is the database of another program (it has the tables {shown}); {_ELSEWHERE}")
+        raise RecordError(f"{file} is the database of another program (it has the tables {shown}); {_ELSEWHERE}")
     missing = sorted(schema.tables - contents.tables)
     if contents.revision == schema.revision and not missing:
         return True
@@ -122,12 +123,12 @@ def _is_complete(file: Path, uri: str) -> bool:
     if contents.revision == schema.revision:
         raise _damaged(file, f"it lacks the table {missing[0]}")
     if contents.revision and contents.revision not in schema.earlier:
-        raise StudyError(
+        raise RecordError(
             f"the MLflow store {file} has a schema ({contents.revision}) that MLflow {schema.version} does not know: a "
             "newer MLflow wrote it; install that version (pip install --upgrade mlflow), or name another store with "
             "--tracking-uri"
         )
-    raise StudyError(
+    raise RecordError(
         f"the MLflow store {file} was written by an earlier MLflow (schema {contents.revision or 'without a version'}; "
         f"MLflow {schema.version} needs {schema.revision}); make a copy of the file, then upgrade it: "
         f"mlflow db upgrade {shlex.quote(uri)}"
@@ -135,20 +136,20 @@ def _is_complete(file: Path, uri: str) -> bool:
 
 
 def _look(file: Path) -> Contents | None:
-    """What is in the file; None if there is none. StudyError if it is no SQLite database that can be read.
+    """What is in the file; None if there is none. RecordError if it is no SQLite database that can be read.
 
     SQLite alone opens the file: closing it by other means would drop the locks that this process has on it."""
     try:
         status = os.stat(file)
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise StudyError(f"the MLflow store {file} is {what}; {_ELSEWHERE}")
+            raise RecordError(f"the MLflow store {file} is {what}; {_ELSEWHERE}")
         if not os.access(file, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StudyError(f"the MLflow store {file} cannot be read: {error.strerror}") from None
+        raise RecordError(f"the MLflow store {file} cannot be read: {error.strerror}") from None
     if not status.st_size:  # as SQLite leaves it until the first table is written
         return Contents("", frozenset(), False)
     try:
@@ -157,9 +158,9 @@ def _look(file: Path) -> Contents | None:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
-            raise StudyError(f"the MLflow store {file} is not a SQLite database; {_ELSEWHERE}") from None
+            raise RecordError(f"the MLflow store {file} is not a SQLite database; {_ELSEWHERE}") from None
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise StudyError(
+            raise RecordError(
                 f"the MLflow store {file} is locked by another process ({error}); run again once that has ended"
             ) from None
         raise _damaged(file, str(error)) from None
@@ -187,8 +188,8 @@ def _has_row(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute(f'select 1 from "{quoted}" limit 1').fetchone() is not None
 
 
-def _damaged(file: Path, how: str) -> StudyError:
-    return StudyError(f"the MLflow store {file} is damaged ({how}); put a copy of it back, or {_ELSEWHERE}")
+def _damaged(file: Path, how: str) -> RecordError:
+    return RecordError(f"the MLflow store {file} is damaged ({how}); put a copy of it back, or {_ELSEWHERE}")
 
 
 @functools.cache
@@ -248,7 +249,7 @@ def _create(file: Path) -> None:
         _publish(fresh, file)
     except (SQLAlchemyError, sqlite3.Error, MlflowException) as error:
         reason = first_line(str(getattr(error, "orig", None) or error))
-        raise StudyError(f"cannot create the MLflow store {file}: {reason}") from None
+        raise RecordError(f"cannot create the MLflow store {file}: {reason}") from None
     finally:
         for path in (fresh, *(fresh.with_name(fresh.name + ending) for ending in _COMPANIONS)):
             with contextlib.suppress(OSError):

@@ -86,10 +86,12 @@ class LocalStore:
                 f"run {run_id} has its artifacts on a tracking server; open the store through that server, with "
                 "--tracking-uri http://HOST:PORT"
             )
-        place = _path(recorded)
-        if place is None:
-            return None
-        return place if self._holds(place) else self.artifacts / run_id / ARTIFACTS
+        place = folder_of(recorded)
+        return place if place is None or self._holds(place) else self._own_folder(run_id)
+
+    def _own_folder(self, run_id: str) -> Path:
+        """Where the artifacts of a run lie unless others have made its experiment here."""
+        return self.artifacts / run_id / ARTIFACTS
 
     def _holds(self, place: Path) -> bool:
         return place.resolve().is_relative_to(self.database.parent.resolve())
@@ -127,14 +129,19 @@ class LocalStore:
             {
                 experiment: self.artifacts.as_uri()
                 for experiment, recorded in experiments
-                if (place := _path(recorded)) and place.name == ARTIFACTS and not self._holds(place)
+                if (place := self._elsewhere(recorded)) and place.name == ARTIFACTS and place != self.artifacts
             },
             {
-                run_id: folder.as_uri()
+                run_id: here.as_uri()
                 for run_id, recorded in runs
-                if (folder := self.run_folder(run_id, recorded)) and folder != _path(recorded)
+                if (place := self._elsewhere(recorded)) and place != (here := self._own_folder(run_id))
             },
         )
+
+    def _elsewhere(self, recorded: str | None) -> Path | None:
+        """The folder of an artifact URI, if it is not below this one."""
+        place = folder_of(recorded) if recorded else None
+        return None if place is None or self._holds(place) else place
 
 
 class _Moved(NamedTuple):
@@ -144,7 +151,7 @@ class _Moved(NamedTuple):
     """{run: where its artifacts are}"""
 
 
-def _path(recorded: str) -> Path | None:
+def folder_of(recorded: str) -> Path | None:
     """The folder of an artifact URI; None where it names no folder of a machine."""
     parts = urlsplit(recorded)
     if parts.scheme not in ("", "file"):

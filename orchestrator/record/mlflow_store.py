@@ -18,7 +18,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from orchestrator.record.client.answers import WEB_PAGE, is_web_page
 from orchestrator.record.client.calls import Calls, set_defaults
@@ -26,7 +25,7 @@ from orchestrator.record.client.failures import DamagedArtifact, RecordError, Un
 from orchestrator.record.creation import ensure_database
 from orchestrator.record.encoding import digest
 from orchestrator.record.limits import MAX_BATCH
-from orchestrator.record.local_store import LocalStore, locate, remove_run_folder, write_file
+from orchestrator.record.local_store import LocalStore, folder_of, locate, remove_run_folder, write_file
 from orchestrator.record.outbox import folder_size
 from orchestrator.record.tags import KIND, SUPERSEDED, VIEW
 from studies.errors import StudyError, did_you_mean
@@ -46,10 +45,7 @@ class Store(Calls):
         uri, database = locate(tracking_uri)
         set_defaults()
         if database is not None:
-            try:
-                ensure_database(database, uri)
-            except StudyError as error:
-                raise RecordError(str(error)) from None
+            ensure_database(database, uri)
         super().__init__(uri)
         self.local = None if database is None else LocalStore(database)
         """The folder of a SQLite store; None for a server or another database."""
@@ -201,8 +197,7 @@ class Store(Calls):
     def folder(self, run_id: str) -> Path | None:
         """Where the artifacts of a run of a local store lie; None where they do not lie on this machine."""
         if self.local is None:
-            parts = urlsplit(self.artifact_uri(run_id))
-            return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+            return folder_of(self.artifact_uri(run_id))
         try:
             return self.local.run_folder(run_id, self.artifact_uri(run_id))
         except ValueError as error:

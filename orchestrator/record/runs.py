@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey, Slot
 from orchestrator.record.mlflow_store import Store
-from orchestrator.record.tags import IDENTITY, KIND, STEP, SUPERSEDED, run_tags, slot_of
+from orchestrator.record.tags import KIND, STEP, SUPERSEDED, place_of, run_tags
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,7 +70,8 @@ class Runs:
                 self._store.call("delete_run", run.run_id)
             if run.run_id in others:
                 self._supersede(run, others[run.run_id])
-            runs, identity = self._by_slot.setdefault(slot_of(run.tags), {}), run.tags.get(IDENTITY, "")
+            slot, identity = place_of(run.tags)
+            runs = self._by_slot.setdefault(slot, {})
             if identity not in runs or (runs[identity].is_superseded and not run.is_superseded):
                 runs[identity] = run
 
@@ -124,7 +125,7 @@ class Runs:
     def _look_up(self, key: RunKey) -> Run | None:
         """The current run of this key in the store."""
         for stored in current(self._store.runs([self.experiment])):
-            if (slot_of(stored.data.tags), stored.data.tags.get(IDENTITY, "")) == key.slot_and_identity:
+            if place_of(stored.data.tags) == key.slot_and_identity:
                 return _held(stored)
         return None
 
@@ -188,10 +189,8 @@ def twins(runs: Iterable[Any]) -> dict[str, str]:
     """{id of a run: id of the run that stands for it}, of MLflow's runs, oldest first. Superseded runs have no twin."""
     groups: dict[object, list[Any]] = {}
     for run in runs:
-        tags = run.data.tags
-        if SUPERSEDED not in tags:
-            place = run.info.experiment_id, slot_of(tags), tags.get(IDENTITY, "")
-            groups.setdefault(place, []).append(run)
+        if SUPERSEDED not in run.data.tags:
+            groups.setdefault((run.info.experiment_id, place_of(run.data.tags)), []).append(run)
     found: dict[str, str] = {}
     for group in groups.values():
         kept = next((run for run in group if any(tag.startswith(STEP) for tag in run.data.tags)), group[0])

@@ -73,6 +73,11 @@ def slot_of(tags: Mapping[str, str]) -> Slot:
     return Slot(tags[KIND], tags.get(MODEL, ""), tags.get(CONDITION, ""))
 
 
+def place_of(tags: Mapping[str, str]) -> tuple[Slot, str]:
+    """Slot and identity of one of our runs, from its tags: equal to the `slot_and_identity` of its key."""
+    return slot_of(tags), tags.get(IDENTITY, "")
+
+
 def environment_tags(environment: Mapping[str, object]) -> dict[str, str]:
     """The environment's plain values as `environment.<name>`; commit and user also under MLflow's own names."""
     plain = {name: str(value) for name, value in environment.items() if isinstance(value, str | int | float)}

@@ -65,7 +65,8 @@ def test_artifacts_that_cannot_lie_there_are_refused(run_id: str, tmp_path: Path
 
 
 def database(folder: Path) -> Path:
-    """The tables that the places are in: ours (experiment 1, run a) and others' (2, b, and c in ours)."""
+    """The tables that the places are in: ours (experiment 1, run a), others' (2, b, and c in ours), and ours that are
+    not to be moved."""
     file = folder / "mlflow.db"
     with sqlite3.connect(file) as connection:
         connection.executescript(
@@ -75,12 +76,15 @@ def database(folder: Path) -> Path:
             CREATE TABLE runs (run_uuid TEXT, artifact_uri TEXT);
             CREATE TABLE tags (run_uuid TEXT, key TEXT, value TEXT);
             INSERT INTO experiments VALUES (1, 'file:///old/artifacts'), (2, 'file:///old/artifacts'),
-                (3, 'file:///old/mlruns/3'), (4, 's3://bucket/artifacts');
+                (3, 'file:///old/mlruns/3'), (4, 's3://bucket/artifacts'), (5, NULL);
             INSERT INTO experiment_tags VALUES (1, 'mlflow.sharedViewState.halfwave', ''), (2, 'other', ''),
-                (3, 'mlflow.sharedViewState.halfwave', ''), (4, 'mlflow.sharedViewState.halfwave', '');
+                (3, 'mlflow.sharedViewState.halfwave', ''), (4, 'mlflow.sharedViewState.halfwave', ''),
+                (5, 'mlflow.sharedViewState.halfwave', '');
             INSERT INTO runs VALUES ('a', 'file:///old/artifacts/a/artifacts'), ('b', 'file:///old/2/b/artifacts'),
-                ('c', 'file:///old/artifacts/c/artifacts'), ('d', 's3://bucket/artifacts/d/artifacts');
-            INSERT INTO tags VALUES ('a', 'halfwave.kind', 'condition'), ('b', 'other', ''), ('d', 'halfwave.kind', '');
+                ('c', 'file:///old/artifacts/c/artifacts'), ('d', 's3://bucket/artifacts/d/artifacts'),
+                ('e', 'mlflow-artifacts:/4/e/artifacts'), ('f', NULL);
+            INSERT INTO tags VALUES ('a', 'halfwave.kind', 'condition'), ('b', 'other', ''), ('d', 'halfwave.kind', ''),
+                ('e', 'halfwave.kind', ''), ('f', 'halfwave.kind', '');
             """
         )
     connection.close()
@@ -90,7 +94,7 @@ def database(folder: Path) -> Path:
 def places(file: Path) -> tuple[list[str], list[str]]:
     connection = sqlite3.connect(file)
     found = [
-        [place for (place,) in connection.execute(f"SELECT {column} FROM {table} ORDER BY 1")]
+        [place for (place,) in connection.execute(f"SELECT {column} FROM {table} WHERE {column} != '' ORDER BY 1")]
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"))
     ]
     connection.close()
@@ -111,12 +115,23 @@ def test_the_places_of_our_experiments_and_runs_are_corrected_and_no_others(tmp_
                 "file:///old/2/b/artifacts",
                 "file:///old/artifacts/c/artifacts",
                 "s3://bucket/artifacts/d/artifacts",
+                "mlflow-artifacts:/4/e/artifacts",
             ]
         ),
     )
     before = file.read_bytes(), file.stat().st_mtime_ns
     LocalStore(file).relocate()
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+
+
+def test_a_store_whose_artifacts_are_behind_a_link_is_left_as_it_is(tmp_path: Path) -> None:
+    store = LocalStore(database(tmp_path))
+    (tmp_path / "disk").mkdir()
+    store.artifacts.symlink_to(tmp_path / "disk")
+    store.relocate()
+    before = store.database.read_bytes()
+    store.relocate()
+    assert store.database.read_bytes() == before
 
 
 def test_a_copy_has_another_identity_and_a_moved_store_the_same(tmp_path: Path) -> None:
