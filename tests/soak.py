@@ -25,7 +25,6 @@ import pandas
 import psutil
 from mlflow import MlflowClient
 
-from orchestrator.record.frames import load_study
 from tests import oracles
 from tests.integration import made_up
 from tests.mlflow_server import Server
@@ -247,13 +246,6 @@ def run_through(world: World, log: Path, fault: Fault | None, delay: float) -> l
     return codes
 
 
-def numbers(world: World) -> pandas.DataFrame:
-    """Every metric of every condition."""
-    frame = load_study(world.uri, "soak").conditions
-    values = frame.set_index(["model", "condition"]).sort_index().select_dtypes("number")
-    return values.drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
-
-
 def complaints(world: World, codes: list[int], expected: pandas.DataFrame | None, log: Path) -> list[str]:
     """What is wrong once the study has ended."""
     if codes[-1] != 0:
@@ -267,7 +259,7 @@ def complaints(world: World, codes: list[int], expected: pandas.DataFrame | None
     found += [f"{run.info.run_name} is open" for run in runs if run.info.status == "RUNNING"]
     if expected is not None:
         try:
-            made_up.assert_same(numbers(world), expected)
+            made_up.assert_same(made_up.numbers_at(world.uri, "soak"), expected)
         except AssertionError as error:
             found.append(f"other numbers: {str(error).strip().splitlines()[0]}")
     plan = json.loads(subprocess.run(world.command("plan", "--json"), capture_output=True, check=True).stdout)
@@ -291,7 +283,7 @@ def main() -> int:
         codes = run_through(world, root / "undisturbed.log", None, 0)
         seconds = time.monotonic() - began
         assert codes == [0], (root / "undisturbed.log").read_text()
-        expected = numbers(world)
+        expected = made_up.numbers_at(world.uri, "soak")
     print(f"undisturbed: {seconds:.0f} s; everything is in {root}", flush=True)
     tally: Counter[str] = Counter()
     for number in range(options.first, options.first + options.faults):

@@ -23,7 +23,7 @@ from orchestrator.planning.places import Places
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.benchmarks.hub import about_to_ask
 from studies.errors import StudyError, first_line, is_utf8, one_line
-from studies.files import MAX_WEIGHTS, require_ordinary
+from studies.files import MAX_SMALL, require_ordinary
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -161,12 +161,12 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         raise StudyError(f"the name of the folder {folder} is not UTF-8, and tokenizers could not open it; rename it")
     _refuse_folder_of_checkpoints(folder, entry.path or _hub_name(entry))
     _refuse_adapter([path.name for path in folder.iterdir()], str(folder))
-    for path in (*model_files(folder, pickled=True).values(), folder / PROVENANCE_FILE):
-        require_ordinary(path, MAX_WEIGHTS)
+    provenance = folder / PROVENANCE_FILE
+    model_files(folder, pickled=True)  # refuses what is endless before anything is read
+    require_ordinary(provenance, MAX_SMALL)
     config = read_json(folder / "config.json")
     known = _supported(folder, str(folder), "")
     num_parameters, pickled = _weights(entry, folder, config)
-    provenance = folder / PROVENANCE_FILE
     note = read_json(provenance).get("note") if provenance.is_file() else None
     files = model_files(folder, pickled=pickled)
     return ResolvedModel(

@@ -69,8 +69,13 @@ def hosts() -> set[int]:
 
 
 def numbers(workdir: Path, study: str):
+    """As `numbers_at`, from the store of a working folder."""
+    return numbers_at(f"sqlite:///{workdir / 'mlflow.db'}", study)
+
+
+def numbers_at(tracking_uri: str, study: str):
     """Every metric of every condition of the study, as recorded in MLflow; no timings among them."""
-    frame = load_study(f"sqlite:///{workdir / 'mlflow.db'}", study).conditions
+    frame = load_study(tracking_uri, study).conditions
     values = frame.set_index(["model", "condition"]).sort_index()
     return values.select_dtypes("number").drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
 

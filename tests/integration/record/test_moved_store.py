@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import list_artifacts
@@ -21,19 +22,10 @@ from orchestrator.record.local_store import sqlite_uri
 from orchestrator.study import Study
 from tests.integration.made_up import Command
 from tests.integration.made_up_actors import compute
+from tests.integration.record import test_second_file as second_file
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
-STUDY = """\
-study: moved
-models: [{path: ./model}]
-profile: {corpus: embedded, tokens: 2048, window: 64, pairs: 16}
-conditions:
-  wasserstein: {select: top, fraction: 0.1, clamp: negative}
-evaluate:
-  - perplexity: {corpus: embedded, window: 64, tokens: 1024}
-  - embedded_pairs: {per_construction: 8}
-noise_floor: false
-"""
+STUDY = second_file.STUDY.replace("study: same", "study: moved")
 CHANGED = STUDY.replace("fraction: 0.1, clamp: negative", "fraction: 0.2, clamp: zero")
 
 
@@ -174,7 +166,7 @@ def test_a_lease_that_was_copied_along_does_not_hold(project: Path, in_process: 
     asked, database = client(project), project / ".halfwave" / "mlflow.db"
     (experiment,) = asked.search_experiments(filter_string="name = 'moved'")
     claim = own_claim("1")
-    living = json.loads(encode_claim(claim)) | {"pid": os.getppid(), "born": _started(os.getppid())}
+    living = json.loads(encode_claim(claim)) | {"pid": os.getppid(), "born": psutil.Process(os.getppid()).create_time()}
     asked.set_experiment_tag(experiment.experiment_id, TAG, json.dumps(living))
     assert in_process("run", *at_work(project)).code == 0
     held = living | {"store": str(database.stat().st_ino)}
@@ -182,12 +174,6 @@ def test_a_lease_that_was_copied_along_does_not_hold(project: Path, in_process: 
     refused = in_process("run", *at_work(project))
     assert refused.code == 2 and f"is being run by process {os.getppid()} on" in refused.err
     assert in_process("run", *at_work(project), "--takeover").code == 0
-
-
-def _started(pid: int) -> float:
-    import psutil
-
-    return psutil.Process(pid).create_time()
 
 
 @pytest.mark.parametrize("name", ["my%20study", "100% of what? #1;a&b @1:é"])
