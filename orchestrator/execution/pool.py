@@ -36,6 +36,8 @@ ACTOR_CLASSES = {Role.SCORE: "actors.scoring.actor:ScoreActor", Role.ABLATION: "
 NO_RETRIES: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 """Ray's options without retries: only the scheduler restarts what is lost."""
 CLOSE_SECONDS = 20.0
+END_SECONDS = 1.0
+"""How long the end of an answer may come after its last message."""
 DEAF_SECONDS = 5.0
 """Longest time between two waits, beyond their timeout, that counts as the silence of an actor."""
 OTHERS_SECONDS = 30.0
@@ -205,7 +207,7 @@ class Pool:
     def evict(self, actor: str) -> None:
         """Close an actor in order, then kill it. Raises HeadLost."""
         hosted = self._hosted.pop(actor)
-        if hosted.stream is None:
+        if _is_idle(hosted):
             with contextlib.suppress(ray.exceptions.RayError):  # it is killed next in any case
                 ray.get(hosted.handle.close.remote(), timeout=CLOSE_SECONDS)
         self._head.ask(lambda: _kill(hosted))
@@ -227,6 +229,21 @@ class Pool:
             hosted.stream = None
             self.evict(actor)
         return message
+
+
+def _is_idle(hosted: _Hosted) -> bool:
+    """Whether an actor has nothing left to answer. What it still says is not read by anybody else."""
+    deadline = time.monotonic() + END_SECONDS
+    while hosted.stream is not None and (left := deadline - time.monotonic()) > 0:
+        if not ray.wait([hosted.stream], timeout=left)[0]:
+            break
+        try:
+            next(hosted.stream)
+        except StopIteration:
+            hosted.stream = None
+        except ray.exceptions.RayError:
+            break
+    return hosted.stream is None
 
 
 def _open(start: Start) -> _Hosted:
