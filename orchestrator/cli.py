@@ -13,20 +13,19 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator import streams
+from orchestrator.record.client.artifact_places import VARIABLE as ARTIFACT_ROOT
 from orchestrator.redaction import redact_logs, redacted
 from studies.errors import StudyError, printable
 
 if TYPE_CHECKING:
     from orchestrator.jobs.submit import Job
-    from orchestrator.scheduling.forecast import Forecast
-    from orchestrator.study import PlannedStep, Study
+    from orchestrator.study import Study
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +46,12 @@ Workdir = Annotated[Path | None, typer.Option(help="Working folder; default: .ha
 TrackingUri = Annotated[
     str | None,
     typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in the working folder."),
+]
+ArtifactRoot = Annotated[
+    str | None,
+    typer.Option(
+        envvar=ARTIFACT_ROOT, help="Folder or bucket (URI) for artifacts that the tracking server does not serve."
+    ),
 ]
 TrustStudy = Annotated[
     bool,
@@ -96,12 +101,13 @@ def validate(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    artifact_root: ArtifactRoot = None,
     trust_study: TrustStudy = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a study file and everything it names, without starting anything."""
     try:
-        opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
+        opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
     except StudyError as error:
         if as_json:
             print(json.dumps({"valid": False, "mistakes": redacted(str(error)).split("\n")}, indent=2))
@@ -122,6 +128,7 @@ def plan(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    artifact_root: ArtifactRoot = None,
     trust_study: TrustStudy = False,
     on: Annotated[
         str | None,
@@ -137,8 +144,9 @@ def plan(
     """Show every step and why it is not cached; then which special tokens the texts get, which models fit, what runs
     side by side, and for how long."""
     from orchestrator import terminal
+    from orchestrator.study import plan_json
 
-    opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
+    opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
     _warn(opened)
     planned = opened.planned(keep_versions=keep_versions)
     if refusal := opened.second_file():
@@ -146,7 +154,7 @@ def plan(
     forecast = opened.forecast(planned, on, tflops)
     special = opened.special_tokens()
     if as_json:
-        print(json.dumps(_plan_json(opened.spec.study, planned, special, forecast), indent=2))
+        print(json.dumps(plan_json(opened.spec.study, planned, special, forecast), indent=2))
     else:
         terminal.show_plan(terminal.make_console(), planned, special, forecast)
 
@@ -158,6 +166,7 @@ def run(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    artifact_root: ArtifactRoot = None,
     trust_study: TrustStudy = False,
     address: Annotated[
         str | None,
@@ -174,7 +183,7 @@ def run(
     from orchestrator.live_display import Display
 
     started = time.monotonic()
-    opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
+    opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
     _warn(opened)
     streams.goes_on_without(
         "nobody reads the output any more; the study goes on, and `halfwave report` shows its result"
@@ -208,6 +217,7 @@ def submit(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    artifact_root: ArtifactRoot = None,
     trust_study: TrustStudy = False,
     address: Annotated[str, typer.Option(help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
     env: Annotated[
@@ -232,6 +242,7 @@ def submit(
     from orchestrator.jobs.submit import submit as send
 
     options = [
+        *(["--artifact-root", artifact_root] if artifact_root else []),
         *(["--wait-for-nodes", f"{wait_for_nodes:g}"] if wait_for_nodes else []),
         *(["--silence", f"{silence:g}"] if silence != SILENCE_SECONDS else []),
         *(["--keep-versions"] if keep_versions else []),
@@ -258,13 +269,14 @@ def report(
     model_root: ModelRoot = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    artifact_root: ArtifactRoot = None,
     trust_study: TrustStudy = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the last recorded report of a study."""
     from orchestrator import terminal
 
-    opened = _open(study, data_root, model_root, workdir, tracking_uri, trust_study)
+    opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
     document, note = opened.last_report()
     if note:
         print(printable(f"{opened.spec.study}: {note}"), file=sys.stderr if as_json else sys.stdout)
@@ -279,6 +291,7 @@ def gc(
     study: Annotated[Path | None, typer.Argument(help="A study file; default: the whole store.")] = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
+    artifact_root: ArtifactRoot = None,
     older_than: Annotated[
         str | None, typer.Option(help="Only runs that were superseded longer ago than this: 7d, 12h, 1d12h30m.")
     ] = None,
@@ -299,7 +312,7 @@ def gc(
     if study is not None:
         spec, located = load_spec(study, trusted=True)  # nothing of it is run
         name, uri = spec.study, tracking_uri or store_of_study_file(spec.tracking_uri, located, place)
-    collector = garbage.GarbageCollector(uri or default_store(place), place)
+    collector = garbage.GarbageCollector(uri or default_store(place), place, artifact_root)
     survey = collector.survey(study=name, older_than=age)
     if delete:
         collector.collect(survey, force=force)
@@ -315,6 +328,7 @@ def _open(
     model_root: list[Path] | None,
     workdir: Path | None,
     tracking_uri: str | None,
+    artifact_root: str | None,
     trusted: bool,
 ) -> "Study":
     from orchestrator.study import Study
@@ -325,6 +339,7 @@ def _open(
         model_root=model_root,
         workdir=workdir,
         tracking_uri=tracking_uri,
+        artifact_root=artifact_root,
         trusted=trusted,
     )
 
@@ -339,23 +354,6 @@ def _say(text: str) -> None:
     """Print a message, each of its lines, to stderr, which holds no results."""
     for line in redacted(text).split("\n"):
         print(f"halfwave: {printable(line)}", file=sys.stderr)
-
-
-def _plan_json(
-    study: str, planned: Iterable["PlannedStep"], special_tokens: Mapping[str, Any], forecast: "Forecast"
-) -> dict[str, Any]:
-    """What `plan --json` prints. Every key is written out, so that renaming a field changes no output."""
-    steps = [
-        {
-            "id": entry.step.id,
-            "step": entry.step.title,
-            "cached": entry.cached,
-            "reason": entry.reason,
-            "flops": entry.flops,
-        }
-        for entry in planned
-    ]
-    return {"study": study, "steps": steps, "special_tokens": special_tokens, "forecast": forecast.as_json()}
 
 
 def _follow(job: "Job") -> int:

@@ -77,12 +77,12 @@ class Garbage:
 class GarbageCollector:
     """A store and the working folder beside it, opened for `survey` and `collect`."""
 
-    def __init__(self, tracking_uri: str, workdir: Path) -> None:
+    def __init__(self, tracking_uri: str, workdir: Path, artifact_root: str | None = None) -> None:
         """Raises StudyError if there is no such store; none is created."""
         database = locate(tracking_uri).database
         if database is not None and not database.is_file():
             raise StudyError(f"there is no MLflow store at {database}; name it with --workdir or --tracking-uri")
-        self._store = Store(tracking_uri)
+        self._store = Store(tracking_uri, artifact_root)
         self._outbox = Outbox(outbox_folder(workdir))
         self._cache = DigestCache(digests_file(workdir))
 

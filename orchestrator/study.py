@@ -11,7 +11,7 @@ how a step is run, recorded or reviewed. Invariant: Ray is imported and started 
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,23 @@ class PlannedStep(NamedTuple):
     """Whether there is nothing to compute, because of the finding of a recorded step."""
 
 
+def plan_json(
+    study: str, planned: Iterable[PlannedStep], special_tokens: Mapping[str, Any], forecast: Forecast
+) -> dict[str, Any]:
+    """What `plan --json` prints. Every key is written out, so that renaming a field changes no output."""
+    steps = [
+        {
+            "id": entry.step.id,
+            "step": entry.step.title,
+            "cached": entry.cached,
+            "reason": entry.reason,
+            "flops": entry.flops,
+        }
+        for entry in planned
+    ]
+    return {"study": study, "steps": steps, "special_tokens": special_tokens, "forecast": forecast.as_json()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """An opened study: its plan, and where its record is."""
@@ -119,6 +136,8 @@ class Study:
     plan: Plan
     workdir: Path
     tracking_uri: str
+    artifact_root: str | None
+    """Below which the artifacts of a store that does not serve them may lie."""
 
     @classmethod
     def open(
@@ -129,14 +148,16 @@ class Study:
         model_root: str | Path | Sequence[str | Path] | None = None,
         workdir: str | Path | None = None,
         tracking_uri: str | None = None,
+        artifact_root: str | None = None,
         trusted: bool = False,
     ) -> "Study":
         """Read, resolve and plan a study file; nothing is started.
 
         data_root, model_root: folders in which data and models are looked up by name, before those of the file.
         workdir: default `.halfwave` in the file's project. tracking_uri: default that of the file, else a SQLite file
-        in the working folder. trusted: whether the file may run code and do what else `study_file.trust` lists. Raises
-        StudyError, one line, for anything that the user can fix.
+        in the working folder. artifact_root: a folder, or the URI of a folder or bucket, that may hold the artifacts of
+        a store that does not serve them; default HALFWAVE_ARTIFACT_ROOT. trusted: whether the file may run code and do
+        what else `study_file.trust` lists. Raises StudyError, one line, for anything that the user can fix.
         """
         path = Path(path)
         spec, located, faults = read(path, trusted=trusted)
@@ -159,7 +180,14 @@ class Study:
             model_roots=[existing_folder(root, "--model-root") for root in model_roots],
             faults=faults,
         )
-        return cls(spec=spec, path=path, plan=build_plan(resolved), workdir=workdir, tracking_uri=uri)
+        return cls(
+            spec=spec,
+            path=path,
+            plan=build_plan(resolved),
+            workdir=workdir,
+            tracking_uri=uri,
+            artifact_root=artifact_root,
+        )
 
     @property
     def warnings(self) -> list[str]:
@@ -169,11 +197,11 @@ class Study:
     def record(self) -> Record:
         """The study's record in its store, which is created if it is absent. Raises StudyError where nobody may
         write."""
-        return Record(self.tracking_uri, outbox=outbox_folder(self.workdir))
+        return Record(self.tracking_uri, outbox=outbox_folder(self.workdir), artifact_root=self.artifact_root)
 
     def recorded(self) -> Reader:
         """What is recorded, to be read; a store that is absent is created."""
-        return Reader(Store(self.tracking_uri), Outbox(outbox_folder(self.workdir)))
+        return Reader(Store(self.tracking_uri, self.artifact_root), Outbox(outbox_folder(self.workdir)))
 
     def last_report(self) -> tuple[Mapping[str, Any], str]:
         """The last recorded report, and what to say above it; '' unless it was made from another definition.

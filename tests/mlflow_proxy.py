@@ -18,6 +18,7 @@ class Call(NamedTuple):
     path: str
     """With its query."""
     body: bytes
+    headers: Mapping[str, str]
 
 
 class Reply(NamedTuple):
@@ -61,7 +62,7 @@ class Proxy:
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                call = Call(self.command, self.path, body)
+                call = Call(self.command, self.path, body, dict(self.headers))
                 proxy.calls.append(call)
                 done = proxy.rule(call)
                 if not isinstance(done, Reply) and done != DROP:

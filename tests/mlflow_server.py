@@ -16,11 +16,12 @@ START_SECONDS = 180.0
 class Server:
     """A server on a free port of this machine, over a SQLite store and a folder of artifacts in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, artifact_root: str | None = None) -> None:
+        """artifact_root: where clients put the artifacts themselves; default: the server does it for them."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        self._folder = folder
+        self._folder, self._artifact_root = folder, artifact_root
         self._process: subprocess.Popen[bytes] | None = None
         self.uri, self.store = f"http://127.0.0.1:{self._port}", f"sqlite:///{folder}/mlflow.db"
 
@@ -28,7 +29,10 @@ class Server:
         """Start and wait for an answer. Raises TimeoutError, with the end of the server's log, if there is none."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--workers", "1", "--backend-store-uri", self.store]
-        command += ["--artifacts-destination", str(self._folder / "blobs")]
+        if self._artifact_root is None:
+            command += ["--artifacts-destination", str(self._folder / "blobs")]
+        else:
+            command += ["--no-serve-artifacts", "--default-artifact-root", self._artifact_root]
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with open(self._folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(

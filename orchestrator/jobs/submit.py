@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 from orchestrator.address import check_dashboard
 from orchestrator.jobs.upload import Upload, choose_files
+from orchestrator.record.client.credentials import VARIABLES as CREDENTIALS
 from orchestrator.study_file.load import load_spec
+from orchestrator.workspace import store_of_study_file
 from studies.errors import StudyError, one_line
 
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -129,7 +131,8 @@ def submit(
     tracking_uri: default that of the study file. variables: names of environment variables to pass on with their
     values. Raises StudyError, before anything is uploaded, if the job would not work or nothing answers there.
     """
-    spec, _ = load_spec(study, trusted=options.trusted)
+    spec, located = load_spec(study, trusted=options.trusted)
+    variables = tuple(variables)
     if options.workdir is not None and not options.workdir.is_absolute():
         raise StudyError(
             f"--workdir: {options.workdir} is relative to a copy that is deleted with the job; give an absolute path"
@@ -139,6 +142,9 @@ def submit(
             "the job's record would be lost with the job: name the cluster's MLflow server with --tracking-uri, or a "
             "folder that the cluster keeps with --workdir"
         )
+    if tracking_uri is None:
+        passed_on = next((name for name in CREDENTIALS if name in variables), "")
+        store_of_study_file(spec.tracking_uri, located, options.workdir or Path("/"), passed_on)
     upload = choose_files(study)
     command = run_command(upload, options)
     environment = job_environment(tracking_uri, variables)

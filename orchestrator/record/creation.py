@@ -173,6 +173,7 @@ def _opened(file: Path) -> sqlite3.Connection:
 
 
 def _read(connection: sqlite3.Connection) -> Contents:
+    connection.execute("begin")  # one view of it all, while another program changes its tables
     select = "select name from sqlite_master where type in ('table', 'view') and name not like 'sqlite\\_%' escape '\\'"
     tables = frozenset(name for (name,) in connection.execute(select))
     revision = ""

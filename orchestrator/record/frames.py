@@ -101,8 +101,10 @@ class StudyFrames:
         return pandas.concat(tables, ignore_index=True)
 
 
-def load_study(tracking_uri: str, study: str) -> StudyFrames:
+def load_study(tracking_uri: str, study: str, artifact_root: str | None = None) -> StudyFrames:
     """A study's committed results for a notebook; RecordError if the store has no such study.
+
+    artifact_root: as `--artifact-root` of the command, for a server that does not serve the artifacts itself.
 
     >>> frames = load_study("sqlite:////home/me/study/mlflow.db", "dissociation")
     >>> frames.conditions[["model", "condition", "perplexity", "blimp/accuracy"]]
@@ -112,7 +114,7 @@ def load_study(tracking_uri: str, study: str) -> StudyFrames:
     database = locate(tracking_uri).database
     if database is not None and not database.exists():  # MLflow would create an empty one
         raise RecordError(f"no MLflow store at {database}")
-    store = Store(tracking_uri)
+    store = Store(tracking_uri, artifact_root)
     experiment = store.experiment(study)
     if experiment is None:
         raise store.unknown_study(study)

@@ -3,8 +3,8 @@
 Owns the paging, the saved view of an experiment, and artifacts, which are read back after writing and verified on
 reading; where those of a SQLite store lie, `local_store` says. Raises as `client.calls` does, and `DamagedArtifact`.
 Refuses to know which study is open, what a step is, and when to try again.
-Invariant: with `client.calls` and `creation` the only module that imports mlflow, and only once a store is opened,
-because that takes seconds; by then telemetry is off, and nothing of MLflow's is printed to stdout.
+Invariant: with `creation`, `client.calls` and `client.credentials` the only module that imports mlflow, and only once a
+store is opened, because that takes seconds; by then telemetry is off, and nothing of MLflow's is printed to stdout.
 """
 
 import json
@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.record.client.answers import WEB_PAGE, is_web_page
+from orchestrator.record.client.artifact_places import ArtifactPlaces
 from orchestrator.record.client.calls import Calls, set_defaults
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable, WrongAnswer
 from orchestrator.record.creation import ensure_database
@@ -40,8 +41,10 @@ _VIEW_PARAMS = ("model", "condition", "fraction", "intervention")
 class Store(Calls):
     """The experiments, runs and verified artifacts at one tracking URI."""
 
-    def __init__(self, tracking_uri: str) -> None:
-        """Opens the store; a missing SQLite file is created. RecordError if the store cannot be opened."""
+    def __init__(self, tracking_uri: str, artifact_root: str | None = None) -> None:
+        """Opens the store; a missing SQLite file is created. artifact_root: as the root of `ArtifactPlaces`.
+
+        RecordError if the store cannot be opened."""
         uri, database = locate(tracking_uri)
         set_defaults()
         if database is not None:
@@ -49,7 +52,9 @@ class Store(Calls):
         super().__init__(uri)
         self.local = None if database is None else LocalStore(database)
         """The folder of a SQLite store; None for a server or another database."""
+        self._places = ArtifactPlaces(uri, artifact_root)
         self._artifact_uris: dict[str, str] = {}
+        """{run: where its artifacts are, as it is recorded}"""
 
     @property
     def identity(self) -> str:
@@ -62,7 +67,8 @@ class Store(Calls):
         return {experiment.experiment_id: experiment.name for experiment in pages}
 
     def experiment(self, name: str) -> Any:
-        """The experiment of this name, or None. RecordError if it is deleted."""
+        """The experiment of this name, or None. RecordError if it is deleted, or has its artifacts where they may not
+        be used."""
         experiment = self.call("get_experiment_by_name", name)
         if experiment is not None and experiment.lifecycle_stage != "active":
             restore = f"MLFLOW_TRACKING_URI={shlex.quote(self.safe_uri)} mlflow experiments restore -x"
@@ -70,6 +76,8 @@ class Store(Calls):
                 f"study {name!r} was deleted from MLflow at {self.safe_uri}; bring it back with "
                 f"`{restore} {experiment.experiment_id}`, or give the study another name"
             )
+        if experiment is not None and not self._is_beside(experiment.artifact_location):
+            self._places.check(experiment.artifact_location, f"study {name!r}")
         return experiment
 
     def unknown_study(self, name: str) -> RecordError:
@@ -90,20 +98,28 @@ class Store(Calls):
     def open_experiment(self, name: str, metrics: Sequence[str] = ()) -> str:
         """The id of the experiment of this name, created if there is none; its saved view shows these metrics.
 
-        A server chooses where the artifacts of a new one lie. RecordError if the experiment is deleted."""
+        A server chooses where the artifacts of a new one lie. RecordError as by `experiment`, and for a database
+        without a place for artifacts."""
         view = saved_view(metrics)
-        experiment = self.experiment(name)
-        if experiment is None:
-            place = self.local and self.local.artifacts.as_uri()  # MLflow percent-decodes plain paths
-            try:
-                return self.call("create_experiment", name, artifact_location=place, tags={VIEW: view})
-            except RecordError:
-                experiment = self.experiment(name)  # it was created and the answer lost, or by another driver
-                if experiment is None:
-                    raise
+        experiment = self.experiment(name) or self._new_experiment(name, view)
         if experiment.tags.get(VIEW) != view:
             self.call("set_experiment_tag", experiment.experiment_id, VIEW, view)
         return experiment.experiment_id
+
+    def _new_experiment(self, name: str, view: str) -> Any:
+        place = None
+        if self.local is not None:
+            place = self.local.artifacts.as_uri()  # MLflow percent-decodes plain paths
+        elif self.removes_runs:
+            place = self._places.for_database()
+        try:
+            self.call("create_experiment", name, artifact_location=place, tags={VIEW: view})
+        except RecordError:
+            experiment = self.experiment(name)  # it was created and the answer lost, or by another driver
+            if experiment is None:
+                raise
+            return experiment
+        return self.experiment(name)
 
     def runs(self, experiment_ids: Collection[str]) -> Iterator[Any]:
         """All our runs in these experiments, oldest first, so that a run made between two pages comes last.
@@ -190,16 +206,34 @@ class Store(Calls):
     # ---- artifacts
 
     def artifact_uri(self, run_id: str) -> str:
+        """Where the artifacts of a run are. RecordError if they may not be used there."""
+        place = self._recorded_place(run_id)
+        self._places.check(place, f"run {run_id}")
+        return place
+
+    def _recorded_place(self, run_id: str) -> str:
         if run_id not in self._artifact_uris:
             self._artifact_uris[run_id] = self.call("get_run", run_id).info.artifact_uri
         return self._artifact_uris[run_id]
+
+    def _repository(self, run_id: str) -> Any:
+        """MLflow's store of a run's artifacts; its client's `log_artifact` would ask the server for the place again."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
+
+        place = add_databricks_profile_info_to_artifact_uri(self.artifact_uri(run_id), self.uri)
+        return self.call_artifacts(get_artifact_repository, place, tracking_uri=self.uri)
+
+    def _is_beside(self, place: str) -> bool:
+        """Whether artifacts that are recorded at this URI are looked for beside a SQLite store."""
+        return self.local is not None and folder_of(place) is not None
 
     def folder(self, run_id: str) -> Path | None:
         """Where the artifacts of a run of a local store lie; None where they do not lie on this machine."""
         if self.local is None:
             return folder_of(self.artifact_uri(run_id))
         try:
-            return self.local.run_folder(run_id, self.artifact_uri(run_id))
+            return self.local.run_folder(run_id, self._recorded_place(run_id))
         except ValueError as error:
             raise RecordError(f"MLflow at {self.safe_uri}: {error}") from error
 
@@ -225,7 +259,7 @@ class Store(Calls):
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch, posixpath.basename(path))
             file.write_bytes(content)
-            self.call_artifacts(self.client.log_artifact, run_id, str(file), posixpath.dirname(path) or None)
+            self.call_artifacts(self._repository(run_id).log_artifact, str(file), posixpath.dirname(path) or None)
 
     def read(self, run_id: str, path: str, sha256: str) -> bytes:
         """An artifact, verified. DamagedArtifact if it is missing or changed."""
@@ -300,8 +334,6 @@ class Store(Calls):
 
     def erase(self, run_id: str) -> None:
         """Remove a run and its artifacts. Does nothing to a run that is not in MLflow's stage "deleted"."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         if self.call("get_run", run_id).info.lifecycle_stage != "deleted":  # restored since it was looked up
             return
         if self.local is not None and (folder := self.folder(run_id)) is not None:
@@ -310,7 +342,7 @@ class Store(Calls):
             except OSError as error:
                 raise RecordError(f"cannot remove {folder}: {error.strerror}") from error
         else:
-            self.call_artifacts(get_artifact_repository(self.artifact_uri(run_id)).delete_artifacts)
+            self.call_artifacts(self._repository(run_id).delete_artifacts)
         self.guarded(self._backend._hard_delete_run, run_id)
         del self._artifact_uris[run_id]
 

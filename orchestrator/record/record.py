@@ -84,16 +84,16 @@ class Record(Reader):
     >>> num_unsent = record.close("FINISHED")
     """
 
-    def __init__(self, tracking_uri: str, *, outbox: Path) -> None:
+    def __init__(self, tracking_uri: str, *, outbox: Path, artifact_root: str | None = None) -> None:
         """`outbox`: a folder, created if need be. The artifacts of a SQLite store lie in the folder `artifacts` beside
-        its file, those of any other where its server chooses.
+        its file, those of any other where its server chooses, if it serves them or the place is below `artifact_root`.
 
         Raises RecordError if the store cannot be opened or one of the folders is not writable."""
         database = locate(tracking_uri).database
         folders = [outbox] if database is None else [database.parent, database.parent / ARTIFACTS, outbox]
         for folder in folders:
             _make_writable(folder)
-        store, entries = Store(tracking_uri), Outbox(outbox)
+        store, entries = Store(tracking_uri, artifact_root), Outbox(outbox)
         self._runs = Runs(store)
         self._sender = Sender(store, entries, self._runs)
         super().__init__(store, entries, self._sender.sent)

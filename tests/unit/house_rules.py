@@ -68,6 +68,7 @@ ONLY_IN = {
     ),
     "mlflow": (
         "orchestrator.record.client.calls",
+        "orchestrator.record.client.credentials",
         "orchestrator.record.creation",
         "orchestrator.record.mlflow_store",
     ),

@@ -19,6 +19,7 @@ HTTP_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a proxy may ask for an hour
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # they end at a login page, turn POST into GET, or ask netrc about a host
 }
 """What MLflow's HTTP layer does where the user has not chosen otherwise. MLflow reads it anew for every request."""
 
@@ -34,6 +35,7 @@ CREDENTIALS = (
 )
 FOREIGN = "answers, but not as MLflow does{found}; check the address"
 WEB_PAGE = f"answers with a web page, as a login page does; {CREDENTIALS}"
+REDIRECT = f"asks for another address (HTTP {{status}}), as for that of a login; {CREDENTIALS}"
 _LOGIN = f"refuses the login{{found}}; {CREDENTIALS}"
 
 _STATUS = re.compile(r"API request to endpoint \S+ failed with error code (\d+)")
@@ -118,6 +120,8 @@ def reason(error: BaseException) -> str:
 def _of_status(status: int) -> Failure:
     if status in (401, 403, 407):
         return Failure(_LOGIN.format(found=f" (HTTP {status})"), is_wrong=True)
+    if 300 <= status < 400:
+        return Failure(REDIRECT.format(status=status), is_wrong=True)
     if status >= 500 or status in (408, 429):
         return Failure(f"does not answer: HTTP {status}, from it or from a proxy before it")
     return Failure(FOREIGN.format(found=f" (HTTP {status})"), is_wrong=True)

@@ -13,7 +13,7 @@ from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.record import Record
 
-WRITES = ("create_run", "log_batch", "log_artifact", "set_tag", "update_run", "set_terminated", "delete_run")
+WRITES = ("create_run", "log_batch", "set_tag", "update_run", "set_terminated", "delete_run")
 """Methods of MLflow's client that write."""
 ENVIRONMENT = {"git_commit": "4f2a91c", "user": "ada", "vllm": "0.32.0", "gpus": ["none"]}
 ITEMS = pandas.DataFrame({"uid": ["a", "b"], "pair": [0, 1], "correct": [1.0, 0.5]})

@@ -285,6 +285,22 @@ def test_a_store_that_another_program_is_making_is_left_to_it(file: Path, monkey
     assert ended(process) == 0 and listed(file.parent) == {"mlflow.db"}
 
 
+def test_tables_that_another_program_renames_meanwhile_do_not_look_damaged(file: Path) -> None:
+    """As MLflow's migrations do."""
+    other = sqlite3.connect(file, timeout=0, isolation_level=None)
+    other.execute("create table experiments (a)")
+
+    def rename(statement: str) -> None:
+        if statement.startswith("select 1 from"):
+            with contextlib.suppress(sqlite3.OperationalError):  # it is locked
+                other.execute("alter table experiments rename to experiments_before")
+
+    with contextlib.closing(creation._opened(file)) as connection:
+        connection.set_trace_callback(rename)
+        assert not creation._read(connection).has_rows
+    other.close()
+
+
 def test_one_that_another_program_never_finishes_is_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(creation, "QUIET_SECONDS", 0.1)
     monkeypatch.setattr(creation, "PATIENCE_SECONDS", 0.5)

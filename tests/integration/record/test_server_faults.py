@@ -230,7 +230,10 @@ def test_a_lost_answer_to_the_removal_of_a_tag_is_no_refusal(at: Place, store: S
 
 WRONG: dict[str, tuple[Reply | str, str]] = {
     "login page": (LOGIN_PAGE, WEB_PAGE),
-    "redirect": (reply(302, b"", Location="/login"), WEB_PAGE),
+    "redirect": (
+        reply(302, b"", Location="/login"),
+        f"asks for another address (HTTP 302), as for that of a login; {CREDENTIALS}",
+    ),
     "another service": (reply(200, b'{"status": "ok"}', "application/json"), f"{FOREIGN}; check the address"),
     "another service's error": (
         reply(404, b'{"detail": "Not Found"}', "application/json"),
@@ -260,10 +263,7 @@ WRONG: dict[str, tuple[Reply | str, str]] = {
 def test_a_wrong_answer_is_one_line_that_says_what_to_check(
     at: Place, store: StoreFolder, answer: Reply | str, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def rule(call: Call) -> Reply | str:
-        return LOGIN_PAGE if call.path == "/login" else answer
-
-    at.proxy.rule = rule
+    at.proxy.rule = lambda call: answer
     reads = (lambda: load_study(at.uri, "n"), lambda: store.record("n"), lambda: known(store.record(None), "n", "a"))
     for read in reads:
         started = time.monotonic()

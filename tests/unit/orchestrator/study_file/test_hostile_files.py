@@ -1,5 +1,6 @@
 """Study files that try to write elsewhere are refused, or write in the working folder alone."""
 
+import shlex
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -127,7 +128,35 @@ def test_a_store_outside_the_working_folder_is_refused(tmp_path: Path, uri: str)
     assert opened(tmp_path, uri, tracking_uri="sqlite:////tmp/mine.db").tracking_uri == "sqlite:////tmp/mine.db"
 
 
-def test_a_store_in_the_working_folder_or_on_a_server_is_accepted(tmp_path: Path) -> None:
+def test_a_store_in_the_working_folder_or_on_a_server_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that would be sent a credential is in `integration/record/test_foreign_server.py`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert opened(tmp_path, "sqlite:///own.db").tracking_uri == f"sqlite:///{tmp_path}/work/own.db"
-    for uri in ("https://ada:pw@host", "postgresql+psycopg2://db/m", "databricks://profile"):
+    for uri in ("https://ada:pw@host", "http://127.0.0.1:5000"):
         assert opened(tmp_path, uri).tracking_uri == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "databricks",
+        "databricks://profile",
+        "postgresql://db/m",
+        "postgresql+psycopg2://ada:secret-word@db/m",
+        "mysql+pymysql://db/m?read_default_file=/home/ada/.my.cnf",
+        "mssql+pyodbc://db/m",
+    ],
+)
+def test_a_store_that_is_opened_with_accounts_of_this_machine_is_named_by_its_user(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        opened(tmp_path, uri)
+    shown = uri.replace("secret-word", "***")
+    line = STUDY.count("\n") + 1
+    assert str(caught.value) == (
+        f"{tmp_path}/s.yaml:{line}: tracking_uri: '{shown}' would be opened with the accounts of this machine "
+        "(profiles, files of passwords, options of the driver); if you trust it with them, name it yourself: "
+        f"--tracking-uri {shlex.quote(shown)}"
+    )
+    assert opened(tmp_path, uri, tracking_uri=uri).tracking_uri == uri
