@@ -8,12 +8,16 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import psutil
 
 from orchestrator.address import check_cluster
 from studies.errors import StudyError, one_line
+
+log = logging.getLogger(__name__)
 
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """With 0, Ray takes 127.0.0.1 as the node's address and binds to it alone (see ray_constants.py). The argument
@@ -23,6 +27,12 @@ SOCKET = "session_2026-01-31_12-30-59_123456_1234567/sockets/plasma_store"
 """The longest path of a socket in Ray's temporary folder."""
 MAX_SOCKET_BYTES = 107
 """Bytes of the path of a socket (`sun_path` in unix(7), less the final zero)."""
+
+START_ATTEMPTS = 3
+TOO_SLOW = "timed out during startup"
+"""In Ray's error where its processes took more than 30 seconds, as on a busy machine (fixed in ray/_private/node.py)."""
+KILL_SECONDS = 5.0
+"""Longest wait for processes that were killed."""
 
 CAUSE_LENGTH = 4000
 """Characters of Ray's error: its cause stands at the end."""
@@ -90,16 +100,31 @@ def _on_the_loopback(**options: Any) -> Iterator[None]:
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(LOOPBACK_ONLY)
     ray_constants.ENABLE_RAY_CLUSTER, os.environ[LOOPBACK_ONLY] = False, "0"
     try:
-        try:
-            ray.init(**options)
-        except Exception as error:  # Ray raises bare exceptions where one of its processes does not start
-            raise StudyError(f"a local Ray did not start: {one_line(error, CAUSE_LENGTH)}") from error
+        for attempt in range(1, START_ATTEMPTS + 1):
+            others = set(psutil.Process().children(recursive=True))
+            try:
+                ray.init(**options)
+                break
+            except Exception as error:  # Ray raises bare exceptions where one of its processes does not start
+                _kill(set(psutil.Process().children(recursive=True)) - others)
+                cause = one_line(error, CAUSE_LENGTH)
+                if TOO_SLOW not in cause or attempt == START_ATTEMPTS:
+                    raise StudyError(f"a local Ray did not start: {cause}") from error
+                log.warning("a local Ray did not start within Ray's 30 seconds; trying again")
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before[0]
         os.environ.pop(LOOPBACK_ONLY, None)
         if before[1] is not None:
             os.environ[LOOPBACK_ONLY] = before[1]
+
+
+def _kill(processes: Collection[psutil.Process]) -> None:
+    """Kill what a start that failed has left: it would take the next one's time."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=KILL_SECONDS)
 
 
 def _check_temporary_folder() -> None:
