@@ -44,6 +44,8 @@ ENGINE = EngineFacts(
     versions={},
     probe_difference=0.0,
     probe_tolerance=0.01,
+    probe_mean=0.0,
+    probe_mean_tolerance=0.001,
     max_nodes=512,
 )
 

@@ -9,8 +9,10 @@ N nodes of a pack, E scored edges, R rows with edges, V vocabulary, d d_model. T
 log-probability minus the largest one of its row: 0 where greedy decoding picks it.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -55,6 +57,23 @@ class Decoder(Protocol):
 
     def logits(self, hidden_Rd: Tensor) -> Tensor | None:
         """[R, V]; None on a tensor-parallel rank that does not gather the head."""
+
+
+class DevicePack:
+    """One pack on the device: uploaded once, for all conditions."""
+
+    def __init__(self, decoder: Decoder, pack: Pack):
+        device = decoder.device
+        self.tree = Tree(pack, device, decoder.flex)
+        self.ids_N = torch.as_tensor(pack.ids, device=device)
+        rows_R, row_of_E = torch.unique_consecutive(torch.as_tensor(pack.rows), return_inverse=True)
+        self.chunk = max(1, HEAD_BYTES[device.type] // (4 * decoder.vocabulary))
+        """Rows of one block of the head."""
+        starts = torch.searchsorted(row_of_E, torch.arange(0, len(rows_R) + self.chunk, self.chunk)).tolist()
+        self.edges = [slice(*ends) for ends in pairwise(starts)]
+        """The edges of each block."""
+        self.rows_R, self.row_of_E = rows_R.to(device), row_of_E.to(device)
+        self.targets_E = torch.as_tensor(pack.targets).to(device)
 
 
 class LayerWalk:
@@ -122,7 +141,7 @@ def sweep_pack(
     if not len(pack.rows):
         return {turn.condition: _no_edges(margins) for turn in passes}
     results: dict[int, Tensor | FloatingPointError | None] = {}
-    tree, last = Tree(pack, decoder.device, decoder.flex), -1
+    scored, last = DevicePack(decoder, pack), -1
     try:
         for turn in passes:
             if turn.resume == walk.num_layers:
@@ -132,7 +151,7 @@ def sweep_pack(
             switch(last)
             walk.begin(turn)
             try:
-                results[last] = score_pack(decoder, pack, tree, margins=margins)
+                results[last] = _score(decoder, scored, margins)
             except FloatingPointError as error:
                 results[last] = error
             walk.end()
@@ -141,38 +160,49 @@ def sweep_pack(
     return results
 
 
-@torch.inference_mode()
-def score_pack(decoder: Decoder, pack: Pack, tree: Tree | None = None, *, margins: bool = False) -> Tensor | None:
+def score_pack(decoder: Decoder, pack: Pack, *, margins: bool = False) -> Tensor | None:
     """[E] float32 log p(target | prefix) of the pack's edges, in nats, on the CPU; [2, E] with their margins.
 
     A pack without edges (a piece of a long context) is not forwarded. None on a tensor-parallel rank that does not hold
     the gathered logits. Raises FloatingPointError if a log-probability is not finite: a NaN must never be a result.
     """
-    if not len(pack.rows):
-        return _no_edges(margins)
-    tree = tree or Tree(pack, decoder.device, decoder.flex)
-    hidden_Nd = decoder.hidden(torch.as_tensor(pack.ids, device=decoder.device), tree)
-    rows_R, row_of_E = torch.unique_consecutive(torch.as_tensor(pack.rows), return_inverse=True)
-    targets_E = torch.as_tensor(pack.targets)
-    chunk = max(1, HEAD_BYTES[decoder.device.type] // (4 * decoder.vocabulary))
-    starts = torch.searchsorted(row_of_E, torch.arange(0, len(rows_R) + chunk, chunk))
+    return _score(decoder, DevicePack(decoder, pack), margins) if len(pack.rows) else _no_edges(margins)
+
+
+@torch.inference_mode()
+def bits_of_pack(decoder: Decoder, pack: Pack) -> bytes:
+    """sha256 of a pack's final hidden states and, on a rank that has them, of its log-probabilities, bit for bit."""
+    on_device = DevicePack(decoder, pack)
+    hidden_Nd = decoder.hidden(on_device.ids_N, on_device.tree)
+    digest = hashlib.sha256(hidden_Nd.contiguous().view(torch.uint8).cpu().numpy())
+    scores_E = _score(decoder, on_device, margins=False)
+    if scores_E is not None:
+        digest.update(scores_E.numpy())
+    return digest.digest()
+
+
+@torch.inference_mode()
+def _score(decoder: Decoder, pack: DevicePack, margins: bool) -> Tensor | None:
+    """As `score_pack`, of a pack with edges."""
+    hidden_Nd = decoder.hidden(pack.ids_N, pack.tree)
+    if pack.tree.flex_failure:
+        decoder.flex = False
     parts, spare = [], torch.empty(0, device=decoder.device)
-    for i, first in enumerate(range(0, len(rows_R), chunk)):
-        edges = slice(int(starts[i]), int(starts[i + 1]))
-        logits_RV = decoder.logits(hidden_Nd[rows_R[first : first + chunk].to(decoder.device)])
+    for first, edges in zip(range(0, len(pack.rows_R), pack.chunk), pack.edges, strict=True):
+        logits_RV = decoder.logits(hidden_Nd[pack.rows_R[first : first + pack.chunk]])
         if logits_RV is None:
             continue
-        local_E = (row_of_E[edges] - first).to(decoder.device)
+        local_E = pack.row_of_E[edges] - first
         if len(spare) < len(logits_RV):
             spare = torch.empty(logits_RV.shape, device=decoder.device)
         log_softmax_RV = torch.log_softmax(logits_RV, -1, dtype=torch.float32, out=spare[: len(logits_RV)])
-        scores_E = log_softmax_RV[local_E, targets_E[edges].to(decoder.device)]
+        scores_E = log_softmax_RV[local_E, pack.targets_E[edges]]
         if margins:
             scores_E = torch.stack([scores_E, scores_E - log_softmax_RV.amax(-1)[local_E]])
-        parts.append(scores_E.cpu())
+        parts.append(scores_E)
     if not parts:
         return None
-    scores_E = torch.cat(parts, dim=-1)
+    scores_E = torch.cat(parts, dim=-1).cpu()
     not_finite = int((~scores_E.isfinite()).sum())
     if not_finite:
         raise FloatingPointError(f"{not_finite} of {scores_E.numel()} {NOT_FINITE}")

@@ -9,20 +9,23 @@ N nodes of a pack, H query heads, G key-value heads, D head size; B blocks of Q 
 of FlexAttention. A mask is an additive bias: 0 where a query sees a key, -inf elsewhere.
 """
 
+import logging
 from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actors.ablation.token_tree import Pack
+from actors.ablation.token_tree import Pack, plan_packs
 from studies.errors import first_line
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
+
+log = logging.getLogger(__name__)
 
 BLOCK = 32
 """Queries that attend together. On a CPU, 16 and 32 take the same time, 64 takes a third longer, and packs of 512 as
@@ -35,12 +38,26 @@ FLEX_TOLERANCE = 0.05
 """Largest difference between FlexAttention and block attention on random inputs at which FlexAttention is used."""
 
 
+FOLDED_ON = ("cuda",)
+"""Devices on which the queries that share a key-value head attend as one longer block of queries. There PyTorch would
+copy the keys for every query head, where a mask is given; on a CPU it does not, and the numbers stay as they are."""
+
+
 class FlexRule(NamedTuple):
     """The tree's rule in FlexAttention's terms."""
 
     block_mask: "BlockMask"
     score_mod: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor] | None
     """Adds ALiBi's bias; None without ALiBi."""
+
+
+class Blocks(NamedTuple):
+    """Queries that attend together, and the keys that any of them sees."""
+
+    queries_BQ: Tensor
+    keys_BK: Tensor
+    sees_BQK: Tensor
+    """Whether a query sees a key."""
 
 
 class Tree:
@@ -56,35 +73,45 @@ class Tree:
         self.num_nodes = len(pack.end)
         self.is_path = bool((pack.end == self.num_nodes).all())
         self.flex = flex and not self.is_path
+        self.flex_failure = ""
+        """Why FlexAttention could not be used after all; '' as long as it could."""
         self.depth_N = torch.as_tensor(pack.depth, device=device)
         self._end = pack.end
-        self._masks: dict[tuple[int | None, tuple[float, ...], torch.dtype], Tensor] = {}
+        self._masks: dict[tuple[int | None, tuple[float, ...], torch.dtype, int], Tensor] = {}
         self._flex_rules: dict[tuple[int | None, tuple[float, ...]], FlexRule] = {}
-        if not self.flex:
-            self._cut_into_blocks(device)
 
-    def _cut_into_blocks(self, device: torch.device | str) -> None:
-        queries_BQ, keys_BK = _blocks(self._end, BLOCK)
-        if queries_BQ.size * keys_BK.shape[1] > self.num_nodes**2 / 2:
-            queries_BQ, keys_BK = _blocks(self._end, self.num_nodes)
+    @cached_property
+    def blocks(self) -> Blocks:
+        """For attention without FlexAttention; what has the size of a mask is made on the device."""
+        device = self.depth_N.device
+        if self.is_path:
+            all_1N = torch.arange(self.num_nodes, device=device)[None]
+            return Blocks(all_1N, all_1N, all_1N[:, None] <= all_1N[:, :, None])
+        queries, keys = _blocks(self._end, BLOCK)
+        if queries.size * keys.shape[1] > self.num_nodes**2 / 2:
+            queries, keys = _blocks(self._end, self.num_nodes)
+        queries_BQ, keys_BK = (torch.as_tensor(x, device=device) for x in (queries, keys))
+        end_BK = torch.as_tensor(self._end[keys], device=device)
         sees_BQK = (keys_BK[:, None] >= 0) & (keys_BK[:, None] <= queries_BQ[:, :, None])
-        sees_BQK &= queries_BQ[:, :, None] < self._end[keys_BK][:, None]
-        self.block = queries_BQ.shape[1]
-        self.queries_BQ = torch.as_tensor(queries_BQ, device=device)
-        self.keys_BK = torch.as_tensor(np.maximum(keys_BK, 0), device=device)
-        self.sees_BQK = torch.as_tensor(sees_BQK, device=device)
+        sees_BQK &= queries_BQ[:, :, None] < end_BK[:, None]
+        return Blocks(queries_BQ, keys_BK.clamp(min=0), sees_BQK)
 
-    def mask(self, window: int | None, slopes: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    def mask(self, window: int | None, slopes: tuple[float, ...], dtype: torch.dtype, fold: int = 1) -> Tensor:
         """[B, 1, Q, K], or [B, H, Q, K] with slopes, in the queries' dtype; cached.
 
-        0 (with slopes: minus slope x distance) where a query sees a key, and -inf elsewhere.
+        0 (with slopes: minus slope x distance) where a query sees a key, and -inf elsewhere. fold: number of
+        neighbouring heads that attend as one: [B, 1, fold * Q, K], or [B, H / fold, fold * Q, K].
         """
-        key = (window, slopes, dtype)
+        key = (window, slopes, dtype, fold)
+        if key not in self._masks and fold > 1:
+            mask_BHQK = self.mask(window, slopes, dtype)
+            heads = mask_BHQK if slopes else mask_BHQK.expand(-1, fold, -1, -1)
+            self._masks[key] = heads.unflatten(1, (-1, fold)).flatten(2, 3)
         if key not in self._masks:
-            sees_BQK = self.sees_BQK
+            queries_BQ, keys_BK, sees_BQK = self.blocks
             bias_BHQK = torch.zeros_like(sees_BQK, dtype=dtype)[:, None]
             if window is not None or slopes:
-                distance_BQK = self.depth_N[self.queries_BQ][:, :, None] - self.depth_N[self.keys_BK][:, None]
+                distance_BQK = self.depth_N[queries_BQ][:, :, None] - self.depth_N[keys_BK][:, None]
                 if window is not None:
                     sees_BQK = sees_BQK & (distance_BQK < window)
                 if slopes:
@@ -145,26 +172,54 @@ def attend(
 
     window: of sliding-window attention, in tokens. slopes: of ALiBi, one per query head; () without ALiBi.
     """
-    options = {"scale": scale, "enable_gqa": q_NHD.shape[1] != k_NGD.shape[1]}
+    grouped = {"scale": scale, "enable_gqa": q_NHD.shape[1] != k_NGD.shape[1]}
     if tree.is_path and not slopes and (window is None or window >= tree.num_nodes):
         q_1HND, k_1GND, v_1GND = (x.transpose(0, 1)[None] for x in (q_NHD, k_NGD, v_NGD))
-        out = F.scaled_dot_product_attention(q_1HND, k_1GND, v_1GND, is_causal=True, **options)
+        out = F.scaled_dot_product_attention(q_1HND, k_1GND, v_1GND, is_causal=True, **grouped)
         return out[0].transpose(0, 1)
     if tree.flex:
         rule = tree.flex_rule(window, slopes)
         padding = rule.block_mask.seq_lengths[0] - tree.num_nodes
         padded = (F.pad(x, (0, 0, 0, 0, 0, padding)).transpose(0, 1)[None] for x in (q_NHD, k_NGD, v_NGD))
-        out = _flex_attention(q_NHD.device.type)(*padded, **rule._asdict(), **options)
-        return out[0].transpose(0, 1)[: tree.num_nodes]
-    padding = tree.queries_BQ.numel() - tree.num_nodes
+        try:
+            out = _flex_attention(q_NHD.device.type)(*padded, **rule._asdict(), **grouped)
+        except Exception as error:  # the compiler and its driver raise errors of many classes
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            tree.flex, tree.flex_failure = False, first_line(f"{type(error).__name__}: {error}")
+            log.warning("FlexAttention failed (%s); block attention from here on", tree.flex_failure)
+        else:
+            return out[0].transpose(0, 1)[: tree.num_nodes]
+    return _attend_in_blocks(q_NHD, k_NGD, v_NGD, tree, window, slopes, grouped)
+
+
+def _attend_in_blocks(
+    q_NHD: Tensor,
+    k_NGD: Tensor,
+    v_NGD: Tensor,
+    tree: Tree,
+    window: int | None,
+    slopes: tuple[float, ...],
+    grouped: dict[str, Any],
+) -> Tensor:
+    """[N, H, D]; grouped: the scale, and whether heads share keys."""
+    queries_BQ, keys_BK, _ = tree.blocks
+    padding = queries_BQ.numel() - tree.num_nodes
     q_LHD = F.pad(q_NHD, (0, 0, 0, 0, 0, padding)) if padding else q_NHD
+    q_BHQD = q_LHD.unflatten(0, (-1, queries_BQ.shape[1])).transpose(1, 2)
+    fold = q_NHD.shape[1] // k_NGD.shape[1] if q_NHD.device.type in FOLDED_ON else 1
+    if fold > 1:
+        q_BHQD = q_BHQD.unflatten(1, (-1, fold)).flatten(2, 3)
+        grouped = {**grouped, "enable_gqa": False}
     out_BHQD = F.scaled_dot_product_attention(
-        q_LHD.unflatten(0, (-1, tree.block)).transpose(1, 2),
-        k_NGD[tree.keys_BK].transpose(1, 2),
-        v_NGD[tree.keys_BK].transpose(1, 2),
-        attn_mask=tree.mask(window, slopes, q_NHD.dtype),
-        **options,
+        q_BHQD,
+        k_NGD[keys_BK].transpose(1, 2),
+        v_NGD[keys_BK].transpose(1, 2),
+        attn_mask=tree.mask(window, slopes, q_NHD.dtype, fold),
+        **grouped,
     )
+    if fold > 1:
+        out_BHQD = out_BHQD.unflatten(2, (fold, -1)).flatten(1, 2)
     return out_BHQD.transpose(1, 2).flatten(0, 1)[: tree.num_nodes]
 
 
@@ -183,23 +238,54 @@ def flex_refusal(
     head_size: int,
     dtype: torch.dtype,
     slopes: tuple[float, ...] = (),
+    window: int | None = None,
 ) -> str:
-    """'' if FlexAttention runs on this device and agrees with block attention on a small tree, else the reason."""
+    """'' if FlexAttention runs on this device and agrees with block attention on trees of two padded lengths, in
+    inference mode as in a pass, else the reason."""
     if device.type != "cuda":
         return f"no kernel for {device.type}"
-    end = np.array([6, 4, 3, 4, 6, 6])
-    pack = Pack(ids=end * 0, depth=np.array([0, 1, 2, 2, 1, 2]), end=end, rows=end[:0], targets=end[:0])
-    generator = torch.Generator(device).manual_seed(0)
-    q, k, v = (
-        torch.randn(len(end), heads, head_size, generator=generator, device=device).to(dtype)
-        for heads in (num_heads, num_kv_heads, num_kv_heads)
-    )
     try:
-        flex, blocks = (
-            attend(q, k, v, scale=head_size**-0.5, tree=Tree(pack, device, flex), window=None, slopes=slopes).float()
-            for flex in (True, False)
+        difference = max(
+            _flex_difference(
+                device, _random_pack(num_sequences), (num_heads, num_kv_heads), head_size, dtype, slopes, window
+            )
+            for num_sequences in (4, 20)
         )
     except Exception as error:  # the compiler and its driver raise errors of many classes; blocks always work
         return first_line(f"{type(error).__name__}: {error}")
-    difference = float((flex - blocks).abs().max())
     return "" if difference <= FLEX_TOLERANCE else f"it differs from block attention by {difference:.3g}"
+
+
+def _random_pack(num_sequences: int) -> Pack:
+    """Sequences of 12 tokens that share beginnings: with 4 shorter than `FLEX_SHORTEST`, with 20 longer."""
+    generator = np.random.default_rng(0)
+    sequences = [generator.integers(0, 3, 12) for _ in range(num_sequences)]
+    (pack,) = plan_packs(sequences, np.ones(num_sequences, dtype=np.int64), 12 * num_sequences).packs
+    return pack
+
+
+@torch.inference_mode()
+def _flex_difference(
+    device: torch.device,
+    pack: Pack,
+    heads: tuple[int, int],
+    head_size: int,
+    dtype: torch.dtype,
+    slopes: tuple[float, ...],
+    window: int | None,
+) -> float:
+    """The largest difference between FlexAttention and block attention on random queries, keys and values. Raises what
+    FlexAttention raises."""
+    generator = torch.Generator(device).manual_seed(0)
+    q, k, v = (
+        torch.randn(len(pack.end), count, head_size, generator=generator, device=device).to(dtype)
+        for count in (heads[0], heads[1], heads[1])
+    )
+    flexible = Tree(pack, device, flex=True)
+    flex, blocks = (
+        attend(q, k, v, scale=head_size**-0.5, tree=tree, window=window, slopes=slopes).float()
+        for tree in (flexible, Tree(pack, device))
+    )
+    if flexible.flex_failure:
+        raise RuntimeError(flexible.flex_failure)
+    return float((flex - blocks).abs().max())

@@ -13,6 +13,7 @@ import copy
 import functools
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -23,7 +24,7 @@ from actors.ablation import vllm_loader
 from actors.ablation.clamps import ClampSet, LayerClamp, Setting
 from actors.ablation.condition_tree import Pass, layer_passes
 from actors.ablation.coverage import Account
-from actors.ablation.logits_pass import LayerWalk, score_pack, sweep_pack
+from actors.ablation.logits_pass import LayerWalk, bits_of_pack, score_pack, sweep_pack
 from actors.ablation.token_tree import pack_from_wire
 from actors.ablation.tree_attention import Tree, attend, flex_refusal
 from actors.loaded_files import verify
@@ -42,9 +43,9 @@ def exit_all_ranks_on_error(
 ) -> Callable[Concatenate["LogitsPass", P], R]:
     """Decorate a method in which the ranks of a tensor-parallel engine wait for each other.
 
-    An error on one rank would leave the others waiting, and the engine with them. So the rank writes the error to the
-    file `last_words` (see `halfwave_install`) and ends its process, which vLLM notices. Over several nodes Ray
-    does that.
+    An error on one rank would leave the others waiting, and the engine with them: the loops of vLLM's workers, under
+    Ray too, catch it and live on. So the rank writes the error to the file `last_words` (see `halfwave_install`) and
+    ends its process, which vLLM notices. On another node the file cannot be read, but the error is logged.
     """
 
     @functools.wraps(method)
@@ -52,8 +53,7 @@ def exit_all_ranks_on_error(
         try:
             return method(self, *arguments, **named)
         except Exception as error:
-            parallel = self.vllm_config.parallel_config
-            if parallel.world_size == 1 or parallel.distributed_executor_backend != "mp":
+            if self.vllm_config.parallel_config.world_size == 1:
                 raise
             try:
                 with open(self._halfwave.last_words, "x", encoding="utf-8") as file:
@@ -100,6 +100,7 @@ class LogitsPass:
             for layer in layers
         ]
         decoder = self._halfwave = VllmDecoder(self, ClampSet(clamps), LayerWalk(layers), last_words)
+        decoder.enter_pass()
         refusal = decoder.wrap_attention()
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
@@ -177,6 +178,7 @@ class LogitsPass:
         log-probabilities. Raises InterventionError unless every layer's clamp was called as often as the passes say.
         """
         decoder, planned = self._halfwave, [Pass(*fields) for fields in passes]
+        decoder.enter_pass()
         pack = pack_from_wire(wire)
         before = decoder.clamps.calls()
 
@@ -198,8 +200,17 @@ class LogitsPass:
     @exit_all_ranks_on_error
     def halfwave_score(self, wire: list[bytes]) -> bytes | None:
         """float32 log-probabilities of the pack's edges; None on a rank without the gathered head."""
+        self._halfwave.enter_pass()
         log_probabilities_E = score_pack(self._halfwave, pack_from_wire(wire))
         return None if log_probabilities_E is None else log_probabilities_E.numpy().tobytes()
+
+    @exit_all_ranks_on_error
+    def halfwave_repeat(self, wire: list[bytes], count: int) -> int:
+        """Score a pack so many times; returns how many different results this rank saw, hidden states among them."""
+        decoder = self._halfwave
+        decoder.enter_pass()
+        pack = pack_from_wire(wire)
+        return len({bits_of_pack(decoder, pack) for _ in range(count)})
 
 
 def _load_in_place(model: nn.Module, config: Any) -> dict[str, tuple[list[int], float]]:
@@ -274,8 +285,21 @@ class VllmDecoder:
         self.kept: dict[int, list[Setting]] = {}
         """{number of a condition: its clamps}."""
         self.device = worker.device
+        self._thread = threading.get_ident()
         self.vocabulary: int = worker.vllm_config.model_config.get_vocab_size()
         self.flex = False
+
+    def enter_pass(self) -> None:
+        """To be called before the first operation of a pass. Raises InterventionError in another thread.
+
+        vLLM makes a CUDA stream of its own for the thread that first asks for one. If that happened in the middle of a
+        pass, its operations would be on two streams that do not wait for each other, and a clamp could come too late.
+        """
+        from vllm.utils.torch_utils import current_stream
+
+        if threading.get_ident() != self._thread:
+            raise InterventionError("a pass runs in another thread than the one that opened the engine")
+        current_stream()
 
     def hidden(self, ids_N: Tensor, tree: Tree) -> Tensor:
         from vllm.forward_context import set_forward_context
@@ -305,10 +329,13 @@ class VllmDecoder:
         """Use FlexAttention if block attention agrees for every head shape; returns the choice and the reason."""
         layers = self._attention_layers().values()
         dtype = self._config.model_config.dtype
-        shapes = sorted({(layer.num_heads, layer.num_kv_heads, layer.head_size, _slopes(layer)) for layer in layers})
+        shapes = {
+            (layer.num_heads, layer.num_kv_heads, layer.head_size, _slopes(layer), layer.sliding_window)
+            for layer in layers
+        }
         refusals = (
-            flex_refusal(self.device, num_heads, num_kv_heads, head_size, dtype, slopes)
-            for num_heads, num_kv_heads, head_size, slopes in shapes
+            flex_refusal(self.device, num_heads, num_kv_heads, head_size, dtype, slopes, window)
+            for num_heads, num_kv_heads, head_size, slopes, window in sorted(shapes, key=str)
         )
         refusal = next(filter(None, refusals), "")
         self.flex = not refusal

@@ -71,7 +71,13 @@ class EngineFacts:
     """Largest |tree - flat| log-probability of one token in the comparison at start-up, in nats; nan where the flat
     route is taken, which has nothing to compare."""
     probe_tolerance: float
-    """The largest difference that is accepted, in nats."""
+    """The largest difference that is accepted, in nats; infinite in 16 bits, where single tokens say nothing."""
+    probe_mean: float
+    """The same difference as a mean over the probe's tokens."""
+    probe_mean_tolerance: float
+    """The largest mean that is accepted, in nats."""
+    probe_accepted: str = ""
+    """Why a larger difference is accepted; '' where it is within the tolerance, or nothing was compared."""
     max_nodes: int
     """Default pack size."""
     reload_refused: str = ""

@@ -30,7 +30,7 @@ MAX_SOCKET_BYTES = 107
 
 START_ATTEMPTS = 3
 TOO_SLOW = "timed out during startup"
-"""In Ray's error where its processes took more than 30 seconds, as on a busy machine (fixed in ray/_private/node.py)."""
+"""In Ray's error where its processes took more than 30 seconds, as on a busy machine (ray/_private/node.py)."""
 KILL_SECONDS = 5.0
 """Longest wait for processes that were killed."""
 

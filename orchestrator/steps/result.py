@@ -66,7 +66,8 @@ def warn_of_missing_bos(model: str, added: SpecialTokens) -> None:
 
 
 def engine_document(engine: EngineFacts) -> dict[str, Any]:
-    """The properties of an engine as plain JSON; a difference that was not measured is null."""
+    """The properties of an engine as plain JSON; a difference that was not measured, and a tolerance that there is not,
+    are null."""
     return {
         "route": str(engine.route),
         "route_reason": engine.route_reason,
@@ -74,11 +75,18 @@ def engine_document(engine: EngineFacts) -> dict[str, Any]:
         "device": engine.device,
         "dtype": engine.dtype,
         "versions": dict(engine.versions),
-        "probe_difference": None if math.isnan(engine.probe_difference) else engine.probe_difference,
-        "probe_tolerance": engine.probe_tolerance,
+        "probe_difference": _finite(engine.probe_difference),
+        "probe_tolerance": _finite(engine.probe_tolerance),
+        "probe_mean": _finite(engine.probe_mean),
+        "probe_mean_tolerance": engine.probe_mean_tolerance,
+        "probe_accepted": engine.probe_accepted,
         "max_nodes": engine.max_nodes,
         "reload_refused": engine.reload_refused,
     }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def reference_document(reference: Reference) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class FakeEngine:
         """Pre-activations changed in every layer with neurons, on each rank."""
         self.broken_above: int | None = None
         """Number of selected neurons from which on every log-probability is nan; None = never."""
+        self.unstable: dict[int, int] = {}
+        """{rank: different results that it sees of one pack}, where that is not 1."""
         self.called: list[str] = []
         self._neurons: dict[int, list[int]] = {}
         self._forwards = 0
@@ -100,6 +102,9 @@ class FakeEngine:
         pack = pack_from_wire(wire)
         edges = zip(pack.ids[pack.rows].tolist(), pack.targets.tolist(), strict=True)
         return np.array([self._log_probability(*edge) + self.tree_error for edge in edges], dtype=np.float32).tobytes()
+
+    def repeat(self, rank: int, wire: list[bytes], count: int) -> int:
+        return self.unstable.get(rank, 1)
 
     def prompt_log_probabilities(self, sequences: Sequence[np.ndarray], num_top: int) -> list[list[dict[int, float]]]:
         self._forwards += 1

@@ -3,6 +3,9 @@
 N nodes, H query heads, G key-value heads, D head size.
 """
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,9 +36,9 @@ def seen(tree: Tree, window: int | None) -> np.ndarray:
     """[N, N] how many keys of a tree's blocks let a query see a node: 0 or 1, or the blocks overlap."""
     counts = np.zeros((tree.num_nodes, tree.num_nodes), dtype=int)
     block, _, query, key = np.nonzero(tree.mask(window, (), torch.float32).numpy() == 0)
-    flat = block * tree.queries_BQ.shape[1] + query
+    flat = block * tree.blocks.queries_BQ.shape[1] + query
     real = flat < tree.num_nodes
-    np.add.at(counts, (flat[real], tree.keys_BK.numpy()[block, key][real]), 1)
+    np.add.at(counts, (flat[real], tree.blocks.keys_BK.numpy()[block, key][real]), 1)
     return counts
 
 
@@ -59,7 +62,10 @@ def test_blocks_look_at_few_keys_where_sequences_are_short_and_at_the_whole_path
     generator = np.random.default_rng(0)
     (sentences,) = plan_packs([generator.integers(0, 50, 10) for _ in range(50)], np.ones(50), 1000).packs
     few = Tree(sentences, "cpu")
-    assert few.queries_BQ.shape[1] == tree_attention.BLOCK and few.keys_BK.shape[1] <= tree_attention.BLOCK + 9
+    assert (
+        few.blocks.queries_BQ.shape[1] == tree_attention.BLOCK
+        and few.blocks.keys_BK.shape[1] <= tree_attention.BLOCK + 9
+    )
     (text,) = plan_packs([generator.integers(0, 50, 300)], np.ones(1), 1000).packs
     assert Tree(text, "cpu").mask(None, (), torch.float32).shape == (1, 1, 299, 299)
 
@@ -103,6 +109,43 @@ def test_attention_is_the_softmax_over_what_a_node_sees(
     check_attention(pack, Tree(pack, "cpu"), window, slopes, groups)
 
 
+@pytest.mark.parametrize("groups", [2, 1])
+@pytest.mark.parametrize("slopes", [(), SLOPES], ids=["", "ALiBi"])
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("sequences", SEQUENCES.values(), ids=SEQUENCES)
+def test_heads_that_share_keys_may_attend_as_one(
+    monkeypatch: pytest.MonkeyPatch,
+    groups: int,
+    slopes: tuple[float, ...],
+    window: int | None,
+    sequences: tuple[list[int], ...],
+) -> None:
+    """As on CUDA, where the keys are never copied for every head."""
+    monkeypatch.setattr(tree_attention, "FOLDED_ON", ("cpu",))
+    plain, shapes = torch.nn.functional.scaled_dot_product_attention, []
+
+    def noting(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **options: Any) -> torch.Tensor:
+        shapes.append((q.shape[1], k.shape[1], options["enable_gqa"]))
+        return plain(q, k, v, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noting)
+    (pack,) = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 100).packs
+    tree = Tree(pack, "cpu")
+    check_attention(pack, tree, window, slopes, groups)
+    if not tree.is_path or window or slopes:
+        assert shapes == [(groups, groups, False)]
+
+
+def test_a_path_needs_no_mask_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_attention, "_blocks", None)
+    (text,) = plan_packs([np.arange(5000)], np.ones(1), 10_000).packs
+    tree = Tree(text, "cpu")
+    q = torch.randn(4999, 2, 4)
+    attend(q, q, q, scale=1.0, tree=tree, window=None)
+    assert "blocks" not in tree.__dict__, "ordinary causal attention"
+    assert tree.mask(64, (), torch.float32).shape == (1, 1, 4999, 4999)
+
+
 FLEX_CASES = [
     pytest.param(groups, slopes, window, marks=[] if (groups, slopes, window) == (2, SLOPES, 2) else pytest.mark.long)
     for groups in (4, 2, 1)
@@ -119,3 +162,76 @@ def test_flex_attention_is_the_softmax_over_what_a_node_sees(
 ) -> None:
     (pack,) = plan_packs([np.array(s) for s in sequences], np.ones(len(sequences)), 100).packs
     check_attention(pack, Tree(pack, "cpu", flex=True), window, slopes, groups)
+
+
+def some_tree(flex: bool) -> tuple[Tree, torch.Tensor, torch.Tensor]:
+    """A tree, queries, and keys that are values too."""
+    (pack,) = plan_packs([np.array(s) for s in SEQUENCES["tree"]], np.ones(3), 100).packs
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(len(pack.ids), heads, 8, generator=generator) for heads in (4, 2))
+    return Tree(pack, "cpu", flex), q, k
+
+
+def failing_flex(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: Any, **__: Any) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(tree_attention, "_flex_attention", lambda device_type: fail)
+
+
+def test_a_kernel_that_fails_late_is_replaced_by_block_attention(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree, q, k = some_tree(flex=True)
+    failing_flex(monkeypatch, RuntimeError("ptxas: out of registers\nmore"))
+    attended = attend(q, k, k, scale=0.3, tree=tree, window=None)
+    assert torch.equal(attended, attend(q, k, k, scale=0.3, tree=some_tree(flex=False)[0], window=None))
+    assert (tree.flex, tree.flex_failure) == (False, "RuntimeError: ptxas: out of registers")
+    assert "block attention from here on" in caplog.text
+
+
+def test_a_full_device_is_no_fault_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, q, k = some_tree(flex=True)
+    failing_flex(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        attend(q, k, k, scale=0.3, tree=tree, window=None)
+    assert tree.flex
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_the_proof_of_flex_attention_has_two_lengths_and_raises_what_the_kernel_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packs = [tree_attention._random_pack(count) for count in (4, 20)]
+    lengths = [Tree(pack, "cpu", flex=True).flex_rule(None, ()).block_mask.seq_lengths[0] for pack in packs]
+    assert lengths == [128, 256]
+    proof = partial(tree_attention._flex_difference, torch.device("cpu"), packs[0], (4, 2), 8, torch.float32, ())
+    assert proof(3) < 1e-5
+    failing_flex(monkeypatch, RuntimeError("no compiler"))
+    with pytest.raises(RuntimeError, match="no compiler"):
+        proof(None)
+
+
+@pytest.mark.long
+def test_compiled_flex_attention_is_compiled_once_and_equals_block_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of trees of one padded length: the compiler is not asked again from tree to tree."""
+    from torch._dynamo.utils import counters
+    from torch.nn.attention.flex_attention import flex_attention
+
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(flex_attention)
+    monkeypatch.setattr(tree_attention, "_flex_attention", lambda device_type: compiled)
+    generator = np.random.default_rng(0)
+    graphs = []
+    for count in range(20, 26):
+        sequences = [generator.integers(0, 4, 12) for _ in range(count)]
+        for pack in plan_packs(sequences, np.ones(count), 250).packs:
+            q, k, v = (torch.randn(len(pack.ids), heads, 16) for heads in (4, 2, 2))
+            with torch.inference_mode():
+                tree = Tree(pack, "cpu", flex=True)
+                flex, blocks = (attend(q, k, v, scale=0.25, tree=each, window=5) for each in (tree, Tree(pack, "cpu")))
+            assert not tree.flex_failure, tree.flex_failure
+            torch.testing.assert_close(flex, blocks, atol=1e-5, rtol=0)
+            graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[-1] == graphs[0] > 0

@@ -37,12 +37,14 @@ ENGINE = EngineFacts(
     versions={"vllm": "0.32.0", "torch": "2.13.0"},
     probe_difference=0.001,
     probe_tolerance=0.01,
+    probe_mean=0.0,
+    probe_mean_tolerance=0.001,
     max_nodes=512,
 )
 ENGINE_JSON = (
     '{"route": "tree", "route_reason": "", "attention": "block attention", "device": "cpu", "dtype": "float32", '
     '"versions": {"vllm": "0.32.0", "torch": "2.13.0"}, "probe_difference": 0.001, "probe_tolerance": 0.01, '
-    '"max_nodes": 512, "reload_refused": ""}'
+    '"probe_mean": 0.0, "probe_mean_tolerance": 0.001, "probe_accepted": "", "max_nodes": 512, "reload_refused": ""}'
 )
 NEURONS = NeuronSet.of({0: [3]})
 BENCHMARK = PairBenchmark(name="pairs", label="my pairs", pairs=(Pair("u", "p", "0", "good", "bad"),))
