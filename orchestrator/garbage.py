@@ -11,6 +11,7 @@ study that a driver runs, or may run on another machine, blocks `collect` unless
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -217,7 +218,7 @@ def summary_lines(garbage: Garbage, *, removed: bool) -> list[str]:
         ids = ",".join(run.run_id for run in garbage.runs)
         lines.append(
             f"a client cannot remove runs from the server {garbage.server}; on the machine with its database, run: "
-            f"mlflow gc --backend-store-uri DATABASE --run-ids {ids}"
+            f"mlflow gc --backend-store-uri DATABASE --run-ids {shlex.quote(ids)}"
         )
     if garbage.is_empty:
         lines.append("nothing to remove")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from orchestrator.scheduling.forecast import Forecast
 from orchestrator.study import PlannedStep, Result
-from studies.errors import printable
+from studies.errors import StudyError, printable
 from studies.reporting.records import completed
 from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines, special_token_lines
 
@@ -110,8 +110,17 @@ def _show_forecast(console: Console, forecast: Forecast) -> None:
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
-    """Print the table and the verdicts of each model, then of each series of checkpoints, then the scorecard."""
-    report = completed(report)
+    """Print the table and the verdicts of each model, then of each series of checkpoints, then the scorecard.
+
+    Raises StudyError for a report of another shape: others may have recorded it."""
+    try:
+        _show_report(console, completed(report))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise StudyError(f"the recorded report cannot be shown ({cause}); run the study again") from error
+
+
+def _show_report(console: Console, report: Mapping[str, Any]) -> None:
     for model in report["models"]:
         _show_model(console, model)
     for series in report.get("series", ()):
@@ -185,7 +194,7 @@ def _frame(num_columns: int) -> int:
 
 def show_result(console: Console, result: Result, seconds: float) -> None:
     """Print the report and the closing lines of `run`; `seconds`: how long it took."""
-    show_report(console, result.report)
+    _show_report(console, completed(result.report))
     console.print(f"\n{result.computed} steps computed, {result.cached} cached, in {seconds:.0f} s", highlight=False)
     if result.unsent:
         console.print(

@@ -10,11 +10,13 @@ import errno
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from orchestrator.checkout import own_commit
 from orchestrator.record.client.credentials import credential_for
@@ -114,8 +116,13 @@ def store_of_study_file(uri: str | None, located: Located, workdir: Path, creden
     """
     if uri is None:
         return default_store(workdir)
-    scheme, shown = uri.partition(":")[0].partition("+")[0], redacted(uri)
+    scheme, shown = uri.partition(":")[0], redacted(uri)
     if scheme in SERVERS:
+        if not _is_address(uri):
+            raise located.error(
+                ("tracking_uri",),
+                f"{quote(shown)} is not the address of a server; write http://HOST:PORT, or https://HOST",
+            )
         if sent := credential_for(uri) if credential is None else credential:
             raise located.error(
                 ("tracking_uri",),
@@ -123,7 +130,7 @@ def store_of_study_file(uri: str | None, located: Located, workdir: Path, creden
                 f"one with it, name it yourself: --tracking-uri {shlex.quote(shown)}",
             )
         return uri
-    if scheme in WITH_ACCOUNTS:
+    if scheme.partition("+")[0] in WITH_ACCOUNTS:
         raise located.error(
             ("tracking_uri",),
             f"{quote(shown)} would be opened with the accounts of this machine (profiles, files of passwords, options "
@@ -139,6 +146,16 @@ def store_of_study_file(uri: str | None, located: Located, workdir: Path, creden
             f"folder {workdir}; a store elsewhere is given with --tracking-uri",
         )
     return sqlite_uri(file)
+
+
+def _is_address(uri: str) -> bool:
+    """Whether a URI names a host, perhaps a port and a path, and nothing else."""
+    try:
+        parts = urlsplit(uri)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    return named and uri.startswith(f"{parts.scheme}://") and not re.search(r"[\s\\?#]", uri)
 
 
 # -- the environment -------------------------------------------------------------------------------------------------

@@ -339,7 +339,11 @@ def _supported(folder: Path, where: str, repository: str) -> Architecture:
 
 
 def _refuse_foreign_code(config: dict[str, Any], where: str, repository: str) -> None:
-    """Raise StudyError where `auto_map` names another repository: no digest of this model covers its code."""
+    """Raise StudyError where `auto_map`, or a kernel of attention, names another repository: no digest of this model
+    covers its code."""
+    for name in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(config.get(name, "")):
+            raise StudyError(f"{where}: {name} takes compiled code from another repository ({config[name]}); remove it")
     auto_map = config.get("auto_map")
     for name, classes in (auto_map if isinstance(auto_map, dict) else {}).items():
         for reference in classes if isinstance(classes, list) else [classes]:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.encoding import digest
-from orchestrator.record.entry import Entry
+from orchestrator.record.entry import Entry, digests_of, metrics_of, parse, sha256_of, text_of, texts_of
 from orchestrator.record.keys import Committed
-from orchestrator.record.limits import INDEX_FOLDER, MAX_TAG
+from orchestrator.record.limits import INDEX_FOLDER, MAX_TAG, check_name
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.tags import STEP
 
@@ -39,23 +39,25 @@ def committed_steps(
             continue
         name = tag.removeprefix(STEP)
         try:
-            content = json.loads(value)
-            if wanted is not None and content["id"] not in wanted:
+            content = parse(value)
+            step_id = text_of(content, "id")
+            if wanted is not None and step_id not in wanted:
                 continue
-            if "index" in content:
-                content |= json.loads(store.read(run_id, _index_path(name), content["index"]))
+            check_name("step", tag)
+            if isinstance(content, dict) and "index" in content:
+                content = parse(store.read(run_id, _index_path(name), sha256_of(content, "index")))
             yield Committed(
-                step_id=content["id"],
+                step_id=step_id,
                 step_name=name,
                 experiment=experiment,
                 run_id=run_id,
-                artifacts=content["digests"],
-                metrics=content["metrics"],
-                tags=content["tags"],
+                artifacts=digests_of(content),
+                metrics=metrics_of(content),
+                tags=texts_of(content, "tags"),
             )
         except Unreachable:
             raise
-        except (RecordError, ValueError, KeyError, TypeError) as error:
+        except (RecordError, ValueError) as error:
             log.warning("step %s of run %s counts as not done: %s", tag, run_id, error)
 
 
@@ -113,8 +115,7 @@ def edits(run: Any, steps: Iterable[Committed]) -> list[Edit]:
     recorded: dict[str, list[float]] = {}
     for step in steps:
         for name, value in step.metrics.items():
-            if isinstance(value, int | float):  # a tag may hold anything
-                recorded.setdefault(name, []).append(value)
+            recorded.setdefault(name, []).append(value)
     metrics = run.data.metrics
     return [
         Edit(run.info.run_id, run.info.run_name, name, values[-1], metrics.get(name))

@@ -1,7 +1,8 @@
 """One finished step on its way to MLflow, and the manifest that describes it on disk.
 
 Owns the words of the manifest: `encode_manifest` and `decode_manifest` name every key, so that an outbox written by an
-earlier version is still sent. Refuses to know where entries lie.
+earlier version is still sent. Refuses to know where entries lie. Whatever is read back, here or of a run (`commits`),
+passes through the same checks, because others may have written it.
 """
 
 import json
@@ -61,6 +62,8 @@ def check_entry(entry: Entry) -> Entry:
     """The entry with plain dicts. ValueError for a name or value that MLflow would refuse, cut or alter."""
     check_name("step", STEP + entry.step_name)
     key, metrics = check_key(entry.key), check_metrics(entry.metrics)
+    for path in entry.digests:
+        check_path(path)
     for name in [*metrics, *entry.series]:
         if name in key.params:
             raise ValueError(f"metric {name!r}: the name is that of a param")
@@ -97,10 +100,7 @@ def decode_manifest(content: bytes) -> Entry:
     """The entry of a `manifest.json`; keys that are not ours are ignored.
 
     ValueError for content that is not a manifest: cut short, no JSON, of another shape, with values of another type."""
-    try:
-        manifest = json.loads(content)
-    except RecursionError:
-        raise ValueError("its JSON is nested too deeply") from None
+    manifest = parse(content)
     key = _field(manifest, "key", dict)
     return Entry(
         study=_field(manifest, "study", str),
@@ -110,18 +110,31 @@ def decode_manifest(content: bytes) -> Entry:
             name=_field(key, "name", str),
             condition=_field(key, "condition", str),
             identity=_field(key, "identity", str),
-            params=_texts(key, "params"),
-            tags=_texts(key, "tags"),
+            params=texts_of(key, "params"),
+            tags=texts_of(key, "tags"),
         ),
-        step_id=_field(manifest, "step_id", str),
-        step_name=_field(manifest, "step_name", str),
-        metrics={name: _number(name, value) for name, value in _field(manifest, "metrics", dict).items()},
+        step_id=text_of(manifest, "step_id"),
+        step_name=text_of(manifest, "step_name"),
+        metrics=metrics_of(manifest),
         series={name: _pairs(name, pairs) for name, pairs in _field(manifest, "series", dict).items()},
-        tags=_texts(manifest, "tags"),
-        digests=_digests(manifest),
+        tags=texts_of(manifest, "tags"),
+        digests=digests_of(manifest),
         written_ns=_whole(manifest, "written_ns"),
         adopted_from=_field(manifest, "adopted_from", str),
     )
+
+
+def parse(content: str | bytes) -> object:
+    """Plain JSON. ValueError for anything else."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def text_of(holder: object, name: str) -> str:
+    """A text. ValueError as `_field`."""
+    return _field(holder, name, str)
 
 
 def _field(holder: object, name: str, kind: type[_Kind]) -> _Kind:
@@ -153,19 +166,32 @@ def _number(name: str, value: object) -> float:
         raise ValueError(f"the metric {name!r} is too large") from None
 
 
-def _texts(holder: object, name: str) -> dict[str, str]:
+def metrics_of(holder: object) -> dict[str, float]:
+    """Its `metrics`. ValueError for other values than numbers."""
+    return {name: _number(name, value) for name, value in _field(holder, "metrics", dict).items()}
+
+
+def texts_of(holder: object, name: str) -> dict[str, str]:
+    """A mapping of texts to texts. ValueError for anything else."""
     texts = _field(holder, name, dict)
     return {key: _field(texts, key, str) for key in texts}
 
 
-def _digests(holder: object) -> dict[str, str]:
-    """{artifact path: sha256}. Paths that lead out of the entry's folder are refused."""
-    digests = _texts(holder, "digests")
-    for path, sha256 in digests.items():
+def digests_of(holder: object) -> dict[str, str]:
+    """{artifact path: sha256}. ValueError for a path that leads out of the folder of the artifacts."""
+    digests = texts_of(holder, "digests")
+    for path in digests:
         check_path(path)
-        if not _SHA256.fullmatch(sha256):
-            raise ValueError(f"the sha256 of {path!r} is {sha256[:80]!r}")
+        sha256_of(digests, path)
     return digests
+
+
+def sha256_of(holder: object, name: str) -> str:
+    """A digest. ValueError for anything else."""
+    sha256 = text_of(holder, name)
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"the sha256 of {name!r} is {sha256[:80]!r}")
+    return sha256
 
 
 def _pairs(name: str, pairs: object) -> list[tuple[int, float]]:

@@ -26,10 +26,11 @@ from orchestrator.record.client.failures import DamagedArtifact, RecordError, Un
 from orchestrator.record.creation import ensure_database
 from orchestrator.record.encoding import digest
 from orchestrator.record.limits import MAX_BATCH
-from orchestrator.record.local_store import LocalStore, folder_of, locate, remove_run_folder, write_file
+from orchestrator.record.local_store import ARTIFACTS, LocalStore, folder_of, locate, remove_run_folder, write_file
 from orchestrator.record.outbox import folder_size
 from orchestrator.record.tags import KIND, SUPERSEDED, VIEW
 from studies.errors import StudyError, did_you_mean
+from studies.files import read_bytes
 
 PAGE = 200
 """Runs per search request; each comes with all its metrics."""
@@ -74,7 +75,7 @@ class Store(Calls):
             restore = f"MLFLOW_TRACKING_URI={shlex.quote(self.safe_uri)} mlflow experiments restore -x"
             raise RecordError(
                 f"study {name!r} was deleted from MLflow at {self.safe_uri}; bring it back with "
-                f"`{restore} {experiment.experiment_id}`, or give the study another name"
+                f"`{restore} {shlex.quote(experiment.experiment_id)}`, or give the study another name"
             )
         if experiment is not None and not self._is_beside(experiment.artifact_location):
             self._places.check(experiment.artifact_location, f"study {name!r}")
@@ -217,7 +218,10 @@ class Store(Calls):
         return self._artifact_uris[run_id]
 
     def _repository(self, run_id: str) -> Any:
-        """MLflow's store of a run's artifacts; its client's `log_artifact` would ask the server for the place again."""
+        """MLflow's store of a run's artifacts, at the place that was checked.
+
+        Its client would ask the server for the place again, and its functions for a URI take it apart and put it
+        together otherwise."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
         from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
 
@@ -248,8 +252,8 @@ class Store(Calls):
         self._write(run_id, text.encode(), path)
 
     def _write(self, run_id: str, content: bytes, path: str) -> None:
-        if self.local is not None and (folder := self.folder(run_id)) is not None:
-            if not self.local.database.exists():  # moved away while the study runs: it must not come back
+        if (folder := self.folder(run_id)) is not None:
+            if self.local is not None and not self.local.database.exists():  # moved away: it must not come back
                 raise RecordError(f"the store {self.local.database} is gone; run the study again where it is now")
             try:
                 write_file(folder / path, content)
@@ -285,18 +289,15 @@ class Store(Calls):
         """An artifact, unverified; None where there is none."""
         if (folder := self.folder(run_id)) is not None:
             try:
-                return (folder / path).read_bytes()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return read_bytes(folder / path)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError, StudyError):  # or no ordinary file
                 return None
             except OSError as error:
                 raise Unreachable(f"cannot read {folder / path}: {error.strerror}") from error
-        from mlflow.artifacts import download_artifacts
-
-        uri = f"{self.artifact_uri(run_id)}/{path}"  # with a run id MLflow makes six requests per file, not two
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                file = self.call_artifacts(download_artifacts, uri, dst_path=scratch, tracking_uri=self.uri)
-                return Path(file).read_bytes()
+                file = self.call_artifacts(self._repository(run_id).download_artifacts, path, dst_path=scratch)
+                return read_bytes(Path(file)) if Path(file).is_file() else None
         except RecordError:
             if self.missing(run_id, [path]):  # only listing tells "no such file" and "no answer" apart
                 return None
@@ -304,12 +305,11 @@ class Store(Calls):
 
     def missing(self, run_id: str, paths: Collection[str]) -> set[str]:
         """The paths at which the artifact store lists nothing."""
-        from mlflow.artifacts import list_artifacts
-
+        if (own := self.folder(run_id)) is not None:
+            return {path for path in paths if not (own / path).is_file()}
         present: set[str] = set()
         for folder in {posixpath.dirname(path) for path in paths}:
-            uri = f"{self.artifact_uri(run_id)}/{folder}".rstrip("/")
-            listed = self.call_artifacts(list_artifacts, uri, tracking_uri=self.uri)
+            listed = self.call_artifacts(self._repository(run_id).list_artifacts, folder or None)
             present |= {posixpath.join(folder, posixpath.basename(info.path)) for info in listed}
         return set(paths) - present
 
@@ -336,7 +336,10 @@ class Store(Calls):
         """Remove a run and its artifacts. Does nothing to a run that is not in MLflow's stage "deleted"."""
         if self.call("get_run", run_id).info.lifecycle_stage != "deleted":  # restored since it was looked up
             return
-        if self.local is not None and (folder := self.folder(run_id)) is not None:
+        place = self.artifact_uri(run_id) if self.local is None else self._recorded_place(run_id)
+        if not place.endswith(f"/{run_id}/{ARTIFACTS}"):
+            raise RecordError(f"the artifacts of run {run_id} are at {place}, which may hold others' too: not removed")
+        if (folder := self.folder(run_id)) is not None:
             try:
                 remove_run_folder(folder)
             except OSError as error:

@@ -23,6 +23,7 @@ from pathlib import Path
 from orchestrator.record.encoding import digest
 from orchestrator.record.entry import Entry, check_entry, decode_manifest, encode_manifest
 from orchestrator.record.keys import Committed
+from orchestrator.record.limits import check_path
 from orchestrator.record.ownership import ABANDONED_SECONDS, MARK, is_abandoned, own_mark, unchanged_seconds
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,12 @@ class Outbox:
     def write(self, entry: Entry, payload: Mapping[str, bytes]) -> None:
         """Put a complete entry on disk, in place of an earlier one of the same step and run.
 
-        `payload`: {artifact path: bytes}. Raises OSError where the disk refuses it; what was there before stays."""
+        `payload`: {artifact path: bytes}. Raises ValueError for a path that leads out of its folder, and OSError where
+        the disk refuses it; what was there before stays."""
         if not _STEP_ID.fullmatch(entry.step_id):
             raise ValueError(f"step id {entry.step_id!r} cannot name a folder")
+        for path in payload:
+            check_path(path)
         if not self.folder.is_dir():  # moved away while the study runs: it must not come back
             raise FileNotFoundError(errno.ENOENT, "the folder is gone", str(self.folder))
         aside = self.folder / f".writing-{own_mark()}-{entry.folder_name}"

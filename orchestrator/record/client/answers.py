@@ -20,6 +20,8 @@ HTTP_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a proxy may ask for an hour
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # they end at a login page, turn POST into GET, or ask netrc about a host
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # a server may name any address for the parts
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
 """What MLflow's HTTP layer does where the user has not chosen otherwise. MLflow reads it anew for every request."""
 

@@ -6,6 +6,7 @@ user allows. A SQLite store keeps its artifacts beside it, whatever it names: se
 """
 
 import os
+import re
 import shlex
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,11 @@ from orchestrator.redaction import redacted
 
 VARIABLE = "HALFWAVE_ARTIFACT_ROOT"
 """The variable in place of `--artifact-root`."""
+_SERVICE = "/api/2.0/mlflow-artifacts/artifacts"
+"""Where a tracking server serves artifacts."""
+_PROXIED = re.compile(r"mlflow-artifacts:(?://([^/]+))?(/.*)")
+_ODD = re.compile(r"[\x00-\x20\x7f?#%\\]|//|(^|/)\.\.?(/|$)")
+"""What no path of a server's own has, and what might be read as another place by whoever parses it again."""
 
 
 class ArtifactPlaces:
@@ -23,10 +29,14 @@ class ArtifactPlaces:
 
     def __init__(self, tracking_uri: str, root: str | None = None) -> None:
         """root: a folder, or the URI of a folder or bucket, below which any place is allowed; default: what `VARIABLE`
-        says, else none."""
-        self._uri, self._server = redacted(tracking_uri), urlsplit(tracking_uri)
+        says, else none. RecordError for one that cannot be read."""
+        self._uri, self._server = redacted(tracking_uri), tracking_uri
         self._root = root or os.environ.get(VARIABLE) or ""
-        if self._root and (folder := folder_of(self._root)) is not None:
+        try:
+            folder = folder_of(self._root) if self._root else None
+        except ValueError as error:
+            raise RecordError(f"--artifact-root: {self._root!r} is neither a folder nor a URI: {error}") from None
+        if folder is not None:
             self._root = Path(os.path.abspath(folder.expanduser())).as_uri()
 
     def check(self, place: str, what: str) -> None:
@@ -50,21 +60,25 @@ class ArtifactPlaces:
         return self._root
 
     def _is_proxied(self, place: str) -> bool:
-        """Whether a request for it goes to the tracking server itself, as MLflow resolves it (mlflow/store/artifact/
-        mlflow_artifacts_repo.py, `resolve_uri`)."""
-        parts, host = urlsplit(place), self._server.netloc.rpartition("@")[2]
-        if self._server.scheme not in ("http", "https"):
+        """Whether MLflow asks the tracking server itself for it (mlflow/store/artifact/mlflow_artifacts_repo.py,
+        `resolve_uri`), however often the text is taken apart and put together again."""
+        if not self._server.startswith(("http://", "https://")):
             return False
-        if parts.scheme == "mlflow-artifacts":
-            return parts.netloc in ("", host)
-        return (parts.scheme, parts.netloc) == (self._server.scheme, host)
+        if match := _PROXIED.fullmatch(place):
+            host = urlsplit(self._server).netloc.rpartition("@")[2]
+            return match[1] in (None, host) and not _ODD.search(match[2])
+        own = self._server.rstrip("/") + _SERVICE
+        return place.startswith(f"{own}/") and not _ODD.search(place.removeprefix(own))
 
 
 def _is_below(place: str, root: str) -> bool:
-    if (folder := folder_of(place)) is not None:
-        above = folder_of(root)
-        return above is not None and folder.resolve().is_relative_to(above.resolve())
-    parts, above_parts = urlsplit(place), urlsplit(root)
+    try:
+        folder, above = folder_of(place), folder_of(root)
+        if folder is not None:
+            return above is not None and folder.resolve().is_relative_to(above.resolve())
+        parts, above_parts = urlsplit(place), urlsplit(root)
+    except ValueError:
+        return False
     path = PurePosixPath(unquote(parts.path) or "/")
     return (
         parts._replace(path="") == above_parts._replace(path="")

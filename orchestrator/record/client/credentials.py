@@ -36,7 +36,7 @@ def credential_for(uri: str) -> str:
     from requests.utils import get_netrc_auth
 
     try:
-        found = get_default_host_creds(uri)
+        found, of_host = get_default_host_creds(uri), get_netrc_auth(uri)
     except (configparser.Error, MlflowException, OSError, ValueError) as error:
         raise StudyError(f"MLflow cannot read its credentials in the environment or {_FILE}: {reason(error)}") from None
     if found.username and found.password:
@@ -44,7 +44,7 @@ def credential_for(uri: str) -> str:
     for field, variable in _OTHERS.items():
         if getattr(found, field):
             return variable
-    if get_netrc_auth(uri):
+    if of_host:
         return "the password that your netrc file has for its host"
     for plugin in entry_points(group=_HEADER_PLUGINS):
         return f"what MLflow's plugin {plugin.name} adds to every request"

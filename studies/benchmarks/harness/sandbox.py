@@ -196,7 +196,7 @@ def _unsafe_source(path: str, options: Mapping[str, Any]) -> str:
             return f"the definition gives its data set the option {option}"
     for file in (str(path), *_texts(options.get("data_files")), *_texts(options.get("data_dir"))):
         scheme = file.partition("://")[0] if "://" in file else ""
-        if "::" in file or scheme not in ("", "file", "http", "https", "hf"):
+        if "::" in file or scheme not in ("", "file", "hf"):
             return f"the definition reads its data from {file}, with credentials of this machine"
         local = Path(file.removeprefix("file://"))
         if not scheme or scheme == "file":

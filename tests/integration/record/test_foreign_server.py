@@ -2,10 +2,14 @@
 user's, and this machine's files and keys are not used for it, unless the command line says so."""
 
 import base64
+import hashlib
+import json
+import os
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,10 +22,11 @@ from studies.errors import StudyError
 from tests.integration.made_up import Command
 from tests.integration.made_up_actors import compute
 from tests.integration.record.test_second_file import STUDY
-from tests.mlflow_proxy import Proxy, reply
+from tests.mlflow_proxy import Call, Proxy, Reply, reply
 from tests.mlflow_server import Server
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
+SHA256 = hashlib.sha256(b"theirs").hexdigest()
 VERBS = ("validate", "plan", "run", "report", "gc")
 PASSWORD = "the password of MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or ~/.mlflow/credentials"
 NETRC = "the password that your netrc file has for its host"
@@ -206,6 +211,30 @@ def test_a_plugin_that_adds_headers_counts_as_a_credential(
     assert credential_for("http://host") == "what MLflow's plugin signer adds to every request"
 
 
+def test_a_server_cannot_have_parts_of_a_file_fetched_from_another_host(
+    recorder: Proxy, home: Path, tmp_path: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As MLflow does where a server says that it gives out signed addresses."""
+    (home / ".netrc").write_text("machine localhost login ada password secret-word\n")
+    file = study_file(tmp_path, monkeypatch, recorder.uri)
+    with Proxy(recorder.uri) as other:
+        signed = {"url": other.uri.replace("127.0.0.1", "localhost") + "/admin", "headers": {}, "file_size": 8}
+
+        def rule(call: Call) -> Reply | None:
+            if "server-info" in call.path:
+                able = {"multipart_downloads_enabled": True, "multipart_uploads_enabled": True}
+                return reply(200, json.dumps(able).encode(), "application/json")
+            return reply(200, json.dumps(signed).encode(), "application/json") if "presigned" in call.path else None
+
+        recorder.rule = rule
+        monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "1")
+        assert in_process("run", file).code == 0 and in_process("report", file).code == 0
+        assert not other.calls
+        monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "true")
+        in_process("report", file)
+        assert authorizations(other) == {BASIC}, "otherwise this test could not fail"
+
+
 # -- artifacts -------------------------------------------------------------------------------------------------------
 
 
@@ -276,3 +305,70 @@ def test_a_sqlite_store_that_names_a_bucket_is_refused_and_a_folder_is_not_looke
     store.client.create_experiment(tmp_path.name, artifact_location="s3://bucket/x")
     ran = in_process("run", file, "--workdir", str(workdir))
     assert ran.code == 2 and f"study '{tmp_path.name}' has its artifacts at s3://bucket/x" in ran.err
+
+
+def edit_tags(database: Path, kind: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Rewrite the tags of the steps of a kind, in a store that somebody else could have made."""
+    connection = sqlite3.connect(database)
+    rows = connection.execute("select run_uuid, key, value from tags where key like ?", (f"step.{kind}%",)).fetchall()
+    assert rows
+    for run_id, key, value in rows:
+        content = json.loads(value)
+        change(content)
+        connection.execute(
+            "update tags set value = ? where run_uuid = ? and key = ?", (json.dumps(content), run_id, key)
+        )
+    connection.commit()
+    connection.close()
+
+
+def test_a_recorded_path_that_leads_out_of_the_folder_is_not_followed(
+    home: Path,
+    tmp_path: Path,
+    in_process: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A project that ships a record, with a file at the place where the path leads from there, too."""
+    file = study_file(tmp_path, monkeypatch)
+    workdir, shipped = tmp_path / "a" / "b" / "work", tmp_path / "keys"
+    shipped.write_bytes(b"theirs")
+    assert in_process("run", file, "--workdir", str(workdir)).code == 0
+    run_folder = next((workdir / "artifacts").glob("*/artifacts"))
+    to_file = os.path.relpath(shipped, run_folder)
+    edit_tags(workdir / "mlflow.db", "select", lambda content: content["digests"].update({to_file: SHA256}))
+    file.write_text(file.read_text().replace(f"study: {tmp_path.name}", "study: another"))
+    ran = in_process("run", file, "--workdir", str(workdir))
+    assert ran.code == 0 and "counts as not done" in caplog.text
+    assert shipped.read_bytes() == b"theirs"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "home", "keys", "model", "study.yaml"}
+
+
+def test_an_artifact_that_is_a_pipe_is_missing(
+    home: Path, tmp_path: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = study_file(tmp_path, monkeypatch)
+    assert in_process("run", file).code == 0
+    (report,) = (tmp_path / ".halfwave" / "artifacts").rglob("report.json")
+    report.unlink()
+    os.mkfifo(report)
+    shown = in_process("report", file)
+    assert shown.code == 2 and "report.json" in shown.err and "is missing" in shown.err
+    assert in_process("run", file).code == 0 and in_process("report", file).code == 0
+
+
+def test_a_recorded_report_of_another_shape_is_one_line(
+    home: Path, tmp_path: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = study_file(tmp_path, monkeypatch)
+    assert in_process("run", file).code == 0
+    (report,) = (tmp_path / ".halfwave" / "artifacts").rglob("report.json")
+    for content in (b"{}", b"[]", b'{"models": [5]}'):
+        report.write_bytes(content)
+        as_recorded = {"report.json": hashlib.sha256(content).hexdigest()}
+        edit_tags(
+            tmp_path / ".halfwave" / "mlflow.db", "report", lambda tag, new=as_recorded: tag["digests"].update(new)
+        )
+        shown = in_process("report", file)
+        assert shown.code == 2 and shown.err.startswith("halfwave: the recorded report cannot be shown (")
+        assert len(shown.err.splitlines()) == 1

@@ -1,6 +1,7 @@
 """Where artifacts may be written and read, by what the store serves and the user allows."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,7 +12,7 @@ SERVER, DATABASE = "https://ada:secret-word@host:5000/mlflow", "postgresql://ada
 ALLOWED = [
     (SERVER, None, "mlflow-artifacts:/1/a/artifacts"),
     (SERVER, None, "mlflow-artifacts://host:5000/1/a"),
-    (SERVER, None, "https://host:5000/mlflow/api/2.0/mlflow-artifacts/artifacts/1"),
+    ("https://host/mlflow/", None, "https://host/mlflow/api/2.0/mlflow-artifacts/artifacts/1"),
     (SERVER, "s3://bucket", "s3://bucket/1/a"),
     (SERVER, "s3://bucket/deep/", "s3://bucket/deep"),
     (SERVER, "s3://bucket/deep", "s3://bucket/deep/er"),
@@ -33,6 +34,23 @@ REFUSED = [
     (SERVER, None, "mlflow-artifacts://ada@host:5000/1"),
     (SERVER, None, "http://host:5000/1"),
     (SERVER, None, "https://evil/1"),
+    (SERVER, None, "https://host:5000/1"),
+    ("https://host", None, "https://host/api/2.0/mlflow-artifacts/artifacts/../../../admin"),
+    ("https://host", None, "https://host.evil/api/2.0/mlflow-artifacts/artifacts/1"),
+    (SERVER, None, "mlflow-artifacts:"),
+    (SERVER, None, "mlflow-artifacts:////evil/1"),
+    (SERVER, None, "mlflow-artifacts://////evil/1"),
+    (SERVER, None, "mlflow-artifacts:/a//evil/1"),
+    (SERVER, None, "mlflow-artifacts:/a/../b"),
+    (SERVER, None, "mlflow-artifacts:/a/%2e%2e/b"),
+    (SERVER, None, "mlflow-artifacts:/a?x=1"),
+    (SERVER, None, "mlflow-artifacts:/a#x"),
+    (SERVER, None, "mlflow-artifacts:/a\\b"),
+    (SERVER, None, "mlflow-artifacts:/a\tb"),
+    (SERVER, None, "mlflow-artifacts:evil:80/1"),
+    (SERVER, None, "MLFLOW-ARTIFACTS:/1"),
+    (SERVER, None, "http://["),
+    (SERVER, "s3://bucket", "s3://["),
     (SERVER, None, "runs:/a/b"),
     (SERVER, None, "models:/a/1"),
     (SERVER, None, ""),
@@ -66,8 +84,25 @@ def test_what_the_server_serves_or_the_user_allows_is_used(uri: str, root: str |
 def test_any_other_place_is_refused(uri: str, root: str | None, place: str) -> None:
     with pytest.raises(RecordError) as error:
         ArtifactPlaces(uri, root).check(place, "run 1")
-    assert str(error.value).startswith(f"run 1 has its artifacts at {place}, which MLflow at ")
+    shown = place.replace("\t", "\\t")
+    assert str(error.value).startswith(f"run 1 has its artifacts at {shown}, which MLflow at ")
     assert "--artifact-root" in str(error.value) and "secret-word" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "root", "place"), [case for case in ALLOWED if case[2].startswith("mlflow-artifacts:")]
+)
+def test_mlflow_asks_the_server_itself_for_what_is_allowed(uri: str, root: str | None, place: str) -> None:
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    asked = urlsplit(MlflowArtifactsRepository.resolve_uri(place, uri))
+    assert (asked.scheme, asked.netloc.rpartition("@")[2]) == ("https", "host:5000")
+    assert asked.path.startswith("/mlflow/api/2.0/mlflow-artifacts/artifacts/")
+
+
+def test_a_root_that_cannot_be_read_is_one_line() -> None:
+    with pytest.raises(RecordError, match=r"--artifact-root: 'http://\[' is neither a folder nor a URI"):
+        ArtifactPlaces(SERVER, "http://[")
 
 
 def test_a_link_below_the_root_leads_nowhere_else(tmp_path: Path) -> None:

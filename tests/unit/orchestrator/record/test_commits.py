@@ -100,3 +100,35 @@ def test_a_store_that_does_not_answer_is_no_damage(store: Artifacts) -> None:
     store.is_away = True
     with pytest.raises(Unreachable):
         list(committed_steps(store, "run9", {"step.evaluate.blimp": INDEX_TAG}, "dissociation"))
+
+
+ODD = {
+    "no JSON": "{",
+    "nested too deeply": "[" * 100_000,
+    "a list": "[]",
+    "no id": "{}",
+    "an id of another type": '{"id": 5}',
+    "no digests": '{"id": "9be1", "metrics": {}, "tags": {}}',
+    "digests of another type": '{"id": "9be1", "digests": 5, "metrics": {}, "tags": {}}',
+    "metrics of another type": '{"id": "9be1", "digests": {}, "metrics": {"a": "1"}, "tags": {}}',
+    "tags of another type": '{"id": "9be1", "digests": {}, "metrics": {}, "tags": []}',
+    "a digest that is none": '{"id": "9be1", "digests": {"a": "b"}, "metrics": {}, "tags": {}}',
+    "a path that leads elsewhere": TAG.replace("items/blimp", "../../../.ssh/authorized_keys"),
+    "an absolute path": TAG.replace("items/blimp", "/etc/passwd"),
+    "an index of another type": '{"id": "9be1", "index": ["a"]}',
+    "an index that is none": '{"id": "9be1", "index": "../../x"}',
+}
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+def test_a_tag_that_somebody_else_wrote_counts_as_not_done(
+    value: str, store: Artifacts, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not list(committed_steps(store, "r1", {"step.evaluate.blimp": value}, "s"))  # type: ignore[arg-type]
+    assert len(caplog.messages) == 1 and "step.evaluate.blimp of run r1 counts as not done: " in caplog.text
+
+
+def test_a_step_whose_name_leads_elsewhere_counts_as_not_done(store: Artifacts) -> None:
+    tags = {"step.../../x": INDEX_TAG}
+    assert not list(committed_steps(store, "r1", tags, "s"))  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def step(name: str, **metrics: Any) -> Committed:
 )
 def test_what_differs_is_found(shown: dict[str, float], found: list[tuple[str, Any]]) -> None:
     run = SimpleNamespace(info=SimpleNamespace(run_id="r9", run_name="tiny"), data=SimpleNamespace(metrics=shown))
-    told = edits(run, [step("one", a=1.0, odd="text"), step("two", b=2.0)])
+    told = edits(run, [step("one", a=1.0), step("two", b=2.0)])
     assert [(edit.metric, "nan" if edit.found != edit.found else edit.found) for edit in told] == found
 
 

@@ -141,6 +141,32 @@ def test_a_store_in_the_working_folder_or_on_a_server_is_accepted(
 @pytest.mark.parametrize(
     "uri",
     [
+        "http://",
+        "http:///path",
+        "http:host",
+        "http://[",
+        "http://host:port",
+        "http://host:99999",
+        "http://host#x",
+        "http://host?x",
+        "http://host\\@evil",
+        "https://ho st",
+    ],
+)
+@pytest.mark.parametrize("has_netrc", [False, True])
+def test_what_is_no_address_is_one_line(
+    tmp_path: Path, uri: str, has_netrc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if has_netrc:
+        (tmp_path / ".netrc").write_text("machine host login ada password secret-word\n")
+    with pytest.raises(StudyError, match="is not the address of a server; write http://HOST:PORT, or https://HOST"):
+        opened(tmp_path, uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
         "databricks",
         "databricks://profile",
         "postgresql://db/m",

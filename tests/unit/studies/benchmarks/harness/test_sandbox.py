@@ -79,6 +79,10 @@ SOURCES: dict[str, tuple[dict[str, Any], str]] = {
         {"path": "json", "data_files": {"test": ["s3://bucket/rows.jsonl"]}},
         "the definition reads its data from s3://bucket/rows.jsonl, with credentials of this machine",
     ),
+    "passwords of netrc": (
+        {"path": "json", "data_files": {"test": "https://internal.example/rows.jsonl"}},
+        "the definition reads its data from https://internal.example/rows.jsonl, with credentials of this machine",
+    ),
     "a chain of transports": (
         {"path": "json", "data_files": "zip://x::https://evil.example/x.zip"},
         "the definition reads its data from zip://x::https://evil.example/x.zip, with credentials of this machine",

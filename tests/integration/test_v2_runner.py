@@ -1,0 +1,71 @@
+"""The ablation actor on vLLM's V2 model runner, which GPUs use, through Triton's interpreter.
+
+The actor proves its routes there as everywhere, the flat one by V2's own `prompt_logprobs`; log-probabilities, clamped
+and not, equal raw Transformers hooks.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import oracles, triton_on_cpu
+from tests.integration.test_families import TOLERANCE, ablate, forest, oracle_sums, sweep_and_alone
+from tests.processes import one_process
+from tests.sources import source_of
+
+NAMES = ("baseline", "negative", "zero")
+Call = Callable[..., Any]
+
+
+def on_v2(triton_attention: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a fresh process: call a function with vLLM on this runner."""
+    used = triton_on_cpu.prepare(triton_attention=triton_attention)
+    answer = function(*arguments)
+    assert "vllm.v1.worker.gpu.model_runner" in sys.modules, "the V2 runner was not used"
+    assert bool(used) == triton_attention
+    return answer
+
+
+@pytest.fixture
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # Triton reads it as it is imported, which torch does
+    with one_process(timeout=500) as call:
+        yield call
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("family", "triton_attention"),
+    [
+        ("llama", False),
+        pytest.param("llama", True, marks=pytest.mark.long),
+        pytest.param("gemma3_text", False, marks=pytest.mark.long),  # sliding windows
+        pytest.param("gpt_neox", False, marks=pytest.mark.long),
+    ],
+)
+def test_log_probabilities_equal_raw_transformers(
+    family: str, triton_attention: bool, tmp_path: Path, own_process: Call
+) -> None:
+    folder, texts = oracles.make_model(tmp_path / family, family), forest(count=8)
+    outcome = own_process(on_v2, triton_attention, ablate, source_of(folder), texts, NAMES)
+    assert outcome["route"] == "tree" and outcome["probe"] < TOLERANCE
+    for name, expected in oracle_sums(folder, texts, NAMES).items():
+        np.testing.assert_allclose(outcome["sums"][name], expected, atol=TOLERANCE, rtol=0)
+    np.testing.assert_array_equal(outcome["sums"]["baseline again"], outcome["sums"]["baseline"])
+    assert np.abs(outcome["sums"]["negative"] - outcome["sums"]["baseline"]).max() > 0.01
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(tmp_path: Path, own_process: Call) -> None:
+    folder = oracles.make_model(tmp_path / "llama", "llama")
+    together, alone, (passes, ideal, whole) = own_process(
+        on_v2, False, sweep_and_alone, source_of(folder), forest(count=8)
+    )
+    for name, sums in together.items():
+        np.testing.assert_array_equal(sums, alone[name])
+    assert passes == ideal < whole
