@@ -88,8 +88,8 @@ def show_plan(
 
 def _show_forecast(console: Console, forecast: Forecast) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("model", "per actor", "actors", "memory", "", "from", "to", f"{forecast.device}-hours"):
-        left = heading in ("model", "per actor", "")
+    for heading in ("model", "dtype", "per actor", "actors", "memory", "", "from", "to", f"{forecast.device}-hours"):
+        left = heading in ("model", "dtype", "per actor", "")
         # the names of models are folded where the terminal is narrow, before anything else
         table.add_column(heading, justify="left" if left else "right", overflow="fold", no_wrap=heading != "model")
     for model in forecast.models:
@@ -98,7 +98,7 @@ def _show_forecast(console: Console, forecast: Forecast) -> None:
         memory = f"{model.need / 2**30:.1f}{available} GiB"
         times = (f"{seconds / 3600:.2f} h" for seconds in (model.begins, model.ends))
         table.add_row(
-            *map(plain, (model.model, model.demand, str(model.actors), memory)),
+            *map(plain, (model.model, model.dtype, model.demand, str(model.actors), memory)),
             verdict,
             *times,
             f"{model.device_hours:.2f}",
@@ -107,6 +107,12 @@ def _show_forecast(console: Console, forecast: Forecast) -> None:
     hours = f"{forecast.device_hours:.2f} {forecast.device}-hours, {forecast.makespan / 3600:.2f} h from start to end"
     bound = f"no schedule takes less than {forecast.bound / 3600:.2f} h"
     console.print(plain(f"On {forecast.where}: about {hours} ({bound})"))
+    if slow := forecast.in_float32:
+        show_line(
+            console,
+            f"float32 takes about {forecast.float32_factor:.0f} times as long as 16 bits on a GPU: {', '.join(slow)}; "
+            "`dtype: bfloat16` beside a model changes that, and its numbers",
+        )
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:

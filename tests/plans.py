@@ -45,9 +45,9 @@ def model(
     label: str = "a", *, digest: str = "d1", architecture: Architecture = SILU, path: str = "/somewhere/a",
     note: str = "", **spec: Any,
 ) -> ResolvedModel:  # fmt: skip
-    """A local model without files."""
+    """A local model without files, in float32 unless `spec` says otherwise."""
     return ResolvedModel(
-        spec=ModelSpec(name=f"org/{label}", **spec),
+        spec=ModelSpec(name=f"org/{label}", **{"dtype": "float32", **spec}),
         label=label,
         path=path,
         revision=None,

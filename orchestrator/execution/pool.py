@@ -207,7 +207,7 @@ class Pool:
     def evict(self, actor: str) -> None:
         """Close an actor in order, then kill it. Raises HeadLost."""
         hosted = self._hosted.pop(actor)
-        if _is_idle(hosted):
+        if _read_to_end(hosted):
             with contextlib.suppress(ray.exceptions.RayError):  # it is killed next in any case
                 ray.get(hosted.handle.close.remote(), timeout=CLOSE_SECONDS)
         self._head.ask(lambda: _kill(hosted))
@@ -231,8 +231,8 @@ class Pool:
         return message
 
 
-def _is_idle(hosted: _Hosted) -> bool:
-    """Whether an actor has nothing left to answer. What it still says is not read by anybody else."""
+def _read_to_end(hosted: _Hosted) -> bool:
+    """Read the rest of what an actor says; returns whether its answer has ended, so that it can be asked to close."""
     deadline = time.monotonic() + END_SECONDS
     while hosted.stream is not None and (left := deadline - time.monotonic()) > 0:
         if not ray.wait([hosted.stream], timeout=left)[0]:

@@ -19,7 +19,7 @@ def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSourc
         d_model=model.architecture.d_model,
         context=model.architecture.context,
         vocabulary=model.architecture.vocabulary,
-        dtype=spec.dtype,
+        dtype=model.dtype,
         tensor_parallel=ranks,
         threads=None if demand.gpus else int(demand.cpus),
         gpu_share=min(demand.gpus or 1.0, 1.0),

@@ -75,6 +75,12 @@ class ResolvedModel:
     """Its place in a series of checkpoints."""
 
     @property
+    def dtype(self) -> str:
+        """Of the numbers that its actors compute with, as it was resolved."""
+        assert self.spec.dtype is not None, "`pin` fills it in"
+        return self.spec.dtype
+
+    @property
     def display(self) -> str:
         """The label, with the note if there is one."""
         return f"{self.label} ({self.note})" if self.note else self.label
@@ -95,6 +101,7 @@ class ResolvedModel:
             "family": self.architecture.family,
             "layers": self.architecture.num_layers,
             "d_mlp": self.architecture.d_mlp,
+            "dtype": self.dtype,
             "parameters": self.num_parameters,
             "note": self.note,
             "checkpoint": place
@@ -170,7 +177,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
     note = read_json(provenance).get("note") if provenance.is_file() else None
     files = model_files(folder, pickled=pickled)
     return ResolvedModel(
-        spec=entry,
+        spec=_with_dtype(entry, config),
         label=entry.display,
         path=str(folder),
         revision=None,
@@ -310,7 +317,7 @@ def _of_hub(
     _refuse_adapter(files, name)
     known = _supported(snapshot, name, name)
     return ResolvedModel(
-        spec=entry,
+        spec=_with_dtype(entry, read_json(snapshot / "config.json")),
         label=entry.display,
         path=name,
         revision=commit,
@@ -367,6 +374,17 @@ def _other_weights(entry: ModelSpec) -> str:
     return "; convert them, or, if they are pickled, write pickled_weights: true beside the model"
 
 
+def _own_dtype(config: dict[str, Any]) -> str:
+    """The dtype that config.json gives for the checkpoint; float32 where it gives none that is supported."""
+    named = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
+    return named if named in DTYPE_BYTES else "float32"
+
+
+def _with_dtype(entry: ModelSpec, config: dict[str, Any]) -> ModelSpec:
+    """The entry with the checkpoint's own dtype where it has none."""
+    return entry if entry.dtype is not None else entry.model_copy(update={"dtype": _own_dtype(config)})
+
+
 def _config_bytes(config: dict[str, Any]) -> int:
     """Bytes of one pickled weight, as the config says: a pickle is not opened to count them."""
-    return DTYPE_BYTES.get(str(config.get("dtype") or config.get("torch_dtype") or "float32"), 4)
+    return DTYPE_BYTES[_own_dtype(config)]

@@ -134,7 +134,7 @@ class _Builder:
             }
 
     def _add_profile(self, model: ResolvedModel) -> None:
-        spec, dtype = self._spec.profile, model.spec.dtype
+        spec, dtype = self._spec.profile, model.dtype
         scored = min(spec.tokens, len(self._study.corpus.text) / CHARACTERS_PER_TOKEN)
         work = scored + spec.calibration_windows * spec.window
         step = self._add(profile.KIND, model, profile.params(spec, corpus=self._corpus, dtype=dtype), {}, work=work)

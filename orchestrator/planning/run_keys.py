@@ -57,7 +57,7 @@ def _identity(model: ResolvedModel, condition: Condition | Baseline) -> str:
     return identify(
         {
             "model": model.digest,
-            "dtype": model.spec.dtype,
+            "dtype": model.dtype,
             "neurons": condition.neurons,
             "clamp": condition.clamp.payload if condition.clamp else None,
         }
@@ -65,7 +65,7 @@ def _identity(model: ResolvedModel, condition: Condition | Baseline) -> str:
 
 
 def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:
-    of_model = {"model": model.label, "revision": model.revision or "local", "dtype": model.spec.dtype}
+    of_model = {"model": model.label, "revision": model.revision or "local", "dtype": model.dtype}
     tags = {"model.note": model.note} if model.note else {}
     if model.checkpoint is not None:
         tags["training_step"] = str(model.checkpoint.step)

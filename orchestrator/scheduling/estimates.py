@@ -54,7 +54,7 @@ def memory_need(model: ResolvedModel, *, on_gpu: bool) -> int:
 
 
 def weight_bytes(model: ResolvedModel) -> int:
-    return model.num_parameters * DTYPE_BYTES[model.spec.dtype]
+    return model.num_parameters * DTYPE_BYTES[model.dtype]
 
 
 def cluster_of(plan: Plan, nodes: Sequence[Node], rates: Rates = RATES) -> Cluster:
@@ -76,7 +76,7 @@ def costs(plan: Plan, cluster: Cluster, rates: Rates = RATES) -> dict[str, float
         if step.role is Role.DRIVER:
             continue
         model, demand = models[step.model], cluster.demands[ActorKind(step.model, step.role)]
-        rate = rates.gpu[model.spec.dtype] * demand.gpus if demand.gpus else rates.cpu * demand.cpus
+        rate = rates.gpu[model.dtype] * demand.gpus if demand.gpus else rates.cpu * demand.cpus
         shards = demand.copies if step.kind.is_divided else 1
         seconds[step.id] = rates.step + flops(model, step.work) / rate / shards
     return seconds

@@ -25,6 +25,7 @@ class Fit(NamedTuple):
     """One model on the cluster."""
 
     model: str
+    dtype: str
     demand: str
     """Resources of one of its ablation actors, in words."""
     need: int
@@ -40,6 +41,7 @@ class Fit(NamedTuple):
     ends: float
     """Seconds after the start of the study."""
     device_hours: float
+    on_gpu: bool = False
 
     @property
     def fits(self) -> bool:
@@ -49,6 +51,7 @@ class Fit(NamedTuple):
         """The keys of `plan --json`, which do not follow the names of the fields."""
         return {
             "model": self.model,
+            "dtype": self.dtype,
             "takes": self.demand,
             "need": self.need,
             "available": self.available,
@@ -73,6 +76,13 @@ class Forecast(NamedTuple):
     """Seconds from the first step to the last."""
     bound: float
     """Seconds; no schedule is faster."""
+    float32_factor: float = 1.0
+    """How many times as long as 16 bits float32 takes on a GPU."""
+
+    @property
+    def in_float32(self) -> list[str]:
+        """The models that compute in float32 on GPUs."""
+        return [model.model for model in self.models if model.on_gpu and model.dtype == "float32"]
 
     @property
     def device_hours(self) -> float:
@@ -112,7 +122,8 @@ def forecast(
     cluster, simulation = simulate_best_order(plan.steps, costs(plan, cluster, rates), cluster, states)
     fits = tuple(_fit(model, nodes, cluster, simulation, memory) for model in plan.study.models)
     device = "GPU" if any(node.gpus for node in nodes) else "CPU"
-    return Forecast(where, device, fits, simulation.makespan, simulation.bound)
+    factor = rates.gpu["bfloat16"] / rates.gpu["float32"]
+    return Forecast(where, device, fits, simulation.makespan, simulation.bound, factor)
 
 
 def _fit(
@@ -128,6 +139,7 @@ def _fit(
     concurrent = (sum(other.start <= span.start < other.end for other in spans) for span in spans)
     return Fit(
         model=model.label,
+        dtype=model.dtype,
         demand=str(demand),
         need=need,
         available=available,
@@ -136,4 +148,5 @@ def _fit(
         begins=min((span.start for span in spans), default=0.0),
         ends=max((span.end for span in spans), default=0.0),
         device_hours=simulation.device_seconds(cluster, model.label) / 3600,
+        on_gpu=demand.gpus > 0,
     )

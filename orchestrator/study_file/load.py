@@ -102,7 +102,9 @@ def _required(reading: Reading) -> tuple[StudySpec, Located]:
 
 
 def _with_preset(data: dict[str | int, Any]) -> dict[str | int, Any]:
-    """The file's data with the preset's profile under the file's own. An unknown preset is left to the validation."""
+    """The file's data with the preset's profile under the file's own, and its dtype, if it has one, under the models'.
+
+    An unknown preset is left to the validation."""
     name, profile = data.get("preset", "strict"), data.get("profile", {})
     preset = PRESETS.get(name) if isinstance(name, str) else None
     if not isinstance(profile, dict):
@@ -110,4 +112,17 @@ def _with_preset(data: dict[str | int, Any]) -> dict[str | int, Any]:
     defaults = {**preset.profile, "bos": preset.bos} if preset else {}
     if "window" in profile:
         defaults.pop("stride", None)  # the preset's stride belongs to its window
-    return {**data, "profile": {**defaults, **profile}}
+    models = _with_dtype(data, preset.dtype) if preset and preset.dtype else {}
+    return {**data, **models, "profile": {**defaults, **profile}}
+
+
+def _with_dtype(data: dict[str | int, Any], dtype: str) -> dict[str | int, Any]:
+    """The entries of models and checkpoints as they are written, with this dtype where they have none."""
+    filled: dict[str | int, Any] = {}
+    for key in ("models", "checkpoints"):
+        match data.get(key):
+            case list(entries):
+                filled[key] = [{"dtype": dtype, **entry} if isinstance(entry, dict) else entry for entry in entries]
+            case dict(entry):
+                filled[key] = {"dtype": dtype, **entry}
+    return filled

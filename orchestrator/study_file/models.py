@@ -18,17 +18,24 @@ from studies.benchmarks.options import Text
 from studies.errors import did_you_mean
 
 
+def _default_dtype(before: dict[str, Any]) -> str | None:
+    """The dtype of a model that has none. before: the fields above it, as far as they are valid."""
+    return None if before.get("gpus") or before.get("tensor_parallel") else "float32"
+
+
 class _Loading(Strict):
     """How a model is loaded and which resources its actors get."""
 
     label: Text | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     route: Literal["auto", "tree", "flat"] = "auto"
     tensor_parallel: Count | None = None
     """Ranks of the engine; None = as many as `gpus`, else the fewest that hold the model."""
     cpus: Count | None = None
     gpus: Annotated[Number, Field(ge=0)] | None = None
     """A share of one GPU, or whole GPUs; None = one per rank where the cluster has GPUs."""
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, Field(default_factory=_default_dtype)]
+    """None = the checkpoint's own: the default with `gpus` or `tensor_parallel`; else float32. It follows the file, not
+    the machine, because it is part of every step's identity. The preset `paper` fills in float32 (`load`)."""
     labels: dict[Text, Text] = Field(default={})
     """Labels of the Ray nodes on which its actors may run."""
     shards: Count = 1

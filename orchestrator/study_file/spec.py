@@ -49,6 +49,8 @@ class Preset(NamedTuple):
     bos: Bos
     """In the windows of the profile, of perplexity and of surprisal, unless the file says it there."""
     scoring: Scoring
+    dtype: str | None = None
+    """Of models that name none; None = by the rule of `models`."""
 
 
 PRESETS = {
@@ -64,6 +66,7 @@ PRESETS = {
         },
         bos="first",
         scoring={"half_ties": False, "rule": "percentile", "disjoint": False},
+        dtype="float32",
     ),
 }
 """263,168 tokens are the paper's 256 windows of 2048 at stride 1024."""

@@ -42,7 +42,7 @@ def study_file(tmp_path: Path) -> Path:
 
 def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = SimpleNamespace(id="0" * 20, title="evaluate.blimp m top")
-    fit = Fit("m", "2 CPUs", 2**30, 2**31, "", 1, 0.0, 60.0, 0.1)
+    fit = Fit("m", "float32", "2 CPUs", 2**30, 2**31, "", 1, 0.0, 60.0, 0.1)
     study = SimpleNamespace(
         spec=SimpleNamespace(study="s"),
         warnings=["s.yaml:4: profile.window: too long"],
@@ -64,7 +64,19 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
     assert list(plan["forecast"]) == ["where", "device", "models", "makespan", "bound", "device_hours"]
     (model,) = plan["forecast"]["models"]
     assert list(model) == [
-        *("model", "takes", "need", "available", "lacking", "actors", "begins", "ends", "device_hours", "fits"),
+        *(
+            "model",
+            "dtype",
+            "takes",
+            "need",
+            "available",
+            "lacking",
+            "actors",
+            "begins",
+            "ends",
+            "device_hours",
+            "fits",
+        ),
     ]
 
 

@@ -21,7 +21,7 @@ def test_a_plan_is_one_line_a_step_with_its_reason() -> None:
     console = Console(file=io.StringIO(), width=120)
     reason = "params.fraction: 0.01 -> 0.02 [a markup of its own]"
     planned = [PlannedStep(STEPS[0], True, "", 0.0), PlannedStep(STEPS[1], False, reason, 2.5e12)]
-    fit = Fit("m", "1 GPUs, 1 CPUs", 2 * 2**30, 2**30, "", 1, 0.0, 7200.0, 2.0)
+    fit = Fit("m", "float32", "1 GPUs, 1 CPUs", 2 * 2**30, 2**30, "", 1, 0.0, 7200.0, 2.0)
     added = {"kind": "windows", "first": ["<s>"], "later": ["<s>"], "last": [], "missing_bos": ""}
     special = {"m": {"profile": added, "perplexity": added}, "[hub]": None}
     show_plan(console, planned, special, Forecast("4x8", "GPU", (fit,), 7200.0, 3600.0))

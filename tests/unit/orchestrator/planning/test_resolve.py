@@ -52,8 +52,9 @@ def make_folder(folder, config=CONFIG, weights=True, tokenizer=True):
     return folder
 
 
-def resolved(tmp_path, model, **options):
-    spec, located = parse_spec(STUDY.format(model=model), "s.yaml", trusted=True)
+def resolved(tmp_path, model, preset="strict", **options):
+    text = STUDY.format(model=model) + (f"preset: {preset}\n" if preset != "strict" else "")
+    spec, located = parse_spec(text, "s.yaml", trusted=True)
     return resolve(spec, located, folder=tmp_path, digests=tmp_path / "digests.json", **options)
 
 
@@ -244,6 +245,31 @@ def test_pickled_weights_need_the_files_word(tmp_path):
     assert resolved(tmp_path, "{path: ./a, pickled_weights: true}").models[0].num_parameters == 2048
     (folder / "pytorch_model.bin").rename(folder / "other.bin")
     assert "and no pytorch_model.bin or" in refusal(tmp_path, "{path: ./a, pickled_weights: true}")
+
+
+@pytest.mark.parametrize(
+    ("config", "entry", "preset", "dtype"),
+    [
+        ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1}", "strict", "bfloat16"),
+        ({"torch_dtype": "float16"}, "{path: ./a, gpus: 0.5}", "strict", "float16"),
+        ({"torch_dtype": "torch.bfloat16"}, "{path: ./a, tensor_parallel: 2}", "strict", "bfloat16"),
+        ({}, "{path: ./a, gpus: 1}", "strict", "float32"),
+        ({"dtype": "float64"}, "{path: ./a, gpus: 1}", "strict", "float32"),
+        ({"dtype": ["bfloat16"]}, "{path: ./a, gpus: 1}", "strict", "float32"),
+        ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1, dtype: float32}", "strict", "float32"),
+        ({"dtype": "bfloat16"}, "{path: ./a, gpus: 0}", "strict", "float32"),
+        ({"dtype": "bfloat16"}, "{path: ./a, cpus: 2}", "strict", "float32"),
+        ({"dtype": "bfloat16"}, "./a", "strict", "float32"),
+        ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1}", "paper", "float32"),
+        ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1, dtype: bfloat16}", "paper", "bfloat16"),
+        ({"dtype": "bfloat16"}, "./a", "paper", "float32"),
+    ],
+)
+def test_the_dtype_follows_the_file_and_on_gpus_the_checkpoint(tmp_path, config, entry, preset, dtype):
+    folder = make_folder(tmp_path / "a")
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
+    model = resolved(tmp_path, entry, preset).models[0]
+    assert model.dtype == model_source(model, Demand(1, 0), 1).dtype == model.document()["dtype"] == dtype
 
 
 def test_safetensors_come_before_pickles_and_leave_the_digest_as_it_was(tmp_path):

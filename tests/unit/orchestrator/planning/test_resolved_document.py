@@ -9,7 +9,7 @@ def test_a_model_as_it_is_stored() -> None:
     (model,) = study().document()["models"]
     assert json.dumps(model) == (
         '{"label": "a", "path": "/somewhere/a", "revision": null, "digest": "d1", "family": "llama", "layers": 2, '
-        '"d_mlp": 64, "parameters": 1000, "note": "", "checkpoint": null}'
+        '"d_mlp": 64, "dtype": "float32", "parameters": 1000, "note": "", "checkpoint": null}'
     )
 
 

@@ -25,9 +25,10 @@ def test_anything_else_is_no_cluster(text: str) -> None:
 
 
 def test_the_keys_of_plan_json() -> None:
-    fit = Fit("m", "1 GPUs, 1 CPUs", 2 * 2**30, 2**30, "", 1, 0.0, 7200.0, 2.0)
+    fit = Fit("m", "float32", "1 GPUs, 1 CPUs", 2 * 2**30, 2**30, "", 1, 0.0, 7200.0, 2.0)
     assert json.dumps(Forecast("4x8", "GPU", (fit,), 7200.0, 3600.0).as_json()) == (
-        '{"where": "4x8", "device": "GPU", "models": [{"model": "m", "takes": "1 GPUs, 1 CPUs", "need": 2147483648, '
+        '{"where": "4x8", "device": "GPU", "models": [{"model": "m", "dtype": "float32", "takes": "1 GPUs, 1 CPUs", '
+        '"need": 2147483648, '
         '"available": 1073741824, "lacking": "", "actors": 1, "begins": 0.0, "ends": 7200.0, "device_hours": 2.0, '
         '"fits": false}], "makespan": 7200.0, "bound": 3600.0, "device_hours": 2.0}'
     )
