@@ -47,7 +47,7 @@ def test_a_report(text: str, terminal: bool) -> None:
 @each_text
 def test_a_plan_and_its_forecast(text: str) -> None:
     console = Console(file=io.StringIO(), width=UNBOUNDED)
-    fit = Fit(text, text, 2 * 2**30, 2**30, "", 1, 0.0, 7200.0, 2.0)
+    fit = Fit(text, text, text, 2 * 2**30, 2**30, "", 1, 0.0, 7200.0, 2.0)
     added = {"kind": "windows", "first": [text], "later": [], "last": [], "missing_bos": ""}
     planned = [PlannedStep(step(text), False, text, 0.0)]
     show_plan(console, planned, {text: {text: added}}, Forecast(text, "GPU", (fit,), 7200.0, 3600.0))
