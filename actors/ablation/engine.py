@@ -157,9 +157,8 @@ def _start_vllm(source: ModelSource) -> Any:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         os.environ["OMP_NUM_THREADS"] = str(max(1, source.threads // source.tensor_parallel))
     if source.dtype == "float32":
-        os.environ.setdefault(
-            "TRITON_F32_DEFAULT", "ieee"
-        )  # read as Triton is imported; else its kernels round to TF32
+        # Triton reads it as it is imported; without it its kernels round float32 to TF32
+        os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")
     if not source.over_nodes:
         stay_on_this_machine()
     from vllm import LLM

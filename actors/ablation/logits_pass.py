@@ -141,7 +141,7 @@ def sweep_pack(
     if not len(pack.rows):
         return {turn.condition: _no_edges(margins) for turn in passes}
     results: dict[int, Tensor | FloatingPointError | None] = {}
-    scored, last = DevicePack(decoder, pack), -1
+    on_device, last = DevicePack(decoder, pack), -1
     try:
         for turn in passes:
             if turn.resume == walk.num_layers:
@@ -151,7 +151,7 @@ def sweep_pack(
             switch(last)
             walk.begin(turn)
             try:
-                results[last] = _score(decoder, scored, margins)
+                results[last] = _score(decoder, on_device, margins)
             except FloatingPointError as error:
                 results[last] = error
             walk.end()
@@ -173,9 +173,9 @@ def score_pack(decoder: Decoder, pack: Pack, *, margins: bool = False) -> Tensor
 def bits_of_pack(decoder: Decoder, pack: Pack) -> bytes:
     """sha256 of a pack's final hidden states and, on a rank that has them, of its log-probabilities, bit for bit."""
     on_device = DevicePack(decoder, pack)
-    hidden_Nd = decoder.hidden(on_device.ids_N, on_device.tree)
+    hidden_Nd = _forward(decoder, on_device)
     digest = hashlib.sha256(hidden_Nd.contiguous().view(torch.uint8).cpu().numpy())
-    scores_E = _score(decoder, on_device, margins=False)
+    scores_E = _gather(decoder, on_device, hidden_Nd, margins=False)
     if scores_E is not None:
         digest.update(scores_E.numpy())
     return digest.digest()
@@ -184,9 +184,19 @@ def bits_of_pack(decoder: Decoder, pack: Pack) -> bytes:
 @torch.inference_mode()
 def _score(decoder: Decoder, pack: DevicePack, margins: bool) -> Tensor | None:
     """As `score_pack`, of a pack with edges."""
+    return _gather(decoder, pack, _forward(decoder, pack), margins)
+
+
+def _forward(decoder: Decoder, pack: DevicePack) -> Tensor:
+    """[N, d] final hidden states. A decoder whose FlexAttention has failed does not try it again."""
     hidden_Nd = decoder.hidden(pack.ids_N, pack.tree)
     if pack.tree.flex_failure:
         decoder.flex = False
+    return hidden_Nd
+
+
+def _gather(decoder: Decoder, pack: DevicePack, hidden_Nd: Tensor, margins: bool) -> Tensor | None:
+    """The head: log-probabilities of the pack's edges from its hidden states, as `score_pack` returns them."""
     parts, spare = [], torch.empty(0, device=decoder.device)
     for first, edges in zip(range(0, len(pack.rows_R), pack.chunk), pack.edges, strict=True):
         logits_RV = decoder.logits(hidden_Nd[pack.rows_R[first : first + pack.chunk]])

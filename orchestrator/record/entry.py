@@ -103,13 +103,13 @@ def decode_manifest(content: bytes) -> Entry:
     manifest = parse(content)
     key = _field(manifest, "key", dict)
     return Entry(
-        study=_field(manifest, "study", str),
+        study=text_of(manifest, "study"),
         key=RunKey(
-            kind=_field(key, "kind", str),
-            model=_field(key, "model", str),
-            name=_field(key, "name", str),
-            condition=_field(key, "condition", str),
-            identity=_field(key, "identity", str),
+            kind=text_of(key, "kind"),
+            model=text_of(key, "model"),
+            name=text_of(key, "name"),
+            condition=text_of(key, "condition"),
+            identity=text_of(key, "identity"),
             params=texts_of(key, "params"),
             tags=texts_of(key, "tags"),
         ),
@@ -120,7 +120,7 @@ def decode_manifest(content: bytes) -> Entry:
         tags=texts_of(manifest, "tags"),
         digests=digests_of(manifest),
         written_ns=_whole(manifest, "written_ns"),
-        adopted_from=_field(manifest, "adopted_from", str),
+        adopted_from=text_of(manifest, "adopted_from"),
     )
 
 
@@ -174,7 +174,7 @@ def metrics_of(holder: object) -> dict[str, float]:
 def texts_of(holder: object, name: str) -> dict[str, str]:
     """A mapping of texts to texts. ValueError for anything else."""
     texts = _field(holder, name, dict)
-    return {key: _field(texts, key, str) for key in texts}
+    return {key: text_of(texts, key) for key in texts}
 
 
 def digests_of(holder: object) -> dict[str, str]:

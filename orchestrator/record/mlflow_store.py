@@ -116,10 +116,8 @@ class Store(Calls):
         try:
             self.call("create_experiment", name, artifact_location=place, tags={VIEW: view})
         except RecordError:
-            experiment = self.experiment(name)  # it was created and the answer lost, or by another driver
-            if experiment is None:
+            if self.experiment(name) is None:  # else it was created and the answer lost, or by another driver
                 raise
-            return experiment
         return self.experiment(name)
 
     def runs(self, experiment_ids: Collection[str]) -> Iterator[Any]:
@@ -336,7 +334,7 @@ class Store(Calls):
         """Remove a run and its artifacts. Does nothing to a run that is not in MLflow's stage "deleted"."""
         if self.call("get_run", run_id).info.lifecycle_stage != "deleted":  # restored since it was looked up
             return
-        place = self.artifact_uri(run_id) if self.local is None else self._recorded_place(run_id)
+        place = self._recorded_place(run_id)
         if not place.endswith(f"/{run_id}/{ARTIFACTS}"):
             raise RecordError(f"the artifacts of run {run_id} are at {place}, which may hold others' too: not removed")
         if (folder := self.folder(run_id)) is not None:

@@ -5,7 +5,6 @@ import base64
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from tests.integration.made_up import Command
 from tests.integration.made_up_actors import compute
 from tests.integration.record.test_second_file import STUDY
 from tests.mlflow_proxy import Call, Proxy, Reply, reply
-from tests.mlflow_server import Server
+from tests.mlflow_server import running
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 SHA256 = hashlib.sha256(b"theirs").hexdigest()
@@ -93,13 +92,8 @@ def give(kind: Kind, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def recorder_of_module(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_database, folder)
-    server = Server(folder)
-    server.start()
-    with Proxy(server.uri) as proxy:
+    with running(tmp_path_factory.mktemp("server"), empty_database) as server, Proxy(server.uri) as proxy:
         yield proxy
-    server.stop()
 
 
 @pytest.fixture
@@ -247,11 +241,8 @@ def artifacts(tmp_path: Path) -> Path:
 def server(empty_database: Path, tmp_path: Path, artifacts: Path) -> Iterator[str]:
     """A server that leaves the artifacts to its clients, in a folder that it chooses."""
     (tmp_path / "server").mkdir()
-    shutil.copy(empty_database, tmp_path / "server")
-    server = Server(tmp_path / "server", artifact_root=artifacts.as_uri())
-    server.start()
-    yield server.uri
-    server.stop()
+    with running(tmp_path / "server", empty_database, artifact_root=artifacts.as_uri()) as server:
+        yield server.uri
 
 
 def test_a_place_that_a_server_names_is_used_only_if_the_user_allows_it(

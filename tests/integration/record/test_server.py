@@ -1,7 +1,6 @@
 """The record on a real MLflow server."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +19,14 @@ from tests.integration.record.recorded import (
     condition,
     known,
 )
-from tests.mlflow_server import Server
+from tests.mlflow_server import running
 
 
 @pytest.fixture
 def server(empty_database: Path, tmp_path: Path) -> Iterator[str]:
-    """The URI of a server over a copy of the empty store, which spares it creating the tables."""
-    shutil.copy(empty_database, tmp_path)
-    server = Server(tmp_path)
-    server.start()
-    yield server.uri
-    server.stop()
+    """The URI of a server."""
+    with running(tmp_path, empty_database) as server:
+        yield server.uri
 
 
 def test_a_real_server_round_trip_and_its_loss(

@@ -1,7 +1,6 @@
 """What a tracking server, or something else at its address, does wrong: real servers behind a proxy that misbehaves."""
 
 import json
-import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from tests.integration.made_up_actors import compute
 from tests.integration.record.recorded import StoreFolder, commit, condition, known
 from tests.integration.record.test_second_file import STUDY
 from tests.mlflow_proxy import DROP, LOGIN_PAGE, LOSE_ANSWER, PAGE, Call, Proxy, Reply, reply
-from tests.mlflow_server import Server
+from tests.mlflow_server import running
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 CREDENTIALS = (
@@ -60,12 +59,8 @@ class Place:
 @pytest.fixture(scope="module")
 def at_module(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_database, folder)
-    server = Server(folder)
-    server.start()
-    with Proxy(server.uri) as proxy:
+    with running(folder, empty_database) as server, Proxy(server.uri) as proxy:
         yield Place(proxy, folder)
-    server.stop()
 
 
 @pytest.fixture
