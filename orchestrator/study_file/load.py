@@ -122,7 +122,12 @@ def _with_dtype(data: dict[str | int, Any], dtype: str) -> dict[str | int, Any]:
     for key in ("models", "checkpoints"):
         match data.get(key):
             case list(entries):
-                filled[key] = [{"dtype": dtype, **entry} if isinstance(entry, dict) else entry for entry in entries]
-            case dict(entry):
-                filled[key] = {"dtype": dtype, **entry}
+                filled[key] = [_filled(entry, dtype) for entry in entries]
+            case entry if entry is not None:
+                filled[key] = _filled(entry, dtype)
     return filled
+
+
+def _filled(entry: Any, dtype: str) -> Any:
+    needs_one = isinstance(entry, dict) and entry.get("dtype") is None
+    return {**entry, "dtype": dtype} if needs_one else entry

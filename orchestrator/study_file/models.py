@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from orchestrator.study_file.engine_options import EngineOptions
 from orchestrator.study_file.fields import Count, Flag, Number, Strict
@@ -18,9 +18,10 @@ from studies.benchmarks.options import Text
 from studies.errors import did_you_mean
 
 
-def _default_dtype(before: dict[str, Any]) -> str | None:
-    """The dtype of a model that has none. before: the fields above it, as far as they are valid."""
-    return None if before.get("gpus") or before.get("tensor_parallel") else "float32"
+def _dtype_by_rule(dtype: str | None, info: ValidationInfo) -> str | None:
+    """The dtype of a model, by the fields above it where it has none; None = the checkpoint's own."""
+    on_gpus = info.data.get("gpus") or info.data.get("tensor_parallel")
+    return dtype or (None if on_gpus else "float32")
 
 
 class _Loading(Strict):
@@ -33,7 +34,9 @@ class _Loading(Strict):
     cpus: Count | None = None
     gpus: Annotated[Number, Field(ge=0)] | None = None
     """A share of one GPU, or whole GPUs; None = one per rank where the cluster has GPUs."""
-    dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, Field(default_factory=_default_dtype)]
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, AfterValidator(_dtype_by_rule)] = Field(
+        default=None, validate_default=True
+    )
     """None = the checkpoint's own: the default with `gpus` or `tensor_parallel`; else float32. It follows the file, not
     the machine, because it is part of every step's identity. The preset `paper` fills in float32 (`load`)."""
     labels: dict[Text, Text] = Field(default={})

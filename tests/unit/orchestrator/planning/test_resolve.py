@@ -263,6 +263,9 @@ def test_pickled_weights_need_the_files_word(tmp_path):
         ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1}", "paper", "float32"),
         ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1, dtype: bfloat16}", "paper", "bfloat16"),
         ({"dtype": "bfloat16"}, "./a", "paper", "float32"),
+        ({"dtype": "bfloat16"}, "{path: ./a, dtype: null}", "strict", "float32"),
+        ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1, dtype: null}", "strict", "bfloat16"),
+        ({"dtype": "bfloat16"}, "{path: ./a, gpus: 1, dtype: null}", "paper", "float32"),
     ],
 )
 def test_the_dtype_follows_the_file_and_on_gpus_the_checkpoint(tmp_path, config, entry, preset, dtype):
