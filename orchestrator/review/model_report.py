@@ -25,7 +25,7 @@ from studies.claims.paper import CLAIM_SETS
 from studies.claims.scorecard import Verdict
 from studies.neurons.matching import SearchLimits, tolerance
 from studies.reporting import figures, records, text
-from studies.statistics.comparisons import compare, noise_floor, seed_summary
+from studies.statistics.comparisons import NoiseFloor, compare, noise_floor, seed_summary, within_noise
 from studies.statistics.neuron_table import overlaps
 
 COMPARISONS = "comparisons.parquet"
@@ -63,6 +63,7 @@ class ModelReport:
         findings, model = self._findings, self._model
         benchmarks = self._plan.study.benchmarks
         floors = self._noise_floors()
+        by_benchmark = {benchmark: records.noise_record(floor) for benchmark, floor in floors.items()}
         return {
             "label": model.label,
             "display": model.display,
@@ -73,8 +74,9 @@ class ModelReport:
             "rows": [self._baseline_row(), *map(self._row, self._conditions)],
             "schedules": record_schedules(findings, model),
             "doubling": record_doses(findings, model),
-            "noise": text.noise_sentence(floors),
-            "noise_floor": floors,
+            "noise": text.noise_sentence(by_benchmark),
+            "noise_floor": by_benchmark,
+            "within_noise": self._within_noise(floors),
             "comparisons": self._comparisons(),
             "seeds": self._seeds(),
             "excess": record_excess(findings, model),
@@ -176,14 +178,25 @@ class ModelReport:
         reasons = {condition.name: self._findings.matching(condition).why_unmatched for condition in searched}
         return {name: reason for name, reason in reasons.items() if reason}
 
-    def _noise_floors(self) -> dict[str, dict[str, Any]]:
+    def _noise_floors(self) -> dict[str, NoiseFloor]:
         """{benchmark: how far the baseline moves on another pack plan}."""
         baseline, other = (self._findings.items(self._model, name) for name in (BASELINE, NOISE_FLOOR))
         return {
-            name: records.noise_record(noise_floor(baseline[name], other[name]))
+            name: noise_floor(baseline[name], other[name])
             for name in baseline
             if name in other and self._findings.alike(self._model, NOISE_FLOOR, BASELINE, name)
         }
+
+    def _within_noise(self, floors: Mapping[str, NoiseFloor]) -> list[dict[str, Any]]:
+        """The effects of whole conditions that are no larger than the noise floor of their benchmark."""
+        findings, baseline = self._findings, self._findings.items(self._model, BASELINE)
+        return [
+            records.within_noise_record(condition.name, benchmark, found)
+            for condition in self._whole
+            for benchmark, items in findings.items(self._model, condition.name).items()
+            if benchmark in floors and findings.alike(self._model, condition.name, BASELINE, benchmark)
+            if (found := within_noise(items, baseline[benchmark], floors[benchmark])) is not None
+        ]
 
     def _comparisons(self) -> list[dict[str, Any]]:
         """Every whole condition against the baseline, and every treated one against its matched control.

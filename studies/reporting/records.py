@@ -12,7 +12,7 @@ import pandas as pd
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Measure
 from studies.claims.scorecard import Verdict
-from studies.statistics.comparisons import NoiseFloor
+from studies.statistics.comparisons import NoiseFloor, WithinNoise
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
 from studies.statistics.intervals import Interval, estimate
@@ -95,6 +95,11 @@ def noise_record(floor: NoiseFloor) -> dict[str, Any]:
         "num_changed_decisions": floor.num_changed_decisions,
         "relative_perplexity_difference": floor.relative_perplexity_difference,
     }
+
+
+def within_noise_record(condition: str, benchmark: str, found: WithinNoise) -> dict[str, Any]:
+    """An effect within the noise floor as plain JSON."""
+    return {"condition": condition, "benchmark": benchmark, "effect": found.effect, "floor": found.floor}
 
 
 def not_compared_record(

@@ -66,7 +66,7 @@ def series_lines(series: Mapping[str, Any]) -> list[str]:
 
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
     """What a model's part of a `completed` report says between its table and its verdicts, one finding per line."""
-    caveats = (not_compared_lines, no_longer_matched_lines)
+    caveats = (not_compared_lines, within_noise_lines, no_longer_matched_lines)
     parts = (*caveats, seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
     found = [line for part in parts for line in part(model)]
     found += [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
@@ -88,6 +88,18 @@ def not_compared_lines(model: Mapping[str, Any]) -> list[str]:
         lines.append(f"not compared with {against} ({other_with}): {named} ({computed_with})")
     remedy = "; a run without --keep-versions evaluates again what is needed to compare them"
     return [*lines[:-1], *(line + remedy for line in lines[-1:])]
+
+
+def within_noise_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line per benchmark with effects that arithmetic alone could make, as in 16 bits."""
+    by_benchmark: dict[str, list[str]] = {}
+    for entry in model.get("within_noise", ()):
+        effect = f"{entry['condition']} {entry['effect']:+.2g} (floor {entry['floor']:.2g})"
+        by_benchmark.setdefault(entry["benchmark"], []).append(effect)
+    return [
+        f"effects on {benchmark} that are no larger than the noise floor: {', '.join(effects)}"
+        for benchmark, effects in by_benchmark.items()
+    ]
 
 
 def no_longer_matched_lines(model: Mapping[str, Any]) -> list[str]:

@@ -225,6 +225,27 @@ def noise_floor(baseline: Items, other_plan: Items) -> NoiseFloor:
     return NoiseFloor(len(baseline), float(np.abs(differences).max()), num_changed, None)
 
 
+class WithinNoise(NamedTuple):
+    """An effect that is no larger than what another pack plan does to the baseline."""
+
+    effect: float
+    """Of a condition over the baseline: relative for a perplexity, otherwise a difference of accuracies."""
+    floor: float
+    """As far as the baseline moves, in the same unit; of an accuracy, at most."""
+
+
+def within_noise(condition: Items, baseline: Items, floor: NoiseFloor) -> WithinNoise | None:
+    """The effect of a condition where arithmetic alone could make it; None where it is larger, or cannot be judged."""
+    shift = float(paired_differences(condition, baseline).mean())
+    if baseline.measure.is_log:
+        found = WithinNoise(float(np.expm1(shift)), floor.relative_perplexity_difference or 0.0)
+    elif baseline.measure.is_graded:
+        found = WithinNoise(shift, (floor.num_changed_decisions or 0) / floor.num_items)
+    else:
+        return None
+    return found if found.floor > 0 and abs(found.effect) <= found.floor else None
+
+
 def _flat(column: pd.Series) -> np.ndarray:
     """A column of numbers, or of lists of them, as float64."""
     return np.concatenate(column.to_list()) if column.dtype == object else column.to_numpy(np.float64)

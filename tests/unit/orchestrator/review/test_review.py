@@ -1,20 +1,26 @@
 """The review of runs against a record in memory: what the report holds, and what is made only once."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from actors.messages.ablation import EvaluateRequest
+from actors.messages.stream import Finished
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.review import doses
 from orchestrator.review.model_report import ModelReport
 from orchestrator.review.report import review
+from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
 from studies.errors import printable
-from tests.fakes import NODE, FakePool, FakeRecord
+from studies.reporting import text
+from tests.fakes import NODE, Answer, FakePool, FakeRecord, scored
 from tests.hostile import HOSTILE
 from tests.plans import RELU, STUDY, model, plan, step_id
 from tests.unit.studies.reporting.test_markdown import rendered
@@ -34,11 +40,11 @@ claims: double_dissociation
 """
 
 
-def run(study: Plan, record: FakeRecord) -> Outcome:
-    """One whole run."""
+def run(study: Plan, record: FakeRecord, answer: Answer | None = None) -> Outcome:
+    """One whole run. answer: as of `FakePool`."""
     runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
     runner.load_finished()
-    return runner.run(FakePool(study), make_cluster([NODE], dict.fromkeys("abc", Demand(2.0, 0.0))), {})
+    return runner.run(FakePool(study, answer), make_cluster([NODE], dict.fromkeys("abc", Demand(2.0, 0.0))), {})
 
 
 def verdicts(report: Any) -> dict[str, dict[str, Any]]:
@@ -62,6 +68,31 @@ def test_a_second_review_of_the_same_results_reads_the_report_back() -> None:
     first, steps = review(study, outcome, record), dict(record.steps)
     second = review(study, outcome, record)
     assert second.cached and second.report == first.report and record.steps == steps
+
+
+def moved_by_packs(actor: str, start: Start, request: Any) -> Iterator[Any]:
+    """Another pack plan decides the only pair otherwise, and so do conditions with clamped neurons."""
+    if not isinstance(request, EvaluateRequest) or request.benchmark != "embedded_pairs":
+        return
+    for step, intervention in request.interventions.items():
+        is_moved = bool(request.max_nodes or intervention.neurons)
+        usual = scored(step, request)
+        yield replace(usual, sums=usual.sums - [float(is_moved), 0.0])
+    yield Finished()
+
+
+def test_an_effect_that_packs_alone_could_make_is_named() -> None:
+    study, record = plan(), FakeRecord()
+    (calm,) = review(study, run(study, record), record).report["models"]
+    assert calm["within_noise"] == []
+    study, record = plan(), FakeRecord()
+    (part,) = review(study, run(study, record, moved_by_packs), record).report["models"]
+    assert part["noise_floor"]["embedded_pairs"]["num_changed_decisions"] == 1
+    assert part["within_noise"] == [
+        {"condition": name, "benchmark": "embedded_pairs", "effect": -0.5, "floor": 1.0}
+        for name in ("treated", "random/seed=0", "random/seed=1", "matched")
+    ]
+    assert "effects on embedded_pairs that are no larger than the noise floor" in "\n".join(text.finding_lines(part))
 
 
 def test_what_did_not_finish_is_named_with_its_reason() -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, Measure
 from studies.neurons.selection import NeuronSet
-from studies.reporting import text
+from studies.reporting import records, text
 from studies.reporting.markdown import markdown
 from studies.reporting.records import doubling_record, measure_record, noise_record, structure_record
-from studies.statistics.comparisons import NoiseFloor
+from studies.statistics.comparisons import NoiseFloor, WithinNoise
 from studies.statistics.intervals import Interval
 from studies.statistics.neuron_table import overlaps, structure
 from tests.unit.studies.statistics.frames import neuron_table
@@ -218,6 +218,23 @@ def test_the_noise_floor_is_one_sentence() -> None:
         "surprisal log-probabilities by at most 3.0e-05 nats."
     )
     assert text.noise_sentence({}) == ""
+
+
+def test_effects_within_the_noise_floor_are_a_line_of_each_benchmark() -> None:
+    found = [
+        records.within_noise_record(condition, benchmark, WithinNoise(effect, floor))
+        for condition, benchmark, effect, floor in (
+            ("top", "perplexity", -0.0012, 0.003),
+            ("top", "blimp", 0.0005, 0.001),
+            ("matched", "perplexity", 0.002, 0.003),
+        )
+    ]
+    assert text.within_noise_lines({"within_noise": found}) == [
+        "effects on perplexity that are no larger than the noise floor: top -0.0012 (floor 0.003), "
+        "matched +0.002 (floor 0.003)",
+        "effects on blimp that are no larger than the noise floor: top +0.0005 (floor 0.001)",
+    ]
+    assert text.within_noise_lines({}) == [], "a report of an earlier version"
 
 
 def added(kind: str, first: str = "", later: str = "", last: str = "", missing_bos: str = "") -> dict[str, Any]:

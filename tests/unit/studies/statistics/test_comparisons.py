@@ -11,12 +11,14 @@ from statsmodels.stats.multitest import multipletests
 from studies.benchmarks.measures import MINIMAL_PAIRS, TASKS
 from studies.statistics.comparisons import (
     COLUMNS,
+    NoiseFloor,
     compare,
     holm,
     interaction,
     mcnemar,
     noise_floor,
     seed_summary,
+    within_noise,
 )
 from studies.statistics.increases import ALL
 from studies.statistics.items import Items
@@ -166,6 +168,20 @@ def test_noise_floor_of_pairs_choices_and_perplexity() -> None:
 
     losses = windows([3.0, 4.0])
     assert noise_floor(losses, altered(losses, nll=losses.values - 0.1))[3] == pytest.approx(1 - np.exp(-0.1))
+
+
+def test_effects_within_the_noise_floor_of_pairs_and_perplexity() -> None:
+    baseline = pairs([1, 1, 1, 0])
+    floor = NoiseFloor(4, 0.1, 1, None)
+    assert within_noise(altered(baseline, correct=[1, 1, 0, 0]), baseline, floor) == (-0.25, 0.25)
+    assert within_noise(altered(baseline, correct=[1, 0, 0, 0]), baseline, floor) is None
+    assert within_noise(baseline, baseline, floor._replace(num_changed_decisions=0)) is None, "nothing moves at all"
+
+    losses = windows([3.0, 4.0])
+    higher = altered(losses, nll=losses.values + 0.1)
+    found = within_noise(higher, losses, NoiseFloor(2, None, None, 0.2))
+    assert found is not None and found == pytest.approx((np.expm1(0.1), 0.2))
+    assert within_noise(higher, losses, NoiseFloor(2, None, None, 0.1)) is None, "10.5 %"
 
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
