@@ -1,1 +1,1 @@
-"""Tests that need a CUDA device."""
+"""What needs a CUDA device: `python -m tests.gpu`, and its checks of correctness as tests."""
