@@ -12,7 +12,7 @@ every row.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from studies.errors import StudyError, did_you_mean, shown
 
@@ -130,6 +130,21 @@ SITES: Mapping[str, Site] = {
 
 _MULTIMODAL_FIELDS = ("text_config", "vision_config", "audio_config")
 _MIXTURE_FIELDS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size")
+
+
+class Shape(Protocol):
+    """What an `Architecture` and a model to be loaded have in common: the sizes that memory follows from."""
+
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def d_mlp(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

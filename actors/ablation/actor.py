@@ -22,6 +22,7 @@ import numpy as np
 
 from actors.ablation.condition_tree import Pass, ideal_layer_passes, layer_passes, plan_passes
 from actors.ablation.engine import Engine, code_digest
+from actors.ablation.memory import HELD_BYTES
 from actors.ablation.receipts import apply
 from actors.ablation.reload import Reload, differing_field, reload_in_place
 from actors.ablation.routes import RoutedModel, flat_log_probabilities
@@ -42,9 +43,6 @@ from studies.errors import InterventionError, StudyError, first_line, one_line
 from studies.neurons.matching import SearchLimits, SearchOutcome, match_perplexity
 
 log = logging.getLogger(__name__)
-
-HELD_BYTES = 2**30
-"""Memory for hidden states that conditions will branch from; beyond it, shared layers are computed again."""
 
 PROGRESS_SECONDS = 1.0
 """Interval between `Progress` messages."""

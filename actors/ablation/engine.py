@@ -22,15 +22,19 @@ import numpy as np
 
 from actors.ablation import coverage, vllm_loader
 from actors.ablation.coverage import Account
+from actors.ablation.memory import FLAT_BATCH, FLAT_LENGTH, FLAT_SEQUENCES, cache_bytes
 from actors.hf_model import refusing_untrusted
-from actors.messages.model import DTYPE_BYTES, ModelSource
+from actors.messages.model import ModelSource
 from actors.messages.stream import EngineDied
 from actors.sites import Site
-from studies.errors import InterventionError, StudyError
+from studies.errors import InterventionError, StudyError, first_line
 
-FLAT_TOKENS = 2064
-"""Longest sequence of the flat route: the presets' window and a few tokens. `engine: {max_model_len: ...}` in the study
-file raises it."""
+NO_MEMORY = ("Free memory on device", "out of memory")
+"""In the text of errors that mean that another process holds the memory of the GPU."""
+MOST_OF_A_GPU = 0.92
+"""The largest share of a GPU's memory that an engine asks for: vLLM's default."""
+UNSAID = "See stack trace for root cause"
+"""In the text of vLLM's error for a worker process that ended while it started; the cause is in the log alone."""
 
 
 class Hooks(NamedTuple):
@@ -46,7 +50,8 @@ class Engine:
     """A started engine. Its worker processes live until `close`."""
 
     def __init__(self, source: ModelSource):
-        """Raises StudyError unless every tensor of the checkpoint is accounted for."""
+        """Raises StudyError unless every tensor of the checkpoint is accounted for, EngineDied where a GPU is full or a
+        worker process ends while it starts."""
         self._label = source.label
         self._last_words = os.path.join(tempfile.gettempdir(), f"halfwave-{uuid.uuid4().hex}.txt")
         """File in which a rank that ends its process writes why."""
@@ -163,9 +168,6 @@ def _start_vllm(source: ModelSource) -> Any:
         stay_on_this_machine()
     from vllm import LLM
 
-    # The KV cache serves the flat route only: one sequence of the longest window, keys and values of every head.
-    length = min(source.context, FLAT_TOKENS)
-    cache_bytes = int(1.25 * 2 * source.num_layers * source.d_model * DTYPE_BYTES[source.dtype] * length)
     options: dict[str, object] = {
         "model": source.path,
         "revision": source.revision,
@@ -174,21 +176,51 @@ def _start_vllm(source: ModelSource) -> Any:
         "config_format": "hf",  # else a repository with params.json is configured by it, not by config.json
         "tokenizer_mode": "hf",
         "dtype": source.dtype,
-        "max_model_len": length,
+        "max_model_len": min(source.context, FLAT_LENGTH),
         "tensor_parallel_size": source.tensor_parallel,
         "distributed_executor_backend": "ray" if source.over_nodes else "mp" if source.tensor_parallel > 1 else "uni",
         "enforce_eager": True,
         "enable_prefix_caching": False,
-        "kv_cache_memory_bytes": max(256 * 2**20, cache_bytes),
+        "kv_cache_memory_bytes": cache_bytes(source, source.dtype),  # it serves the flat route only
         "worker_extension_cls": "actors.ablation.vllm_worker.LogitsPass",
         "trust_remote_code": source.trust_remote_code,
         "disable_log_stats": True,
         "seed": 0,
     }
-    if source.gpu_share < 1:
-        options["gpu_memory_utilization"] = 0.9 * source.gpu_share
     with refusing_untrusted(source):
-        return LLM(**{**options, **source.engine})
+        try:
+            return LLM(**{**options, **_gpu_options(source), **source.engine})
+        except Exception as error:
+            if why := _passing(error):
+                raise EngineDied(f"{source.label}: {why}") from error
+            raise
+
+
+def _gpu_options(source: ModelSource) -> dict[str, object]:
+    """What bounds an engine on a GPU; empty on a CPU. By default vLLM refuses a GPU of which 8 % are taken."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cuda_alike():
+        return {}
+    options: dict[str, object] = {
+        "max_num_batched_tokens": FLAT_BATCH,
+        "max_num_seqs": FLAT_SEQUENCES,
+        "enable_flashinfer_autotune": False,  # it tries kernels for minutes, for steps of sizes that never come
+    }
+    if source.gpu_bytes:
+        share = source.gpu_bytes / current_platform.get_device_total_memory()
+        options["gpu_memory_utilization"] = min(share, MOST_OF_A_GPU)
+    return options
+
+
+def _passing(error: BaseException) -> str:
+    """Why the engine could not start, where another try may succeed: a full GPU, a worker that ended; else ''."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if any(phrase in str(chain) for phrase in NO_MEMORY):
+            return f"no free memory: {first_line(str(chain))}"
+        chain = chain.__cause__ or chain.__context__
+    return "a worker process ended while the engine started; the log says why" if UNSAID in str(error) else ""
 
 
 def load_format(source: ModelSource) -> str:

@@ -19,13 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from actors.ablation.condition_tree import Pass
+from actors.ablation.memory import HEAD_BYTES
 from actors.ablation.token_tree import Pack
 from actors.ablation.tree_attention import Tree
 
 NOT_FINITE = "log-probabilities are not finite"
 """In the text of every error that stands for such a result."""
-HEAD_BYTES = {"cpu": 32 * 2**20, "cuda": 512 * 2**20}
-"""Largest [R, V] float32 block of the head; above 32 MiB, glibc maps and clears fresh pages for every block."""
 
 
 class Decoder(Protocol):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actors.ablation.engine import Engine, Hooks, versions
+from actors.ablation.memory import ACTIVATION_BYTES
 from actors.ablation.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.hf_model import load_model
 from actors.messages.model import DTYPE_BYTES, EngineFacts, ModelSource, Route
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 CPU_NODES = 512
 """Default pack size on a CPU: on two cores 512, 1024 and 2048 take the same time per node."""
-PACK_FLOPS, ACTIVATION_BYTES = 16e12, 2**30
+PACK_FLOPS = 16e12
 """On CUDA: the work of a pack, about 40 ms of an H100 in 16 bits, so that starting its kernels (a few ms) does not
-count; and the most memory for what one layer computes. Both are guesses, unmeasured."""
+count. A guess, unmeasured."""
 CUDA_NODES = (4096, 65_536)
 """Smallest and largest default pack size on CUDA."""
 

@@ -1,32 +1,28 @@
 """The worker extension that runs the logits pass inside vLLM's workers.
 
 vLLM loads it through `worker_extension_cls`; its methods are called by name with `collective_rpc`, plain data in and
-out (bytes and lists: tensors do not cross the process boundary as such). Owns all contact with vLLM's model internals:
-`worker.get_model()`, the forward context, `Attention.impl`, the activation modules and the layerwise reload. Ordinary
-generation on the same engine still works, and passes through the same clamps. Importing it imports vLLM, and registers
-the loader of `vllm_loader`.
-
-N nodes of a pack, E scored edges, R rows with edges, d d_model.
+out (bytes and lists: tensors do not cross the process boundary as such). Owns the activation modules and the layerwise
+reload; `vllm_decoder` has the forward pass. Ordinary generation on the same engine still works, and passes through the
+same clamps. Importing it imports vLLM, and registers the loader of `vllm_loader`.
 """
 
 import copy
 import functools
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from actors.ablation import vllm_loader
-from actors.ablation.clamps import ClampSet, LayerClamp, Setting
+from actors.ablation.clamps import ClampSet, LayerClamp
 from actors.ablation.condition_tree import Pass, layer_passes
 from actors.ablation.coverage import Account
 from actors.ablation.logits_pass import LayerWalk, bits_of_pack, score_pack, sweep_pack
 from actors.ablation.token_tree import pack_from_wire
-from actors.ablation.tree_attention import Tree, attend, flex_refusal
+from actors.ablation.vllm_decoder import VllmDecoder
 from actors.loaded_files import verify
 from actors.messages.model import ModelSource
 from studies.errors import InterventionError, StudyError
@@ -56,7 +52,7 @@ def exit_all_ranks_on_error(
             if self.vllm_config.parallel_config.world_size == 1:
                 raise
             try:
-                with open(self._halfwave.last_words, "x", encoding="utf-8") as file:
+                with open(self._halfwave_last_words, "x", encoding="utf-8") as file:
                     file.write(f"rank {self.rank}: {type(error).__name__}: {error}")
             except FileExistsError:
                 pass  # another rank failed first, and this one missed it in a collective
@@ -67,21 +63,22 @@ def exit_all_ranks_on_error(
 
 
 class LogitsPass:
-    """Mixed into vLLM's worker class. All state lives in `self._halfwave`."""
+    """Mixed into vLLM's worker class. All state lives in attributes `_halfwave*`."""
 
     # Attributes of vLLM's worker, declared without values: vLLM refuses an extension that defines one of its names.
     device: torch.device
     rank: int
     get_model: Callable[[], nn.Module]
     vllm_config: Any  # a vllm.config.VllmConfig; vllm is imported in functions only
-    _halfwave: "VllmDecoder"
+    _halfwave: VllmDecoder
+    _halfwave_last_words: str
 
     def halfwave_install(self, site: dict[str, Any], d_mlp: int, last_words: str) -> dict[str, Any]:
         """Hook the activations and the attention layers.
 
         site: the fields of `sites.Site`. last_words: path of a file, not yet existing, in which a rank that ends its
         process writes why. Returns {"layers": number of layers hooked, "tree_refused": why the tree route is impossible
-        or '', "attention": the attention kernel of the tree route}.
+        or '', "attention": the attention kernel of the tree route}. Raises StudyError where attention is quantised.
         """
         from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 
@@ -99,8 +96,10 @@ class LogitsPass:
             )
             for layer in layers
         ]
-        decoder = self._halfwave = VllmDecoder(self, ClampSet(clamps), LayerWalk(layers), last_words)
+        decoder = VllmDecoder(model, self.vllm_config, self.device, ClampSet(clamps), LayerWalk(layers))
+        self._halfwave, self._halfwave_last_words = decoder, last_words
         decoder.enter_pass()
+        decoder.refuse_quantised_attention()
         refusal = decoder.wrap_attention()
         attention = "" if refusal else decoder.choose_attention()
         return {"layers": len(clamps), "tree_refused": refusal, "attention": attention}
@@ -255,136 +254,3 @@ def _unshared_activation(layer: nn.Module, path: str, exchange: str) -> nn.Modul
     module = copy.deepcopy(get_act_fn(exchange) if exchange else getattr(owner, name))
     setattr(owner, name, module)
     return module
-
-
-class _AttentionImpl(Protocol):
-    """The members of `vllm.v1.attention.backend.AttentionImpl` that are used here."""
-
-    scale: float
-    forward: Callable[..., Tensor]
-
-
-class _AttentionLayer(Protocol):
-    """The members of `vllm.model_executor.layers.attention.Attention` that are used here."""
-
-    impl: _AttentionImpl
-    num_heads: int
-    """Of this rank."""
-    num_kv_heads: int
-    head_size: int
-    sliding_window: int | None
-
-
-class VllmDecoder:
-    """vLLM's loaded model as a `logits_pass.Decoder`."""
-
-    def __init__(self, worker: LogitsPass, clamps: ClampSet, walk: LayerWalk, last_words: str):
-        self._model = worker.get_model()
-        self._config = worker.vllm_config
-        self.clamps, self.walk, self.last_words = clamps, walk, last_words
-        self.kept: dict[int, list[Setting]] = {}
-        """{number of a condition: its clamps}."""
-        self.device = worker.device
-        self._thread = threading.get_ident()
-        self.vocabulary: int = worker.vllm_config.model_config.get_vocab_size()
-        self.flex = False
-
-    def enter_pass(self) -> None:
-        """To be called before the first operation of a pass. Raises InterventionError in another thread.
-
-        vLLM makes a CUDA stream of its own for the thread that first asks for one. If that happened in the middle of a
-        pass, its operations would be on two streams that do not wait for each other, and a clamp could come too late.
-        """
-        from vllm.utils.torch_utils import current_stream
-
-        if threading.get_ident() != self._thread:
-            raise InterventionError("a pass runs in another thread than the one that opened the engine")
-        current_stream()
-
-    def hidden(self, ids_N: Tensor, tree: Tree) -> Tensor:
-        from vllm.forward_context import set_forward_context
-
-        context = set_forward_context(tree, self._config, num_tokens=len(ids_N), slot_mapping={}, skip_compiled=True)
-        with context:
-            return self._model(ids_N, tree.depth_N)
-
-    def logits(self, hidden_Rd: Tensor) -> Tensor | None:
-        return self._model.compute_logits(hidden_Rd)
-
-    def wrap_attention(self) -> str:
-        """Make every attention layer attend over the `Tree` in the forward context, if any; '' or why it cannot."""
-        from vllm.model_executor.layers.attention import Attention
-
-        for name, layer in self._attention_layers().items():
-            refusal = _tree_refusal(layer, Attention)
-            if refusal:
-                return f"{name}: {refusal}"
-        if self._config.parallel_config.pipeline_parallel_size > 1:
-            return "pipeline parallelism"
-        for layer in self._attention_layers().values():
-            layer.impl.forward = functools.partial(_forward, layer.impl.forward, layer.impl.scale, _slopes(layer))
-        return ""
-
-    def choose_attention(self) -> str:
-        """Use FlexAttention if block attention agrees for every head shape; returns the choice and the reason."""
-        layers = self._attention_layers().values()
-        dtype = self._config.model_config.dtype
-        shapes = {
-            (layer.num_heads, layer.num_kv_heads, layer.head_size, _slopes(layer), layer.sliding_window)
-            for layer in layers
-        }
-        refusals = (
-            flex_refusal(self.device, num_heads, num_kv_heads, head_size, dtype, slopes, window)
-            for num_heads, num_kv_heads, head_size, slopes, window in sorted(shapes, key=str)
-        )
-        refusal = next(filter(None, refusals), "")
-        self.flex = not refusal
-        return f"block attention ({refusal})" if refusal else "FlexAttention"
-
-    def _attention_layers(self) -> dict[str, _AttentionLayer]:
-        """{name: layer} of all that vLLM registers as attention; `_tree_refusal` refuses other kinds."""
-        return self._config.compilation_config.static_forward_context
-
-
-def _slopes(layer: _AttentionLayer) -> tuple[float, ...]:
-    """The slopes of ALiBi, one per head of this rank; () without ALiBi."""
-    slopes = getattr(layer.impl, "alibi_slopes", None)
-    return () if slopes is None else tuple(torch.as_tensor(slopes).tolist())
-
-
-def _tree_refusal(layer: _AttentionLayer, attention_class: type) -> str:
-    """Why a layer cannot attend over a tree; '' if it can."""
-    if not isinstance(layer, attention_class):
-        return f"{type(layer).__name__} is not plain attention"
-    if getattr(layer.impl, "sinks", None) is not None:
-        return "attention sinks"
-    if getattr(layer.impl, "use_alibi_sqrt", False):
-        return "ALiBi of square roots"
-    if getattr(layer.impl, "logits_soft_cap", None):
-        return "soft-capped attention logits"
-    return ""
-
-
-def _forward(  # noqa: PLR0913 - vLLM sets the signature of `AttentionImpl.forward`, from `layer` on
-    original: Callable[..., Tensor],
-    scale: float,
-    slopes: tuple[float, ...],
-    layer: _AttentionLayer,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    kv_cache: Tensor,
-    attn_metadata: object,
-    output: Tensor,
-    *scales: Tensor | None,
-    **named_scales: Tensor | None,
-) -> Tensor:
-    """Replaces `impl.forward`: attends over the pack itself and leaves the KV cache alone, or delegates to `original`.
-
-    attn_metadata: a `Tree` during the logits pass, vLLM's own metadata otherwise.
-    """
-    if not isinstance(attn_metadata, Tree):
-        return original(layer, query, key, value, kv_cache, attn_metadata, output, *scales, **named_scales)
-    window = layer.sliding_window
-    output.copy_(attend(query, key, value, scale=scale, tree=attn_metadata, window=window, slopes=slopes))
-    return output

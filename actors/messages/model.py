@@ -36,8 +36,8 @@ class ModelSource:
     tensor_parallel: int = 1
     threads: int | None = None
     """CPU threads of the actor; None leaves the number to the libraries (GPU machines)."""
-    gpu_share: float = 1.0
-    """Share of each of its GPUs; below 1 where actors share a GPU."""
+    gpu_bytes: int = 0
+    """Memory that an engine takes of each of its GPUs; 0 = unknown."""
     over_nodes: bool = False
     """Whether its tensor-parallel ranks run on several nodes, in the placement group of the actor."""
     trust_remote_code: bool = False

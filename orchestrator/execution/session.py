@@ -32,7 +32,8 @@ def compute(
             cluster = cluster_of(plan, nodes)
             for model in plan.study.models:
                 demand = cluster.demands[ActorKind(model.label, Role.ABLATION)]
-                sources[model.label] = model_source(model, demand, tensor_parallel(model, nodes))
+                ranks = tensor_parallel(model, nodes, plan.study.spec.profile)
+                sources[model.label] = model_source(model, demand, ranks)
             seconds = costs(plan, cluster)
             cluster, _ = simulate_best_order(plan.steps, seconds, cluster, runner.outcome().states)
             runner.run(pool, cluster, seconds)

@@ -7,15 +7,20 @@ seconds. Pure: nodes come in as data. Invariant: no number in a study's results 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from actors.ablation.memory import engine_bytes
 from actors.messages.model import DTYPE_BYTES
+from actors.scoring.memory import profile_bytes
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
 from orchestrator.scheduling.cluster import ActorKind, Cluster
 from orchestrator.scheduling.placement import Demand, Node
+from orchestrator.steps.profile import BATCH_TOKENS, num_pairs
 from orchestrator.steps.step import Role
+from orchestrator.study_file.spec import ProfileSpec
 
 USABLE = 0.9
 """Fraction of a GPU's memory that an actor may count on."""
+MOST_RANKS = 64
 SHARES = (0.25, 0.5)
 """Shares of one GPU that a small model may get where there are more models than GPUs."""
 
@@ -43,14 +48,28 @@ def flops(model: ResolvedModel, work: float) -> float:
     return 2.0 * model.num_parameters * work
 
 
-def memory_need(model: ResolvedModel, *, on_gpu: bool) -> int:
-    """Bytes that one actor of this model needs: weights, plus working memory for activations, logits and the runtime.
+def memory_need(model: ResolvedModel, profile: ProfileSpec, ranks: int) -> int:
+    """Bytes of each of `ranks` GPUs that hold an actor of this model: the larger one, of engine and score actor."""
+    engine = engine_bytes(model.architecture, model.dtype, model.num_parameters, ranks)
+    scoring = profile_bytes(
+        model.architecture,
+        model.dtype,
+        model.num_parameters,
+        ranks,
+        num_bins=profile.bins,
+        num_pairs=num_pairs(profile),
+        batch_tokens=BATCH_TOKENS,
+    )
+    return max(engine, scoring)
+
+
+def host_memory_need(model: ResolvedModel) -> int:
+    """Bytes that an actor without a GPU needs: weights, plus working memory for activations, logits and the runtime.
 
     1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
-    A checkpoint's actor holds a second copy on the host, to compare weights and to prove a reload.
+    A checkpoint's actor holds a second copy, to compare weights and to prove a reload.
     """
-    copies = 2.2 if model.checkpoint and not on_gpu else 1.2
-    return int(copies * weight_bytes(model) + 1.5 * 2**30)
+    return int((2.2 if model.checkpoint else 1.2) * weight_bytes(model) + 1.5 * 2**30)
 
 
 def weight_bytes(model: ResolvedModel) -> int:
@@ -62,7 +81,7 @@ def cluster_of(plan: Plan, nodes: Sequence[Node], rates: Rates = RATES) -> Clust
     models = plan.study.models
     return Cluster(
         nodes=nodes,
-        demands=demands(models, nodes),
+        demands=demands(models, nodes, plan.study.spec.profile),
         opening={model.label: rates.start + weight_bytes(model) / rates.loading for model in models},
         series={model.label: model.checkpoint.series for model in models if model.checkpoint},
     )
@@ -82,7 +101,7 @@ def costs(plan: Plan, cluster: Cluster, rates: Rates = RATES) -> dict[str, float
     return seconds
 
 
-def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[ActorKind, Demand]:
+def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node], profile: ProfileSpec) -> dict[ActorKind, Demand]:
     """Resources of every model's actors, as the study file says, else by rule.
 
     On GPUs: `tensor_parallel` of them, by default the fewest that hold the model, and as many CPUs. Where there are
@@ -99,14 +118,14 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node]) -> dict[Acto
     cpu_share = max(1, min(int(sum(node.cpus for node in nodes)) // max(1, side_by_side), int(largest_node)))
     by_kind = {}
     for model in models:
-        ranks, spec = tensor_parallel(model, nodes), model.spec
+        ranks, spec = tensor_parallel(model, nodes, profile), model.spec
         labels = tuple(sorted(spec.labels.items()))
         suited = [node for node in nodes if node.suits(labels)]
         gpus = spec.gpus
         if gpus is None:
             gpus = float(ranks) if on_gpus else 0.0
             if gpus == 1 and share_a_gpu and spec.tensor_parallel is None:
-                gpus = _share_of_a_gpu(model, suited)
+                gpus = _share_of_a_gpu(model, suited, profile)
         cpus = float(spec.cpus or (max(1, ranks) if gpus else max(cpu_share, ranks)))
         by_kind[ActorKind(model.label, Role.SCORE)] = _score_demand(model, Demand(cpus, gpus, labels), suited)
         by_kind[ActorKind(model.label, Role.ABLATION)] = Demand(cpus, gpus, labels)
@@ -121,7 +140,7 @@ def _score_demand(model: ResolvedModel, demand: Demand, suited: Sequence[Node]) 
     return demand._replace(cpus=cpus, gpus=gpus, copies=shards)
 
 
-def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node]) -> int:
+def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node], profile: ProfileSpec) -> int:
     """Number of ranks of a model's engine: as the file says, else the least power of two whose parts fit a GPU.
 
     1 where no node says how much memory its GPUs have, or where no number of ranks would suffice.
@@ -131,13 +150,15 @@ def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node]) -> int:
     if model.spec.gpus is not None:
         return max(1, int(model.spec.gpus))
     memory = max((node.gpu_bytes for node in nodes if node.gpus and node.suits(model.spec.labels.items())), default=0)
-    need, ranks = memory_need(model, on_gpu=True), 1
-    while memory and need / ranks > USABLE * memory and not model.architecture.d_mlp % (2 * ranks) and ranks < 64:
+    ranks = 1
+    while memory_need(model, profile, ranks) > USABLE * memory:
+        if ranks == MOST_RANKS or model.architecture.d_mlp % (2 * ranks):
+            return 1
         ranks *= 2
-    return ranks if memory and need / ranks <= USABLE * memory else 1
+    return ranks
 
 
-def _share_of_a_gpu(model: ResolvedModel, suited: Sequence[Node]) -> float:
+def _share_of_a_gpu(model: ResolvedModel, suited: Sequence[Node], profile: ProfileSpec) -> float:
     memory = min((node.gpu_bytes for node in suited if node.gpus), default=0)
-    need = memory_need(model, on_gpu=True)
+    need = memory_need(model, profile, 1)
     return next((share for share in SHARES if need <= share * USABLE * memory), 1.0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
 from orchestrator.scheduling.cluster import ActorKind, Cluster
-from orchestrator.scheduling.estimates import Rates, cluster_of, costs, memory_need, tensor_parallel
+from orchestrator.scheduling.estimates import Rates, cluster_of, costs, host_memory_need, memory_need, tensor_parallel
 from orchestrator.scheduling.placement import Node
 from orchestrator.scheduling.simulation import Simulation, simulate_best_order
 from orchestrator.steps.step import Role, State
@@ -120,19 +120,19 @@ def forecast(
     cluster = cluster_of(plan, nodes, rates)
     states: Mapping[str, State] = {step: State.CACHED for step in done if step in plan.steps}
     cluster, simulation = simulate_best_order(plan.steps, costs(plan, cluster, rates), cluster, states)
-    fits = tuple(_fit(model, nodes, cluster, simulation, memory) for model in plan.study.models)
+    fits = tuple(_fit(plan, model, nodes, cluster, simulation, memory) for model in plan.study.models)
     device = "GPU" if any(node.gpus for node in nodes) else "CPU"
     factor = rates.gpu["bfloat16"] / rates.gpu["float32"]
     return Forecast(where, device, fits, simulation.makespan, simulation.bound, factor)
 
 
 def _fit(
-    model: ResolvedModel, nodes: Sequence[Node], cluster: Cluster, simulation: Simulation, node_memory: int
+    plan: Plan, model: ResolvedModel, nodes: Sequence[Node], cluster: Cluster, simulation: Simulation, node_memory: int
 ) -> Fit:
-    demand = cluster.demands[ActorKind(model.label, Role.ABLATION)]
-    need, available = memory_need(model, on_gpu=demand.gpus > 0), node_memory
+    demand, profile = cluster.demands[ActorKind(model.label, Role.ABLATION)], plan.study.spec.profile
+    need, available = host_memory_need(model), node_memory
     if demand.gpus:
-        need //= tensor_parallel(model, nodes)
+        need = memory_need(model, profile, tensor_parallel(model, nodes, profile))
         gpu_bytes = (node.gpu_bytes for node in nodes if node.gpus and node.suits(demand.labels))
         available = int(max(gpu_bytes, default=0) * min(1.0, demand.gpus))
     spans = [span for span in simulation.spans if span.actor_kind.model == model.label]

@@ -44,10 +44,15 @@ def params(profile: ProfileSpec, *, corpus: str, dtype: str) -> dict[str, Any]:
         "bos": profile.bos,
         "bins": profile.bins,
         "calibration_windows": profile.calibration_windows,
-        "pairs": profile.pairs if "mapping_difficulty" in profile.scores else 0,
+        "pairs": num_pairs(profile),
         "pair_scope": profile.pair_scope,
         "seed": profile.seed,
     }
+
+
+def num_pairs(profile: ProfileSpec) -> int:
+    """Pairs behind mapping difficulty in every block; 0 where it is not scored."""
+    return profile.pairs if "mapping_difficulty" in profile.scores else 0
 
 
 def windows(params: Mapping[str, Any], corpus: Corpus) -> Windows:

