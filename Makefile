@@ -48,21 +48,22 @@ quickstart: env model  ## the double dissociation on real weights, local Ray, SQ
 	@$(HALFWAVE) run studies/catalog/quickstart.yaml --model-root .models
 
 # Two processes at once. Other integration tests start Ray and engines, which take the whole machine.
-SIDE_BY_SIDE := -m 'not long' --numprocesses 2 --dist worksteal
+SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 RECORD_TESTS := tests/integration/record
 
 .PHONY: check
 check: lint  ## style, types and unit tests: every few edits, at most 2 minutes
-	@$(PYTHON) -m pytest tests/unit $(SIDE_BY_SIDE)
+	@$(PYTHON) -m pytest tests/unit -m 'not long' $(SIDE_BY_SIDE)
 
 .PHONY: test
 test: env model  ## unit and integration tests: what CI runs, about 20 minutes
-	@$(PYTHON) -m pytest tests/unit $(RECORD_TESTS) $(SIDE_BY_SIDE)
+	@$(PYTHON) -m pytest tests/unit $(RECORD_TESTS) -m 'not long' $(SIDE_BY_SIDE)
 	@$(PYTHON) -m pytest tests/integration --ignore $(RECORD_TESTS) -m 'not long' --durations=15
 
 .PHONY: test-all
 test-all: env model  ## everything that runs on this machine, about 80 minutes
-	@$(PYTHON) -m pytest --durations=25
+	@$(PYTHON) -m pytest tests/unit $(RECORD_TESTS) $(SIDE_BY_SIDE)
+	@$(PYTHON) -m pytest tests/integration tests/gpu --ignore $(RECORD_TESTS) --durations=40
 
 .PHONY: bench
 bench: env model  ## speed against the peers, as ratios in one run, at most 45 minutes

@@ -135,8 +135,11 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node], profile: Pro
 def _score_demand(model: ResolvedModel, demand: Demand, suited: Sequence[Node]) -> Demand:
     """Resources of a model's score actor, from those of its ablation actor."""
     gpus_of_a_node, shards = max((node.gpus for node in suited), default=0), model.spec.shards
-    gpus = float(gpus_of_a_node) if demand.gpus > gpus_of_a_node > 0 else demand.gpus
-    cpus = max(1.0, demand.cpus // shards) if not demand.gpus and model.spec.cpus is None else demand.cpus
+    gpus, cpus = demand.gpus, demand.cpus
+    if gpus > gpus_of_a_node > 0:  # the CPUs that go with the GPUs of one node
+        gpus, cpus = float(gpus_of_a_node), max(1.0, cpus * gpus_of_a_node // gpus)
+    elif not gpus and model.spec.cpus is None:
+        cpus = max(1.0, cpus // shards)
     return demand._replace(cpus=cpus, gpus=gpus, copies=shards)
 
 

@@ -12,8 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.messages.ablation import EvaluateRequest, Scored
+from actors.messages.model import ModelSource
+from studies.benchmarks.texts import Sentences
 from tests import oracles, triton_on_cpu
-from tests.integration.test_families import TOLERANCE, ablate, forest, oracle_sums, sweep_and_alone
+from tests.integration.test_families import (
+    TOLERANCE,
+    ablate,
+    as_message,
+    forest,
+    intervention,
+    oracle_sums,
+    sweep_and_alone,
+)
 from tests.processes import one_process
 from tests.sources import source_of
 
@@ -69,3 +80,43 @@ def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(tmp_
     for name, sums in together.items():
         np.testing.assert_array_equal(sums, alone[name])
     assert passes == ideal < whole
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fields", [{"route": "flat"}, {"tensor_parallel": 2}], ids=["flat route", "two ranks"])
+def test_other_ways_equal_raw_transformers(fields: dict[str, Any], tmp_path: Path, own_process: Call) -> None:
+    """The flat route is V2's own `prompt_logprobs`, of which faults are known (vllm #44106)."""
+    folder, texts = oracles.make_model(tmp_path / "llama", "llama"), forest(count=8)
+    outcome = own_process(on_v2, False, ablate, source_of(folder, **fields), texts, NAMES)
+    assert outcome["route"] == fields.get("route", "tree")
+    for name, expected in oracle_sums(folder, texts, NAMES).items():
+        np.testing.assert_allclose(outcome["sums"][name], expected, atol=TOLERANCE, rtol=0)
+    assert np.abs(outcome["sums"]["negative"] - outcome["sums"]["baseline"]).max() > 0.01
+
+
+def reload_and_score(before: ModelSource, after: ModelSource, texts: tuple[str, ...]) -> tuple[Any, str]:
+    """In the engine's process: ({intervention: sums} of the second checkpoint, why it got an engine of its own)."""
+    from actors.ablation.actor import AblationActor
+
+    actor = AblationActor(before)
+    actor.reload(after)
+    interventions = {name: as_message(**intervention(name, after.num_layers, after.d_mlp)) for name in NAMES}
+    request = EvaluateRequest(benchmark="forest", texts=Sentences(texts=texts), interventions=interventions)
+    sums = {scored.step: scored.sums for scored in actor.evaluate(request) if isinstance(scored, Scored)}
+    refused = actor.facts().reload_refused
+    actor.close()
+    return sums, refused
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_checkpoint_loaded_into_the_engine_of_another_equals_raw_transformers(
+    tmp_path: Path, own_process: Call
+) -> None:
+    before, after = (oracles.make_model(tmp_path / f"llama-{seed}", "llama", seed=seed) for seed in range(2))
+    texts = forest(count=8)
+    sums, refused = own_process(on_v2, False, reload_and_score, source_of(before), source_of(after), texts)
+    assert refused == ""
+    for name, expected in oracle_sums(after, texts, NAMES).items():
+        np.testing.assert_allclose(sums[name], expected, atol=TOLERANCE, rtol=0)

@@ -104,7 +104,7 @@ def test_small_models_share_a_gpu_only_where_there_are_more_models_than_gpus() -
 def test_a_score_actor_lies_on_one_node() -> None:
     nodes = [Node(f"n{i}", 16, 4) for i in range(2)]
     assert demands_of([model(tensor_parallel=8)], *nodes) == [Demand(8, 8)]
-    assert demands_of([model(tensor_parallel=8)], *nodes, role=Role.SCORE) == [Demand(8, 4)]
+    assert demands_of([model(tensor_parallel=8)], *nodes, role=Role.SCORE) == [Demand(4, 4)]
 
 
 def test_a_cluster_that_has_yet_to_grow_is_one_of_gpus() -> None:
