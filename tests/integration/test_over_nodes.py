@@ -1,6 +1,6 @@
 """One engine over several nodes: its ranks under Ray's executor, in the placement group of their actor.
 
-The nodes are of this machine and their GPUs are names: vLLM's CPU platform takes them for its devices (`fake_gpus`).
+The nodes are of this machine and their GPUs are names: vLLM's CPU platform takes them for its devices (`ray_gpus`).
 """
 
 import os
@@ -19,12 +19,13 @@ from orchestrator.execution import pool
 from orchestrator.steps.step import Role, State
 from orchestrator.study import Study
 from tests import oracles
+from tests.conftest import ROOT
 from tests.integration import made_up
 from tests.integration.made_up import assert_same, hosts, numbers, run, write_study
 from tests.integration.test_failures import NUM_STEPS, STUDY, after
+from tests.startup.sitecustomize import CHANGES, STARTUP
 
 pytestmark = [pytest.mark.usefixtures("no_process_outlives_its_driver"), pytest.mark.long, pytest.mark.timeout(900)]
-FAKE_GPUS = Path(__file__).parent.parent / "fake_gpus"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Of a cluster whose two nodes have one GPU each."""
-    monkeypatch.setenv("PYTHONPATH", f"{FAKE_GPUS}{os.pathsep}{Path.cwd()}")
+    monkeypatch.setenv("PYTHONPATH", f"{STARTUP}{os.pathsep}{ROOT}")
+    monkeypatch.setenv(CHANGES, "ray_gpus")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True})
     for _ in range(2):
         cluster.add_node(num_cpus=1, num_gpus=1)

@@ -4,7 +4,7 @@ The actor proves its routes there as everywhere, the flat one by V2's own `promp
 and not, equal raw Transformers hooks.
 """
 
-import sys
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from actors.messages.ablation import EvaluateRequest, Scored
 from actors.messages.model import ModelSource
 from studies.benchmarks.texts import Sentences
-from tests import oracles, triton_on_cpu
+from tests import oracles
 from tests.integration.test_families import (
     TOLERANCE,
     ablate,
@@ -27,42 +27,49 @@ from tests.integration.test_families import (
 )
 from tests.processes import one_process
 from tests.sources import source_of
+from tests.startup.sitecustomize import CHANGES, STARTUP
 
 NAMES = ("baseline", "negative", "zero")
 Call = Callable[..., Any]
 
 
-def on_v2(triton_attention: bool, function: Callable[..., Any], *arguments: Any) -> Any:
-    """In a fresh process: call a function with vLLM on this runner."""
-    used = triton_on_cpu.prepare(triton_attention=triton_attention)
+def on_v2(function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a fresh process: call a function with vLLM on this runner, in its attention with Triton where that is set."""
     answer = function(*arguments)
-    assert "vllm.v1.worker.gpu.model_runner" in sys.modules, "the V2 runner was not used"
-    assert bool(used) == triton_attention
+    from vllm.platforms import cpu
+    from vllm.triton_utils import HAS_TRITON
+
+    assert HAS_TRITON
+    assert hasattr(cpu, "chosen") == ("triton_attention" in os.environ[CHANGES])
+    assert not hasattr(cpu, "chosen") or cpu.chosen, "another attention was chosen"
     return answer
 
 
 @pytest.fixture
-def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+def own_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Call]:
+    """A process in which vLLM takes this runner, and so do the workers that it starts."""
+    attention = ",triton_attention" if "Triton attention" in request.node.name else ""
     monkeypatch.setenv("TRITON_INTERPRET", "1")  # Triton reads it as it is imported, which torch does
+    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
+    monkeypatch.setenv(CHANGES, f"interpreted_triton{attention}")
+    monkeypatch.setenv("PYTHONPATH", STARTUP)
     with one_process(timeout=500) as call:
-        yield call
+        yield lambda *arguments: call(on_v2, *arguments)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("family", "triton_attention"),
+    "family",
     [
-        ("llama", False),
-        pytest.param("llama", True, marks=pytest.mark.long),
-        pytest.param("gemma3_text", False, marks=pytest.mark.long),  # sliding windows
-        pytest.param("gpt_neox", False, marks=pytest.mark.long),
+        pytest.param("llama", id="llama"),
+        pytest.param("llama", id="llama, Triton attention", marks=pytest.mark.long),
+        pytest.param("gemma3_text", id="sliding windows", marks=pytest.mark.long),
+        pytest.param("gpt_neox", id="gpt_neox", marks=pytest.mark.long),
     ],
 )
-def test_log_probabilities_equal_raw_transformers(
-    family: str, triton_attention: bool, tmp_path: Path, own_process: Call
-) -> None:
+def test_log_probabilities_equal_raw_transformers(family: str, tmp_path: Path, own_process: Call) -> None:
     folder, texts = oracles.make_model(tmp_path / family, family), forest(count=8)
-    outcome = own_process(on_v2, triton_attention, ablate, source_of(folder), texts, NAMES)
+    outcome = own_process(ablate, source_of(folder), texts, NAMES)
     assert outcome["route"] == "tree" and outcome["probe"] < TOLERANCE
     for name, expected in oracle_sums(folder, texts, NAMES).items():
         np.testing.assert_allclose(outcome["sums"][name], expected, atol=TOLERANCE, rtol=0)
@@ -74,9 +81,7 @@ def test_log_probabilities_equal_raw_transformers(
 @pytest.mark.timeout(600)
 def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(tmp_path: Path, own_process: Call) -> None:
     folder = oracles.make_model(tmp_path / "llama", "llama")
-    together, alone, (passes, ideal, whole) = own_process(
-        on_v2, False, sweep_and_alone, source_of(folder), forest(count=8)
-    )
+    together, alone, (passes, ideal, whole) = own_process(sweep_and_alone, source_of(folder), forest(count=8))
     for name, sums in together.items():
         np.testing.assert_array_equal(sums, alone[name])
     assert passes == ideal < whole
@@ -88,7 +93,7 @@ def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(tmp_
 def test_other_ways_equal_raw_transformers(fields: dict[str, Any], tmp_path: Path, own_process: Call) -> None:
     """The flat route is V2's own `prompt_logprobs`, of which faults are known (vllm #44106)."""
     folder, texts = oracles.make_model(tmp_path / "llama", "llama"), forest(count=8)
-    outcome = own_process(on_v2, False, ablate, source_of(folder, **fields), texts, NAMES)
+    outcome = own_process(ablate, source_of(folder, **fields), texts, NAMES)
     assert outcome["route"] == fields.get("route", "tree")
     for name, expected in oracle_sums(folder, texts, NAMES).items():
         np.testing.assert_allclose(outcome["sums"][name], expected, atol=TOLERANCE, rtol=0)
@@ -116,7 +121,7 @@ def test_a_checkpoint_loaded_into_the_engine_of_another_equals_raw_transformers(
 ) -> None:
     before, after = (oracles.make_model(tmp_path / f"llama-{seed}", "llama", seed=seed) for seed in range(2))
     texts = forest(count=8)
-    sums, refused = own_process(on_v2, False, reload_and_score, source_of(before), source_of(after), texts)
+    sums, refused = own_process(reload_and_score, source_of(before), source_of(after), texts)
     assert refused == ""
     for name, expected in oracle_sums(after, texts, NAMES).items():
         np.testing.assert_allclose(sums[name], expected, atol=TOLERANCE, rtol=0)
