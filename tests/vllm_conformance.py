@@ -258,13 +258,40 @@ RULES = (
         "model",
         first=True,
     ),
-    takes(
+    says(
         "and ends",
+        "model_executor/model_loader/reload/layerwise.py",
+        "finalize_layerwise_reload",
+        "finalize_layerwise_processing(*args, **kwargs)",
+    ),
+    takes(
+        "with these arguments",
         "model_executor/model_loader/reload/layerwise.py",
         "finalize_layerwise_processing",
         "model",
         "model_config",
         first=True,
+    ),
+    takes(
+        "the folder of a model on the hub", "transformers_utils/repo_utils.py", "get_model_path", "model", "revision"
+    ),
+    takes("a configuration in force", "config/vllm.py", "set_current_vllm_config", "vllm_config", first=True),
+    says(
+        "a tied head is packed again",
+        "model_executor/layers/vocab_parallel_embedding.py",
+        "UnquantizedEmbeddingMethod",
+        "def process_weights_after_loading(self",
+    ),
+    takes("a GPU's memory", "platforms/interface.py", "Platform.get_device_total_memory", "device_id"),
+    takes("whether there is a GPU", "platforms/interface.py", "Platform.is_cuda_alike", "self"),
+    says("and of CUDA", "platforms/cuda.py", "NvmlCudaPlatform.get_device_total_memory", "nvmlDeviceGetMemoryInfo"),
+    says("an engine in this process", "v1/engine/llm_engine.py", "LLMEngine.__init__", "self.model_executor ="),
+    takes("its end", "v1/engine/core_client.py", "InprocClient.shutdown", "self"),
+    says(
+        "a worker that ends while it starts logs why",
+        f"{EXECUTORS}/multiproc_executor.py",
+        "WorkerProc.worker_main",
+        "logger.exception('WorkerProc failed to start.')",
     ),
     takes(
         "log-probabilities of prompts, V2 runner",

@@ -22,19 +22,19 @@ import numpy as np
 
 from actors.ablation import coverage, vllm_loader
 from actors.ablation.coverage import Account
-from actors.ablation.memory import FLAT_BATCH, FLAT_LENGTH, FLAT_SEQUENCES, cache_bytes
+from actors.ablation.memory import FlatBounds, flat_bounds
 from actors.hf_model import refusing_untrusted
 from actors.messages.model import ModelSource
 from actors.messages.stream import EngineDied
 from actors.sites import Site
 from studies.errors import InterventionError, StudyError, first_line
 
-NO_MEMORY = ("Free memory on device", "out of memory")
-"""In the text of errors that mean that another process holds the memory of the GPU."""
+LAST_WORDS = "HALFWAVE_LAST_WORDS"
+"""Environment variable with the path of a file in which a rank that ends its process writes why."""
+FULL_GPU = "Free memory on device"
+"""In vLLM's error where another process holds the memory of a GPU: another try may succeed."""
 MOST_OF_A_GPU = 0.92
 """The largest share of a GPU's memory that an engine asks for: vLLM's default."""
-UNSAID = "See stack trace for root cause"
-"""In the text of vLLM's error for a worker process that ended while it started; the cause is in the log alone."""
 
 
 class Hooks(NamedTuple):
@@ -50,17 +50,36 @@ class Engine:
     """A started engine. Its worker processes live until `close`."""
 
     def __init__(self, source: ModelSource):
-        """Raises StudyError unless every tensor of the checkpoint is accounted for, EngineDied where a GPU is full or a
-        worker process ends while it starts."""
+        """Raises StudyError unless every tensor of the checkpoint is accounted for, EngineDied where a GPU is full."""
         self._label = source.label
         self._last_words = os.path.join(tempfile.gettempdir(), f"halfwave-{uuid.uuid4().hex}.txt")
-        """File in which a rank that ends its process writes why."""
-        self._llm: Any = _start_vllm(source)  # a vllm.LLM; vllm is imported in functions only
+        os.environ[LAST_WORDS] = self._last_words
+        try:
+            self._llm: Any = _start_vllm(source)  # a vllm.LLM; vllm is imported in functions only
+        except Exception as error:
+            raise self._not_started(error) from error
         try:
             self._check_account(source)
         except BaseException:
             self.close()
             raise
+
+    def _not_started(self, error: Exception) -> Exception:
+        """The error of the rank that failed first; EngineDied where another process fills its GPU.
+
+        vLLM's own says only that a worker failed (multiprocessing), or holds the worker's trace (Ray).
+        """
+        said = self._said() or f"{getattr(error, 'cause', None) or error}"
+        if FULL_GPU in said:
+            return EngineDied(f"{self._label}: {first_line(said[said.index(FULL_GPU) :])}")
+        return RuntimeError(said) if self._said() else error
+
+    def _said(self) -> str:
+        """What a rank that ended has written; '' where none has."""
+        if not os.path.exists(self._last_words):
+            return ""
+        with open(self._last_words, encoding="utf-8") as file:
+            return file.read()
 
     @property
     def device(self) -> str:
@@ -69,7 +88,7 @@ class Engine:
 
     def install_hooks(self, site: Site, num_layers: int, d_mlp: int) -> Hooks:
         """Hook the activations and attention layers. Raises InterventionError if their number is not `num_layers`."""
-        report = self.call("halfwave_install", dataclasses.asdict(site), d_mlp, self._last_words)[0]
+        report = self.call("halfwave_install", dataclasses.asdict(site), d_mlp)[0]
         if report["layers"] != num_layers:
             raise InterventionError(f"{self._label}: {report['layers']} layers hooked, config.json says {num_layers}")
         return Hooks(report["tree_refused"], report["attention"])
@@ -107,9 +126,8 @@ class Engine:
         except Exception as error:
             if not getattr(self._llm.llm_engine.model_executor, "is_failed", False):
                 raise
-            if os.path.exists(self._last_words):
-                with open(self._last_words, encoding="utf-8") as file:
-                    raise RuntimeError(file.read()) from error
+            if said := self._said():
+                raise RuntimeError(said) from error
             raise EngineDied(f"{self._label}: a worker process of the engine is gone: {error}") from error
 
     def call_head(self, method: str, *arguments: Any) -> Any:
@@ -162,12 +180,13 @@ def _start_vllm(source: ModelSource) -> Any:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         os.environ["OMP_NUM_THREADS"] = str(max(1, source.threads // source.tensor_parallel))
     if source.dtype == "float32":
-        # Triton reads it as it is imported; without it its kernels round float32 to TF32
+        # without it Triton's kernels round float32 to TF32
         os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")
     if not source.over_nodes:
         stay_on_this_machine()
     from vllm import LLM
 
+    flat = flat_bounds(source, source.dtype, source.tensor_parallel, source.engine)
     options: dict[str, object] = {
         "model": source.path,
         "revision": source.revision,
@@ -176,51 +195,34 @@ def _start_vllm(source: ModelSource) -> Any:
         "config_format": "hf",  # else a repository with params.json is configured by it, not by config.json
         "tokenizer_mode": "hf",
         "dtype": source.dtype,
-        "max_model_len": min(source.context, FLAT_LENGTH),
+        "max_model_len": flat.length,
         "tensor_parallel_size": source.tensor_parallel,
         "distributed_executor_backend": "ray" if source.over_nodes else "mp" if source.tensor_parallel > 1 else "uni",
         "enforce_eager": True,
         "enable_prefix_caching": False,
-        "kv_cache_memory_bytes": cache_bytes(source, source.dtype),  # it serves the flat route only
+        "kv_cache_memory_bytes": flat.cache_bytes,
         "worker_extension_cls": "actors.ablation.vllm_worker.LogitsPass",
         "trust_remote_code": source.trust_remote_code,
         "disable_log_stats": True,
         "seed": 0,
     }
     with refusing_untrusted(source):
-        try:
-            return LLM(**{**options, **_gpu_options(source), **source.engine})
-        except Exception as error:
-            if why := _passing(error):
-                raise EngineDied(f"{source.label}: {why}") from error
-            raise
+        return LLM(**{**options, **_gpu_options(source, flat), **source.engine})
 
 
-def _gpu_options(source: ModelSource) -> dict[str, object]:
+def _gpu_options(source: ModelSource, flat: FlatBounds) -> dict[str, object]:
     """What bounds an engine on a GPU; empty on a CPU. By default vLLM refuses a GPU of which 8 % are taken."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cuda_alike():
         return {}
-    options: dict[str, object] = {
-        "max_num_batched_tokens": FLAT_BATCH,
-        "max_num_seqs": FLAT_SEQUENCES,
-        "enable_flashinfer_autotune": False,  # it tries kernels for minutes, for steps of sizes that never come
-    }
+    options: dict[str, object] = {"max_num_batched_tokens": flat.batch, "max_num_seqs": flat.sequences}
+    if "kernel_config" not in source.engine:  # vLLM allows the one or the other
+        options["enable_flashinfer_autotune"] = False  # it tries kernels for steps of sizes that never come
     if source.gpu_bytes:
         share = source.gpu_bytes / current_platform.get_device_total_memory()
         options["gpu_memory_utilization"] = min(share, MOST_OF_A_GPU)
     return options
-
-
-def _passing(error: BaseException) -> str:
-    """Why the engine could not start, where another try may succeed: a full GPU, a worker that ended; else ''."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if any(phrase in str(chain) for phrase in NO_MEMORY):
-            return f"no free memory: {first_line(str(chain))}"
-        chain = chain.__cause__ or chain.__context__
-    return "a worker process ended while the engine started; the log says why" if UNSAID in str(error) else ""
 
 
 def load_format(source: ModelSource) -> str:

@@ -25,8 +25,9 @@ RELOAD_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.15}
 """Largest accepted mean over the probe's tokens of |reloaded - Transformers| log-probability, in nats. Measured on
 SmolLM2-135M: 7e-6, 0.006 and 0.06; single tokens differ by 0.4 in bfloat16."""
 
-CHECKPOINT_FIELDS = ("label", "path", "revision", "files", "pickled")
-"""Fields of ModelSource in which checkpoints of one architecture may differ."""
+CHECKPOINT_FIELDS = ("label", "path", "revision", "files", "pickled", "gpu_bytes")
+"""Fields of ModelSource in which checkpoints of one architecture may differ; the memory follows from the files, which
+hold more or fewer buffers beside the parameters."""
 
 IRRELEVANT_KEYS = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 """Keys of config.json that change no number here; the dtype is given by the source."""

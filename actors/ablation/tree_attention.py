@@ -31,8 +31,9 @@ BLOCK = 32
 """Queries that attend together. On a CPU, 16 and 32 take the same time, 64 takes a third longer, and packs of 512 as
 one block take 4.5 times as long."""
 
-FLEX_SHORTEST = 128
-"""Shortest length to which FlexAttention's input is padded; all are powers of two, to compile few lengths."""
+FLEX_BLOCK = 128
+"""Queries and keys of one block of FlexAttention, and the shortest length to which its input is padded; all lengths are
+powers of two, to compile few."""
 
 FLEX_TOLERANCE = 0.05
 """Largest difference between FlexAttention and block attention on random inputs at which FlexAttention is used."""
@@ -121,15 +122,20 @@ class Tree:
         return self._masks[key]
 
     def flex_rule(self, window: int | None, slopes: tuple[float, ...]) -> FlexRule:
-        """The same rule for FlexAttention, over N padded to a power of two; padding sees only itself. Cached."""
-        from torch.nn.attention.flex_attention import create_block_mask
+        """The same rule for FlexAttention, over N padded to a power of two; padding sees only itself. Cached.
+
+        Which blocks it visits follows from the tree: PyTorch's own `create_block_mask` takes 10 L^2 bytes for it.
+        """
+        from torch.nn.attention.flex_attention import BlockMask
 
         if (window, slopes) not in self._flex_rules:
-            length = max(FLEX_SHORTEST, 1 << (self.num_nodes - 1).bit_length())
-            end_L = torch.arange(1, length + 1, device=self.depth_N.device)
-            end_L[: self.num_nodes] = torch.as_tensor(self._end, device=self.depth_N.device)
+            length = max(FLEX_BLOCK, 1 << (self.num_nodes - 1).bit_length())
+            end_L = torch.arange(1, length + 1)
+            end_L[: self.num_nodes] = torch.as_tensor(self._end)
             depth_L = torch.zeros_like(end_L)
-            depth_L[: self.num_nodes] = self.depth_N
+            depth_L[: self.num_nodes] = self.depth_N.cpu()
+            partial, full = _flex_blocks(end_L, depth_L, window)
+            end_L, depth_L = end_L.to(self.depth_N.device), depth_L.to(self.depth_N.device)
 
             def sees(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:  # noqa: ARG001 - FlexAttention's
                 inside = (kv <= q) & (q < end_L[kv])
@@ -140,9 +146,31 @@ class Tree:
             def biased(score: Tensor, batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:  # noqa: ARG001
                 return score - slope_H[head] * (depth_L[q] - depth_L[kv])
 
-            block_mask = create_block_mask(sees, None, None, length, length, device=end_L.device)
+            lists = (blocks.to(end_L.device) for blocks in (*_in_order(partial), *_in_order(full)))
+            block_mask = BlockMask.from_kv_blocks(*lists, FLEX_BLOCK, sees, seq_lengths=(length, length))
             self._flex_rules[window, slopes] = FlexRule(block_mask, biased if slopes else None)
         return self._flex_rules[window, slopes]
+
+
+def _flex_blocks(end_L: Tensor, depth_L: Tensor, window: int | None) -> tuple[Tensor, Tensor]:
+    """([B, B] blocks of queries and keys of which some pairs may be seen, [B, B] those of which all are).
+
+    end_L: behind the last query that sees a key.
+    """
+    end_BK, depth_BK = end_L.view(-1, FLEX_BLOCK), depth_L.view(-1, FLEX_BLOCK)
+    first_B1 = torch.arange(0, len(end_L), FLEX_BLOCK)[:, None]
+    is_below = first_B1 > first_B1.T
+    seen = is_below & (end_BK.amax(1) > first_B1)
+    if window is not None:  # how far the nearest query and key of two blocks may be apart
+        seen &= depth_BK.amin(1)[:, None] - depth_BK.amax(1) < window
+    full = seen & (end_BK.amin(1) >= first_B1 + FLEX_BLOCK) & (window is None)
+    return (seen & ~full) | (first_B1 == first_B1.T), full
+
+
+def _in_order(blocks_BB: Tensor) -> tuple[Tensor, Tensor]:
+    """([1, 1, B] number of key blocks in each row, [1, 1, B, B] indices with theirs first), as BlockMask wants them."""
+    indices = torch.argsort(blocks_BB.int(), dim=1, descending=True, stable=True).int()
+    return blocks_BB.sum(1).int()[None, None], indices[None, None]
 
 
 def _blocks(end_N: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +285,7 @@ def flex_refusal(
 
 
 def _random_pack(num_sequences: int) -> Pack:
-    """Sequences of 12 tokens that share beginnings: with 4 shorter than `FLEX_SHORTEST`, with 20 longer."""
+    """Sequences of 12 tokens that share beginnings: with 4 shorter than `FLEX_BLOCK`, with 20 longer."""
     generator = np.random.default_rng(0)
     sequences = [generator.integers(0, 3, 12) for _ in range(num_sequences)]
     (pack,) = plan_packs(sequences, np.ones(num_sequences, dtype=np.int64), 12 * num_sequences).packs

@@ -19,9 +19,6 @@ from actors.ablation.logits_pass import LayerWalk
 from actors.ablation.tree_attention import Tree, attend, flex_refusal
 from studies.errors import InterventionError, StudyError
 
-FULL_CACHES = ("auto", "float16", "bfloat16")
-"""vLLM's names for a KV cache that is not quantised."""
-
 
 class _AttentionImpl(Protocol):
     """The members of `vllm.v1.attention.backend.AttentionImpl` that are used here."""
@@ -85,13 +82,15 @@ class VllmDecoder:
         return self._model.compute_logits(hidden_Rd)
 
     def refuse_quantised_attention(self) -> None:
-        """Raises StudyError, with the layer's name, where keys and values, or queries, are rounded to a few bits."""
+        """Raises StudyError, with the layer's name, where keys, values or queries have fewer bits than the model."""
+        full = ("auto", str(self._config.model_config.dtype).removeprefix("torch."))
         for name, layer in self._attention_layers().items():
-            cache = getattr(layer, "kv_cache_dtype", "auto")
-            if cache not in FULL_CACHES or getattr(layer, "query_quant", None) is not None:
+            cache, query = getattr(layer, "kv_cache_dtype", "auto"), getattr(layer, "query_quant", None)
+            if cache not in full or query is not None:
+                what = "queries are quantised" if cache in full else f"the KV cache is {cache}"
                 raise StudyError(
-                    f"{name}: the KV cache is quantised ({cache}); the tree route does not compute such attention, so "
-                    "the two routes would be two models: leave kv_cache_dtype out"
+                    f"{name}: {what}, the model {full[1]}; the tree route does not compute such attention, so the two "
+                    "routes would be two models: leave kv_cache_dtype out"
                 )
 
     def wrap_attention(self) -> str:

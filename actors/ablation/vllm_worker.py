@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from actors.ablation import vllm_loader
 from actors.ablation.clamps import ClampSet, LayerClamp
 from actors.ablation.condition_tree import Pass, layer_passes
 from actors.ablation.coverage import Account
+from actors.ablation.engine import LAST_WORDS
 from actors.ablation.logits_pass import LayerWalk, bits_of_pack, score_pack, sweep_pack
 from actors.ablation.token_tree import pack_from_wire
 from actors.ablation.vllm_decoder import VllmDecoder
@@ -40,8 +42,8 @@ def exit_all_ranks_on_error(
     """Decorate a method in which the ranks of a tensor-parallel engine wait for each other.
 
     An error on one rank would leave the others waiting, and the engine with them: the loops of vLLM's workers, under
-    Ray too, catch it and live on. So the rank writes the error to the file `last_words` (see `halfwave_install`) and
-    ends its process, which vLLM notices. On another node the file cannot be read, but the error is logged.
+    Ray too, catch it and live on. So the rank writes its last words and ends its process, which vLLM notices. On
+    another node the file cannot be read, but the error is logged.
     """
 
     @functools.wraps(method)
@@ -51,19 +53,33 @@ def exit_all_ranks_on_error(
         except Exception as error:
             if self.vllm_config.parallel_config.world_size == 1:
                 raise
-            try:
-                with open(self._halfwave_last_words, "x", encoding="utf-8") as file:
-                    file.write(f"rank {self.rank}: {type(error).__name__}: {error}")
-            except FileExistsError:
-                pass  # another rank failed first, and this one missed it in a collective
+            _write_last_words(f"rank {self.rank}: {type(error).__name__}: {error}")
             logging.getLogger(__name__).exception("rank %d ends its process", self.rank)
             os._exit(1)
 
     return run
 
 
+def _write_last_words(words: str) -> None:
+    """Say why this process ends, unless another rank has failed first, which this one missed in a collective."""
+    with suppress(FileExistsError), open(os.environ[LAST_WORDS], "x", encoding="utf-8") as file:
+        file.write(words)
+
+
+class _FailedStart(logging.Handler):
+    """Writes why a worker process of vLLM's multiprocessing executor did not start: the engine learns only that."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and record.getMessage().startswith("WorkerProc failed to start"):
+            _write_last_words(f"{type(error).__name__}: {error}")
+
+
+logging.getLogger("vllm.v1.executor.multiproc_executor").addHandler(_FailedStart(logging.ERROR))
+
+
 class LogitsPass:
-    """Mixed into vLLM's worker class. All state lives in attributes `_halfwave*`."""
+    """Mixed into vLLM's worker class. All state lives in `self._halfwave`."""
 
     # Attributes of vLLM's worker, declared without values: vLLM refuses an extension that defines one of its names.
     device: torch.device
@@ -71,14 +87,13 @@ class LogitsPass:
     get_model: Callable[[], nn.Module]
     vllm_config: Any  # a vllm.config.VllmConfig; vllm is imported in functions only
     _halfwave: VllmDecoder
-    _halfwave_last_words: str
 
-    def halfwave_install(self, site: dict[str, Any], d_mlp: int, last_words: str) -> dict[str, Any]:
+    def halfwave_install(self, site: dict[str, Any], d_mlp: int) -> dict[str, Any]:
         """Hook the activations and the attention layers.
 
-        site: the fields of `sites.Site`. last_words: path of a file, not yet existing, in which a rank that ends its
-        process writes why. Returns {"layers": number of layers hooked, "tree_refused": why the tree route is impossible
-        or '', "attention": the attention kernel of the tree route}. Raises StudyError where attention is quantised.
+        site: the fields of `sites.Site`. Returns {"layers": number of layers hooked, "tree_refused": why the tree route
+        is impossible or '', "attention": the attention kernel of the tree route}. Raises StudyError where attention is
+        quantised.
         """
         from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 
@@ -96,8 +111,9 @@ class LogitsPass:
             )
             for layer in layers
         ]
-        decoder = VllmDecoder(model, self.vllm_config, self.device, ClampSet(clamps), LayerWalk(layers))
-        self._halfwave, self._halfwave_last_words = decoder, last_words
+        decoder = self._halfwave = VllmDecoder(
+            model, self.vllm_config, self.device, ClampSet(clamps), LayerWalk(layers)
+        )
         decoder.enter_pass()
         decoder.refuse_quantised_attention()
         refusal = decoder.wrap_attention()

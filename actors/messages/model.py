@@ -51,6 +51,11 @@ class ModelSource:
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes of one number."""
+LOADED_WEIGHTS = 1.2
+"""Memory that loaded weights take, by their size; measured on a CPU."""
+GPU_RUNTIME_BYTES = 2**30
+"""A process's share of a GPU beside its tensors: CUDA's context, libraries' workspaces, what the allocator cannot use.
+A guess, unmeasured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

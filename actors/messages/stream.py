@@ -10,7 +10,8 @@ from actors.messages.probe import Probed
 
 
 class EngineDied(Exception):
-    """A worker process of the engine ended without an error of its own, so a fresh engine may succeed."""
+    """A worker process of an engine ended without an error of its own, or another process filled the GPU when a model
+    was to be loaded: a fresh actor may succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

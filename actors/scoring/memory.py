@@ -1,12 +1,8 @@
 """The memory that a score actor takes of each of its GPUs, for the scheduler. Plain arithmetic, without torch."""
 
-from actors.messages.model import DTYPE_BYTES
+from actors.messages.model import DTYPE_BYTES, GPU_RUNTIME_BYTES, LOADED_WEIGHTS
 from actors.sites import Shape
 
-RUNTIME_BYTES = 2**30
-"""As of an ablation engine."""
-LOADED = 1.2
-"""Memory for the weights, by their size."""
 COUNT_BYTES, HISTOGRAMS = 4, 3
 """A neuron has one histogram of its pre-activations, and one of output distances for each half of the pairs."""
 LAYER_COPIES = 4
@@ -22,8 +18,8 @@ def profile_bytes(
     token is held, inputs and outputs of its layer, until the second one comes: at most `num_pairs` tokens.
     """
     number = DTYPE_BYTES[dtype]
-    weights = LOADED * num_parameters * number
+    weights = LOADED_WEIGHTS * num_parameters * number
     histograms = shape.num_layers * shape.d_mlp * (num_bins + 2) * COUNT_BYTES * HISTOGRAMS
     held = shape.num_layers * num_pairs * (shape.d_model + shape.d_mlp) * number
     batch = batch_tokens * shape.d_mlp * number * LAYER_COPIES
-    return int((weights + histograms + held) / gpus) + batch + RUNTIME_BYTES
+    return int((weights + histograms + held) / gpus) + batch + GPU_RUNTIME_BYTES

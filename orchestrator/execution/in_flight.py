@@ -24,6 +24,8 @@ class _Actor:
     """Its kind, while it is opened before its first steps are ready."""
     seeking: str = ""
     """Label of the model that it computes the reference of; '' while it does not."""
+    is_open: bool = False
+    """Whether it has loaded its model."""
     engine: EngineFacts | None = None
 
 
@@ -47,6 +49,10 @@ class InFlight:
         state = self._actor(actor)
         steps, state.steps = state.steps, ()
         return steps
+
+    def steps(self, actor: str) -> tuple[str, ...]:
+        """The steps of the actor's request."""
+        return self._actor(actor).steps
 
     def max_nodes(self, actor: str) -> int | None:
         """The pack size of the actor's last request; None = the actor's own."""
@@ -80,9 +86,16 @@ class InFlight:
         actor_kind, state.prewarming = state.prewarming, None
         return actor_kind
 
-    def opened(self, actor: str, engine: EngineFacts) -> None:
-        """Note the properties of the actor's engine."""
-        self._actor(actor).engine = engine
+    def opened(self, actor: str, engine: EngineFacts | None) -> None:
+        """Note that the actor has loaded its model, and the properties of its engine, if it has one."""
+        state = self._actor(actor)
+        state.is_open, state.engine = True, engine
+
+    def lost(self, actor: str) -> bool:
+        """Note that the actor is gone; returns whether it had loaded its model."""
+        state = self._actor(actor)
+        was_open, state.is_open = state.is_open, False
+        return was_open
 
     def engine(self, step: str) -> EngineFacts:
         """The properties of the engine that works on a step. Raises RuntimeError if none has reported them."""

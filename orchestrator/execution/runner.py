@@ -216,9 +216,11 @@ class Runner:
 
     def _opened(self, actor: str, message: Opened) -> None:
         engine = message.facts
+        self._in_flight.opened(actor, engine)
+        for step in self._in_flight.steps(actor)[:1]:
+            self._queues.opened(self._queues.actor_kind(step))
         if engine is None or message.probe is None:  # a score actor
             return
-        self._in_flight.opened(actor, engine)
         self._proofs.opened(actor, message.probe)
         if engine.route_reason:
             log.warning("%s: flat route: %s", actor, engine.route_reason)
@@ -274,9 +276,13 @@ class Runner:
         if self._prewarming_failed(actor, reason):
             return
         self._in_flight.end_reference(actor)
-        self._compute_again(
-            self._unanswered(actor), f"actor lost ({reason})", keep_parts=self._proofs.has_passed(actor)
-        )
+        had_opened, steps = self._in_flight.lost(actor), self._unanswered(actor)
+        if had_opened or not steps:
+            self._compute_again(steps, f"actor lost ({reason})", keep_parts=self._proofs.has_passed(actor))
+            return
+        self._queues.lose_opening(self._queues.actor_kind(steps[0].id), [step.id for step in steps])
+        for step in steps:
+            self._wait_again(step, f"no actor ({reason})")
 
     def _finished(self, actor: str) -> None:
         if self._in_flight.end_prewarming(actor) is not None:

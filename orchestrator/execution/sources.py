@@ -1,8 +1,8 @@
 """What each actor loads: a resolved model with the resources of its actor."""
 
-from actors.ablation.memory import engine_bytes
 from actors.messages.model import ModelSource
 from orchestrator.planning.models import ResolvedModel
+from orchestrator.scheduling.estimates import engine_memory
 from orchestrator.scheduling.placement import Demand
 
 
@@ -23,7 +23,7 @@ def model_source(model: ResolvedModel, demand: Demand, ranks: int) -> ModelSourc
         dtype=model.dtype,
         tensor_parallel=ranks,
         threads=None if demand.gpus else int(demand.cpus),
-        gpu_bytes=engine_bytes(model.architecture, model.dtype, model.num_parameters, ranks) if demand.gpus else 0,
+        gpu_bytes=engine_memory(model, ranks) if demand.gpus else 0,
         trust_remote_code=spec.trust_remote_code,
         pickled=model.pickled,
         route=spec.route,

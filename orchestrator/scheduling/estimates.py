@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from actors.ablation.memory import engine_bytes
-from actors.messages.model import DTYPE_BYTES
+from actors.messages.model import DTYPE_BYTES, LOADED_WEIGHTS
 from actors.scoring.memory import profile_bytes
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
@@ -48,19 +48,29 @@ def flops(model: ResolvedModel, work: float) -> float:
     return 2.0 * model.num_parameters * work
 
 
-def memory_need(model: ResolvedModel, profile: ProfileSpec, ranks: int) -> int:
-    """Bytes of each of `ranks` GPUs that hold an actor of this model: the larger one, of engine and score actor."""
-    engine = engine_bytes(model.architecture, model.dtype, model.num_parameters, ranks)
+def memory_need(model: ResolvedModel, profile: ProfileSpec, ranks: int, nodes: Sequence[Node]) -> int:
+    """Bytes of a GPU that the model's actors need: the larger of its engine's, on each of `ranks` GPUs, and its score
+    actor's, which is spread over as many of one node at most."""
     scoring = profile_bytes(
         model.architecture,
         model.dtype,
         model.num_parameters,
-        ranks,
+        min(ranks, _gpus_of_a_node(model, nodes) or ranks),
         num_bins=profile.bins,
         num_pairs=num_pairs(profile),
-        batch_tokens=BATCH_TOKENS,
+        batch_tokens=max(BATCH_TOKENS, profile.window),
     )
-    return max(engine, scoring)
+    return max(engine_memory(model, ranks), scoring)
+
+
+def engine_memory(model: ResolvedModel, ranks: int) -> int:
+    """Bytes that an engine of this model needs of each of `ranks` GPUs."""
+    return engine_bytes(model.architecture, model.dtype, model.num_parameters, ranks, model.spec.engine)
+
+
+def _gpus_of_a_node(model: ResolvedModel, nodes: Sequence[Node]) -> int:
+    """GPUs of the largest node that this model's actors may use."""
+    return max((node.gpus for node in nodes if node.suits(model.spec.labels.items())), default=0)
 
 
 def host_memory_need(model: ResolvedModel) -> int:
@@ -69,7 +79,8 @@ def host_memory_need(model: ResolvedModel) -> int:
     1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
     A checkpoint's actor holds a second copy, to compare weights and to prove a reload.
     """
-    return int((2.2 if model.checkpoint else 1.2) * weight_bytes(model) + 1.5 * 2**30)
+    copies = LOADED_WEIGHTS + 1 if model.checkpoint else LOADED_WEIGHTS
+    return int(copies * weight_bytes(model) + 1.5 * 2**30)
 
 
 def weight_bytes(model: ResolvedModel) -> int:
@@ -154,7 +165,7 @@ def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node], profile: Profil
         return max(1, int(model.spec.gpus))
     memory = max((node.gpu_bytes for node in nodes if node.gpus and node.suits(model.spec.labels.items())), default=0)
     ranks = 1
-    while memory_need(model, profile, ranks) > USABLE * memory:
+    while memory_need(model, profile, ranks, nodes) > USABLE * memory:
         if ranks == MOST_RANKS or model.architecture.d_mlp % (2 * ranks):
             return 1
         ranks *= 2
@@ -163,5 +174,5 @@ def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node], profile: Profil
 
 def _share_of_a_gpu(model: ResolvedModel, suited: Sequence[Node], profile: ProfileSpec) -> float:
     memory = min((node.gpu_bytes for node in suited if node.gpus), default=0)
-    need = memory_need(model, profile, 1)
+    need = memory_need(model, profile, 1, suited)
     return next((share for share in SHARES if need <= share * USABLE * memory), 1.0)

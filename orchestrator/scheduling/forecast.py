@@ -132,7 +132,7 @@ def _fit(
     demand, profile = cluster.demands[ActorKind(model.label, Role.ABLATION)], plan.study.spec.profile
     need, available = host_memory_need(model), node_memory
     if demand.gpus:
-        need = memory_need(model, profile, tensor_parallel(model, nodes, profile))
+        need = memory_need(model, profile, tensor_parallel(model, nodes, profile), nodes)
         gpu_bytes = (node.gpu_bytes for node in nodes if node.gpus and node.suits(demand.labels))
         available = int(max(gpu_bytes, default=0) * min(1.0, demand.gpus))
     spans = [span for span in simulation.spans if span.actor_kind.model == model.label]

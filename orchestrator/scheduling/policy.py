@@ -44,7 +44,7 @@ def decide(
     if queues.ended:
         return [Stop()]
     if exhausted := queues.retries_exhausted():
-        return [Fail(step, f"given up after {queues.attempts[step]} attempts") for step in exhausted]
+        return [Fail(step, f"given up after {queues.num_attempts(step)} attempts") for step in exhausted]
     if driver_steps := queues.driver_steps():
         return [Start(Role.DRIVER, (step,)) for step in driver_steps]
     turn = _Turn(queues, residents, cluster)

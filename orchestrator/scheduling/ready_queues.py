@@ -2,13 +2,14 @@
 
 Owns states, attempts, and what follows from them: which steps are ready, in which queue and how urgently; which will be
 ready when the running steps have finished; which can never run; how much is left for each kind of actor. Knows nothing
-of devices, actors or time. Invariant: every change goes through `set` or `lose`, so the queues agree with the states.
+of devices, actors or time. Invariant: every change goes through `set` or one of the `lose` methods, so the queues agree
+with the states.
 """
 
 import heapq
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import count
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from orchestrator.scheduling.decisions import Skip
 from orchestrator.steps.step import BROKEN, FINISHED, TERMINAL, Role, State, Step
 
 MAX_ATTEMPTS = 4
-"""A step fails when its actor has died this many times."""
+"""A step fails when its actor has died this many times, and so do all of a kind of actor that cannot be opened."""
 SINGLE_AFTER = 2
 """After this many crashes a step is sent alone, so that the step that kills actors is found."""
 
@@ -69,6 +70,8 @@ class ReadyQueues:
         self.steps, self.costs = steps, costs
         self._states = {step: states.get(step, State.PENDING) for step in steps}
         self._attempts: dict[str, int] = {}
+        self._failed_openings: Counter[ActorKind] = Counter()
+        """Times in a row that an actor of this kind died before it had loaded its model."""
         self.states, self.attempts = MappingProxyType(self._states), MappingProxyType(self._attempts)
         self._dependents: dict[str, list[str]] = {step: [] for step in steps}
         self._num_unfinished_inputs: dict[str, int] = {}
@@ -147,6 +150,20 @@ class ReadyQueues:
         self._attempts[step] = self._attempts.get(step, 0) + 1
         self.set(step, State.PENDING)
 
+    def lose_opening(self, actor_kind: ActorKind, steps: Iterable[str]) -> None:
+        """An actor died before it had loaded its model: one more attempt of its whole kind, not of these steps."""
+        self._failed_openings[actor_kind] += 1
+        for step in steps:
+            self.set(step, State.PENDING)
+        if self._failed_openings[actor_kind] >= MAX_ATTEMPTS:
+            for step in self.ready_steps(actor_kind):
+                self._dequeue(step)
+                self._enqueue(step)
+
+    def opened(self, actor_kind: ActorKind) -> None:
+        """An actor of this kind has loaded its model."""
+        self._failed_openings.pop(actor_kind, None)
+
     def never_prewarm(self, actor_kind: ActorKind) -> None:
         """Opening an actor of this kind before its steps were ready has failed: `upcoming_kinds` omits the kind now."""
         self._never_prewarmed.add(actor_kind)
@@ -210,7 +227,7 @@ class ReadyQueues:
     def _enqueue(self, step: str) -> None:
         if self._num_unfinished_inputs[step] or self._states[step] is not State.PENDING:
             return
-        if self._attempts.get(step, 0) >= MAX_ATTEMPTS:
+        if self.num_attempts(step) >= MAX_ATTEMPTS:
             self._retries_exhausted[step] = None
         elif self.steps[step].role is Role.DRIVER:
             self._driver_steps[step] = None
@@ -247,8 +264,12 @@ class ReadyQueues:
         by_step = {skip.step: skip for skip in reversed(self._skips) if self._states[skip.step] is State.PENDING}
         return list(by_step.values())
 
+    def num_attempts(self, step: str) -> int:
+        """How often the actor of this step has died, or one of its kind in a row before it could be asked."""
+        return max(self._attempts.get(step, 0), self._failed_openings[self.actor_kind(step)])
+
     def retries_exhausted(self) -> list[str]:
-        """Ready steps whose actor has died `MAX_ATTEMPTS` times; they are in no queue."""
+        """Ready steps after `MAX_ATTEMPTS` attempts; they are in no queue."""
         return list(self._retries_exhausted)
 
     def driver_steps(self) -> list[str]:

@@ -91,13 +91,14 @@ def not_compared_lines(model: Mapping[str, Any]) -> list[str]:
 
 
 def within_noise_lines(model: Mapping[str, Any]) -> list[str]:
-    """One line per benchmark with effects that arithmetic alone could make, as in 16 bits."""
+    """One line per benchmark with effects that rounding alone could make, as in 16 bits; in brackets how far it moves
+    the baseline."""
     by_benchmark: dict[str, list[str]] = {}
     for entry in model.get("within_noise", ()):
-        effect = f"{entry['condition']} {entry['effect']:+.2g} (floor {entry['floor']:.2g})"
+        effect = f"{entry['condition']} {entry['effect']:+.2g} (at most {entry['floor']:.2g})"
         by_benchmark.setdefault(entry["benchmark"], []).append(effect)
     return [
-        f"effects on {benchmark} that are no larger than the noise floor: {', '.join(effects)}"
+        f"effects on {benchmark} that another pack plan alone could make: {', '.join(effects)}"
         for benchmark, effects in by_benchmark.items()
     ]
 

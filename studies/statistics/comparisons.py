@@ -226,12 +226,13 @@ def noise_floor(baseline: Items, other_plan: Items) -> NoiseFloor:
 
 
 class WithinNoise(NamedTuple):
-    """An effect that is no larger than what another pack plan does to the baseline."""
+    """An effect that another pack plan alone could make."""
 
     effect: float
     """Of a condition over the baseline: relative for a perplexity, otherwise a difference of accuracies."""
     floor: float
-    """As far as the baseline moves, in the same unit; of an accuracy, at most."""
+    """How far another pack plan moves the baseline, in the same unit; of an accuracy, how far it could: the share of
+    items decided otherwise, though lost and gained ones cancel."""
 
 
 def within_noise(condition: Items, baseline: Items, floor: NoiseFloor) -> WithinNoise | None:

@@ -21,6 +21,7 @@ from orchestrator.scheduling.placement import Demand
 from orchestrator.study_file.spec import ProfileSpec
 from tests.bench.makespan import STUDIES, plan_of
 
+H100 = parse_nodes("1x8@80")
 DTYPES = ("bfloat16", "float32")
 """float16 takes what bfloat16 takes."""
 
@@ -73,7 +74,7 @@ def pack(model: ResolvedModel) -> str:
         one = in_dtype(model, dtype)
         nodes = cuda_nodes(model_source(one, Demand(1, ranks), ranks))
         seconds = flops(one, nodes) / (RATES.gpu[dtype] * ranks)
-        cells += [f"{nodes:,} | {seconds:.2f}", f"{memory_need(one, ProfileSpec(), ranks) / 2**30:.0f}"]
+        cells += [f"{nodes:,} | {seconds:.2f}", f"{memory_need(one, ProfileSpec(), ranks, H100) / 2**30:.0f}"]
     sixteen, gib, full, full_gib = cells
     name = model.label if ranks == 1 else f"{model.label} on {ranks} GPUs"
     return f"| {name} | {sixteen} s, {gib} GiB | {full.partition('| ')[2]} s, {full_gib} GiB |"

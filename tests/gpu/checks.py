@@ -236,7 +236,7 @@ def speed_and_memory(device: torch.device) -> Iterator[Row]:
         rate = gemm_rate(device, dtype, LARGE)
         yield Row(f"GEMM rate, {name}", rate / 1e12, "TFLOP/s")
         decoder = RandomDecoder(LARGE, device, dtype, flex=True)
-        pack = max(forest(6000, 4096), key=lambda pack: len(pack.ids))
+        pack = largest(forest(6000, 4096))
         score = partial(score_pack, decoder, pack)
         seconds = seconds_of(score)
         work = 2 * (LARGE.num_layers * LARGE.layer_parameters * len(pack.ids))
@@ -260,12 +260,20 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, shape: Shape) -> float:
 
 
 def attention_speed(device: torch.device) -> Iterator[Row]:
-    pack = max(forest(6000, 4096), key=lambda pack: len(pack.ids))
-    q, k, v = random_heads(len(pack.ids), device, torch.bfloat16)
-    for name, flex in (("FlexAttention", True), ("block attention", False)):
-        call = partial(attend, q, k, v, scale=SIZE**-0.5, tree=Tree(pack, device, flex), window=None)
-        yield Row(f"{name}, {len(pack.ids):,} nodes, bfloat16", seconds_of(call) * 1e3, "ms")
-        yield Row("... peak memory", peak_of(call) / GIB, "GiB")
+    """Packs of the smallest and of the largest default size; the mask is made anew, as for every pack."""
+    for pack in (largest(forest(6000, 4096)), largest(forest(9000, 65_536, SMALL.vocabulary))):
+        q, k, v = random_heads(len(pack.ids), device, torch.bfloat16)
+        for name, flex in (("FlexAttention", True), ("block attention", False)):
+
+            def call(pack: Pack = pack, flex: bool = flex) -> Tensor:
+                return attend(q, k, v, scale=SIZE**-0.5, tree=Tree(pack, device, flex), window=None)  # noqa: B023
+
+            yield Row(f"{name} and its mask, {len(pack.ids):,} nodes, bfloat16", seconds_of(call) * 1e3, "ms")
+            yield Row("... peak memory", peak_of(call) / GIB, "GiB", ACTIVATION_BYTES / GIB)
+
+
+def largest(packs: list[Pack]) -> Pack:
+    return max(packs, key=lambda pack: len(pack.ids))
 
 
 def head_speed(device: torch.device) -> Iterator[Row]:

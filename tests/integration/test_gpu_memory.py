@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from actors.ablation import engine
@@ -15,8 +16,10 @@ from actors.messages.stream import EngineDied
 from actors.sites import SITES
 from studies.errors import StudyError
 from tests import oracles
+from tests.integration.test_families import TOLERANCE, ablate, forest, oracle_sums
 from tests.processes import one_process
 from tests.sources import source_of
+from tests.startup.sitecustomize import CHANGES, STARTUP
 
 GIB = 2**30
 NEED = 3 * GIB
@@ -41,9 +44,9 @@ def open_with_free(source: ModelSource, free: float) -> Any:
     options, init_device = engine._gpu_options, CPUWorker.init_device
     gpu = SimpleNamespace(is_cuda_alike=lambda: True, get_device_total_memory=lambda: 80 * GIB)
 
-    def options_on_gpu(source: ModelSource) -> dict[str, object]:
+    def options_on_gpu(*arguments: Any) -> dict[str, object]:
         with mock.patch("vllm.platforms.current_platform", gpu):
-            return options(source)
+            return options(*arguments)
 
     def init_gpu(worker: Any) -> None:
         snapshot = SimpleNamespace(total_memory=80 * GIB, free_memory=int(free * GIB), device_="cuda:0")
@@ -78,7 +81,38 @@ def test_an_engine_asks_for_what_it_needs(folder: Path, call: Callable[..., Any]
 def test_a_full_gpu_is_an_engine_lost_not_a_step_failed(folder: Path, call: Callable[..., Any]) -> None:
     error = call(open_with_free, source_of(folder, gpu_bytes=NEED), 2)
     assert isinstance(error, EngineDied)
-    assert str(error).startswith("llama: no free memory: Free memory on device cuda:0 (2.0/80.0 GiB)")
+    assert str(error).startswith("llama: Free memory on device cuda:0 (2.0/80.0 GiB)")
+
+
+def not_started(source: ModelSource) -> Exception:
+    """The error of an engine that cannot start."""
+    try:
+        Engine(source).close()
+    except Exception as error:
+        return type(error)(str(error))
+    raise AssertionError("it started")
+
+
+@pytest.mark.long
+def test_a_rank_that_cannot_start_says_why_and_is_no_lost_actor(
+    folder: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM itself says only that a worker process failed. `call` has started none yet."""
+    monkeypatch.setenv("PYTHONPATH", STARTUP)
+    monkeypatch.setenv(CHANGES, "ill_second_rank")
+    error = call(not_started, source_of(folder, tensor_parallel=2))
+    assert (type(error), str(error)) == (RuntimeError, "RuntimeError: the driver is too old")
+
+
+@pytest.mark.long
+def test_a_window_that_is_cut_into_steps_has_the_same_log_probabilities(folder: Path, call: Callable[..., Any]) -> None:
+    """On a GPU vLLM's own requests take at most 1,024 tokens a step."""
+    texts, names = forest(count=8), ("baseline", "negative")
+    cut = source_of(folder, route="flat", engine={"max_num_batched_tokens": 16, "max_num_seqs": 4})
+    outcome = call(ablate, cut, texts, names)
+    assert outcome["route"] == "flat"
+    for name, expected in oracle_sums(folder, texts, names).items():
+        np.testing.assert_allclose(outcome["sums"][name], expected, atol=TOLERANCE, rtol=0)
 
 
 def quantised(source: ModelSource) -> str:
@@ -97,5 +131,5 @@ def quantised(source: ModelSource) -> str:
 
 def test_quantised_attention_is_refused_by_name(folder: Path, call: Callable[..., Any]) -> None:
     assert call(quantised, source_of(folder)).startswith(
-        "model.layers.1.self_attn.attn: the KV cache is quantised (fp8_e4m3)"
+        "model.layers.1.self_attn.attn: the KV cache is fp8_e4m3, the model float32"
     )

@@ -4,6 +4,7 @@ The actor proves its routes there as everywhere, the flat one by V2's own `promp
 and not, equal raw Transformers hooks.
 """
 
+import glob
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,34 +28,38 @@ from tests.integration.test_families import (
 )
 from tests.processes import one_process
 from tests.sources import source_of
-from tests.startup.sitecustomize import CHANGES, STARTUP
+from tests.startup.sitecustomize import CHANGES, NOTED, STARTUP
 
 NAMES = ("baseline", "negative", "zero")
 Call = Callable[..., Any]
 
 
-def on_v2(function: Callable[..., Any], *arguments: Any) -> Any:
-    """In a fresh process: call a function with vLLM on this runner, in its attention with Triton where that is set."""
+def on_v2(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a fresh process: call a function with vLLM on this runner, in so many processes, and in its attention with
+    Triton where that is set."""
     answer = function(*arguments)
     from vllm.platforms import cpu
     from vllm.triton_utils import HAS_TRITON
 
     assert HAS_TRITON
+    assert len(glob.glob(f"{os.environ[NOTED]}-*")) == ranks, "the V2 runner was not used"
     assert hasattr(cpu, "chosen") == ("triton_attention" in os.environ[CHANGES])
     assert not hasattr(cpu, "chosen") or cpu.chosen, "another attention was chosen"
     return answer
 
 
 @pytest.fixture
-def own_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Call]:
+def own_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call]:
     """A process in which vLLM takes this runner, and so do the workers that it starts."""
     attention = ",triton_attention" if "Triton attention" in request.node.name else ""
     monkeypatch.setenv("TRITON_INTERPRET", "1")  # Triton reads it as it is imported, which torch does
     monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
-    monkeypatch.setenv(CHANGES, f"interpreted_triton{attention}")
+    monkeypatch.setenv(CHANGES, f"interpreted_triton,noted_v2_runner{attention}")
+    monkeypatch.setenv(NOTED, str(tmp_path / "v2"))
+    ranks = 2 if "two ranks" in request.node.name else 1
     monkeypatch.setenv("PYTHONPATH", STARTUP)
     with one_process(timeout=500) as call:
-        yield lambda *arguments: call(on_v2, *arguments)
+        yield lambda *arguments: call(on_v2, ranks, *arguments)
 
 
 @pytest.mark.timeout(600)
@@ -89,7 +94,16 @@ def test_conditions_that_share_layers_equal_separate_passes_to_the_last_bit(tmp_
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("fields", [{"route": "flat"}, {"tensor_parallel": 2}], ids=["flat route", "two ranks"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"route": "flat"}, id="flat route"),
+        pytest.param(
+            {"route": "flat", "engine": {"max_num_batched_tokens": 16, "max_num_seqs": 4}}, id="flat route in steps"
+        ),
+        pytest.param({"tensor_parallel": 2}, id="two ranks"),
+    ],
+)
 def test_other_ways_equal_raw_transformers(fields: dict[str, Any], tmp_path: Path, own_process: Call) -> None:
     """The flat route is V2's own `prompt_logprobs`, of which faults are known (vllm #44106)."""
     folder, texts = oracles.make_model(tmp_path / "llama", "llama"), forest(count=8)

@@ -1,0 +1,1 @@
+"""vLLM, changed in the processes of a test: see `sitecustomize`."""

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-CHANGES, FULL_ONCE = "VLLM_CHANGED_BY_TESTS", "FULL_ONCE"
+CHANGES, NOTED = "VLLM_CHANGED_BY_TESTS", "VLLM_NOTED_BY_TESTS"
 STARTUP = os.path.dirname(__file__)
 Change = Callable[[ModuleType], AbstractContextManager[None]]
 """Around the import of a module."""
@@ -59,9 +59,9 @@ def triton_attention(platform: ModuleType) -> Iterator[None]:
 
 @contextmanager
 def gpu_full_at_first(workers: ModuleType) -> Iterator[None]:
-    """The first engine finds its GPU full, by vLLM's own check; the file `FULL_ONCE` notes that it did."""
+    """The first engine finds its GPU full, by vLLM's own check; a file beside `NOTED` says that it did."""
     yield
-    init_device, noted = workers.CPUWorker.init_device, os.environ[FULL_ONCE]
+    init_device, noted = workers.CPUWorker.init_device, os.environ[NOTED]
 
     def init_full_device(worker: Any) -> None:
         from vllm.v1.worker.utils import request_memory
@@ -75,10 +75,38 @@ def gpu_full_at_first(workers: ModuleType) -> Iterator[None]:
     workers.CPUWorker.init_device = init_full_device
 
 
+@contextmanager
+def ill_second_rank(workers: ModuleType) -> Iterator[None]:
+    """The second rank of an engine does not start."""
+    yield
+    init_device = workers.CPUWorker.init_device
+
+    def init_ill_device(worker: Any) -> None:
+        if worker.rank == 1:
+            raise RuntimeError("the driver is too old")
+        init_device(worker)
+
+    workers.CPUWorker.init_device = init_ill_device
+
+
+@contextmanager
+def noted_v2_runner(runners: ModuleType) -> Iterator[None]:
+    """Each process in which vLLM's V2 runner is made leaves a file beside `NOTED`."""
+    yield
+    init = runners.GPUModelRunner.__init__
+
+    def init_and_note(runner: Any, *arguments: Any, **named: Any) -> None:
+        open(f"{os.environ[NOTED]}-{os.getpid()}", "x").close()
+        init(runner, *arguments, **named)
+
+    runners.GPUModelRunner.__init__ = init_and_note
+
+
 MODULES: dict[str, tuple[Change, ...]] = {
     "vllm.platforms.cpu": (ray_gpus, triton_attention),
     "vllm.triton_utils.importing": (interpreted_triton,),
-    "vllm.v1.worker.cpu_worker": (gpu_full_at_first,),
+    "vllm.v1.worker.cpu_worker": (gpu_full_at_first, ill_second_rank),
+    "vllm.v1.worker.gpu.model_runner": (noted_v2_runner,),
 }
 
 

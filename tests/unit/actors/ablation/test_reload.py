@@ -79,3 +79,8 @@ def test_checkpoints_may_differ_in_where_they_come_from() -> None:
 def test_later_reloads_are_compared_with_the_last() -> None:
     Reload({"head": ([2, 3], 1.0)}, np.zeros(4)).check_against(LAST)
     Reload({"head": ([2, 3], 2.0)}, np.ones(4)).check_against(LAST)
+
+
+def test_checkpoints_whose_files_hold_more_buffers_share_an_engine() -> None:
+    """What an engine needs of a GPU follows from the size of a checkpoint's files."""
+    assert differing_field(source(label="a", gpu_bytes=5_000), source(label="b", gpu_bytes=5_004)) == ""

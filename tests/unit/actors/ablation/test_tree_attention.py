@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from actors.ablation import tree_attention
 from actors.ablation.token_tree import Pack, plan_packs
@@ -210,6 +211,64 @@ def test_the_proof_of_flex_attention_has_two_lengths_and_raises_what_the_kernel_
     failing_flex(monkeypatch, RuntimeError("no compiler"))
     with pytest.raises(RuntimeError, match="no compiler"):
         proof(None)
+
+
+def large_packs() -> list[Pack]:
+    """Many short sentences, a long text with branches, and a few texts side by side: several blocks of each kind."""
+    generator = np.random.default_rng(0)
+    short = [generator.integers(0, 4, generator.integers(4, 24)) for _ in range(200)]
+    stem = generator.integers(0, 9, 400)
+    branches = [np.concatenate([stem[:end], [10 + end]]) for end in range(130, 400, 30)]
+    texts = [generator.integers(0, 9, 300) for _ in range(3)]
+    packs = [plan_packs(sequences, np.ones(len(sequences)), 2000).packs for sequences in (short, branches, texts)]
+    return [pack for (pack,) in packs]
+
+
+@pytest.mark.parametrize("window", [None, 7, 150])
+@pytest.mark.parametrize("pack", large_packs(), ids=["sentences", "branches", "texts"])
+def test_the_blocks_that_flex_attention_visits_are_those_of_pytorchs_own_mask(pack: Pack, window: int | None) -> None:
+    """With a window, a block more may be visited, and none is taken as wholly seen: the rule is applied within them."""
+    mask = Tree(pack, "cpu", flex=True).flex_rule(window, ()).block_mask
+    length = mask.seq_lengths[0]
+    right = create_block_mask(mask.mask_mod, None, None, length, length, device="cpu")
+    visited, whole = (kind(mask) for kind in (_visited, _whole))
+    if window is None:
+        assert torch.equal(visited, _visited(right)) and torch.equal(whole, _whole(right))
+    else:
+        assert (visited >= _visited(right)).all() and not whole.any()
+        assert visited.sum() <= _visited(right).sum() + len(visited)
+
+
+def _visited(mask: BlockMask) -> torch.Tensor:
+    """[B, B] blocks of queries and keys that are visited."""
+    return mask.to_dense()[0, 0].bool()
+
+
+def _whole(mask: BlockMask) -> torch.Tensor:
+    """[B, B] blocks in which every query sees every key."""
+    counts, indices = mask.full_kv_num_blocks[0, 0], mask.full_kv_indices[0, 0]
+    whole = torch.zeros(indices.shape, dtype=torch.bool)
+    for row, (count, of_row) in enumerate(zip(counts.tolist(), indices, strict=True)):
+        whole[row, of_row[:count].long()] = True
+    return whole
+
+
+@pytest.mark.long
+def test_compiled_flex_attention_over_many_blocks_equals_block_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiled = torch.compile(flex_attention)
+    monkeypatch.setattr(tree_attention, "_flex_attention", lambda device_type: compiled)
+    for pack in large_packs():
+        q, k, v = (torch.randn(len(pack.ids), heads, 16) for heads in (4, 2, 2))
+        for window in (None, 150):
+            with torch.inference_mode():
+                tree = Tree(pack, "cpu", flex=True)
+                flex, blocks = (
+                    attend(q, k, v, scale=0.25, tree=each, window=window) for each in (tree, Tree(pack, "cpu"))
+                )
+            assert not tree.flex_failure, tree.flex_failure
+            torch.testing.assert_close(flex, blocks, atol=1e-5, rtol=0)
 
 
 @pytest.mark.long

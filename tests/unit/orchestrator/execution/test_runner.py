@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from orchestrator.review.report import review
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
 from orchestrator.scheduling.ready_queues import MAX_ATTEMPTS
-from orchestrator.steps.step import BASELINE, FINISHED, State, Step
+from orchestrator.steps.step import BASELINE, FINISHED, Role, State, Step
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from tests.fakes import NODE, FakePool, FakeRecord, matched, scored
 from tests.plans import BENCHMARKS, TRAIN, model, plan, step_id
@@ -150,6 +151,40 @@ def test_a_step_that_keeps_killing_its_actor_fails_alone() -> None:
     assert names(outcome, study, State.FAILED) == {study.steps[deadly].title}
     assert outcome.reasons[deadly] == f"given up after {MAX_ATTEMPTS} attempts: actor lost (killed)"
     assert set(outcome.states.values()) == {State.DONE, State.FAILED}
+
+
+class Unopened(FakePool):
+    """Its ablation actors die `num_deaths` times before they have loaded their model."""
+
+    num_starts, num_deaths = 0, 99
+
+    def start(self, start: Start, method: str = "", request: Any = None) -> None:
+        super().start(start, method, request)
+        if start.role is Role.ABLATION:
+            self.num_starts += 1
+            if self.num_starts <= self.num_deaths:
+                self._messages = deque(message for message in self._messages if message[0] != start.actor)
+                self._messages.append((start.actor, ActorLost(reason="no free memory")))
+
+
+def test_a_kind_of_actor_that_never_opens_is_given_up_at_once_for_all_of_its_steps() -> None:
+    study = plan()
+    pool = Unopened(study)
+    outcome = run(study, pool)
+    of_engine = {step.id for step in study.steps.values() if step.role is Role.ABLATION}
+    failed = {step for step in of_engine if outcome.states[step] is State.FAILED}
+    assert pool.num_starts == MAX_ATTEMPTS < len(failed)
+    reason = f"given up after {MAX_ATTEMPTS} attempts: no actor (no free memory)"
+    assert {outcome.reasons[step] for step in failed} >= {reason}
+    assert {outcome.states[step] for step in of_engine} == {State.FAILED, State.SKIPPED}
+
+
+def test_an_actor_that_opens_at_last_does_everything() -> None:
+    study = plan()
+    pool = Unopened(study)
+    pool.num_deaths = MAX_ATTEMPTS - 1
+    outcome = run(study, pool)
+    assert outcome.complete and set(outcome.states.values()) == {State.DONE}
 
 
 def test_a_failed_step_skips_what_depends_on_it_and_nothing_else() -> None:

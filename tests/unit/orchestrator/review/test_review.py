@@ -92,7 +92,7 @@ def test_an_effect_that_packs_alone_could_make_is_named() -> None:
         {"condition": name, "benchmark": "embedded_pairs", "effect": -0.5, "floor": 1.0}
         for name in ("treated", "random/seed=0", "random/seed=1", "matched")
     ]
-    assert "effects on embedded_pairs that are no larger than the noise floor" in "\n".join(text.finding_lines(part))
+    assert "effects on embedded_pairs that another pack plan alone could make" in "\n".join(text.finding_lines(part))
 
 
 def test_what_did_not_finish_is_named_with_its_reason() -> None:

@@ -15,6 +15,7 @@ from orchestrator.scheduling.estimates import (
     demands,
     flops,
     host_memory_need,
+    memory_need,
     tensor_parallel,
 )
 from orchestrator.scheduling.placement import Demand, Node
@@ -89,6 +90,14 @@ def test_a_model_is_cut_over_the_fewest_gpus_that_hold_it() -> None:
     assert tensor_parallel(odd, [Node("n", 16, 8, gpu_bytes=24 * GIB)], ProfileSpec()) == 1, (
         "its neurons do not divide by two"
     )
+
+
+def test_a_score_actor_needs_the_gpus_of_one_node() -> None:
+    """The engine of four ranks spans two nodes of two GPUs, the score actor has two of them."""
+    nodes, wide = [Node(f"n{i}", 16, 2, gpu_bytes=80 * GIB) for i in range(8)], [Node("n", 64, 8, gpu_bytes=80 * GIB)]
+    model = large(parameters=70 * 10**9, tensor_parallel=4, dtype="bfloat16")
+    assert memory_need(model, ProfileSpec(), 4, wide) < 60 * GIB
+    assert memory_need(model, ProfileSpec(), 4, nodes) > 1.2 * 2 * 70e9 / 2
 
 
 def test_small_models_share_a_gpu_only_where_there_are_more_models_than_gpus() -> None:

@@ -230,9 +230,9 @@ def test_effects_within_the_noise_floor_are_a_line_of_each_benchmark() -> None:
         )
     ]
     assert text.within_noise_lines({"within_noise": found}) == [
-        "effects on perplexity that are no larger than the noise floor: top -0.0012 (floor 0.003), "
-        "matched +0.002 (floor 0.003)",
-        "effects on blimp that are no larger than the noise floor: top +0.0005 (floor 0.001)",
+        "effects on perplexity that another pack plan alone could make: top -0.0012 (at most 0.003), "
+        "matched +0.002 (at most 0.003)",
+        "effects on blimp that another pack plan alone could make: top +0.0005 (at most 0.001)",
     ]
     assert text.within_noise_lines({}) == [], "a report of an earlier version"
 
