@@ -130,12 +130,11 @@ class Tree:
 
         if (window, slopes) not in self._flex_rules:
             length = max(FLEX_BLOCK, 1 << (self.num_nodes - 1).bit_length())
-            end_L = torch.arange(1, length + 1)
-            end_L[: self.num_nodes] = torch.as_tensor(self._end)
+            end_L = torch.arange(1, length + 1, device=self.depth_N.device)
+            end_L[: self.num_nodes] = torch.as_tensor(self._end, device=self.depth_N.device)
             depth_L = torch.zeros_like(end_L)
-            depth_L[: self.num_nodes] = self.depth_N.cpu()
+            depth_L[: self.num_nodes] = self.depth_N
             partial, full = _flex_blocks(end_L, depth_L, window)
-            end_L, depth_L = end_L.to(self.depth_N.device), depth_L.to(self.depth_N.device)
 
             def sees(batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:  # noqa: ARG001 - FlexAttention's
                 inside = (kv <= q) & (q < end_L[kv])
@@ -146,7 +145,7 @@ class Tree:
             def biased(score: Tensor, batch: Tensor, head: Tensor, q: Tensor, kv: Tensor) -> Tensor:  # noqa: ARG001
                 return score - slope_H[head] * (depth_L[q] - depth_L[kv])
 
-            lists = (blocks.to(end_L.device) for blocks in (*_in_order(partial), *_in_order(full)))
+            lists = (*_in_order(partial), *_in_order(full))
             block_mask = BlockMask.from_kv_blocks(*lists, FLEX_BLOCK, sees, seq_lengths=(length, length))
             self._flex_rules[window, slopes] = FlexRule(block_mask, biased if slopes else None)
         return self._flex_rules[window, slopes]
@@ -158,7 +157,7 @@ def _flex_blocks(end_L: Tensor, depth_L: Tensor, window: int | None) -> tuple[Te
     end_L: behind the last query that sees a key.
     """
     end_BK, depth_BK = end_L.view(-1, FLEX_BLOCK), depth_L.view(-1, FLEX_BLOCK)
-    first_B1 = torch.arange(0, len(end_L), FLEX_BLOCK)[:, None]
+    first_B1 = torch.arange(0, len(end_L), FLEX_BLOCK, device=end_L.device)[:, None]
     is_below = first_B1 > first_B1.T
     seen = is_below & (end_BK.amax(1) > first_B1)
     if window is not None:  # how far the nearest query and key of two blocks may be apart
