@@ -57,22 +57,25 @@ class Engine:
         try:
             self._llm: Any = _start_vllm(source)  # a vllm.LLM; vllm is imported in functions only
         except Exception as error:
-            raise self._not_started(error) from error
+            if why := self._why_not_started(error):
+                raise why from error
+            raise
         try:
             self._check_account(source)
         except BaseException:
             self.close()
             raise
 
-    def _not_started(self, error: Exception) -> Exception:
-        """The error of the rank that failed first; EngineDied where another process fills its GPU.
+    def _why_not_started(self, error: Exception) -> Exception | None:
+        """The error of the rank that failed first, EngineDied where another process fills its GPU; None = vLLM's own.
 
         vLLM's own says only that a worker failed (multiprocessing), or holds the worker's trace (Ray).
         """
-        said = self._said() or f"{getattr(error, 'cause', None) or error}"
-        if FULL_GPU in said:
-            return EngineDied(f"{self._label}: {first_line(said[said.index(FULL_GPU) :])}")
-        return RuntimeError(said) if self._said() else error
+        said = self._said()
+        cause = said or f"{getattr(error, 'cause', None) or error}"
+        if FULL_GPU in cause:
+            return EngineDied(f"{self._label}: {first_line(cause[cause.index(FULL_GPU) :])}")
+        return RuntimeError(said) if said else None
 
     def _said(self) -> str:
         """What a rank that ended has written; '' where none has."""
