@@ -62,6 +62,12 @@ def sqlite_uri(database: Path) -> str:
 class LocalStore:
     """The folder of a SQLite store."""
 
+    SERVED = (
+        "has its artifacts on a tracking server; open the store through that server, with --tracking-uri "
+        "http://HOST:PORT"
+    )
+    """Of a run or a study, in an error."""
+
     def __init__(self, database: Path) -> None:
         """`database`: its absolute path."""
         self.database = database
@@ -75,17 +81,19 @@ class LocalStore:
         except OSError:
             return ""
 
+    @staticmethod
+    def is_served(recorded: str) -> bool:
+        """Whether only a tracking server can reach artifacts at this URI, and no file or key of this machine."""
+        return recorded.startswith("mlflow-artifacts:")
+
     def run_folder(self, run_id: str, recorded: str) -> Path | None:
         """Where the artifacts of a run lie: below this folder. None where the database names storage elsewhere, such as
         a bucket. `recorded`: the URI that the database has. ValueError for a run id that cannot name a folder, and for
         artifacts that only a tracking server can reach."""
         if not _RUN_ID.fullmatch(run_id):
             raise ValueError(f"run id {run_id!r} cannot name a folder")
-        if recorded.startswith("mlflow-artifacts:"):
-            raise ValueError(
-                f"run {run_id} has its artifacts on a tracking server; open the store through that server, with "
-                "--tracking-uri http://HOST:PORT"
-            )
+        if self.is_served(recorded):
+            raise ValueError(f"run {run_id} {self.SERVED}")
         place = folder_of(recorded)
         return place if place is None or self._holds(place) else self._own_folder(run_id)
 

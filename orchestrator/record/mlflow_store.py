@@ -69,7 +69,7 @@ class Store(Calls):
 
     def experiment(self, name: str) -> Any:
         """The experiment of this name, or None. RecordError if it is deleted, or has its artifacts where they may not
-        be used."""
+        be used. The database of a server can be read without the server, but for artifacts."""
         experiment = self.call("get_experiment_by_name", name)
         if experiment is not None and experiment.lifecycle_stage != "active":
             restore = f"MLFLOW_TRACKING_URI={shlex.quote(self.safe_uri)} mlflow experiments restore -x"
@@ -77,7 +77,8 @@ class Store(Calls):
                 f"study {name!r} was deleted from MLflow at {self.safe_uri}; bring it back with "
                 f"`{restore} {shlex.quote(experiment.experiment_id)}`, or give the study another name"
             )
-        if experiment is not None and not self._is_beside(experiment.artifact_location):
+        is_used = experiment is not None and not (self.local and self.local.is_served(experiment.artifact_location))
+        if is_used and not self._is_beside(experiment.artifact_location):
             self._places.check(experiment.artifact_location, f"study {name!r}")
         return experiment
 
@@ -103,6 +104,8 @@ class Store(Calls):
         without a place for artifacts."""
         view = saved_view(metrics)
         experiment = self.experiment(name) or self._new_experiment(name, view)
+        if self.local and self.local.is_served(experiment.artifact_location):
+            raise RecordError(f"MLflow at {self.safe_uri}: study {name!r} {self.local.SERVED}")
         if experiment.tags.get(VIEW) != view:
             self.call("set_experiment_tag", experiment.experiment_id, VIEW, view)
         return experiment.experiment_id

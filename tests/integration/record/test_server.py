@@ -67,3 +67,19 @@ def test_a_real_server_round_trip_and_its_loss(
     assert record.close("FINISHED") == 0
     assert {run.info.status for kind in ("study", "condition") for run in store.runs("remote", kind)} == {"FINISHED"}
     assert capfd.readouterr().out == ""  # MLflow would print links
+
+
+def test_the_database_of_a_server_is_read_without_it_but_for_artifacts(empty_database: Path, tmp_path: Path) -> None:
+    with running(tmp_path, empty_database) as server:
+        store = StoreFolder(uri=server.uri, folder=tmp_path / "work")
+        record = store.record("remote")
+        commit(record, condition(), "one", metrics={"blimp/accuracy": 0.5})
+        assert record.close("FINISHED") == 0
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    study = load_study(database, "remote")
+    assert study.conditions["blimp/accuracy"].tolist() == [0.5]
+    told = r"has its artifacts on a tracking server; open the store through that server, with --tracking-uri http"
+    with pytest.raises(RecordError, match=rf"run \w+ {told}"):
+        study.items("blimp")
+    with pytest.raises(RecordError, match=rf"study 'remote' {told}"):
+        StoreFolder(uri=database, folder=tmp_path / "other").record("remote")
