@@ -7,7 +7,7 @@ from actors.ablation import actor as ablation
 from actors.ablation import routes
 from actors.messages.stream import Progress
 
-routes.PACK_NODES["cpu"] = 32
+routes.CPU_NODES = 32
 ablation.PART_SECONDS = ablation.PROGRESS_SECONDS = -1.0
 
 
