@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 from tests.gpu import checks
 
 
+@pytest.mark.long
 def test_the_one_command_prints_a_table_of_checks_that_hold() -> None:
     command = [sys.executable, "-m", "tests.gpu", "--device", "cpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

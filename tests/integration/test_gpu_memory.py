@@ -30,8 +30,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return oracles.make_model(tmp_path_factory.mktemp("models") / "llama", "llama")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def call() -> Iterator[Callable[..., Any]]:
+    """One process for all engines of one rank."""
+    with one_process(timeout=200) as call:
+        yield call
+
+
+@pytest.fixture
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A process whose engine's second rank is ill."""
+    monkeypatch.setenv("PYTHONPATH", STARTUP)
+    monkeypatch.setenv(CHANGES, "ill_second_rank")
     with one_process(timeout=200) as call:
         yield call
 
@@ -94,13 +104,9 @@ def not_started(source: ModelSource) -> Exception:
 
 
 @pytest.mark.long
-def test_a_rank_that_cannot_start_says_why_and_is_no_lost_actor(
-    folder: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """vLLM itself says only that a worker process failed. `call` has started none yet."""
-    monkeypatch.setenv("PYTHONPATH", STARTUP)
-    monkeypatch.setenv(CHANGES, "ill_second_rank")
-    error = call(not_started, source_of(folder, tensor_parallel=2))
+def test_a_rank_that_cannot_start_says_why_and_is_no_lost_actor(folder: Path, own_process: Callable[..., Any]) -> None:
+    """vLLM itself says only that a worker process failed."""
+    error = own_process(not_started, source_of(folder, tensor_parallel=2))
     assert (type(error), str(error)) == (RuntimeError, "RuntimeError: the driver is too old")
 
 
