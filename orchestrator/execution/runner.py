@@ -217,8 +217,8 @@ class Runner:
     def _opened(self, actor: str, message: Opened) -> None:
         engine = message.facts
         self._in_flight.opened(actor, engine)
-        for step in self._in_flight.steps(actor)[:1]:
-            self._queues.opened(self._queues.actor_kind(step))
+        if steps := self._in_flight.steps(actor):
+            self._queues.opened(self._queues.actor_kind(steps[0]))
         if engine is None or message.probe is None:  # a score actor
             return
         self._proofs.opened(actor, message.probe)

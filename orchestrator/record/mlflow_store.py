@@ -77,8 +77,7 @@ class Store(Calls):
                 f"study {name!r} was deleted from MLflow at {self.safe_uri}; bring it back with "
                 f"`{restore} {shlex.quote(experiment.experiment_id)}`, or give the study another name"
             )
-        is_used = experiment is not None and not (self.local and self.local.is_served(experiment.artifact_location))
-        if is_used and not self._is_beside(experiment.artifact_location):
+        if experiment is not None and not self._is_harmless(experiment.artifact_location):
             self._places.check(experiment.artifact_location, f"study {name!r}")
         return experiment
 
@@ -229,9 +228,10 @@ class Store(Calls):
         place = add_databricks_profile_info_to_artifact_uri(self.artifact_uri(run_id), self.uri)
         return self.call_artifacts(get_artifact_repository, place, tracking_uri=self.uri)
 
-    def _is_beside(self, place: str) -> bool:
-        """Whether artifacts that are recorded at this URI are looked for beside a SQLite store."""
-        return self.local is not None and folder_of(place) is not None
+    def _is_harmless(self, place: str) -> bool:
+        """Whether no file and no key of this machine is used for artifacts that are recorded at this URI: of a SQLite
+        store, those that are looked for beside it, and those that its server alone can reach."""
+        return self.local is not None and (folder_of(place) is not None or self.local.is_served(place))
 
     def folder(self, run_id: str) -> Path | None:
         """Where the artifacts of a run of a local store lie; None where they do not lie on this machine."""

@@ -50,12 +50,12 @@ def flops(model: ResolvedModel, work: float) -> float:
 
 def memory_need(model: ResolvedModel, profile: ProfileSpec, ranks: int, nodes: Sequence[Node]) -> int:
     """Bytes of a GPU that the model's actors need: the larger of its engine's, on each of `ranks` GPUs, and its score
-    actor's, which is spread over as many of one node at most."""
+    actor's, which is spread over as many of one of its nodes at most."""
     scoring = profile_bytes(
         model.architecture,
         model.dtype,
         model.num_parameters,
-        min(ranks, _gpus_of_a_node(model, nodes) or ranks),
+        min(ranks, _gpus_of_a_node(_suited(model, nodes)) or ranks),
         num_bins=profile.bins,
         num_pairs=num_pairs(profile),
         batch_tokens=max(BATCH_TOKENS, profile.window),
@@ -68,9 +68,14 @@ def engine_memory(model: ResolvedModel, ranks: int) -> int:
     return engine_bytes(model.architecture, model.dtype, model.num_parameters, ranks, model.spec.engine)
 
 
-def _gpus_of_a_node(model: ResolvedModel, nodes: Sequence[Node]) -> int:
-    """GPUs of the largest node that this model's actors may use."""
-    return max((node.gpus for node in nodes if node.suits(model.spec.labels.items())), default=0)
+def _suited(model: ResolvedModel, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that this model's actors may use."""
+    return [node for node in nodes if node.suits(model.spec.labels.items())]
+
+
+def _gpus_of_a_node(suited: Sequence[Node]) -> int:
+    """GPUs of the largest of these nodes."""
+    return max((node.gpus for node in suited), default=0)
 
 
 def host_memory_need(model: ResolvedModel) -> int:
@@ -130,8 +135,7 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node], profile: Pro
     by_kind = {}
     for model in models:
         ranks, spec = tensor_parallel(model, nodes, profile), model.spec
-        labels = tuple(sorted(spec.labels.items()))
-        suited = [node for node in nodes if node.suits(labels)]
+        labels, suited = tuple(sorted(spec.labels.items())), _suited(model, nodes)
         gpus = spec.gpus
         if gpus is None:
             gpus = float(ranks) if on_gpus else 0.0
@@ -145,7 +149,7 @@ def demands(models: Sequence[ResolvedModel], nodes: Sequence[Node], profile: Pro
 
 def _score_demand(model: ResolvedModel, demand: Demand, suited: Sequence[Node]) -> Demand:
     """Resources of a model's score actor, from those of its ablation actor."""
-    gpus_of_a_node, shards = max((node.gpus for node in suited), default=0), model.spec.shards
+    gpus_of_a_node, shards = _gpus_of_a_node(suited), model.spec.shards
     gpus, cpus = demand.gpus, demand.cpus
     if gpus > gpus_of_a_node > 0:  # the CPUs that go with the GPUs of one node
         gpus, cpus = float(gpus_of_a_node), max(1.0, cpus * gpus_of_a_node // gpus)
@@ -163,7 +167,7 @@ def tensor_parallel(model: ResolvedModel, nodes: Sequence[Node], profile: Profil
         return model.spec.tensor_parallel
     if model.spec.gpus is not None:
         return max(1, int(model.spec.gpus))
-    memory = max((node.gpu_bytes for node in nodes if node.gpus and node.suits(model.spec.labels.items())), default=0)
+    memory = max((node.gpu_bytes for node in _suited(model, nodes) if node.gpus), default=0)
     ranks = 1
     while memory_need(model, profile, ranks, nodes) > USABLE * memory:
         if ranks == MOST_RANKS or model.architecture.d_mlp % (2 * ranks):

@@ -61,32 +61,40 @@ def triton_attention(platform: ModuleType) -> Iterator[None]:
 def gpu_full_at_first(workers: ModuleType) -> Iterator[None]:
     """The first engine finds its GPU full, by vLLM's own check; a file beside `NOTED` says that it did."""
     yield
-    init_device, noted = workers.CPUWorker.init_device, os.environ[NOTED]
+    noted = os.environ[NOTED]
 
-    def init_full_device(worker: Any) -> None:
+    def be_full(worker: Any) -> None:
         from vllm.v1.worker.utils import request_memory
 
         if not os.path.exists(f"{noted}-{worker.rank}"):
             open(f"{noted}-{worker.rank}", "x").close()
             free = SimpleNamespace(total_memory=80 * 2**30, free_memory=2**30, device_="cuda:0")
             request_memory(free, worker.cache_config)  # type: ignore[arg-type]
-        init_device(worker)
 
-    workers.CPUWorker.init_device = init_full_device
+    _before_init_device(workers, be_full)
 
 
 @contextmanager
 def ill_second_rank(workers: ModuleType) -> Iterator[None]:
     """The second rank of an engine does not start."""
     yield
-    init_device = workers.CPUWorker.init_device
 
-    def init_ill_device(worker: Any) -> None:
+    def be_ill(worker: Any) -> None:
         if worker.rank == 1:
             raise RuntimeError("the driver is too old")
+
+    _before_init_device(workers, be_ill)
+
+
+def _before_init_device(workers: ModuleType, act: Callable[[Any], None]) -> None:
+    """Have each worker of vLLM do this before it takes its device."""
+    init_device = workers.CPUWorker.init_device
+
+    def act_and_init(worker: Any) -> None:
+        act(worker)
         init_device(worker)
 
-    workers.CPUWorker.init_device = init_ill_device
+    workers.CPUWorker.init_device = act_and_init
 
 
 @contextmanager
