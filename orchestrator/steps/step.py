@@ -56,7 +56,7 @@ REVIEW_VERSIONS = {
     "summary": 2,  # the mean accuracy of a condition's multiple-choice benchmarks
     "dynamics": 2,  # a series of checkpoints over training
     "excess": 2,  # excess surprisal by part of speech
-    "report": 6,
+    "report": 7,
 }
 """{review step: version}. Review steps are made from finished steps and are part of no plan."""
 

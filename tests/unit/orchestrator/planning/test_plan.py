@@ -100,7 +100,7 @@ VERSIONS = {
     "summary": 2,
     "dynamics": 2,
     "excess": 2,
-    "report": 6,
+    "report": 7,
 }
 
 
