@@ -38,8 +38,14 @@ class Measure:
     """Column whose values may be a sample of all possible ones: a further interval resamples them whole."""
     resamples_clusters: bool = False
     """Whether the interval over clusters is the only one, because the items of a cluster are not independent."""
-    dependent_within: str | None = None
-    """Column whose items depend on each other in the logistic model (GEE); None = items are independent."""
+    fixed: str | None = None
+    """Column whose values are all there are, of equal weight in a claim: phenomena, tasks. None = one for all items."""
+    unit: str | None = None
+    """Column whose values are a sample of all possible ones, in a claim: paradigms, templates. None = the items are."""
+    unit_before: str | None = None
+    """The unit is what stands before this in its column: of `template:case` the template. None = all of it."""
+    unit_noun: str = ""
+    """What the units are called; empty = as the items are."""
     block: str
     """Column of the blocks of Page's test for a trend."""
     phenomenon: str | None = None
@@ -61,6 +67,11 @@ class Measure:
         if self.is_log and self.higher_is_better:
             raise ValueError(f"{self.name}: a logarithm is a loss, of which less is better")
 
+    @property
+    def units(self) -> str:
+        """What the units of a claim are called."""
+        return self.unit_noun or self.noun
+
     def summary(self, mean: float) -> float:
         """The number that people read, from a mean over items: exp of the mean where the value is a logarithm."""
         with np.errstate(over="ignore"):  # an infinite perplexity is refused where it would be recorded
@@ -80,17 +91,22 @@ MULTIPLE_CHOICE = Measure(
 )
 """Accuracy on questions."""
 
-TASKS = replace(MULTIPLE_CHOICE, key=("uid", "pair"), stratum="uid", cluster="uid", block="uid")
+TASKS = replace(MULTIPLE_CHOICE, key=("uid", "pair"), stratum="uid", cluster="uid", block="uid", fixed="uid")
 """Accuracy on the documents (pair) of several tasks (uid)."""
 
 MINIMAL_PAIRS = replace(
     TASKS,
-    dependent_within="uid",
+    fixed="phenomenon",
+    unit="uid",
+    unit_noun="paradigms",
     phenomenon="phenomenon",
     log_probabilities=("logprob_good", "logprob_bad"),
     decision="correct",
 )
-"""Accuracy on pairs; a uid is a paradigm or template."""
+"""Accuracy on pairs; a uid is a paradigm."""
+
+TEMPLATES = replace(MINIMAL_PAIRS, unit_before=":", unit_noun="templates")
+"""Accuracy on pairs made from templates; a uid is `template:case`."""
 
 PERPLEXITY = Measure(
     name="perplexity",

@@ -22,7 +22,7 @@ import pandas as pd
 from annotated_types import Ge, Le, MinLen
 
 from studies.benchmarks.annotation import Annotation
-from studies.benchmarks.measures import MINIMAL_PAIRS, Measure
+from studies.benchmarks.measures import MINIMAL_PAIRS, TEMPLATES, Measure
 from studies.benchmarks.options import Count, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import (
@@ -61,7 +61,7 @@ class TseOptions:
     """None = all pairs."""
     templates: Annotated[tuple[Text, ...], MinLen(1)] | None = None
     """None = all templates."""
-    measure: ClassVar[Measure] = MINIMAL_PAIRS
+    measure: ClassVar[Measure] = TEMPLATES
 
     def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
         return tse(study.data_root, self.per_case, study.half_ties, self.templates)
@@ -114,8 +114,8 @@ class PairBenchmark:
     per_token: bool = False
     """Compare mean log-probabilities per token instead of sums (TSE)."""
     half_ties: bool = True
+    measure: Measure = MINIMAL_PAIRS
     identity_params: ClassVar[Mapping[str, int | str | None]] = {}
-    measure: ClassVar[Measure] = MINIMAL_PAIRS
     noise_floor_nodes: ClassVar[int] = NOISE_FLOOR_NODES
     is_syntactic: ClassVar[bool | None] = True
     scoring_version: ClassVar[int] = 1
@@ -253,7 +253,7 @@ def tse(
         for i, pair in enumerate(members[:per_case])
     )
     whole = _non_empty(pairs, root / "tse")
-    return PairBenchmark(name="tse", label="TSE", pairs=whole, per_token=True, half_ties=half_ties)
+    return PairBenchmark(name="tse", label="TSE", pairs=whole, per_token=True, half_ties=half_ties, measure=TEMPLATES)
 
 
 def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchmark:

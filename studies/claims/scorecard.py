@@ -1,30 +1,56 @@
-"""The scorecard: one rule by which effects and contrasts become verdicts, for every set of claims.
+"""The scorecard: one table of rules by which effects become verdicts, for every set of claims.
 
-The rule: a claim HOLDS when the 95 % bootstrap interval of its signed effect excludes 0 in the stated direction AND the
-interval of its contrast with the control does; otherwise it DOES_NOT_HOLD. It is NOT_DECIDABLE, with n and the reason,
-when a control or a benchmark is missing, values are not finite, or items are too few, and NOT_APPLICABLE to a ReLU
-model, where the negative clamp is the identity. Published magnitudes are shown beside a verdict and never tested.
+A claim says that effects exist (`Part`s: the effect itself, and the contrasts that set it apart from its controls), or
+that others do not (`Denial`s: what is "spared"), or both. The rules, in this order:
 
-Callers rely on: `verdicts` returns one verdict per draft, in order, and McNemar p values are shown Holm-corrected over
-all tests of the scorecard and decide nothing. Knows neither models nor what a claim says.
+| verdict | when |
+|---|---|
+| NOT APPLICABLE | the claim has no meaning for this model, with the reason |
+| ABSENT | the 90 % interval of an effect that the claim says exists lies inside the margin |
+| SUPPORTED | the 95 % intervals of every effect and contrast lie beyond 0 on the stated side, and the 90 % interval of every denied effect lies inside the margin |
+| CONTRADICTED | a 95 % interval lies wholly beyond 0 on the other side, or that of a denied effect beyond the margin |
+| UNDECIDED | everything else; it names what is missing |
+
+ABSENT comes before SUPPORTED: an effect that is too small to matter is absent even where its 95 % interval excludes 0.
+A verdict uses its own intervals, uncorrected; its p value is the largest of those of its parts (an intersection-union
+test, Berger 1982), and `survives_holm` says whether it is still below 0.05 after Holm's correction over the scorecard.
+Published magnitudes are shown beside a verdict and never tested.
+
+Callers rely on: `verdicts` returns one verdict per draft, in order. Knows neither models nor what a claim says.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
-from studies.statistics.comparisons import McNemar, holm
+from studies.claims.deciding import what_would_decide
+from studies.statistics.comparisons import holm
+from studies.statistics.effects import Direction, Effect
 from studies.statistics.intervals import Interval
+
+SIGNIFICANCE = 0.05
 
 
 class Status(StrEnum):
     """What the evidence says about one claim on one model."""
 
-    HOLDS = "holds"
-    DOES_NOT_HOLD = "does not hold"
-    NOT_DECIDABLE = "not decidable"
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    ABSENT = "absent"
+    UNDECIDED = "undecided"
     NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """Effects that are too small to matter, by measure; part of what a claim says."""
+
+    accuracy: float = 0.02
+    log_perplexity: float = 0.02
+    """Nats."""
+    surprisal: float = 0.02
+    """Nats a token or word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +64,21 @@ class Verdict:
     model: str
     status: Status
     effect: Interval | None
-    """Signed effect; None where it was not computed."""
+    """Signed effect with its 95 % interval; None where it was not computed."""
     contrast: Interval | None
-    """Effect minus that of the control (the weakest of several); None where the effect is itself the contrast."""
+    """Effect minus that of the control; None where the effect is itself the contrast."""
     num_items: int
     """Windows, pairs or choices that the verdict is based on."""
     detail: str
     """The numbers, or the reason for none, on one line."""
     published: str
     """What the paper found; shown beside, never tested."""
+    margin: float | None = None
+    """The effect that is too small to matter, in the effect's unit; None where the claim has none."""
+    p_value: float | None = None
+    """Below 0.05 where the claim is supported; None where nothing was tested."""
+    survives_holm: bool | None = None
+    """Whether the p value is below 0.05 after Holm's correction over the scorecard; None where nothing was tested."""
 
 
 EvidenceT = TypeVar("EvidenceT")
@@ -62,8 +94,52 @@ class Claim(NamedTuple):
     published: str
 
 
+class Part(NamedTuple):
+    """An effect or contrast that a claim says exists."""
+
+    label: str
+    """`accuracy over baseline`."""
+    effect: Effect
+    direction: Direction
+    """The side of 0 on which the claim puts it."""
+    is_contrast: bool = False
+    """Whether it only sets the effect apart from a control: then it need not be large enough to matter."""
+    rank_p_value: float | None = None
+    """Decides in place of the interval where there are enough random controls to rank among."""
+
+    @property
+    def p_value(self) -> float:
+        """Below 0.05 where the part is shown."""
+        return self.effect.p_value(self.direction) if self.rank_p_value is None else self.rank_p_value
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it lies beyond 0 on the stated side."""
+        if self.rank_p_value is not None:
+            return self.rank_p_value <= SIGNIFICANCE
+        return self.effect.is_beyond(self.direction)
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether its 95 % interval lies beyond 0 on the other side."""
+        return self.effect.is_beyond(-1 if self.direction > 0 else 1)
+
+
+class Denial(NamedTuple):
+    """An effect that a claim says does not exist."""
+
+    label: str
+    effect: Effect
+    direction: Direction
+    """The side of 0 on which it would do harm."""
+
+    def is_refuted(self, margin: float) -> bool:
+        """Whether the effect exists: its 95 % interval lies beyond the margin on the harmful side."""
+        return self.effect.is_beyond(self.direction, self.direction * margin)
+
+
 class Draft(NamedTuple):
-    """A verdict before the claim's words and the corrected p values of its McNemar tests are added."""
+    """A verdict before the claim's words and the correction over the scorecard are added."""
 
     claim: str
     """A key of the claim set's words, followed by `/<benchmark>` where each benchmark has a verdict of its own."""
@@ -72,46 +148,79 @@ class Draft(NamedTuple):
     num_items: int
     effect: Interval | None = None
     contrast: Interval | None = None
-    tests: Mapping[str, McNemar] = {}
+    margin: float | None = None
+    p_value: float | None = None
 
 
-def judge(direction: int, *intervals: Interval | None) -> Status:
-    """HOLDS where every interval lies wholly on the stated side (+1 or -1) of 0; None is skipped."""
-    sides = [direction * bound > 0 for interval in intervals if interval is not None for bound in interval]
-    return Status.HOLDS if all(sides) else Status.DOES_NOT_HOLD
+def judge(parts: Sequence[Part], denials: Sequence[Denial], margin: float | None) -> tuple[Status, str]:
+    """The verdict by the table of rules, and what is missing where it is UNDECIDED.
+
+    margin: None where no size of the effect is too small to matter; then nothing is ABSENT. Claims with denials have a
+    margin.
+    """
+    if margin is not None and any(p.effect.is_within(margin) for p in parts if not p.is_contrast):
+        return Status.ABSENT, ""
+    open_parts = [part for part in parts if not part.is_shown]
+    open_denials = [d for d in denials if margin is None or not d.effect.is_within(margin)]
+    if not open_parts and not open_denials:
+        return Status.SUPPORTED, ""
+    refuted = any(part.is_refuted for part in parts)
+    if refuted or (margin is not None and any(denial.is_refuted(margin) for denial in denials)):
+        return Status.CONTRADICTED, ""
+    missing = [f"the 95 % interval of {part.label} includes 0" for part in open_parts]
+    missing += [f"the 90 % interval of {denial.label} is not inside ±{margin:g}" for denial in open_denials]
+    deciding = [what_would_decide(part.label, part.effect) for part in open_parts]
+    return Status.UNDECIDED, "; ".join([*missing, *deciding])
 
 
-def weakest(contrasts: Mapping[str, Interval]) -> tuple[str, Interval]:
-    """The control that the effect exceeds least, by the contrast's lower bound, and that contrast."""
-    control = min(contrasts, key=lambda name: contrasts[name].low)
-    return control, contrasts[control]
+def judged(
+    claim: str,
+    parts: Sequence[Part],
+    denials: Sequence[Denial] = (),
+    *,
+    margin: float | None,
+    detail: str,
+    num_items: int,
+) -> Draft:
+    """The draft of a claim whose effects were estimated; the first effect and the first contrast are shown."""
+    status, missing = judge(parts, denials, margin)
+    p_values = [part.p_value for part in parts]
+    p_values += [denial.effect.p_value_within(margin) for denial in denials if margin is not None]
+    largest = max(p_values)
+    effects = [part.effect for part in parts if not part.is_contrast] + [denial.effect for denial in denials]
+    contrasts = [part.effect for part in parts if part.is_contrast]
+    return Draft(
+        claim,
+        status,
+        "; ".join(filter(None, (detail, missing))),
+        num_items,
+        effects[0].interval(),
+        contrasts[0].interval() if contrasts else None,
+        margin,
+        None if largest != largest else largest,  # nan: a variance is unknown
+    )
 
 
 def undecided(claim: str, reason: str, num_items: int) -> Draft:
     """The draft of a claim that the evidence cannot decide."""
-    return Draft(claim, Status.NOT_DECIDABLE, f"{reason} (n = {num_items})", num_items)
+    return Draft(claim, Status.UNDECIDED, f"{reason} (n = {num_items})", num_items)
 
 
-def not_applicable(claims: Iterable[str]) -> list[Draft]:
-    """The drafts of claims about a ReLU model, where the negative clamp is the identity."""
-    reason = "ReLU model: the negative clamp is the identity"
+def not_applicable(
+    claims: Iterable[str], reason: str = "ReLU model: the negative clamp is the identity"
+) -> list[Draft]:
+    """The drafts of claims that have no meaning for a model."""
     return [Draft(claim, Status.NOT_APPLICABLE, reason, 0) for claim in claims]
 
 
 def verdicts(model: str, claims: Mapping[str, Claim], drafts: Sequence[Draft]) -> list[Verdict]:
-    """The scorecard of one model (or training run); the McNemar tests of all drafts are corrected as one family.
+    """The scorecard of one model (or training run).
 
     claims: the words of every claim that a draft names.
     """
-    corrected = iter(holm([test.p_value for draft in drafts for test in draft.tests.values()]))
     scorecard = []
     for draft in drafts:
         name, _, benchmark = draft.claim.partition("/")
-        notes = [
-            f"{label} p = {next(corrected):.2g} (lost {test.num_lost}, gained {test.num_gained},"
-            f" ties dropped {test.num_dropped_ties})"
-            for label, test in draft.tests.items()
-        ]
         scorecard.append(
             Verdict(
                 claim=draft.claim,
@@ -121,11 +230,23 @@ def verdicts(model: str, claims: Mapping[str, Claim], drafts: Sequence[Draft]) -
                 effect=draft.effect,
                 contrast=draft.contrast,
                 num_items=draft.num_items,
-                detail=f"{draft.detail}; McNemar (Holm) {', '.join(notes)}" if notes else draft.detail,
+                detail=draft.detail,
                 published=claims[name].published,
+                margin=draft.margin,
+                p_value=draft.p_value,
             )
         )
-    return scorecard
+    return _corrected(scorecard)
+
+
+def _corrected(scorecard: list[Verdict]) -> list[Verdict]:
+    """The verdicts, each with whether it survives Holm's correction over all that were tested."""
+    tested = [verdict.p_value for verdict in scorecard if verdict.p_value is not None]
+    corrected = iter(holm(tested))
+    return [
+        verdict if verdict.p_value is None else replace(verdict, survives_holm=next(corrected) < SIGNIFICANCE)
+        for verdict in scorecard
+    ]
 
 
 def format_interval(interval: Interval, form: str = ".4f") -> str:

@@ -1,0 +1,28 @@
+"""What an undecided claim would need: the smallest effect that its data would have shown, and how much more data.
+
+Owns the words; `studies.statistics.effects` has the arithmetic.
+"""
+
+import math
+
+from studies.statistics.effects import POWER, Effect
+
+
+def what_would_decide(label: str, effect: Effect) -> str:
+    """`an effect of 0.021 would be shown with 80 % power; about 130 windows would decide this one`.
+
+    The number of units is the one at which the estimated effect has that power; other sources of variance stay.
+    """
+    smallest = effect.detectable()
+    if math.isnan(smallest):
+        return ""
+    shown = f"{label} of {smallest:.2g} would be shown with {POWER:.0%} power"
+    if not effect.value:
+        return shown
+    largest = max(effect.components, key=lambda component: component.variance)
+    needed = effect.variance * (smallest / effect.value) ** -2  # variance at which this effect has that power
+    rest = effect.variance - largest.variance
+    if not largest.can_grow or needed <= rest:
+        return f"{shown}; {abs(effect.value):.2g} cannot be decided with these {largest}"
+    enough = math.ceil(largest.num_units * largest.variance / (needed - rest))
+    return f"{shown}; about {enough:,} {largest.noun} would decide {abs(effect.value):.2g}"

@@ -1,0 +1,261 @@
+"""Effects for claims: a mean of paired differences, and how far it would move with other units of the same kind.
+
+Owns the estimands of the claims. The differences of a benchmark are averaged per unit (`Measure.unit`: paradigms,
+templates; else the items themselves); units are a sample, what they belong to (`Measure.fixed`: phenomena, tasks) is
+not and weighs the same. The variance of a stratified mean is the sum over strata of s_h^2 / n_h, over H^2 (Cochran,
+Sampling Techniques, 1977, eq. 5.6, with equal weights); its degrees of freedom are Satterthwaite's (Biometrics Bulletin
+1946), and intervals are Student's t. Items are not resampled inside their units: the spread over units holds their
+noise already.
+
+Callers rely on: conditions are paired item by item, and ValueError is raised where the item sets differ or a value is
+not finite; an effect never has variance 0, so that differences that are all equal never pass for certainty. Knows no
+claim.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy  # `scipy.stats` is loaded on first use: that takes seconds, and a plan needs none of it
+
+from studies.statistics.intervals import CONFIDENCE, Interval
+from studies.statistics.items import Items, paired_differences, paired_values, require_columns
+
+EQUIVALENCE_CONFIDENCE = 0.90
+"""Of the interval that must lie inside a margin (two one-sided tests at 5 %; Schuirmann 1987)."""
+RANKED_SETS = 39
+"""From so many random sets on a treated condition is ranked among them: the lowest p value is then 1/40."""
+POWER = 0.8
+"""Of the smallest detectable effect."""
+
+Direction = Literal[-1, 1]
+"""The side of 0 on which a claim puts an effect."""
+
+
+class Component(NamedTuple):
+    """One independent source of an estimate's variance."""
+
+    variance: float
+    df: float
+    """Degrees of freedom of the variance's own estimate."""
+    num_units: int
+    """How many units it was estimated from."""
+    noun: str
+    """What they are called."""
+    can_grow: bool = True
+    """Whether a study can have more of them: windows, items, random sets; paradigms and templates are all in use."""
+
+    def __str__(self) -> str:
+        return f"{self.num_units:,} {self.noun}"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """An estimated mean difference; its variance is the sum of its components."""
+
+    value: float
+    components: tuple[Component, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader must know of how the variance was estimated."""
+
+    @property
+    def variance(self) -> float:
+        """Squared standard error."""
+        return sum(component.variance for component in self.components)
+
+    @property
+    def df(self) -> float:
+        """Satterthwaite's degrees of freedom."""
+        return self.variance**2 / sum(c.variance**2 / c.df for c in self.components)
+
+    @property
+    def basis(self) -> str:
+        """What varies, in words: `67 paradigms and 3 random sets`."""
+        *others, last = dict.fromkeys(map(str, self.components))
+        return f"{', '.join(others)} and {last}" if others else last
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """The two-sided t interval; nan bounds where the variance is unknown."""
+        half = float(scipy.stats.t.isf((1 - confidence) / 2, self.df)) * self.variance**0.5
+        return Interval(self.value, self.value - half, self.value + half)
+
+    def is_beyond(self, direction: Direction, bound: float = 0.0) -> bool:
+        """Whether the 95 % interval lies wholly on this side of a bound; False where there is none."""
+        _, low, high = self.interval()
+        return low > bound if direction > 0 else high < bound
+
+    def is_within(self, margin: float) -> bool:
+        """Whether the 90 % interval lies inside (-margin, margin); False where there is none."""
+        _, low, high = self.interval(EQUIVALENCE_CONFIDENCE)
+        return -margin < low and high < margin
+
+    def p_value(self, direction: Direction) -> float:
+        """Of the hypothesis that the effect is not on this side of 0, doubled: below 0.05 where `is_beyond` holds."""
+        return min(1.0, 2 * self._tail(direction * self.value))
+
+    def p_value_within(self, margin: float) -> float:
+        """Of the hypothesis that the effect is not inside the margin (two one-sided tests)."""
+        return self._tail(margin - abs(self.value))
+
+    def _tail(self, distance: float) -> float:
+        return float(scipy.stats.t.sf(distance / self.variance**0.5, self.df))
+
+    def detectable(self, power: float = POWER) -> float:
+        """The smallest true effect whose 95 % interval would exclude 0 with this probability."""
+        t = scipy.stats.t
+        return float((t.isf((1 - CONFIDENCE) / 2, self.df) + t.ppf(power, self.df)) * self.variance**0.5)
+
+    def times(self, factor: float) -> "Effect":
+        """The effect in another unit, or its share of a mean."""
+        components = tuple(c._replace(variance=factor**2 * c.variance) for c in self.components)
+        return Effect(factor * self.value, components, self.notes)
+
+
+def effect(treated: Items, control: Items) -> Effect:
+    """The mean difference of two conditions on one benchmark."""
+    return mean_difference(paired_differences(treated, control), control)
+
+
+def mean_difference(differences: np.ndarray, items: Items) -> Effect:
+    """The mean over fixed strata of the mean over their units of `differences` ([num_items], rows of `items`).
+
+    Within a stratum of a single unit its items stand for units, and a note says so.
+    """
+    measure = items.measure
+    table = pd.DataFrame({"difference": differences, "stratum": _fixed(items), "unit": _units(items)})
+    if measure.unit is None:
+        units = table
+    else:
+        units = table.groupby(["stratum", "unit"], sort=False, as_index=False)["difference"].mean()
+    by_stratum = units.groupby("stratum")["difference"]
+    sizes = by_stratum.size()
+    variances = pd.DataFrame({"mean": by_stratum.mean(), "size": sizes, "squared": by_stratum.var(ddof=1)})
+    notes: tuple[str, ...] = ()
+    alone = sizes.index[sizes == 1]
+    if measure.unit is not None and len(alone):
+        of_items = table[table["stratum"].isin(alone)].groupby("stratum")["difference"]
+        variances.loc[alone, "size"], variances.loc[alone, "squared"] = of_items.size(), of_items.var(ddof=1)
+        notes = (f"over {measure.noun} in {len(alone)} of {len(sizes)} phenomena, which have one unit each",)
+    shares = variances["squared"] / variances["size"] / len(sizes) ** 2
+    value, variance = float(variances["mean"].mean()), float(shares.sum(skipna=False))
+    if variance == 0:
+        return _constant(value, len(units), items)
+    varying = shares[shares > 0]
+    df = variance**2 / float((varying**2 / (variances["size"][varying.index] - 1)).sum()) if variance > 0 else 1.0
+    return Effect(value, (_of_units(variance, df, len(units), items),), notes)
+
+
+def _of_units(variance: float, df: float, num_units: int, items: Items) -> Component:
+    return Component(variance, df, num_units, items.measure.units, can_grow=items.measure.unit is None)
+
+
+def _constant(value: float, num_units: int, items: Items) -> Effect:
+    """The effect of differences that are all equal: no item of n showed another one.
+
+    An exact bound exists for graded items: with 97.5 % confidence at most 1 - 0.025^(1/n) of them would (Clopper and
+    Pearson 1934), each by at most 1 + |value|. The variance is the one whose 95 % interval is that bound. Other values
+    have no bound, so their variance is unknown.
+    """
+    measure, num_items = items.measure, len(items)
+    if not measure.is_graded:
+        note = f"all {num_items} {measure.noun} differ by the same amount, which gives no interval"
+        return Effect(value, (_of_units(float("nan"), 1.0, num_units, items),), (note,))
+    tail = (1 - CONFIDENCE) / 2
+    bound = (1 - tail ** (1 / num_items)) * (1 + abs(value))
+    note = f"exact bound: 0 of {num_items} {measure.noun} differ" + (" otherwise" if value else "")
+    variance = float((bound / scipy.stats.norm.isf(tail)) ** 2)
+    return Effect(value, (_of_units(variance, np.inf, num_units, items),), (note,))
+
+
+def _fixed(items: Items) -> pd.Series:
+    """[num_items] the stratum of each item."""
+    column = items.measure.fixed
+    if column is None:
+        return pd.Series("", index=range(len(items)))
+    require_columns(items.table, (column,))
+    return items.table[column].reset_index(drop=True)
+
+
+def _units(items: Items) -> pd.Series:
+    """[num_items] the unit of each item."""
+    measure = items.measure
+    if measure.unit is None:
+        return pd.Series(range(len(items)))
+    require_columns(items.table, (measure.unit,))
+    names = items.table[measure.unit].reset_index(drop=True)
+    return names if measure.unit_before is None else names.astype(str).str.split(measure.unit_before, n=1).str[0]
+
+
+def mean_effect(effects: Sequence[Effect]) -> Effect:
+    """The mean over benchmarks, which are fixed and weigh the same. Their items differ, so they are independent."""
+    return _summed([effect.times(1 / len(effects)) for effect in effects])
+
+
+def contrast(first: Effect, second: Effect) -> Effect:
+    """The first effect minus the second, on other items."""
+    return _summed([first, second.times(-1)])
+
+
+def _summed(effects: Sequence[Effect]) -> Effect:
+    return Effect(
+        sum(effect.value for effect in effects),
+        tuple(component for effect in effects for component in effect.components),
+        tuple(dict.fromkeys(note for effect in effects for note in effect.notes)),
+    )
+
+
+class OverRandoms(NamedTuple):
+    """A condition over its random controls."""
+
+    effect: Effect
+    """Its difference from their mean, with the variance over sets of neurons."""
+    by_set: Mapping[str, float]
+    """{control: its difference from this one alone}."""
+
+    def rank_p_value(self, direction: Direction) -> float | None:
+        """The condition's rank among its random controls, doubled; None with fewer than `RANKED_SETS` of them."""
+        if len(self.by_set) < RANKED_SETS:
+            return None
+        not_beyond = sum(direction * value <= 0 for value in self.by_set.values())
+        return min(1.0, 2 * (1 + not_beyond) / (1 + len(self.by_set)))
+
+
+def over_randoms(treated: Items, randoms: Mapping[str, Items]) -> OverRandoms:
+    """The mean difference of a condition from the mean of its random controls.
+
+    Two sources of variance: the units, of the differences from the mean control, and the sets of neurons, whose means
+    are a sample of all random sets. A single set says nothing of the second, so that the variance is then unknown.
+    """
+    control = next(iter(randoms.values()))
+    value = paired_values(treated, control)[0]
+    by_set = {name: value - paired_values(other, control)[0] for name, other in randoms.items()}
+    over_units = mean_difference(np.mean(list(by_set.values()), axis=0), control)
+    values = {name: mean_difference(differences, control).value for name, differences in by_set.items()}
+    return OverRandoms(_with_sets(over_units, list(values.values())), values)
+
+
+def over_random_effects(by_set: Mapping[str, Effect], over_units: Effect) -> OverRandoms:
+    """As `over_randoms`, from effects that were estimated elsewhere.
+
+    by_set: a condition over each random control; over_units: over their mean, as if that were one fixed set.
+    """
+    values = {name: effect.value for name, effect in by_set.items()}
+    return OverRandoms(_with_sets(over_units, list(values.values())), values)
+
+
+def _with_sets(over_units: Effect, values: Sequence[float]) -> Effect:
+    num = len(values)
+    variance = float(np.var(values, ddof=1)) / num if num > 1 else float("nan")
+    sets = Component(variance, max(num - 1, 1), num, "random sets")
+    notes = over_units.notes if num > 1 else (*over_units.notes, "one random set does not show how such sets vary")
+    return Effect(over_units.value, (*over_units.components, sets), notes)
+
+
+def of_sample(values: np.ndarray, noun: str) -> Effect:
+    """The mean of a sample: of neurons, of documents. nan variance with fewer than two values, or equal ones."""
+    num = len(values)
+    variance = float(np.var(values, ddof=1)) / num if num > 1 else float("nan")
+    value = float(np.mean(values)) if num else float("nan")
+    return Effect(value, (Component(variance or float("nan"), max(num - 1, 1), num, noun),))
