@@ -7,7 +7,7 @@ that others do not (`Denial`s: what is "spared"), or both. The rules, in this or
 |---|---|
 | NOT APPLICABLE | the claim has no meaning for this model, with the reason |
 | ABSENT | the 90 % interval of an effect that the claim says exists lies inside the margin |
-| SUPPORTED | the 95 % intervals of every effect and contrast lie beyond 0 on the stated side, and the 90 % interval of every denied effect lies inside the margin |
+| SUPPORTED | all effects and contrasts: 95 % interval beyond 0 on the stated side; all denied ones: 90 % inside the margin |
 | CONTRADICTED | a 95 % interval lies wholly beyond 0 on the other side, or that of a denied effect beyond the margin |
 | UNDECIDED | everything else; it names what is missing |
 

@@ -12,6 +12,7 @@ not finite; an effect never has variance 0, so that differences that are all equ
 claim.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -68,7 +69,8 @@ class Effect:
     @property
     def df(self) -> float:
         """Satterthwaite's degrees of freedom."""
-        return self.variance**2 / sum(c.variance**2 / c.df for c in self.components)
+        inverse = sum(component.variance**2 / component.df for component in self.components)
+        return self.variance**2 / inverse if inverse else math.inf
 
     @property
     def basis(self) -> str:
