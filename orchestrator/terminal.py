@@ -18,9 +18,27 @@ from orchestrator.scheduling.forecast import Forecast
 from orchestrator.study import PlannedStep, Result
 from studies.errors import StudyError, printable
 from studies.reporting.records import completed
-from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines, special_token_lines
+from studies.reporting.text import (
+    benchmark_cell,
+    finding_lines,
+    margin_lines,
+    scorecard_table,
+    series_lines,
+    special_token_lines,
+    verdict_note,
+)
 
-STATUS_COLOURS = {"holds": "green", "does not hold": "red", "not decidable": "yellow", "not applicable": "yellow"}
+STATUS_COLOURS = {
+    "supported": "green",
+    "contradicted": "red",
+    "absent": "cyan",
+    "undecided": "yellow",
+    "not applicable": "dim",
+    "holds": "green",
+    "does not hold": "yellow",
+    "not decidable": "yellow",
+}
+"""The last three: of reports before version 8. Red is what the evidence is against, never what it cannot tell."""
 
 
 UNBOUNDED = 100_000
@@ -135,6 +153,8 @@ def _show_report(console: Console, report: Mapping[str, Any]) -> None:
         for line in series_lines(series):
             console.print(plain(line))
         _show_verdicts(console, series["verdicts"])
+    for line in margin_lines(report):
+        console.print(plain(line))
     if scorecard := scorecard_table(report["models"]):
         heading, *rows = scorecard
         _print_table(console, "Scorecard", heading, rows)
@@ -163,7 +183,7 @@ def _show_verdicts(console: Console, verdicts: Iterable[Mapping[str, Any]]) -> N
     for verdict in verdicts:
         line = Text(f"{verdict['status'].upper():<14} ", style=STATUS_COLOURS[verdict["status"]])
         line.append(f"{printable(verdict['claim'])}: ", style="bold")
-        line.append(printable(verdict["detail"]), style="default")
+        line.append(printable("; ".join(filter(None, (verdict["detail"], verdict_note(verdict))))), style="default")
         console.print(line)
 
 

@@ -1,6 +1,6 @@
 """Findings -> the evidence that a scorecard judges: which condition plays which role in the claims.
 
-Owns the roles (treated, random controls, matched control, selection by mapping difficulty, matched magnitude); knows
+Owns the roles (treated, random controls, matched control, selection by mapping difficulty, signflip, posrelu); knows
 neither the claims nor the rule by which they are judged.
 """
 
@@ -11,12 +11,20 @@ from typing import Any
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
-from orchestrator.review.findings import Findings, Matching
+from orchestrator.review.findings import Findings
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence, Scaffolding
-from studies.neurons.clamps import MAGNITUDE_MATCHED
+from studies.claims.scorecard import Margins
+from studies.neurons.clamps import Clamp
+from studies.statistics.scaffolding import (
+    adjusted_contrast,
+    class_contrast,
+    class_mean,
+    contrast_over_randoms,
+    word_frequencies,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +42,13 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         return None
     whole = {condition.base: condition.spec for condition in conditions if condition.is_whole}
     by_difficulty = _variant(whole, specs[treated], score="mapping_difficulty")
-    magnitude = _variant(whole, specs[treated], clamp=MAGNITUDE_MATCHED)
+    signflip, posrelu = (_variant(whole, specs[treated], clamp=Clamp(kind)) for kind in ("signflip", "posrelu"))
     randoms = _random_controls(conditions, treated)
     difficulty_randoms = _random_controls(conditions, by_difficulty)
     matched = next((c for c in conditions if c.spec.match and c.reference == treated), None)
     control = matched if matched and findings.comparable(model, matched.name) else None
     matching = findings.matching(control) if control and model.selects_itself else None
-    level, structure = findings.perplexity(model, treated), findings.structure(model)
+    structure = findings.structure(model)
     fraction = specs[treated].fraction  # several on a ReLU model, where a condition that does not apply stays whole
     return Evidence(
         model=model.label,
@@ -51,7 +59,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         matched=findings.comparable(model, control.name) if control else None,
         matched_fraction=matching.fraction if matching else None,
         treated_fraction=None if isinstance(fraction, tuple) else fraction,
-        match_bracket=None if matching is None or level is None else _bracket(level, matching),
+        match_losses=None,
         perplexity=perplexity_name(findings.plan),
         syntactic=graded_benchmarks(findings.plan, syntactic=True),
         non_syntactic=graded_benchmarks(findings.plan, syntactic=False),
@@ -59,9 +67,11 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         difficulty_randoms={name: findings.comparable(model, name) for name in difficulty_randoms or randoms},
         correlation=structure.overall_correlation if structure else None,
         difficulty_reliability=structure.difficulty_reliability if structure else None,
-        magnitude=findings.comparable(model, magnitude) if magnitude else None,
+        signflip=findings.comparable(model, signflip) if signflip else None,
+        posrelu=findings.comparable(model, posrelu) if posrelu else None,
         negative_share=structure.share if structure else None,
-        scaffolding=_scaffolding(findings, model, treated, randoms),
+        scaffolding=_scaffolding(findings, model, treated, randoms, control.name if control else None),
+        margins=margins(findings.plan),
     )
 
 
@@ -94,21 +104,37 @@ def _random_controls(conditions: tuple[Condition, ...], treated: str | None) -> 
     ]
 
 
+def margins(plan: Plan) -> Margins:
+    """The effects that the study calls too small to matter."""
+    spec = plan.study.spec.margins
+    return Margins(accuracy=spec.accuracy, log_perplexity=spec.perplexity, surprisal=spec.surprisal)
+
+
 def _scaffolding(
-    findings: Findings, model: ResolvedModel, treated: str, randoms: list[str]
+    findings: Findings, model: ResolvedModel, treated: str, randoms: list[str], matched: str | None
 ) -> dict[str, Scaffolding | None]:
-    """{annotated benchmark: where the treated condition's excess sits, over the baseline and over random controls}."""
+    """{annotated benchmark: where the treated condition's excess sits, over the baseline and over each control}."""
     by_benchmark: dict[str, Scaffolding | None] = {}
-    for benchmark in findings.plan.annotations:
-        scored = [name for name in (BASELINE, treated, *randoms) if benchmark in findings.comparable(model, name)]
-        by_benchmark[benchmark] = None
+    for name, annotation in findings.plan.annotations.items():
+        roles = (BASELINE, treated, *randoms, *([matched] if matched else []))
+        scored = [condition for condition in roles if name in findings.comparable(model, condition)]
+        by_benchmark[name] = None
         if BASELINE in scored and treated in scored:
-            excess = findings.excess(model, benchmark, treated, BASELINE)
-            over_randoms = {
-                name: findings.excess(model, benchmark, treated, name).contrast().interval if name in scored else None
-                for name in randoms
-            }
-            by_benchmark[benchmark] = Scaffolding(excess.contrast(), excess.content_excess(), over_randoms)
+            excess = findings.excess(model, name, treated, BASELINE)
+            over = {c: findings.excess(model, name, treated, c).items for c in scored if c not in (BASELINE, treated)}
+            of_randoms = {condition: items for condition, items in over.items() if condition != matched}
+            tested = excess.contrast()
+            frequencies = word_frequencies(findings.plan.study.corpus.text)
+            by_benchmark[name] = Scaffolding(
+                contrast=class_contrast(excess.items).effect,
+                content=class_mean(excess.items).effect,
+                over_randoms=contrast_over_randoms(of_randoms) if of_randoms else None,
+                over_matched=class_contrast(over[matched]).effect if matched in over else None,
+                adjusted=adjusted_contrast(excess.items, annotation.words, annotation.documents, frequencies),
+                num_documents=tested.num_documents,
+                num_items=tested.num_items,
+                unscored=next((condition for condition in randoms if condition not in scored), ""),
+            )
     return by_benchmark
 
 
@@ -118,15 +144,3 @@ def _variant(specs: Mapping[str, ConditionSpec], treated: ConditionSpec, **chang
     wanted = treated.model_copy(update=changes)
     same = (name for name, spec in specs.items() if all(getattr(spec, f) == getattr(wanted, f) for f in fields))
     return next(same, None)
-
-
-def _bracket(level: float, matching: Matching) -> tuple[float, float] | None:
-    """The evaluated fractions next below and above the treated perplexity; None where no fraction matched.
-
-    A search that is repeated may fail although the control's evaluations are recorded from an earlier one.
-    """
-    if matching.fraction is None:
-        return None
-    below = [fraction for fraction, perplexity in matching.curve if perplexity < level]
-    above = [fraction for fraction, perplexity in matching.curve if perplexity >= level]
-    return max(below, default=0.0), min(above, default=matching.fraction)

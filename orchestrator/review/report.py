@@ -4,6 +4,7 @@ Made from whatever has finished; steps that have not are listed. Owns what the r
 `model_report` has the part of each model.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,12 +17,14 @@ from orchestrator.record.encoding import encode_json
 from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.dynamics import record_dynamics
+from orchestrator.review.evidence import margins
 from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
 from orchestrator.review.model_report import ModelReport
 from orchestrator.steps.step import BROKEN, FINISHED, review_id
 from studies.reporting.figures import negative_shares
 from studies.reporting.markdown import markdown
+from studies.reporting.records import margins_record
 
 REPORT = "report.json"
 NOTE_LENGTH = 7000
@@ -42,7 +45,8 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         for step in plan.steps.values()
         if outcome.states[step.id] in BROKEN
     ]
-    step_id = _report_id(plan, outcome, unfinished)
+    used = _margins(plan, record)
+    step_id = _report_id(plan, outcome, unfinished, used)
     recorded = _recorded(record, step_id)
     if recorded is not None and recorded["unfinished"] == unfinished:  # else a part of it failed, and is tried again
         return Review(recorded, True)
@@ -65,6 +69,7 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         "study": plan.study.spec.study,
         "models": models,
         "series": series,
+        "margins": used,
         "unfinished": [*unfinished, *findings.failures],
     }
     description = markdown(report)
@@ -84,7 +89,24 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
 def unreviewed(plan: Plan, reason: str) -> Review:
     """What stands for the report of a study that could not be reviewed."""
     unfinished = [f"report: {reason}; what was computed is kept, run the study again for its report"]
-    return Review({"study": plan.study.spec.study, "models": [], "series": [], "unfinished": unfinished}, False)
+    report = {"study": plan.study.spec.study, "models": [], "series": [], "margins": [], "unfinished": unfinished}
+    return Review(report, False)
+
+
+def _margins(plan: Plan, record: Record) -> list[dict[str, float]]:
+    """The margins of the study's claims, in the order in which its reports used them, the present ones last.
+
+    More than one: they were changed after results existed, which a reader must know. Empty without claims.
+    """
+    spec = plan.study.spec
+    if spec.claims is None:
+        return []
+    present = margins_record(margins(plan))
+    last = record.latest(spec.study).get(("", "", "report"))
+    earlier: list[dict[str, float]] = []
+    with contextlib.suppress(DamagedArtifact):
+        earlier = [] if last is None else record.document(last, REPORT).get("margins", [])
+    return earlier if earlier and earlier[-1] == present else [*earlier, present]
 
 
 def _recorded(record: Record, step_id: str) -> Mapping[str, Any] | None:
@@ -96,13 +118,14 @@ def _recorded(record: Record, step_id: str) -> Mapping[str, Any] | None:
         return None
 
 
-def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str]) -> str:
+def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str], used: list[dict[str, float]]) -> str:
     """The id of the report on these results, and on whatever else it depends on: claims, annotations, checkpoints."""
     finished = sorted(step for step, state in outcome.states.items() if state in FINISHED)
     spec = plan.study.spec
     places = {model.label: model.checkpoint for model in plan.study.models if model.checkpoint}
     params = {
         "claims": spec.claims,
+        "margins": used,
         "study": spec.study,
         "unfinished": unfinished,
         "annotations": [[name, words.unit, words.identity] for name, words in plan.annotations.items()],

@@ -250,6 +250,16 @@ class ConditionSpec(Strict):
         return self.like or (self.match.perplexity_of if self.match else None)
 
 
+class MarginsSpec(Strict):
+    """Effects that are too small to matter, by what is measured; the claims say so of smaller ones."""
+
+    accuracy: Fraction = 0.02
+    perplexity: Annotated[float, Field(gt=0, le=10, strict=True)] = 0.02
+    """Nats of log-perplexity."""
+    surprisal: Annotated[float, Field(gt=0, le=10, strict=True)] = 0.02
+    """Nats a token or word."""
+
+
 def _as_list(value: Any) -> Any:
     """A block that is not in a list becomes a list of one."""
     return [value] if isinstance(value, dict) else value
@@ -273,6 +283,7 @@ class StudySpec(Strict):
     conditions: Annotated[dict[str, ConditionSpec], Field(min_length=1)]
     evaluate: Annotated[tuple[EvaluationSpec, ...], Field(min_length=1)]
     claims: str | None = None
+    margins: MarginsSpec = MarginsSpec()
     noise_floor: Flag = True
     tracking_uri: Text | None = None
 

@@ -9,22 +9,34 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from studies.statistics.excess_surprisal import Contrast
-from studies.statistics.intervals import Interval
+from studies.claims.scorecard import Margins
+from studies.statistics.effects import Effect, OverRandoms
 from studies.statistics.items import BenchmarkItems
 from studies.statistics.neuron_table import NegativeShare
+from studies.statistics.scaffolding import Adjusted
 
 
 class Scaffolding(NamedTuple):
-    """Where the treated condition's excess surprisal sits, on one benchmark."""
+    """Where the treated condition's excess surprisal sits, on one benchmark; nats, over documents."""
 
-    contrast: Contrast
+    contrast: Effect
     """Determiners, punctuation, auxiliaries and particles over nouns, verbs, adjectives and adverbs."""
-    content: Interval
+    content: Effect
     """Mean excess on nouns, verbs, adjectives and adverbs."""
-    over_randoms: Mapping[str, Interval | None]
-    """The contrast with each random control in the baseline's place; None where that was not scored."""
+    over_randoms: OverRandoms | None
+    """The contrast over those of the random controls; None without one."""
+    over_matched: Effect | None
+    """The contrast with the matched control in the baseline's place; None without one."""
+    adjusted: Adjusted | None
+    """The contrast between words of equal frequency, position and baseline surprisal; shown, decides nothing."""
+    num_documents: int
+    """Documents with both classes."""
+    num_items: int
+    """Tokens or words of both classes."""
+    unscored: str = ""
+    """The first random control that was not scored on it; empty where all were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +55,14 @@ class Evidence:
     """Negative clamp of as many low-score neurons as raise perplexity by as much; None without a match."""
     matched_fraction: float | None
     treated_fraction: float | None
-    match_bracket: tuple[float, float] | None
-    """The evaluated fractions of low-score neurons just below and just above the treated perplexity."""
+    match_losses: pd.DataFrame | None
+    """Losses of the windows at every try of the search; None in a record of an earlier version.
+
+    Columns role (baseline, treated, try), fraction, window, nll (nats)."""
+    searched_windows: frozenset[int] = frozenset()
+    """Windows of the perplexity benchmark that the search for the match used, because the text has no others."""
+    neighbour: BenchmarkItems | None = None
+    """The matched control at a fraction beyond the treated perplexity, where the match is not close enough."""
     perplexity: str
     """Name of the perplexity benchmark; a study without one has no items of this name."""
     syntactic: tuple[str, ...]
@@ -59,11 +77,14 @@ class Evidence:
     """Spearman correlation of the two scores over all neurons."""
     difficulty_reliability: float | None = None
     """Reliability of mapping difficulty, the median over layers; None where the neuron table has none."""
-    magnitude: BenchmarkItems | None = None
-    """The treated neurons under a ceiling that takes as much magnitude from the positive half."""
+    signflip: BenchmarkItems | None = None
+    """The treated neurons, their activation without its sign."""
+    posrelu: BenchmarkItems | None = None
+    """The treated neurons, linear where they are positive."""
     negative_share: NegativeShare | None = None
     scaffolding: Mapping[str, Scaffolding | None] = field(default_factory=dict)
     """By surprisal benchmark; None where the baseline or the treated condition was not scored on it."""
+    margins: Margins = field(default_factory=Margins)
 
 
 class Sample(NamedTuple):

@@ -3,13 +3,12 @@
 A claim says that effects exist (`Part`s: the effect itself, and the contrasts that set it apart from its controls), or
 that others do not (`Denial`s: what is "spared"), or both. The rules, in this order:
 
-| verdict | when |
-|---|---|
-| NOT APPLICABLE | the claim has no meaning for this model, with the reason |
-| ABSENT | the 90 % interval of an effect that the claim says exists lies inside the margin |
-| SUPPORTED | all effects and contrasts: 95 % interval beyond 0 on the stated side; all denied ones: 90 % inside the margin |
-| CONTRADICTED | a 95 % interval lies wholly beyond 0 on the other side, or that of a denied effect beyond the margin |
-| UNDECIDED | everything else; it names what is missing |
+NOT APPLICABLE  the claim has no meaning for this model, with the reason
+ABSENT          the 90 % interval of an effect that the claim says exists lies inside the margin
+SUPPORTED       the 95 % intervals of all effects and contrasts lie beyond 0 on the stated side, and the 90 % intervals
+                of all denied effects inside the margin
+CONTRADICTED    a 95 % interval lies wholly beyond 0 on the other side, or that of a denied effect beyond the margin
+UNDECIDED       everything else; it names what is missing
 
 ABSENT comes before SUPPORTED: an effect that is too small to matter is absent even where its 95 % interval excludes 0.
 A verdict uses its own intervals, uncorrected; its p value is the largest of those of its parts (an intersection-union

@@ -11,7 +11,14 @@ from typing import Any
 
 from studies.errors import printable
 from studies.reporting.records import completed
-from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines
+from studies.reporting.text import (
+    benchmark_cell,
+    finding_lines,
+    margin_lines,
+    scorecard_table,
+    series_lines,
+    verdict_table,
+)
 
 _ACTIVE = re.compile(
     r"[\\`*|~$]"  # escapes, code, emphasis, cells, strikethrough, formulas
@@ -44,6 +51,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [*_verdicts(series), ""]
     if scorecard := scorecard_table(report["models"]):
         lines += ["## Scorecard", "", *_table(scorecard), ""]
+    lines += _bullets(margin_lines(report))
     if report["unfinished"]:
         lines += ["## Not finished", "", *_bullets(report["unfinished"])]
     return "\n".join(lines)
@@ -78,8 +86,9 @@ def _escaped_start(mark: str) -> str:
 
 
 def _verdicts(judged: Mapping[str, Any]) -> list[str]:
-    """The verdicts of a model or a series."""
-    lines = []
+    """The verdicts of a model or a series: a table, then what each is based on."""
+    table = verdict_table(judged)
+    lines = ["", *_table(table), ""] if table else []
     for verdict in judged["verdicts"]:
         claim, status, detail, statement, published = (
             plain(verdict[name]) for name in ("claim", "status", "detail", "statement", "published")

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Measure
-from studies.claims.scorecard import Verdict
+from studies.claims.scorecard import Margins, Verdict
 from studies.statistics.comparisons import NoiseFloor, WithinNoise
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
@@ -84,6 +84,18 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "num_items": verdict.num_items,
         "detail": verdict.detail,
         "published": verdict.published,
+        "margin": verdict.margin,
+        "p_value": verdict.p_value,
+        "survives_holm": verdict.survives_holm,
+    }
+
+
+def margins_record(margins: Margins) -> dict[str, float]:
+    """Margins as plain JSON, with the names of the study file."""
+    return {
+        "accuracy": margins.accuracy,
+        "perplexity": margins.log_perplexity,
+        "surprisal": margins.surprisal,
     }
 
 

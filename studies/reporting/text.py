@@ -16,18 +16,63 @@ SHOWN_CLASSES = 6
 
 
 def scorecard_table(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Claims over models, heading first: `holds, +0.120 [0.110, 0.131]`; empty with fewer than two models."""
+    """Claims over models, heading first: `supported, +0.120 [0.110, 0.131]`; empty with fewer than two models."""
     by_claim: dict[str, dict[str, str]] = {}
     for model in models:
         for verdict in model["verdicts"]:
             effect = verdict["effect"]
-            interval = f", {effect['estimate']:+.3f} [{effect['low']:.3f}, {effect['high']:.3f}]" if effect else ""
+            interval = f", {_interval(effect)}" if effect else ""
             by_claim.setdefault(verdict["claim"], {})[model["label"]] = verdict["status"] + interval
     labels = [model["label"] for model in models]
     if len(labels) < 2 or not by_claim:
         return []
     rows = [[claim, *(cells.get(label, "-") for label in labels)] for claim, cells in by_claim.items()]
     return [["claim", *labels], *rows]
+
+
+def verdict_table(judged: Mapping[str, Any]) -> list[list[str]]:
+    """The verdicts of a model or series, heading first; p values are uncorrected, the last column says more."""
+    rows = [
+        [
+            verdict["claim"],
+            verdict["status"],
+            *(_interval(verdict[part]) if verdict[part] else "-" for part in ("effect", "contrast")),
+            "-" if verdict.get("margin") is None else f"±{verdict['margin']:g}",
+            "-" if verdict.get("p_value") is None else f"{verdict['p_value']:.2g}",
+            {True: "yes", False: "no"}.get(verdict.get("survives_holm"), "-"),
+        ]
+        for verdict in judged["verdicts"]
+    ]
+    heading = ["claim", "verdict", "effect", "contrast", "margin", "p", "survives Holm"]
+    return [heading, *rows] if rows else []
+
+
+def verdict_note(verdict: Mapping[str, Any]) -> str:
+    """`p = 0.0031 (survives Holm); margin ±0.02`: what stands beside a verdict's detail; empty where nothing does."""
+    notes = []
+    if verdict.get("p_value") is not None:
+        survives = "survives" if verdict["survives_holm"] else "does not survive"
+        notes.append(f"p = {verdict['p_value']:.2g} ({survives} Holm over this scorecard)")
+    if verdict.get("margin") is not None:
+        notes.append(f"margin ±{verdict['margin']:g}")
+    return "; ".join(notes)
+
+
+def margin_lines(report: Mapping[str, Any]) -> list[str]:
+    """One line where the margins of the claims were changed after results existed."""
+    used = report.get("margins", [])
+    if len(used) < 2:
+        return []
+    changes = ", then ".join(" ".join(f"{name} {value:g}" for name, value in margins.items()) for margins in used)
+    return [f"the margins were changed after results existed: {changes}"]
+
+
+def _interval(interval: Cell) -> str:
+    """`+0.120 [0.110, 0.131]`; the estimate alone where there is no interval."""
+    if interval["estimate"] is None:
+        return "-"
+    bounds = "" if interval["low"] is None else f" [{interval['low']:.3f}, {interval['high']:.3f}]"
+    return f"{interval['estimate']:+.3f}{bounds}"
 
 
 def benchmark_cell(benchmark: Mapping[str, Any], row: Mapping[str, Any]) -> str:

@@ -17,7 +17,6 @@ from studies.statistics.intervals import clustered_difference, difference
 from studies.statistics.items import (
     BenchmarkItems,
     Items,
-    dependent_groups,
     paired_differences,
     paired_values,
     same_items,
@@ -143,46 +142,6 @@ def _graded(treated: Items, control: Items) -> dict[str, Any]:
 
     accuracies = (items.values.mean() for items in (treated, control))
     return {**mcnemar(treated, control)._asdict(), "effect_size": float(proportion_effectsize(*accuracies))}
-
-
-class Interaction(NamedTuple):
-    """The interaction of condition and kind of benchmark in a logistic model."""
-
-    estimate: float
-    """Log-odds ratio: how much more the odds of a right answer change on syntactic items; negative = more is lost."""
-    low: float
-    high: float
-    p_value: float
-
-
-def interaction(
-    treated: tuple[BenchmarkItems, BenchmarkItems], control: tuple[BenchmarkItems, BenchmarkItems]
-) -> Interaction | None:
-    """correct ~ condition x kind, by generalised estimating equations with a binomial family.
-
-    treated, control: (syntactic, non-syntactic) graded items by benchmark. Pairs are clustered by paradigm or template
-    and choices by item (`Measure.dependent_within`), with robust standard errors (Liang and Zeger 1986;
-    `statsmodels.GEE`). None where a kind has fewer than `MIN_CLUSTERS`: its errors would be too small, and 0 with one.
-    """
-    cells = [
-        pd.DataFrame({"correct": items.values, "cluster": dependent_groups(benchmark, items).to_numpy()}).assign(
-            treated=float(is_treated), syntactic=float(is_syntactic)
-        )
-        for is_treated, kinds in ((True, treated), (False, control))
-        for is_syntactic, by_benchmark in zip((True, False), kinds, strict=True)
-        for benchmark, items in by_benchmark.items()
-    ]
-    table = pd.concat(cells, ignore_index=True)
-    if table.groupby("syntactic")["cluster"].nunique().min() < MIN_CLUSTERS:
-        return None
-    import statsmodels.api as sm
-
-    design = pd.DataFrame({"intercept": 1.0, "treated": table["treated"], "syntactic": table["syntactic"]})
-    design["both"] = table["treated"] * table["syntactic"]
-    clusters = pd.factorize(table["cluster"])[0]
-    fitted = sm.GEE(table["correct"], design, groups=clusters, family=sm.families.Binomial()).fit()
-    low, high = fitted.conf_int().loc["both"]
-    return Interaction(float(fitted.params["both"]), float(low), float(high), float(fitted.pvalues["both"]))
 
 
 def seed_summary(by_seed: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -130,16 +130,6 @@ def pool(by_benchmark: BenchmarkItems) -> Items:
     return Items(pd.concat(parts, ignore_index=True), TASKS)
 
 
-def dependent_groups(benchmark: str, items: Items) -> pd.Series:
-    """[num_items] the group of items that depend on each other: its name, or the item's own; both with the benchmark's.
-
-    Raises KeyError where the items lack a column of their measure.
-    """
-    measure = items.measure
-    columns = list(measure.key) if measure.dependent_within is None else [measure.dependent_within]
-    return benchmark + "/" + _joined(items.table, columns)
-
-
 def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """The columns as texts with slashes between."""
     first, *others = (table[column].astype(str) for column in columns)

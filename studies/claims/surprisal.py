@@ -1,0 +1,70 @@
+"""The claims on excess surprisal: on which parts of speech it sits, and on which it does not."""
+
+from studies.claims.evidence import Evidence, Scaffolding
+from studies.claims.scorecard import Denial, Draft, Part, format_interval, judged, not_applicable, undecided
+from studies.claims.wording import random_sets, shown
+from studies.statistics.excess_surprisal import MIN_DOCUMENTS
+
+
+def surprisal_drafts(evidence: Evidence) -> list[Draft]:
+    """scaffolding and content_spared of each surprisal benchmark; one of each where there is no such benchmark."""
+    claims = ("scaffolding", "content_spared")
+    if evidence.relu:
+        named = [f"{claim}/{name}" for name in evidence.scaffolding for claim in claims]
+        return not_applicable(named or claims)
+    if not evidence.scaffolding:
+        return [undecided(claim, "no surprisal benchmark", 0) for claim in claims]
+    return [
+        draft
+        for name, excess in evidence.scaffolding.items()
+        for draft in (
+            _scaffolding(f"scaffolding/{name}", excess, evidence.margins.surprisal),
+            _content_spared(f"content_spared/{name}", excess, evidence.margins.surprisal),
+        )
+    ]
+
+
+def _scaffolding(claim: str, excess: Scaffolding | None, margin: float) -> Draft:
+    if problem := _too_little_text(excess):
+        return undecided(claim, problem, excess.num_documents if excess else 0)
+    assert excess is not None
+    over, matched = excess.over_randoms, excess.over_matched
+    if excess.unscored:
+        return undecided(claim, f"{excess.unscored} was not scored on it", excess.num_items)
+    if over is None or matched is None:
+        return undecided(claim, f"no {'random' if over is None else 'matched'} control", excess.num_items)
+    parts = [
+        Part("excess over content words", excess.contrast, +1),
+        Part(
+            f"that with {random_sets(over.by_set)} in the baseline's place",
+            over.effect,
+            +1,
+            True,
+            over.rank_p_value(+1),
+        ),
+        Part("that with the matched control in the baseline's place", matched, +1, True),
+    ]
+    notes = list(map(shown, parts))
+    if excess.adjusted is not None:
+        notes.append(
+            f"adjusted for frequency, position and baseline surprisal {format_interval(excess.adjusted.interval)}"
+            f" (decides nothing; the classes overlap by {excess.adjusted.overlap:.0%} in these)"
+        )
+    return judged(claim, parts, margin=margin, detail="; ".join(notes), num_items=excess.num_items)
+
+
+def _content_spared(claim: str, excess: Scaffolding | None, margin: float) -> Draft:
+    if problem := _too_little_text(excess):
+        return undecided(claim, problem, excess.num_documents if excess else 0)
+    assert excess is not None
+    denial = Denial("excess on content words", excess.content, +1)
+    return judged(claim, [], [denial], margin=margin, detail=shown(denial), num_items=excess.num_items)
+
+
+def _too_little_text(excess: Scaffolding | None) -> str:
+    """Why the excess cannot be judged; empty where it can."""
+    if excess is None:
+        return "not scored on it"
+    if excess.num_documents < MIN_DOCUMENTS:
+        return f"too few documents with both classes, at least {MIN_DOCUMENTS} needed"
+    return ""
