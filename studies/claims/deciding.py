@@ -5,7 +5,7 @@ Owns the words; `studies.statistics.effects` has the arithmetic.
 
 import math
 
-from studies.statistics.effects import POWER, Effect
+from studies.statistics.effects import POWER, RANDOM_SETS, RANKED_SETS, Effect
 
 
 def what_would_decide(label: str, effect: Effect) -> str:
@@ -16,10 +16,12 @@ def what_would_decide(label: str, effect: Effect) -> str:
     smallest = effect.detectable()
     if math.isnan(smallest):
         return ""
-    shown = f"{label} of {smallest:.2g} would be shown with {POWER:.0%} power"
+    shown = f"{label} of {smallest:.2g} would be shown with {100 * POWER:.0f} % power"
     if not effect.value:
         return shown
     largest = max(effect.components, key=lambda component: component.variance)
+    if largest.noun == RANDOM_SETS:
+        return f"{shown}; with more random sets a smaller one would be, and from {RANKED_SETS} on their ranks decide"
     needed = effect.variance * (smallest / effect.value) ** -2  # variance at which this effect has that power
     rest = effect.variance - largest.variance
     if not largest.can_grow or needed <= rest:

@@ -70,7 +70,7 @@ class MatchedControl:
         levels = [PERPLEXITY.summary(items.values.mean()) for items in (matched, treated)]
         realised, rise = effect(matched, treated), effect(treated, baseline).value
         _, low, high = realised.interval()
-        share = f", {realised.value / rise:+.1%} of the rise" if rise > 0 else ""
+        share = f", {100 * realised.value / rise:+.1f} % of the rise" if rise > 0 else ""
         windows = f"{len(treated)} windows" + (
             "" if self._evidence.searched_windows else " that the search did not see"
         )
@@ -84,11 +84,12 @@ class MatchedControl:
         return text
 
     def _others(self, items: Items | None) -> Items | None:
-        """The windows that the search for the match did not use; None where there is none."""
+        """The windows that the search for the match did not use; None where there is none, or a loss is not finite."""
         if items is None:
             return None
         table = items.table[~items.table["window"].isin(self._evidence.searched_windows)]
-        return Items(table, items.measure) if len(table) else None
+        is_usable = len(table) > 0 and np.isfinite(table[items.measure.value]).all()
+        return Items(table, items.measure) if is_usable else None
 
     def _interpolation(self) -> Interpolation | None:
         """None without a neighbour, or where the three perplexities are not known."""
@@ -104,13 +105,13 @@ class MatchedControl:
         distances_2W = np.stack([target_W - low_W, high_W - low_W])
         num = distances_2W.shape[1]
         weights_WR = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), size=RESAMPLES).T / num
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # equal losses at both ends
             share = distances_2W[0].mean() / distances_2W[1].mean()
             resampled_R = np.divide(*(distances_2W @ weights_WR))
         if not np.isfinite(share):
             return None
         # t is kept inside its range, where it is used; a resample outside would only say that it was not bracketed.
-        return Interpolation(float(share), float(np.var(np.clip(resampled_R, 0, 1), ddof=1)), num)
+        return Interpolation(float(share), float(np.nanvar(np.clip(resampled_R, 0, 1), ddof=1)), num)
 
     def _interpolated(self) -> Mapping[str, Items]:
         assert self._between is not None and self._neighbour is not None

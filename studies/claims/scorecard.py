@@ -18,6 +18,7 @@ Published magnitudes are shown beside a verdict and never tested.
 Callers rely on: `verdicts` returns one verdict per draft, in order. Knows neither models nor what a claim says.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -166,10 +167,18 @@ def judge(parts: Sequence[Part], denials: Sequence[Denial], margin: float | None
     refuted = any(part.is_refuted for part in parts)
     if refuted or (margin is not None and any(denial.is_refuted(margin) for denial in denials)):
         return Status.CONTRADICTED, ""
-    missing = [f"the 95 % interval of {part.label} includes 0" for part in open_parts]
+    missing = [_missing(part) for part in open_parts]
     missing += [f"the 90 % interval of {denial.label} is not inside ±{margin:g}" for denial in open_denials]
     deciding = [what_would_decide(part.label, part.effect) for part in open_parts]
-    return Status.UNDECIDED, "; ".join([*missing, *deciding])
+    return Status.UNDECIDED, "; ".join(filter(None, [*missing, *deciding]))
+
+
+def _missing(part: Part) -> str:
+    """Why a part is not shown."""
+    if part.rank_p_value is not None:
+        return f"{part.label} ranks at p = {part.rank_p_value:.2g}"
+    known = not math.isnan(part.effect.variance)
+    return f"the 95 % interval of {part.label} {'includes 0' if known else 'is not known'}"
 
 
 def judged(
@@ -185,7 +194,7 @@ def judged(
     status, missing = judge(parts, denials, margin)
     p_values = [part.p_value for part in parts]
     p_values += [denial.effect.p_value_within(margin) for denial in denials if margin is not None]
-    largest = max(p_values)
+    largest = math.nan if any(map(math.isnan, p_values)) else max(p_values)
     effects = [part.effect for part in parts if not part.is_contrast] + [denial.effect for denial in denials]
     contrasts = [part.effect for part in parts if part.is_contrast]
     return Draft(
@@ -196,7 +205,7 @@ def judged(
         effects[0].interval(),
         contrasts[0].interval() if contrasts else None,
         margin,
-        None if largest != largest else largest,  # nan: a variance is unknown
+        None if math.isnan(largest) else largest,
     )
 
 

@@ -48,7 +48,7 @@ def _scaffolding(claim: str, excess: Scaffolding | None, margin: float) -> Draft
     if excess.adjusted is not None:
         notes.append(
             f"adjusted for frequency, position and baseline surprisal {format_interval(excess.adjusted.interval)}"
-            f" (decides nothing; the classes overlap by {excess.adjusted.overlap:.0%} in these)"
+            f" (decides nothing; the classes overlap by {100 * excess.adjusted.overlap:.0f} % in these)"
         )
     return judged(claim, parts, margin=margin, detail="; ".join(notes), num_items=excess.num_items)
 

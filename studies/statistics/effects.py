@@ -14,7 +14,7 @@ claim.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ EQUIVALENCE_CONFIDENCE = 0.90
 """Of the interval that must lie inside a margin (two one-sided tests at 5 %; Schuirmann 1987)."""
 RANKED_SETS = 39
 """From so many random sets on a treated condition is ranked among them: the lowest p value is then 1/40."""
+RANDOM_SETS = "random sets"
 POWER = 0.8
 """Of the smallest detectable effect."""
 
@@ -95,7 +96,8 @@ class Effect:
 
     def p_value(self, direction: Direction) -> float:
         """Of the hypothesis that the effect is not on this side of 0, doubled: below 0.05 where `is_beyond` holds."""
-        return min(1.0, 2 * self._tail(direction * self.value))
+        p_value = 2 * self._tail(direction * self.value)
+        return 1.0 if p_value > 1 else p_value  # nan where the variance is unknown
 
     def p_value_within(self, margin: float) -> float:
         """Of the hypothesis that the effect is not inside the margin (two one-sided tests)."""
@@ -120,33 +122,59 @@ def effect(treated: Items, control: Items) -> Effect:
     return mean_difference(paired_differences(treated, control), control)
 
 
+class Moments(NamedTuple):
+    """A stratified mean: one number each, or [replicates] of them."""
+
+    value: np.ndarray
+    variance: np.ndarray
+    df: np.ndarray
+    """nan where the variance is 0."""
+
+
+def stratified_mean(strata: Sequence[np.ndarray]) -> Moments:
+    """The mean over strata of their means, of the values of a sample of each: [..., units] a stratum."""
+    means = [values.mean(axis=-1) for values in strata]
+    shares = [values.var(axis=-1, ddof=1) / values.shape[-1] / len(strata) ** 2 for values in strata]
+    variance = np.sum(shares, axis=0)
+    inverse = np.sum([share**2 / (values.shape[-1] - 1) for share, values in zip(shares, strata, strict=True)], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Moments(np.mean(means, axis=0), variance, variance**2 / inverse)
+
+
 def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     """The mean over fixed strata of the mean over their units of `differences` ([num_items], rows of `items`).
 
     Within a stratum of a single unit its items stand for units, and a note says so.
     """
     measure = items.measure
-    table = pd.DataFrame({"difference": differences, "stratum": _fixed(items), "unit": _units(items)})
+    stratum = _fixed(items)
     if measure.unit is None:
-        units = table
+        strata = [differences[stratum == h] for h in range(stratum.max() + 1)]
+        return _of_strata(strata, len(items), items)
+    unit = pd.factorize(_units(items) + pd.Series(stratum).astype(str).radd("\0"))[0]  # units are told apart by stratum
+    means = np.bincount(unit, weights=differences) / np.bincount(unit)
+    stratum_of_unit = np.empty(len(means), dtype=np.int64)
+    stratum_of_unit[unit] = stratum
+    strata = [means[stratum_of_unit == h] for h in range(stratum.max() + 1)]
+    alone = [h for h, values in enumerate(strata) if len(values) == 1]
+    if len(alone) == len(strata):
+        over_items = mean_difference(differences, replace(items, measure=replace(measure, unit=None, unit_noun="")))
+        note = f"over {measure.noun}, because each phenomenon has one unit"
+        return replace(over_items, notes=(note, *over_items.notes))
+    for h in alone:
+        strata[h] = differences[stratum == h]
+    note = f"over {measure.noun} in {len(alone)} of {len(strata)} phenomena, which have one unit each"
+    return _of_strata(strata, len(means), items, *([note] if alone else []))
+
+
+def _of_strata(strata: Sequence[np.ndarray], num_units: int, items: Items, *notes: str) -> Effect:
+    if min(map(len, strata)) < 2:  # one item says nothing of how its stratum varies
+        value, variance, df = float(np.mean([values.mean() for values in strata])), math.nan, 1.0
     else:
-        units = table.groupby(["stratum", "unit"], sort=False, as_index=False)["difference"].mean()
-    by_stratum = units.groupby("stratum")["difference"]
-    sizes = by_stratum.size()
-    variances = pd.DataFrame({"mean": by_stratum.mean(), "size": sizes, "squared": by_stratum.var(ddof=1)})
-    notes: tuple[str, ...] = ()
-    alone = sizes.index[sizes == 1]
-    if measure.unit is not None and len(alone):
-        of_items = table[table["stratum"].isin(alone)].groupby("stratum")["difference"]
-        variances.loc[alone, "size"], variances.loc[alone, "squared"] = of_items.size(), of_items.var(ddof=1)
-        notes = (f"over {measure.noun} in {len(alone)} of {len(sizes)} phenomena, which have one unit each",)
-    shares = variances["squared"] / variances["size"] / len(sizes) ** 2
-    value, variance = float(variances["mean"].mean()), float(shares.sum(skipna=False))
+        value, variance, df = map(float, stratified_mean(strata))
     if variance == 0:
-        return _constant(value, len(units), items)
-    varying = shares[shares > 0]
-    df = variance**2 / float((varying**2 / (variances["size"][varying.index] - 1)).sum()) if variance > 0 else 1.0
-    return Effect(value, (_of_units(variance, df, len(units), items),), notes)
+        return _constant(value, num_units, items)
+    return Effect(value, (_of_units(variance, df, num_units, items),), notes)
 
 
 def _of_units(variance: float, df: float, num_units: int, items: Items) -> Component:
@@ -171,23 +199,22 @@ def _constant(value: float, num_units: int, items: Items) -> Effect:
     return Effect(value, (_of_units(variance, np.inf, num_units, items),), (note,))
 
 
-def _fixed(items: Items) -> pd.Series:
-    """[num_items] the stratum of each item."""
+def _fixed(items: Items) -> np.ndarray:
+    """[num_items] the stratum of each item, 0..H-1."""
     column = items.measure.fixed
     if column is None:
-        return pd.Series("", index=range(len(items)))
+        return np.zeros(len(items), dtype=np.int64)
     require_columns(items.table, (column,))
-    return items.table[column].reset_index(drop=True)
+    return pd.factorize(items.table[column], use_na_sentinel=False)[0]
 
 
 def _units(items: Items) -> pd.Series:
-    """[num_items] the unit of each item."""
+    """[num_items] the name of each item's unit."""
     measure = items.measure
-    if measure.unit is None:
-        return pd.Series(range(len(items)))
+    assert measure.unit is not None
     require_columns(items.table, (measure.unit,))
-    names = items.table[measure.unit].reset_index(drop=True)
-    return names if measure.unit_before is None else names.astype(str).str.split(measure.unit_before, n=1).str[0]
+    names = items.table[measure.unit].reset_index(drop=True).astype(str)
+    return names if measure.unit_before is None else names.str.partition(measure.unit_before)[0]
 
 
 def mean_effect(effects: Sequence[Effect]) -> Effect:
@@ -212,7 +239,7 @@ class OverRandoms(NamedTuple):
     """A condition over its random controls."""
 
     effect: Effect
-    """Its difference from their mean, with the variance over sets of neurons."""
+    """Its difference from their mean, as uncertain as that of one more random set."""
     by_set: Mapping[str, float]
     """{control: its difference from this one alone}."""
 
@@ -227,8 +254,10 @@ class OverRandoms(NamedTuple):
 def over_randoms(treated: Items, randoms: Mapping[str, Items]) -> OverRandoms:
     """The mean difference of a condition from the mean of its random controls.
 
-    Two sources of variance: the units, of the differences from the mean control, and the sets of neurons, whose means
-    are a sample of all random sets. A single set says nothing of the second, so that the variance is then unknown.
+    Two sources of variance: the units, of the differences from the mean control, and the sets of neurons. The claim is
+    that the condition is no random set, so it is held against how far one more random set would lie from the mean of k
+    of them: s^2 (1 + 1/k) (the prediction interval; Hahn and Meeker, Statistical Intervals, 1991). A single set says
+    nothing of s, so that the variance is then unknown.
     """
     control = next(iter(randoms.values()))
     value = paired_values(treated, control)[0]
@@ -249,8 +278,8 @@ def over_random_effects(by_set: Mapping[str, Effect], over_units: Effect) -> Ove
 
 def _with_sets(over_units: Effect, values: Sequence[float]) -> Effect:
     num = len(values)
-    variance = float(np.var(values, ddof=1)) / num if num > 1 else float("nan")
-    sets = Component(variance, max(num - 1, 1), num, "random sets")
+    variance = float(np.var(values, ddof=1)) * (1 + 1 / num) if num > 1 else float("nan")
+    sets = Component(variance, max(num - 1, 1), num, RANDOM_SETS)
     notes = over_units.notes if num > 1 else (*over_units.notes, "one random set does not show how such sets vary")
     return Effect(over_units.value, (*over_units.components, sets), notes)
 

@@ -8,13 +8,12 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from studies.benchmarks.measures import MINIMAL_PAIRS, TASKS
+from studies.benchmarks.measures import MINIMAL_PAIRS
 from studies.statistics.comparisons import (
     COLUMNS,
     NoiseFloor,
     compare,
     holm,
-    interaction,
     mcnemar,
     noise_floor,
     seed_summary,
@@ -99,38 +98,6 @@ def test_intervals_over_paradigms_are_wider_where_paradigms_differ(table: pd.Dat
         rows.loc[ALL, "high"] - rows.loc[ALL, "low"]
     )
     assert np.isnan(rows.loc["p1", "low_clustered"]), "two paradigms are no sample of paradigms"
-
-
-def test_the_interaction_is_the_difference_of_the_log_odds_ratios() -> None:
-    shares = {"syntactic": (0.6, 0.8), "other": (0.55, 0.6)}
-    treated, control = (
-        (
-            {"blimp": phenomena_pairs(graded(2 * side, shares["syntactic"][side], 3000))},
-            {"arc": choices(graded(2 * side + 1, shares["other"][side], 3000))},
-        )
-        for side in (0, 1)
-    )
-    fitted = interaction(treated, control)
-
-    def log_odds(items: Items) -> float:
-        share = items.values.mean()
-        return np.log(share / (1 - share))
-
-    by_hand = (log_odds(treated[0]["blimp"]) - log_odds(control[0]["blimp"])) - (
-        log_odds(treated[1]["arc"]) - log_odds(control[1]["arc"])
-    )
-    assert fitted.estimate == pytest.approx(by_hand, abs=1e-6), "a saturated model"
-    assert fitted.low < fitted.estimate < fitted.high < 0 and fitted.p_value < 1e-3
-    assert interaction(control, control).estimate == pytest.approx(0, abs=1e-9)
-
-
-def test_too_few_clusters_are_no_test() -> None:
-    few, many = ({"blimp": phenomena_pairs(graded(0, 0.7), uids=count)} for count in (4, 5))
-    other = {"arc": choices(graded(1, 0.5, 300))}
-    assert interaction((few, other), (few, other)) is None
-    assert interaction((many, other), (many, other)) is not None
-    tasks = {"lm_eval": Items(phenomena_pairs(graded(2, 0.5, 300), uids=1).table, TASKS)}
-    assert interaction((many, tasks), (many, tasks)) is not None, "a task's items are clusters of their own"
 
 
 def test_seeds_are_a_mean_and_a_range_of_what_all_of_them_have() -> None:

@@ -1,0 +1,95 @@
+"""The matched control: how well it matches, and results interpolated to exactly the treated perplexity."""
+
+import numpy as np
+import pytest
+
+from studies.claims.evidence import Evidence
+from studies.claims.matched import MatchedControl
+from studies.claims.paper import double_dissociation
+from studies.claims.scorecard import Status, Verdict
+from studies.statistics.effects import effect
+from tests.unit.studies.claims.papers import MATCHED, evidence, items_of
+from tests.unit.studies.statistics.frames import altered
+
+
+def control(given: Evidence) -> MatchedControl:
+    """The matched control of this evidence."""
+    assert given.matched is not None
+    return MatchedControl(given, given.matched)
+
+
+def between(treated: float, accepted: float, neighbour: float) -> Evidence:
+    """Log-perplexities of the treated condition and of both ends; the neighbour costs more of everything."""
+    return evidence(
+        treated={"log_perplexity": treated},
+        matched={"log_perplexity": accepted},
+        neighbour=items_of(**{**MATCHED, "log_perplexity": neighbour, "blimp": 0.7, "arc_easy": 0.4}),
+    )
+
+
+def syntax(given: Evidence) -> Verdict:
+    """syntax_loss on blimp."""
+    return next(verdict for verdict in double_dissociation(given) if verdict.claim == "syntax_loss/blimp")
+
+
+def test_without_a_neighbour_the_accepted_fraction_stands() -> None:
+    given = evidence()
+    found = control(given)
+    assert found.items is given.matched
+    assert found.over(given.baseline, ("blimp",)) == effect(given.matched["blimp"], given.baseline["blimp"])
+
+
+def test_results_are_interpolated_by_the_mean_losses() -> None:
+    given = between(3.2, 3.15, 3.35)
+    found = control(given)
+    share = (given.treated["perplexity"].values.mean() - given.matched["perplexity"].values.mean()) / (
+        given.neighbour["perplexity"].values.mean() - given.matched["perplexity"].values.mean()
+    )
+    assert share == pytest.approx(0.25, abs=0.01)
+    expected = (1 - share) * given.matched["blimp"].values + share * given.neighbour["blimp"].values
+    assert found.items["blimp"].values == pytest.approx(expected)
+    over = found.over(given.baseline, ("blimp",))
+    assert over.value == pytest.approx(expected.mean() - 0.8)
+    assert "interpolated between -0.0025 at the matched fraction and -0.1000 at its neighbour" in over.notes
+
+
+def test_that_the_place_between_is_uncertain_is_a_source_of_variance() -> None:
+    given = between(3.2, 3.15, 3.35)
+    rng = np.random.default_rng(0)
+    for items in (given.treated, given.matched, given.neighbour):
+        items["perplexity"] = altered(
+            items["perplexity"], nll=items["perplexity"].table["nll"] + 0.02 * rng.normal(size=20)
+        )
+    found = control(given)
+    over = found.over(given.baseline, ("blimp",))
+    bare = effect(found.items["blimp"], given.baseline["blimp"])
+    assert over.variance > bare.variance and over.basis.endswith("20 windows of the match")
+    low, high = (effect(end["blimp"], given.baseline["blimp"]).value for end in (given.matched, given.neighbour))
+    difference = given.treated["perplexity"].values - given.matched["perplexity"].values
+    gap = given.neighbour["perplexity"].values - given.matched["perplexity"].values
+    share = difference.mean() / gap.mean()
+    by_delta = np.var(difference - share * gap, ddof=1) / 20 / gap.mean() ** 2
+    assert over.variance - bare.variance == pytest.approx(by_delta * (high - low) ** 2, rel=0.15)
+
+
+def test_a_target_outside_both_ends_is_not_interpolated_and_said() -> None:
+    given = between(3.5, 3.15, 3.35)
+    found = control(given)
+    assert found.items is given.matched and "not bracketed by its neighbour (t = 1.75)" in found.quality
+    assert "not bracketed" in syntax(given).detail
+
+
+def test_the_claims_use_the_interpolated_control() -> None:
+    far = between(3.2, 3.05, 3.2001)  # all of the way to the neighbour, whose syntax suffers more
+    verdict = syntax(far)
+    assert verdict.status is Status.SUPPORTED
+    assert verdict.contrast.estimate == pytest.approx(-0.1, abs=0.005)
+    assert "interpolated between" in verdict.detail
+
+
+def test_the_match_is_judged_on_windows_that_the_search_did_not_use() -> None:
+    given = evidence(searched_windows=frozenset(range(1, 20, 2)))
+    assert control(given).quality.endswith("on 10 windows)")
+    assert control(evidence()).quality.endswith("on 20 windows that the search did not see)")
+    nowhere = evidence(searched_windows=frozenset(range(20)))
+    assert control(nowhere).quality == "perplexity match not checked"
