@@ -31,20 +31,22 @@ def scorecard_table(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def verdict_table(judged: Mapping[str, Any]) -> list[list[str]]:
-    """The verdicts of a model or series, heading first; p values are uncorrected, the last column says more."""
+    """The verdicts of a model or series, heading first; p values are uncorrected. Empty in reports before version 8."""
+    if not any("p_value" in verdict for verdict in judged["verdicts"]):
+        return []
     rows = [
         [
             verdict["claim"],
             verdict["status"],
             *(_interval(verdict[part]) if verdict[part] else "-" for part in ("effect", "contrast")),
-            "-" if verdict.get("margin") is None else f"±{verdict['margin']:g}",
-            "-" if verdict.get("p_value") is None else f"{verdict['p_value']:.2g}",
-            {True: "yes", False: "no"}.get(verdict.get("survives_holm"), "-"),
+            "-" if verdict["margin"] is None else f"±{verdict['margin']:g}",
+            "-" if verdict["p_value"] is None else f"{verdict['p_value']:.2g}",
+            {True: "yes", False: "no", None: "-"}[verdict["survives_holm"]],
         ]
         for verdict in judged["verdicts"]
     ]
     heading = ["claim", "verdict", "effect", "contrast", "margin", "p", "survives Holm"]
-    return [heading, *rows] if rows else []
+    return [heading, *rows]
 
 
 def verdict_note(verdict: Mapping[str, Any]) -> str:

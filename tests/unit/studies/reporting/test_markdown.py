@@ -41,7 +41,8 @@ def report(text: str) -> dict[str, Any]:
         {"condition": text, "neurons": text, "remark": "", "cells": {"b": cell}},
         {"condition": "top", "neurons": "top", "remark": text, "cells": {}},
     ]
-    verdict = {"claim": text, "statement": text, "status": "holds", "effect": None, "detail": text, "published": text}
+    verdict = {"claim": text, "statement": text, "status": "absent", "effect": None, "detail": text, "published": text}
+    verdict |= {"contrast": None, "margin": 0.02, "p_value": None, "survives_holm": None}
     model = {
         "label": text,
         "display": text,

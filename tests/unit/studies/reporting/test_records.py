@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, Measure
-from studies.claims.scorecard import Status, Verdict
+from studies.claims.scorecard import Margins, Status, Verdict
 from studies.reporting import records
 from studies.statistics.comparisons import COLUMNS, NoiseFloor
 from studies.statistics.doses import DOSE_COLUMNS
@@ -34,25 +34,45 @@ def test_a_verdict() -> None:
         claim="perplexity_cost",
         statement="It costs.",
         model="tiny",
-        status=Status.DOES_NOT_HOLD,
+        status=Status.UNDECIDED,
         effect=EFFECT,
         contrast=None,
         num_items=20,
         detail="numbers",
         published="It cost them.",
+        margin=0.02,
+        p_value=0.3,
+        survives_holm=False,
     )
     assert records.verdict_record(verdict) == {
         "claim": "perplexity_cost",
         "statement": "It costs.",
         "model": "tiny",
-        "status": "does not hold",
+        "status": "undecided",
         "effect": EFFECT_JSON,
         "contrast": None,
         "num_items": 20,
         "detail": "numbers",
         "published": "It cost them.",
+        "margin": 0.02,
+        "p_value": 0.3,
+        "survives_holm": False,
     }
-    assert [str(status) for status in Status] == ["holds", "does not hold", "not decidable", "not applicable"]
+    assert [str(status) for status in Status] == [
+        "supported",
+        "contradicted",
+        "absent",
+        "undecided",
+        "not applicable",
+    ]
+
+
+def test_margins_have_the_names_of_the_study_file() -> None:
+    assert records.margins_record(Margins(log_perplexity=0.1)) == {
+        "accuracy": 0.02,
+        "perplexity": 0.1,
+        "surprisal": 0.02,
+    }
 
 
 def test_a_noise_floor_a_trend_and_a_contrast() -> None:

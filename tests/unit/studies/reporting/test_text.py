@@ -73,6 +73,39 @@ def test_a_report_of_an_earlier_version_is_printed_without_what_it_lacks() -> No
     ]
 
 
+def test_verdicts_stand_in_a_table_with_what_they_rest_on() -> None:
+    judged = VERDICT | {
+        "status": "supported",
+        "contrast": None,
+        "margin": 0.02,
+        "p_value": 0.0031,
+        "survives_holm": True,
+    }
+    other = judged | {"claim": "matched_cost", "effect": None, "margin": None, "p_value": None, "survives_holm": None}
+    assert text.verdict_table({"verdicts": [judged, other]}) == [
+        ["claim", "verdict", "effect", "contrast", "margin", "p", "survives Holm"],
+        ["perplexity_cost", "supported", "+0.120 [0.110, 0.131]", "-", "±0.02", "0.0031", "yes"],
+        ["matched_cost", "supported", "-", "-", "-", "-", "-"],
+    ]
+    assert text.verdict_note(judged) == "p = 0.0031 (survives Holm over this scorecard); margin ±0.02"
+    assert text.verdict_note(judged | {"survives_holm": False}).startswith("p = 0.0031 (does not survive Holm")
+    assert text.verdict_note(other) == text.verdict_note(VERDICT) == ""
+    lines = markdown({"study": "s", "models": [model(verdicts=[judged])], "unfinished": []}).split("\n")
+    assert "| claim | verdict | effect | contrast | margin | p | survives Holm |" in lines
+
+
+def test_margins_that_were_changed_are_said() -> None:
+    first = {"accuracy": 0.02, "perplexity": 0.02, "surprisal": 0.02}
+    assert text.margin_lines({"margins": [first]}) == text.margin_lines({}) == []
+    report = {"study": "s", "models": [model()], "margins": [first, first | {"accuracy": 0.1}], "unfinished": []}
+    line = (
+        "the margins were changed after results existed: accuracy 0.02 perplexity 0.02 surprisal 0.02, then accuracy"
+        " 0.1 perplexity 0.02 surprisal 0.02"
+    )
+    assert text.margin_lines(report) == [line]
+    assert f"- {line}" in markdown(report)
+
+
 def test_two_models_share_a_scorecard_and_a_training_has_a_section() -> None:
     series = {"label": "m", "correlations": {}, "growth": [], "verdicts": [VERDICT | {"claim": "wd_rises"}]}
     other = model("other", verdicts=[VERDICT | {"claim": "matched_cost", "status": "not decidable", "effect": None}])
