@@ -140,7 +140,7 @@ def matched(request: MatchRequest, *, found: bool = True, neighbour: bool = True
         measured += [
             losses("baseline", "evidence", 0.0, 0.9, 0.9),
             losses("treated", "evidence", request.treated_fraction, 1.0, 1.0),
-            losses("accepted", "evidence", fraction, 1.0, 0.99),
+            losses("accepted", "evidence", fraction, 1.01, 0.99),
         ]
     if neighbour:
         measured.append(losses("neighbour", "evidence", 2 * fraction, 1.0, 1.02))
