@@ -123,13 +123,10 @@ def _variant(specs: Mapping[str, ConditionSpec], treated: ConditionSpec, **chang
 def _bracket(level: float, matching: Matching) -> tuple[float, float] | None:
     """The evaluated fractions next below and above the treated perplexity; None where no fraction matched.
 
-    level: the treated perplexity on the windows of the evidence, on which earlier versions searched.
-
     A search that is repeated may fail although the control's evaluations are recorded from an earlier one.
     """
     if matching.fraction is None:
         return None
-    level = level if matching.treated is None else matching.treated
     below = [fraction for fraction, perplexity in matching.curve if perplexity < level]
     above = [fraction for fraction, perplexity in matching.curve if perplexity >= level]
     return max(below, default=0.0), min(above, default=matching.fraction)
