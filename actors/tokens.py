@@ -120,6 +120,12 @@ def windows(request: Windows, tokenizer: "PreTrainedTokenizerBase", context: int
         return np.stack(rows)
 
 
+def num_windows(request: Windows, tokenizer: "PreTrainedTokenizerBase", context: int) -> int:
+    """How many windows the text of a request has, whichever of them it uses. Raises TextError as `windows`."""
+    with _about_texts():
+        return len(_cut(request, tokenizer, context, special_tokens(request, marks_of(tokenizer))).begins)
+
+
 def special_tokens_of(request: TextRequest, tokenizer: "PreTrainedTokenizerBase", family: str) -> SpecialTokens:
     """What the texts of a request get; family: of the model. Raises TextError as `tokenise`."""
     with _about_texts():
@@ -182,9 +188,31 @@ def _require_known(sequences: Sequence[np.ndarray], tokenizer: "PreTrainedTokeni
             )
 
 
+class _Cut(NamedTuple):
+    """A text cut into windows."""
+
+    ids: np.ndarray
+    """Tokens of the text, without those at the start of every window."""
+    start: np.ndarray
+    """Special tokens at the start of every window."""
+    room: int
+    """Tokens of the text in a window."""
+    begins: range
+    """Where each window begins in `ids`."""
+
+
 def _windows(
     request: Windows, tokenizer: "PreTrainedTokenizerBase", context: int, special: SpecialTokens
 ) -> list[np.ndarray]:
+    cut = _cut(request, tokenizer, context, special)
+    chosen = range(len(cut.begins)) if request.only is None else request.only
+    if beyond := [i for i in chosen if i >= len(cut.begins)]:
+        raise TextError(f"the corpus has {len(cut.begins)} windows; there is no window {beyond[0]}")
+    begins = (cut.begins[i] for i in chosen)
+    return [np.concatenate([cut.start, cut.ids[i : i + cut.room]]) for i in begins]
+
+
+def _cut(request: Windows, tokenizer: "PreTrainedTokenizerBase", context: int, special: SpecialTokens) -> _Cut:
     ids = np.array([*_ids(special.first), *_plain_ids([request.text], tokenizer)[0]], dtype=np.int64)
     ids, window = ids[: request.num_tokens], _window(request, context, special)
     if len(ids) < window:
@@ -193,7 +221,7 @@ def _windows(
     # Where later windows begin with special tokens, the first begins with the same.
     ids, room = ids[len(start) :], window - len(start)
     stride = max(1, request.stride * room // request.window)
-    return [np.concatenate([start, ids[i : i + room]]) for i in range(0, len(ids) - room + 1, stride)]
+    return _Cut(ids, start, room, range(0, len(ids) - room + 1, stride))
 
 
 def _window(request: Windows | Documents, context: int, special: SpecialTokens) -> int:

@@ -246,8 +246,9 @@ class Study:
         reasons: dict[str, str] = {}
         for step in (self.plan.steps[step] for step in known):
             with contextlib.suppress(RecordError):  # damaged: it is computed again
-                if finding := step.kind.why_barren(partial(record.document, known[step.id])):
-                    reasons |= dict.fromkeys(self.plan.dependents(step.id), f"not applicable: {finding}")
+                findings = step.kind.why_barren(partial(record.document, known[step.id]))
+                for later, finding in self.plan.without_work(step.id, findings).items():
+                    reasons[later] = f"not applicable: {finding}"
         return {step: reason for step, reason in reasons.items() if step not in known}
 
     def special_tokens(self) -> dict[str, dict[str, Any] | None]:

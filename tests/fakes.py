@@ -3,6 +3,7 @@
 The pool answers as actors do, with results of the right shape; a test puts other messages in their place.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actors.messages.ablation import EvaluateRequest, Matched, MatchRequest, Part, Receipt, Scored
+from actors.messages.ablation import EvaluateRequest, Matched, MatchRequest, Part, Receipt, Scored, WindowLosses
 from actors.messages.model import EngineFacts, ModelSource, Route
 from actors.messages.probe import Probed, Reference
 from actors.messages.scoring import Profiled, ProfileRequest
@@ -21,12 +22,14 @@ from orchestrator.record.keys import NOTHING, Committed, RunKey
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
-from orchestrator.steps.artifacts import ENGINE_PROBE
+from orchestrator.steps.artifacts import ENGINE_PROBE, NEURON_SET
 from orchestrator.steps.step import Role, Step
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.special_tokens import SpecialTokens
 from studies.benchmarks.texts import Continuations, Sentences
+from studies.neurons.match_windows import MatchWindows
+from studies.neurons.neighbour import Neighbour
 from studies.neurons.selection import NeuronSet
 from tests.plans import SILU
 
@@ -114,17 +117,44 @@ def scored(step: str, request: EvaluateRequest, pack_plan: str = "plan") -> Scor
     )
 
 
-def matched(request: MatchRequest, *, found: bool = True) -> Matched:
-    """The lowest neuron of every layer, or no match."""
+def losses(role: Any, windows: Any, fraction: float, *nll: float) -> WindowLosses:
+    """The losses of one measurement on windows of 7 tokens, the searched ones behind those of the evidence."""
+    first = len(nll) if windows == "search" else 0
+    numbers = tuple(range(first, first + len(nll)))
+    num_tokens = np.full(len(nll), 7)
+    return WindowLosses(
+        role=role, fraction=fraction, windows=windows, numbers=numbers, nll=np.array(nll), num_tokens=num_tokens
+    )
+
+
+def matched(request: MatchRequest, *, found: bool = True, neighbour: bool = True) -> Matched:
+    """The lowest neuron of every layer, or no match; and two of them as its neighbour, unless none is needed."""
     neurons = {layer: ranked[:1] for layer, ranked in request.ranking.items()} if found else {}
-    fraction = 1 / SILU.d_mlp if found else float("nan")
+    fraction, neighbour = 1 / SILU.d_mlp if found else float("nan"), neighbour and found
+    measured = [
+        losses("baseline", "search", 0.0, 0.8, 1.0),
+        losses("treated", "search", request.treated_fraction, 0.9, 1.1),
+        losses("try", "search", 1 / SILU.d_mlp, 0.9, 1.08),
+    ]
+    if found:
+        measured += [
+            losses("baseline", "evidence", 0.0, 0.9, 0.9),
+            losses("treated", "evidence", request.treated_fraction, 1.0, 1.0),
+            losses("accepted", "evidence", fraction, 1.01, 0.99),
+        ]
+    if neighbour:
+        measured.append(losses("neighbour", "evidence", 2 * fraction, 1.0, 1.02))
     return Matched(
+        windows=MatchWindows(range(2, 4), range(2), True),
+        losses=tuple(measured),
+        neighbour=Neighbour(2 * fraction if neighbour else None, "" if neighbour else "not needed: near enough"),
+        neighbour_neurons={i: ranked[:2] for i, ranked in request.ranking.items()} if neighbour else {},
         step=request.step,
         matched=found,
         reason="" if found else "perplexity never comes near",
         fraction=fraction,
         neurons=neurons,
-        curve=((1 / SILU.d_mlp, 2.7),),
+        curve=((1 / SILU.d_mlp, math.exp(0.99)),),
         receipt=RECEIPT if found else None,
         seconds=0.0,
     )
@@ -327,8 +357,8 @@ class FakeContext:
     def neuron_table(self, step: str) -> pd.DataFrame:
         return self._tables[step]
 
-    def neuron_set(self, step: str) -> NeuronSet:
-        return self._neuron_sets[step]
+    def neuron_set(self, step: str, path: str = NEURON_SET) -> NeuronSet:
+        return self._neuron_sets[step if path == NEURON_SET else f"{step} {path}"]
 
     def listed_neurons(self, step: Step) -> NeuronSet | None:
         return self._listed

@@ -1,11 +1,11 @@
 """The ablation actor: ONE vLLM engine for all conditions of its model.
 
 Owns the requests: *evaluate* scores a benchmark's texts under several interventions, *match* searches the fraction of a
-perplexity-matched control. Every log-probability comes with a receipt that proves its intervention. Clamps are buffers
-changed in place; the model is loaded once, and other checkpoints of its architecture are loaded into the same engine.
-Fails closed: a receipt that does not add up is an error, never a result, and a reload that is not proven is replaced by
-a fresh engine. Knows nothing of how benchmarks score, or of MLflow. A plain class that the pool turns into a Ray actor,
-so it runs and is tested without Ray.
+perplexity-matched control (`actors.matched_control`). Every log-probability comes with a receipt that proves its
+intervention. Clamps are buffers changed in place; the model is loaded once, and other checkpoints of its architecture
+are loaded into the same engine. Fails closed: a receipt that does not add up is an error, never a result, and a reload
+that is not proven is replaced by a fresh engine. Knows nothing of how benchmarks score, or of MLflow. A plain class
+that the pool turns into a Ray actor, so it runs and is tested without Ray.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from actors.ablation.sweep_results import SweepResults
 from actors.ablation.token_tree import Pack, PackPlan, pack_to_wire
 from actors.hf_model import load_model
 from actors.loaded_files import unchanged
+from actors.matched_control import matched_control
 from actors.messages.ablation import EvaluateRequest, Intervention, Matched, MatchRequest, Part, Receipt, Scored
 from actors.messages.model import DTYPE_BYTES, EngineFacts, ModelSource, Route
 from actors.messages.probe import Probed, Reference, ReferenceRequest
@@ -37,10 +38,8 @@ from actors.messages.stream import Opened, OutOfMemory, Progress, StepFailed
 from actors.probe import reference
 from actors.sites import SITES
 from actors.tokens import TokenSpans, load_tokenizer
-from studies.benchmarks.perplexity import perplexity
 from studies.benchmarks.texts import Continuations, TextRequest
 from studies.errors import InterventionError, StudyError, first_line, one_line
-from studies.neurons.matching import SearchLimits, SearchOutcome, match_perplexity
 
 log = logging.getLogger(__name__)
 
@@ -285,65 +284,29 @@ class AblationActor:
 
     def match(self, request: MatchRequest) -> Iterator[Progress | Matched | StepFailed]:
         """Search the fraction of lowest-scored neurons whose clamp costs the treated condition's perplexity."""
-        started = time.monotonic()
-        d_mlp = self.model.source.d_mlp
-        plan = self.model.plan(request.benchmark, request.texts, request.max_nodes)
-        search = match_perplexity(
-            baseline=request.baseline_perplexity,
-            treated=request.treated_perplexity,
-            start=request.treated_fraction,
-            cap=min(len(neurons) for neurons in request.ranking.values()) / d_mlp,
-            limits=SearchLimits(
-                within=request.within,
-                within_rise=request.within_rise,
-                max_evaluations=request.max_evaluations,
-                resolution=1 / d_mlp,
-            ),
-        )
-        receipt, done = None, 0
-        try:
-            fraction = next(search)
-            while True:
-                receipt = apply(self.model, _lowest(request, fraction, d_mlp))
-                edges = self.model.log_probabilities(plan)
-                if problem := _not_finite(edges):
-                    raise FloatingPointError(f"at a fraction of {fraction:.4g} {problem}")
-                level = perplexity(plan.sums(edges), plan.counts())
-                if not math.isfinite(level):
-                    raise FloatingPointError(f"at a fraction of {fraction:.4g} the perplexity is {level}")
-                done += 1
-                total = max(done, request.max_evaluations)
-                yield Progress(step=request.step, done=done, total=total, unit="perplexities")
-                fraction = search.send(level)
-        except FloatingPointError as error:  # of the gate, or of a worker
-            yield StepFailed(step=request.step, error=f"{self.model.source.label}: {error}")
-            return
-        except StopIteration as stop:
-            outcome: SearchOutcome = stop.value
-        accepted = outcome.fraction
-        yield Matched(
-            step=request.step,
-            matched=accepted is not None,
-            reason=outcome.reason,
-            fraction=math.nan if accepted is None else accepted,
-            neurons={} if accepted is None else _lowest(request, accepted, d_mlp).neurons,
-            curve=outcome.curve,
-            receipt=receipt,
-            seconds=time.monotonic() - started,
-        )
+        yield from matched_control(_Measured(self.model), request)
+
+
+class _Measured:
+    """A loaded model as searches measure it, by its proven route."""
+
+    def __init__(self, model: RoutedModel) -> None:
+        self._model, self.source = model, model.source
+        self.plan, self.num_windows = model.plan, model.num_windows
+
+    def losses(self, intervention: Intervention, plan: PackPlan) -> tuple[np.ndarray, np.ndarray, Receipt]:
+        """As `MeasuredModel.losses`."""
+        receipt = apply(self._model, intervention)
+        edges = self._model.log_probabilities(plan)
+        if problem := _not_finite(edges):
+            raise FloatingPointError(problem)
+        return plan.sums(edges), plan.counts(), receipt
 
 
 def _not_finite(edges: np.ndarray) -> str:
     """Why log-probabilities must not become a result; empty where they may."""
     num_broken = int((~np.isfinite(edges)).sum())
     return f"{num_broken} of {edges.size} log-probabilities are not finite" if num_broken else ""
-
-
-def _lowest(request: MatchRequest, fraction: float, d_mlp: int) -> Intervention:
-    """The clamp on this fraction of every layer's lowest-scored neurons."""
-    count = round(fraction * d_mlp)
-    neurons = {layer: tuple(ranked[:count]) for layer, ranked in request.ranking.items()}
-    return Intervention(clamp=request.clamp, neurons=neurons)
 
 
 def _layer_keys(intervention: Intervention, num_layers: int) -> list[Hashable]:

@@ -18,9 +18,9 @@ from actors.ablation.token_tree import PackPlan, pack_to_wire, plan_packs
 from actors.hf_model import load_model
 from actors.messages.model import DTYPE_BYTES, EngineFacts, ModelSource, Route
 from actors.probe import SENTENCES, in_float32, log_probabilities, probe_ids
-from actors.tokens import TokenSpans, special_tokens_of, tokenise
+from actors.tokens import TokenSpans, num_windows, special_tokens_of, tokenise
 from studies.benchmarks.special_tokens import SpecialTokens
-from studies.benchmarks.texts import Sentences, TextRequest
+from studies.benchmarks.texts import Sentences, TextRequest, Windows
 from studies.errors import InterventionError, StudyError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RoutedModel:
         """Choose the route and prove it on the probe. Raises StudyError as `prove_route`."""
         self.engine, self.source, self.hooks = engine, source, hooks
         self._tokenizer = tokenizer
-        self._plans: dict[tuple[str, int | None], PackPlan] = {}
+        self._plans: dict[tuple[str, range | None, int | None], PackPlan] = {}
         self._spans: dict[str, TokenSpans] = {}
         self._max_nodes = CPU_NODES if engine.device == "cpu" else cuda_nodes(source)
         sequences = tokenise(Sentences(texts=SENTENCES), tokenizer, source.context, source.vocabulary).ids
@@ -70,8 +70,9 @@ class RoutedModel:
         return self.probe.num_nodes if self.facts.route is Route.TREE else self.probe.num_tokens
 
     def plan(self, benchmark: str, texts: TextRequest, max_nodes: int | None) -> PackPlan:
-        """The pack plan of a benchmark, made once for each pack size; None = the default of the device."""
-        key = (benchmark, max_nodes)
+        """The pack plan of a benchmark, or of some of its windows, made once for each pack size; None = the default of
+        the device."""
+        key = (benchmark, texts.only if isinstance(texts, Windows) else None, max_nodes)
         if key not in self._plans:
             sequences = tokenise(texts, self._tokenizer, self.source.context, self.source.vocabulary)
             plan = plan_packs(sequences.ids, sequences.score_from, max_nodes or self._max_nodes)
@@ -81,6 +82,10 @@ class RoutedModel:
             if sequences.spans is not None:
                 self._spans[plan.digest] = sequences.spans
         return self._plans[key]
+
+    def num_windows(self, texts: Windows) -> int:
+        """How many windows a text has, whichever of them are used."""
+        return num_windows(texts, self._tokenizer, self.source.context)
 
     def special_tokens(self, texts: TextRequest) -> SpecialTokens:
         """The special tokens that texts get from the model's tokenizer."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from actors.messages.model import Route
 from studies.benchmarks.special_tokens import SpecialTokens
 from studies.benchmarks.texts import TextRequest, Windows
 from studies.neurons.clamps import UNCLAMPED, Clamp
+from studies.neurons.match_windows import MatchWindows
+from studies.neurons.neighbour import Neighbour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,26 +116,51 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchRequest:
-    """Raise m, the fraction of lowest-scored neurons, until perplexity equals the treated condition's."""
+    """Raise m, the fraction of lowest-scored neurons, until perplexity equals the treated condition's.
+
+    The search runs on windows of the text that the evidence leaves out (`studies.neurons.match_windows`); the point
+    that it accepts is measured on the windows of the evidence too.
+    """
 
     step: str
     benchmark: str
     """Name of the perplexity benchmark: its pack plan is made once and shared with its evaluations."""
     texts: Windows
+    """The windows of the evidence."""
     ranking: Mapping[int, tuple[int, ...]]
     """{layer: neurons in ascending score, the treated ones excluded}."""
     clamp: Clamp
     """Without values of the neurons' own."""
-    baseline_perplexity: float
-    treated_perplexity: float
+    treated: Intervention
+    """The condition whose perplexity is to be matched."""
     treated_fraction: float
     within: float
     """Largest relative distance from the treated perplexity."""
     within_rise: float
     """Largest distance as a share of the treated condition's rise over baseline."""
     max_evaluations: int
+    neighbour_beyond: float | None = None
+    """Look for a neighbour (`studies.neurons.neighbour`) where the accepted point is further than this share of the
+    rise from the target on the evidence; None = never."""
     max_nodes: int | None = None
-    """Pack size, as in `EvaluateRequest`: the one used for the two perplexities above."""
+    """Pack size, as in `EvaluateRequest`: the one used for the baseline's and the treated perplexity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLosses:
+    """What one measurement of a search found on every window."""
+
+    role: Literal["baseline", "treated", "try", "accepted", "neighbour"]
+    """`try`: of a fraction on the way to the accepted point, that point itself included, or to the neighbour."""
+    fraction: float
+    """Of the neurons; 0 for the baseline."""
+    windows: Literal["search", "evidence"]
+    numbers: tuple[int, ...]
+    """Of the windows, counted from the start of the text."""
+    nll: np.ndarray
+    """[num_windows] float64 mean negative log-likelihood of a window's scored tokens, in nats."""
+    num_tokens: np.ndarray
+    """[num_windows] scored tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +176,13 @@ class Matched:
     neurons: Mapping[int, tuple[int, ...]]
     """{layer: the lowest-scored neurons at that fraction}."""
     curve: tuple[tuple[float, float], ...]
-    """Every evaluated (fraction, perplexity), in the order of evaluation."""
+    """Every evaluated (fraction, perplexity on the search's windows), in the order of evaluation."""
+    windows: MatchWindows
+    losses: tuple[WindowLosses, ...]
+    """Of every measurement, in their order."""
+    neighbour: Neighbour
+    neighbour_neurons: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """{layer: the lowest-scored neurons at the neighbour's fraction}; empty where there is no neighbour."""
     receipt: Receipt | None
-    """Of the last evaluation; None where nothing was evaluated."""
+    """Of the accepted point, or of the last one where none was accepted; None where nothing was evaluated."""
     seconds: float

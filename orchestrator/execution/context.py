@@ -15,6 +15,7 @@ from orchestrator.execution.pack_sizes import PackSizes
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import Committed
+from orchestrator.steps.artifacts import NEURON_SET
 from orchestrator.steps.step import Step
 from studies.benchmarks.corpora import Corpus
 from studies.benchmarks.protocol import Benchmark
@@ -57,9 +58,9 @@ class RunContext:
         """The neuron table of a profile step."""
         return self._inputs.neuron_table(step)
 
-    def neuron_set(self, step: str) -> NeuronSet:
-        """The neuron set of a select or match step."""
-        return self._inputs.neuron_set(step)
+    def neuron_set(self, step: str, path: str = NEURON_SET) -> NeuronSet:
+        """The neuron set of a select or match step, recorded under this artifact path."""
+        return self._inputs.neuron_set(step, path)
 
     def listed_neurons(self, step: Step) -> NeuronSet | None:
         """The neurons that the study file lists for the step's condition; None where it lists none."""

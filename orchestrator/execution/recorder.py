@@ -91,8 +91,8 @@ class Recorder:
             )
             self._record.finish(key, "FINISHED" if profile in self.committed else "FAILED")
 
-    def why_barren(self, step: Step, result: StepResult | None = None) -> str:
-        """Why nothing can be computed from a recorded step; empty where it can.
+    def why_barren(self, step: Step, result: StepResult | None = None) -> Mapping[str, str]:
+        """{input role: why nothing can be computed by the steps that take a recorded one in it}; see `StepKind`.
 
         result: what was just recorded, so that it need not be read back."""
         if result is not None:
@@ -100,9 +100,13 @@ class Recorder:
         return step.kind.why_barren(lambda path: self._record.document(self.committed[step.id], path))
 
     def close_runs(self, step: Step, states: Mapping[str, State]) -> None:
-        """Close the runs whose last step has ended, so that MLflow shows them as finished while the study goes on."""
+        """Close the runs whose last step has ended, so that MLflow shows them as finished while the study goes on.
+
+        There is no run of a condition of which nothing applies."""
         for key in self._plan.runs[step.id]:
             of_run = [states[member] for member in self._members[key.name]]
+            if all(state is State.NOT_APPLICABLE for state in of_run):
+                continue
             if all(state in TERMINAL for state in of_run) and not all(state is State.CACHED for state in of_run):
                 broken = any(state in BROKEN for state in of_run)
                 self._record.finish(key, "FAILED" if broken else "FINISHED")

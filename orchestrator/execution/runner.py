@@ -26,6 +26,7 @@ from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.record.client.failures import UnrecordableError
+from orchestrator.record.keys import NOTHING
 from orchestrator.record.record import Record
 from orchestrator.scheduling.cluster import ActorKind, Cluster
 from orchestrator.scheduling.decisions import Decision, Evict, Fail, NoRoom, Skip, Start, Stop
@@ -33,7 +34,7 @@ from orchestrator.scheduling.policy import decide
 from orchestrator.scheduling.ready_queues import ReadyQueues
 from orchestrator.steps.kind import ActorStepKind, DriverStepKind
 from orchestrator.steps.result import StepResult
-from orchestrator.steps.step import FINISHED, Role, State, Step
+from orchestrator.steps.step import ANY_ROLE, FINISHED, Role, State, Step
 
 log = logging.getLogger(__name__)
 
@@ -382,9 +383,9 @@ class Runner:
     def _end(self, step: Step, state: State, reason: str, result: StepResult | None = None) -> None:
         """End a step, and with it the steps to which it leaves nothing to compute. result: where it has just been
         recorded."""
-        finding = self._recorder.why_barren(step, result) if state in FINISHED else ""
-        self._close(step, state, finding or reason)
-        for later in self._plan.dependents(step.id) if finding else ():
+        findings = self._recorder.why_barren(step, result) if state in FINISHED else NOTHING
+        self._close(step, state, findings.get(ANY_ROLE, reason))
+        for later, finding in self._plan.without_work(step.id, findings).items():
             if self._queues.states[later] is State.PENDING:
                 self._close(self._plan.steps[later], State.NOT_APPLICABLE, finding)
 

@@ -27,6 +27,8 @@ class Baseline:
     name: ClassVar[str] = BASELINE
     clamp: ClassVar[None] = None
     neurons: ClassVar[None] = None
+    role_of_neurons: ClassVar[str] = "neurons"
+    is_neighbour: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +48,14 @@ class Condition:
     """Id of the step that makes the neuron set (select or match); None where it does not apply."""
     not_applicable: str = ""
     """Why it does not apply to the model; empty where it does."""
+    is_neighbour: bool = False
+    """Whether it is the neighbour of the matched control that the study file names: as many neurons more or fewer as
+    take it to the other side of the control's target."""
 
     @property
     def name(self) -> str:
-        """`wasserstein`, `wasserstein/layers=0-3/seed=1`."""
-        return self.base + self._place + self._seed
+        """`wasserstein`, `wasserstein/layers=0-3/seed=1`, `matched/neighbour`."""
+        return self.base + self._place + self._seed + ("/neighbour" if self.is_neighbour else "")
 
     @property
     def without_seed(self) -> str:
@@ -69,8 +74,18 @@ class Condition:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is none of a schedule's layer groups or doses."""
-        return self.group is None and self.dose is None
+        """Whether it is none of a schedule's layer groups or doses, and no neighbour."""
+        return self.group is None and self.dose is None and not self.is_neighbour
+
+    @property
+    def has_neighbour(self) -> bool:
+        """Whether its search is asked for a neighbour, too: claims rest on whole matched controls alone."""
+        return self.spec.match is not None and self.is_whole and not self.not_applicable
+
+    @property
+    def role_of_neurons(self) -> str:
+        """The input role of its evaluations in which they take the step that makes its neurons."""
+        return "neighbour" if self.is_neighbour else "neurons"
 
     @property
     def clamp(self) -> Clamp:

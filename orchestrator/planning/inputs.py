@@ -12,7 +12,7 @@ import pandas as pd
 from actors.messages.probe import Reference
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
-from orchestrator.steps.artifacts import NEURON_SET, NEURONS, REFERENCE
+from orchestrator.steps.artifacts import NEURON_SET, NEURON_SETS, NEURONS, REFERENCE
 from orchestrator.steps.result import StepResult, reference_from
 from studies.neurons.selection import NeuronSet
 
@@ -23,15 +23,17 @@ class Inputs:
     def __init__(self, record: Record, committed: Mapping[str, Committed]) -> None:
         self._record, self._committed = record, committed
         self._tables: dict[str, pd.DataFrame] = {}
-        self._neuron_sets: dict[str, NeuronSet] = {}
+        self._neuron_sets: dict[tuple[str, str], NeuronSet] = {}
+        """{(step, artifact path): its neuron set}."""
         self._references: dict[str, Mapping[str, Any]] = {}
 
     def keep(self, step: str, result: StepResult) -> None:
         """Keep what other steps are made from, so that it need not be read back."""
         if NEURONS in result.frames:
             self._tables[step] = result.frames[NEURONS]
-        if NEURON_SET in result.frames:
-            self._neuron_sets[step] = NeuronSet.from_frame(result.frames[NEURON_SET])
+        for path in NEURON_SETS.values():
+            if path in result.frames:
+                self._neuron_sets[step, path] = NeuronSet.from_frame(result.frames[path])
         if REFERENCE in result.documents:
             self._references[step] = result.documents[REFERENCE]
 
@@ -41,12 +43,12 @@ class Inputs:
             self._tables[profile] = self._record.frame(self._committed[profile], NEURONS)
         return self._tables[profile]
 
-    def neuron_set(self, step: str) -> NeuronSet:
-        """The neuron set of a select or match step."""
-        if step not in self._neuron_sets:
-            table = self._record.frame(self._committed[step], NEURON_SET)
-            self._neuron_sets[step] = NeuronSet.from_frame(table)
-        return self._neuron_sets[step]
+    def neuron_set(self, step: str, path: str = NEURON_SET) -> NeuronSet:
+        """The neuron set of a select or match step, recorded under this artifact path."""
+        if (step, path) not in self._neuron_sets:
+            table = self._record.frame(self._committed[step], path)
+            self._neuron_sets[step, path] = NeuronSet.from_frame(table)
+        return self._neuron_sets[step, path]
 
     def reference(self, profile: str, model: str) -> Reference | None:
         """The probe that a profile step left for the model with this label; None where it left none."""

@@ -16,7 +16,7 @@ from orchestrator.record.keys import Committed, RunKey
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.identity import identify
 from orchestrator.steps.kind import ActorStepKind, ModelStepKind, PlannedModel
-from orchestrator.steps.step import BASELINE, Step, StepKind
+from orchestrator.steps.step import ANY_ROLE, BASELINE, Step, StepKind
 from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.annotation import Annotation
 from studies.benchmarks.protocol import Benchmark
@@ -39,6 +39,9 @@ class Plan:
     """{(model, condition): {benchmark: step id}}; the condition `NOISE_FLOOR` is the baseline on another pack plan."""
     conditions: Mapping[str, tuple[Condition, ...]]
     """{model label: its conditions, in the order of the study file}; the baseline is none of them."""
+    neighbours: Mapping[str, Mapping[str, Condition]]
+    """{model label: {matched control: its neighbour, a condition that is none of the study file}}. It is scored where
+    the search for the control left it one, see `steps.match`."""
 
     def metrics(self, model: str, condition: str, committed: Mapping[str, Committed]) -> dict[str, float]:
         """Every metric that the finished evaluations of a condition recorded."""
@@ -62,13 +65,18 @@ class Plan:
         """The benchmark of this name."""
         return next(benchmark for benchmark in self.study.benchmarks if benchmark.name == name)
 
-    def dependents(self, step: str) -> list[str]:
-        """Every step that is made from this one, directly or through others, in topological order."""
-        reached = {step}
-        for later in self.steps.values():
-            if reached & set(later.inputs.values()):
-                reached.add(later.id)
-        return [later for later in self.steps if later in reached and later != step]
+    def without_work(self, step: str, findings: Mapping[str, str]) -> dict[str, str]:
+        """{step made from this one, directly or through others: the finding that leaves it nothing to compute}.
+
+        findings: of the step, by input role; see `StepKind.why_barren`. In topological order.
+        """
+        reasons: dict[str, str] = {}
+        for later in self.steps.values() if findings else ():
+            for role, source in later.inputs.items():
+                found = findings.get(role) or findings.get(ANY_ROLE) if source == step else reasons.get(source)
+                if found:
+                    reasons.setdefault(later.id, found)
+        return reasons
 
     def with_place(self, step: Step, problem: str) -> str:
         """A problem with the texts that a step scores, after their place in the study file."""
@@ -94,6 +102,7 @@ def build_plan(study: ResolvedStudy) -> Plan:
         runs={step: tuple(keys.values()) for step, keys in builder.runs.items()},
         evaluations=builder.evaluations,
         conditions=builder.conditions,
+        neighbours=builder.neighbours,
     )
 
 
@@ -114,6 +123,7 @@ class _Builder:
         self.runs: dict[str, dict[str, RunKey]] = {}
         self.evaluations: dict[tuple[str, str], dict[str, str]] = {}
         self.conditions: dict[str, tuple[Condition, ...]] = {}
+        self.neighbours: dict[str, dict[str, Condition]] = {}
 
     def add_model(self, model: ResolvedModel) -> None:
         """Add the steps of a model: scores, baseline and noise floor, then every condition."""
@@ -123,6 +133,10 @@ class _Builder:
         conditions = [self._add_condition(model, condition) for condition in expand(self._spec, model)]
         order = list(self._spec.conditions)
         self.conditions[model.label] = tuple(sorted(conditions, key=lambda condition: order.index(condition.base)))
+        with_neighbours = [condition for condition in self.conditions[model.label] if condition.has_neighbour]
+        self.neighbours[model.label] = {
+            control.name: self._add_neighbour(model, control) for control in with_neighbours
+        }
 
     def _add_baseline(self, model: ResolvedModel) -> None:
         baseline, benchmarks, run = Baseline(), self._study.benchmarks, baseline_run(model)
@@ -162,10 +176,20 @@ class _Builder:
         condition = replace(condition, neurons=neurons)
         run = condition_run(self._spec, model, condition)
         self._record_on(neurons, run)
-        only = condition.spec.evaluate
-        benchmarks = [benchmark for benchmark in self._study.benchmarks if only is None or benchmark.name in only]
-        self._evaluate_all(model, condition, benchmarks, run)
+        self._evaluate_all(model, condition, self._benchmarks_of(condition), run)
         return condition
+
+    def _add_neighbour(self, model: ResolvedModel, control: Condition) -> Condition:
+        """Add the evaluations of a matched control's neighbour, whose neurons its search chooses too."""
+        neighbour = replace(control, is_neighbour=True)
+        run = condition_run(self._spec, model, neighbour)
+        self._evaluate_all(model, neighbour, self._benchmarks_of(neighbour), run)
+        return neighbour
+
+    def _benchmarks_of(self, condition: Condition) -> list[Benchmark]:
+        """The benchmarks that a condition is scored on."""
+        only = condition.spec.evaluate
+        return [benchmark for benchmark in self._study.benchmarks if only is None or benchmark.name in only]
 
     def _add_neurons(self, model: ResolvedModel, condition: Condition) -> str:
         """Add the step that makes a condition's neuron set; returns its id."""
@@ -179,7 +203,8 @@ class _Builder:
                 "baseline_perplexity": self.evaluations[model.label, BASELINE][perplexity.name],
                 "treated_perplexity": self.evaluations[model.label, condition.reference][perplexity.name],
             }
-            params = match.params(spec, spec.match)
+            treated = self._spec.conditions[spec.match.perplexity_of].clamp
+            params = match.params(spec, spec.match, treated=treated, with_neighbour=condition.has_neighbour)
             work = match.EXPECTED_EVALUATIONS * self._tokens[perplexity.name]
             about = {"condition": condition.name, "work": work, "group": f"match {condition.name}"}
             return self._add(match.KIND, model, params, inputs, **about)
@@ -213,7 +238,7 @@ class _Builder:
     ) -> str:
         clamp, digest = condition.clamp, self._digests[benchmark.name]
         params = evaluate.params(benchmark, digest=digest, model=model.spec, clamp=clamp, noise_floor=noise_floor)
-        inputs = {"neurons": condition.neurons} if condition.neurons else {}
+        inputs = {condition.role_of_neurons: condition.neurons} if condition.neurons else {}
         if clamp is not None and clamp.values_from:
             inputs["profile"] = self._profiles[model.label]
         word = evaluate.NOISE_FLOOR_STEP if noise_floor else "evaluate"

@@ -40,9 +40,10 @@ def condition_run(spec: StudySpec, model: ResolvedModel, condition: Condition) -
     of_file = condition.spec
     source = spec.conditions[of_file.reference] if of_file.reference else of_file
     share, layers = condition.dose or source.fraction, condition.layers(source)
+    selection = of_file.select if of_file.match is None else f"bottom, matched to {of_file.match.perplexity_of}"
     params = {
         "condition": condition.name,
-        "selection": of_file.select if of_file.match is None else f"bottom, matched to {of_file.match.perplexity_of}",
+        "selection": f"{selection}, neighbour" if condition.is_neighbour else selection,
         "score": of_file.score if of_file.select in ("top", "bottom") else "",
         "fraction": "" if of_file.match or share is None else f"{share:g}",
         "intervention": of_file.clamp.display,
@@ -54,14 +55,13 @@ def condition_run(spec: StudySpec, model: ResolvedModel, condition: Condition) -
 
 
 def _identity(model: ResolvedModel, condition: Condition | Baseline) -> str:
-    return identify(
-        {
-            "model": model.digest,
-            "dtype": model.dtype,
-            "neurons": condition.neurons,
-            "clamp": condition.clamp.payload if condition.clamp else None,
-        }
-    )
+    payload = {
+        "model": model.digest,
+        "dtype": model.dtype,
+        "neurons": condition.neurons,
+        "clamp": condition.clamp.payload if condition.clamp else None,
+    }
+    return identify(payload | {"neighbour": True} if condition.is_neighbour else payload)
 
 
 def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:

@@ -27,7 +27,9 @@ from orchestrator.steps.artifacts import (
     DENSITIES,
     MATCHING,
     MATCHING_CURVE,
+    MATCHING_LOSSES,
     MEASURED_ON,
+    NEURON_SETS,
     TOKEN_PAIRS,
     WEIGHTS,
     items_table,
@@ -35,7 +37,7 @@ from orchestrator.steps.artifacts import (
 )
 from orchestrator.steps.comparability import Key, difference
 from orchestrator.steps.step import BASELINE, FINISHED, StepKind
-from studies.benchmarks.measures import Measure
+from studies.benchmarks.measures import PERPLEXITY, Measure
 from studies.errors import describe
 from studies.neurons.selection import NeuronSet
 from studies.statistics.excess_surprisal import Excess
@@ -54,6 +56,20 @@ class Matching(NamedTuple):
     """Every evaluated (fraction, perplexity)."""
     why_unmatched: str
     """Empty where a fraction matched."""
+    searched: range | None = None
+    """Numbers of the windows on which it searched; None before version 4, which searched on those of the evidence."""
+    is_disjoint: bool | None = None
+    """Whether the search saw no window of the evidence; None before version 4."""
+    held_out: range | None = None
+    """Windows of the evidence that the search did not see: those that say how well it matched. All where the text has a
+    single window; None before version 4."""
+    baseline: float | None = None
+    treated: float | None = None
+    """Perplexities on the searched windows, to which the curve belongs; None before version 4."""
+    neighbour_fraction: float | None = None
+    """Of the neighbour beyond the target; None where there is none."""
+    why_no_neighbour: str = ""
+    """Empty where there is one."""
 
 
 class NotCompared(NamedTuple):
@@ -167,6 +183,7 @@ class Findings:
     def not_compared(self, model: ResolvedModel) -> list[NotCompared]:
         """Every comparison that is not made because its results were computed differently."""
         conditions = [condition for condition in self.plan.conditions[model.label] if not condition.not_applicable]
+        conditions += self.plan.neighbours[model.label].values()
         matched = [(condition.reference, condition.name) for condition in conditions if condition.spec.match]
         found: list[NotCompared] = []
         for benchmark in self.measures:
@@ -264,13 +281,49 @@ class Findings:
 
     def neuron_set(self, condition: Condition) -> NeuronSet:
         """The neurons of a condition. Raises KeyError where `has_neurons` is False."""
-        return self.outcome.inputs.neuron_set(_step_of(condition))
+        return self.outcome.inputs.neuron_set(_step_of(condition), NEURON_SETS[condition.role_of_neurons])
 
     def matching(self, condition: Condition) -> Matching:
         """How the search for a matched control ended. Raises KeyError where it has not."""
         outcome = self.document(self.committed[_step_of(condition)], MATCHING)
         curve = tuple((fraction, level) for fraction, level in outcome["curve"])
-        return Matching(outcome["fraction"], curve, match.why_unmatched(outcome))
+        found = Matching(outcome["fraction"], curve, match.why_unmatched(outcome))
+        why_no_neighbour = match.why_no_neighbour(outcome)
+        if "search" not in outcome:  # version 3 and before
+            return found._replace(why_no_neighbour=why_no_neighbour)
+        searched, held_out = outcome["search"], outcome["evidence"]
+        return found._replace(
+            searched=range(searched["first"], searched["stop"], searched["step"]),
+            is_disjoint=searched["disjoint"],
+            held_out=range(held_out["first"], held_out["stop"], held_out["step"]),
+            baseline=searched["baseline"],
+            treated=searched["treated"],
+            neighbour_fraction=outcome["neighbour"]["fraction"],
+            why_no_neighbour=why_no_neighbour,
+        )
+
+    def neighbour(self, model: ResolvedModel, condition: Condition) -> Condition | None:
+        """The neighbour of a matched control, whose items are those of its name; None where no search is asked for one.
+
+        Whether there is one at all, `matching` says.
+        """
+        return self.plan.neighbours[model.label].get(condition.name)
+
+    def matching_losses(self, condition: Condition) -> pd.DataFrame | None:
+        """The losses of every window of all that a search measured, see `steps.match.losses_frame`; None before version
+        4. Raises KeyError where the search has not ended."""
+        committed = self.committed[_step_of(condition)]
+        return self.record.frame(committed, MATCHING_LOSSES) if MATCHING_LOSSES in committed.artifacts else None
+
+    def realised_difference(self, condition: Condition) -> float:
+        """Perplexity of the accepted point minus that of the treated condition on all windows of the evidence, as the
+        search measured them: how far its own windows led it; 0 before version 4."""
+        losses = self.matching_losses(condition)
+        if losses is None:
+            return 0.0
+        on_evidence = losses[losses["windows"] == "evidence"].groupby("role")["nll"].mean()
+        levels = {role: PERPLEXITY.summary(nll) for role, nll in on_evidence.items()}
+        return levels["accepted"] - levels["treated"] if "accepted" in levels else 0.0
 
     def matching_curve(self, condition: Condition) -> pd.DataFrame:
         """Every point that the search evaluated: fraction, perplexity."""

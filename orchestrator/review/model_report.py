@@ -117,7 +117,8 @@ class ModelReport:
         curve = findings.matching_curve(condition)
         if curve.empty:
             return None
-        baseline, treated = (findings.perplexity(self._model, name) for name in (BASELINE, condition.reference))
+        matching = findings.matching(condition)
+        baseline, treated = matching.baseline, matching.treated  # on the windows that were searched
         if baseline is None or treated is None:
             return None
         title = f"{self.label}: {condition.name}"
@@ -233,7 +234,7 @@ class ModelReport:
                 continue
             limits = SearchLimits(within=search.within, within_rise=search.within_rise)
             accepted = tolerance(baseline, treated, limits)
-            if abs(own - treated) > REPEATED * accepted:
+            if abs(own - treated - findings.realised_difference(condition)) > REPEATED * accepted:
                 entries.append(
                     records.no_longer_matched_record(condition.name, condition.reference, own, treated, accepted)
                 )

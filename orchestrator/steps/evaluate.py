@@ -12,7 +12,7 @@ import pandas as pd
 
 from actors.messages.ablation import EvaluateRequest, Intervention, Scored
 from orchestrator.steps import comparability
-from orchestrator.steps.artifacts import items_table, receipt
+from orchestrator.steps.artifacts import NEURON_SETS, items_table, receipt
 from orchestrator.steps.kind import ActorStepKind, Request, StepContext
 from orchestrator.steps.result import (
     StepResult,
@@ -204,7 +204,8 @@ def _warn(model: str, benchmark: str, answer: Scored, left_out: Mapping[str, Any
 
 def _neurons(step: Step, context: StepContext) -> NeuronSet:
     """The neurons that an evaluation acts on; empty for the baseline."""
-    return context.neuron_set(step.inputs["neurons"]) if "neurons" in step.inputs else selection.EMPTY
+    sets = [context.neuron_set(step.inputs[role], path) for role, path in NEURON_SETS.items() if role in step.inputs]
+    return sets[0] if sets else selection.EMPTY
 
 
 def _table(step: Step, context: StepContext) -> pd.DataFrame | None:

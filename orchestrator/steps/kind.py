@@ -15,6 +15,7 @@ import pandas as pd
 from actors.messages.ablation import Part
 from actors.messages.model import EngineFacts, ModelSource
 from orchestrator.record.keys import NOTHING
+from orchestrator.steps.artifacts import NEURON_SET
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import Role, Step, StepKind
 from orchestrator.study_file.spec import StudySpec
@@ -58,8 +59,8 @@ class StepContext(Protocol):
         """The neuron table of a profile step."""
         ...
 
-    def neuron_set(self, step: str) -> NeuronSet:
-        """The neuron set of a select or match step."""
+    def neuron_set(self, step: str, path: str = NEURON_SET) -> NeuronSet:
+        """The neuron set of a select or match step, recorded under this artifact path."""
         ...
 
     def listed_neurons(self, step: Step) -> NeuronSet | None:

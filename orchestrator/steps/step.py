@@ -18,6 +18,10 @@ BASELINE = "baseline"
 """The condition that leaves every neuron alone, on the same path as all others."""
 
 
+ANY_ROLE = ""
+"""Stands for all input roles in `StepKind.why_barren`."""
+
+
 class Role(StrEnum):
     """Where a step runs."""
 
@@ -42,12 +46,13 @@ class StepKind:
         """The data that a step's id is the hash of. model: the model's digest; inputs: {role: step id}."""
         return {"kind": self.name, "version": self.version, "model": model, "params": params, "inputs": dict(inputs)}
 
-    def why_barren(self, document: Callable[[str], Any]) -> str:  # noqa: ARG002 - for the kinds that look at it
-        """Why nothing can be computed from the recorded result of a step, which is a finding; empty where it can.
+    def why_barren(self, document: Callable[[str], Any]) -> Mapping[str, str]:  # noqa: ARG002 - for some kinds
+        """{input role: why nothing can be computed by steps that take the recorded step in it}; these are findings.
 
-        document: reads a recorded document of the step by its artifact path.
+        Under `ANY_ROLE` of all steps that take it; empty where all can be computed. document: reads a recorded document
+        of the step by its artifact path.
         """
-        return ""
+        return {}
 
 
 REVIEW_VERSIONS = {

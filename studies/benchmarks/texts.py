@@ -83,12 +83,21 @@ class Windows:
     """Use only this many tokens from the start; None = all. The last partial window is dropped. Special tokens at the
     very start count, those of later windows do not: they are no tokens of the text."""
     bos: Bos = "tokenizer"
+    only: range | None = None
+    """Use only the windows with these numbers, counted from 0 at the start of the text; None = all. What a window holds
+    does not depend on which others are used."""
 
     @property
     def estimated_tokens(self) -> float:
         """Estimated number of tokens, at most `num_tokens`; overlap between windows is not counted."""
         total = len(self.text) / CHARACTERS_PER_TOKEN
-        return min(total, self.num_tokens or total)
+        chosen = total if self.only is None else len(self.only) * self.window
+        return min(total, chosen, self.num_tokens or total)
+
+    @property
+    def num_shared(self) -> int:
+        """How many later windows may share tokens with a window: 0 unless they overlap."""
+        return 0 if self.stride >= self.window else -(-self.window // self.stride)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ FLOORS = (
     ("actors.engine_limits", "actors.gguf"),
     ("actors.hf_model", "actors.loaded_files"),
     ("actors.tokens",),
-    ("actors.probe",),
+    ("actors.probe", "actors.matched_control"),
     ("actors.scoring", "actors.ablation"),
     ("orchestrator.address", "orchestrator.checkout", "orchestrator.redaction", "orchestrator.streams"),
     ("orchestrator.study_file", "orchestrator.record"),

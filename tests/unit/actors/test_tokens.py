@@ -1,5 +1,6 @@
 """Where a context ends, what a window begins with, and which texts a model cannot score."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from actors import tokens
-from actors.tokens import special_tokens_of, tokenise, windows
+from actors.tokens import num_windows, special_tokens_of, tokenise, windows
 from studies.benchmarks.special_tokens import Token
 from studies.benchmarks.texts import Bos, Continuations, Documents, Sentences, TextItems, TextRequest, Windows
 from studies.errors import StudyError, TextError
@@ -111,6 +112,31 @@ def test_windows_of_a_tokenizer_without_bos_of_its_own(bare: PreTrainedTokenizer
     assert window_texts(bare, "tokenizer") == window_texts(bare, "first") == window_texts(bare, "none") == plain
     assert window_texts(bare, "every_window") == ["<s>abc", "<s>def", "<s>ghi", "<s>jkl"]
     assert window_texts(bare, "tokenizer", num_tokens=8) == plain[:2]
+
+
+@pytest.mark.parametrize("bos", ["tokenizer", "first", "every_window", "none"])
+@pytest.mark.parametrize("name", ["tokenizer", "bare", "closing"])
+@pytest.mark.parametrize("stride", [2, 4])
+def test_some_windows_are_those_of_the_whole_text(
+    name: str, bos: Bos, stride: int, request: pytest.FixtureRequest
+) -> None:
+    """With `first`, a later window has no BOS of its own: it begins as it does inside the whole text."""
+    tokenizer = request.getfixturevalue(name)
+    whole = Windows(text="abcdefghijkl", window=4, stride=stride, bos=bos)
+    rows = windows(whole, tokenizer, 100, oracles.VOCABULARY).tolist()
+    part = replace(whole, num_tokens=8)
+    total = num_windows(whole, tokenizer, 100)
+    assert total == len(rows) and num_windows(part, tokenizer, 100) == len(windows(part, tokenizer, 100, 300))
+    for only in (range(1, total), range(0, total, 2), range(1, total, 2), range(total - 1, total)):
+        some = tokenise(replace(whole, only=only), tokenizer, 100, oracles.VOCABULARY)
+        assert [row.tolist() for row in some.ids] == [rows[i] for i in only]
+        assert num_windows(replace(whole, only=only), tokenizer, 100) == total
+
+
+def test_a_window_that_the_text_does_not_have_is_refused(bare: PreTrainedTokenizerBase) -> None:
+    request = Windows(text="abcdefghijkl", window=4, stride=4, only=range(2, 5))
+    with pytest.raises(TextError, match="the corpus has 3 windows; there is no window 3"):
+        tokenise(request, bare, 100, oracles.VOCABULARY)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The ablation actor on an engine without vLLM: a number that is not finite is a failure, never a result."""
 
-import math
 from collections.abc import Iterator
 
 import pytest
@@ -47,8 +46,7 @@ def test_a_search_that_meets_such_a_number_fails(engine: FakeEngine, route: str)
         texts=Windows(text="a text of some length", window=8, stride=8),
         ranking={layer: tuple(range(D_MLP)) for layer in range(NUM_LAYERS)},
         clamp=NEGATIVE,
-        baseline_perplexity=math.e,
-        treated_perplexity=math.e**2,
+        treated=Intervention(clamp=NEGATIVE, neurons={0: (1,)}),
         treated_fraction=0.25,
         within=0.01,
         within_rise=0.05,
@@ -57,4 +55,4 @@ def test_a_search_that_meets_such_a_number_fails(engine: FakeEngine, route: str)
     answers = [m for m in actor.match(request) if isinstance(m, Matched | StepFailed)]
     (failed,) = answers
     assert isinstance(failed, StepFailed) and failed.step == "m"
-    assert failed.error.startswith("tiny: at a fraction of 0.25 ") and failed.error.endswith("are not finite")
+    assert failed.error.startswith("tiny: under the treated condition ") and failed.error.endswith("are not finite")

@@ -198,11 +198,12 @@ def test_a_failed_step_skips_what_depends_on_it_and_nothing_else() -> None:
             yield Finished()
 
     outcome = run(study, FakePool(study, answer), record)
-    skipped = [step for step in study.steps.values() if step.condition == "matched"]
+    skipped = [step for step in study.steps.values() if step.condition.startswith("matched")]
     assert names(outcome, study, State.SKIPPED) == {step.title for step in skipped}
     assert outcome.reasons[failing] == "the clamp changed nothing"
     assert {outcome.reasons[step.id] for step in skipped} == {"needs evaluate.perplexity a treated"}
-    assert {run for run, status in record.finished.items() if status == "FAILED"} == {"treated · a", "matched · a"}
+    failed = {run for run, status in record.finished.items() if status == "FAILED"}
+    assert failed == {"treated · a", "matched · a", "matched/neighbour · a"}
 
 
 def test_a_failed_request_fails_all_of_its_steps() -> None:
@@ -258,15 +259,47 @@ def test_a_search_without_a_match_is_a_finding_and_its_evaluations_are_not_appli
     search = step_id(study, "match", "matched")
     finding = "the control cannot be matched: perplexity never comes near"
     assert outcome.states[search] is State.DONE and search in record.steps and outcome.reasons[search] == finding
-    evaluations = study.evaluations["a", "matched"].values()
+    names_of = ("matched", "matched/neighbour")
+    evaluations = [step for name in names_of for step in study.evaluations["a", name].values()]
     assert {outcome.states[step] for step in evaluations} == {State.NOT_APPLICABLE}
     assert {outcome.reasons[step] for step in evaluations} == {finding}
     others = {state for step, state in outcome.states.items() if step not in evaluations}
     assert others == {State.DONE} and record.finished["matched · a"] == "FINISHED" and outcome.complete
+    assert "matched/neighbour · a" not in record.finished.keys() | record.begun
 
     again = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
     assert again.load_finished(), "nothing is left to compute"
     assert {again.outcome().states[step] for step in evaluations} == {State.NOT_APPLICABLE}
+
+
+def test_a_control_that_needs_no_neighbour_leaves_its_evaluations_not_applicable_and_makes_no_run() -> None:
+    study, record = plan(), FakeRecord()
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if study.steps[start.steps[0]].kind.name == "match":
+            yield matched(request, neighbour=False)
+            yield Finished()
+
+    outcome = run(study, FakePool(study, answer), record)
+    search, neighbour = step_id(study, "match", "matched"), set(study.evaluations["a", "matched/neighbour"].values())
+    finding = "the matched control has no neighbour: not needed: near enough"
+    assert {step for step, state in outcome.states.items() if state is State.NOT_APPLICABLE} == neighbour
+    assert {outcome.reasons[step] for step in neighbour} == {finding} and not outcome.reasons.get(search)
+    assert {at for step, at in outcome.states.items() if step not in neighbour} == {State.DONE} and outcome.complete
+    assert "matched/neighbour · a" not in record.finished.keys() | record.begun
+
+    again = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    assert again.load_finished() and {again.outcome().states[step] for step in neighbour} == {State.NOT_APPLICABLE}
+
+
+def test_the_neighbour_is_scored_under_its_own_neurons() -> None:
+    study, record = plan(), FakeRecord()
+    pool = FakePool(study)
+    assert run(study, pool, record).complete and record.finished["matched/neighbour · a"] == "FINISHED"
+    asked = {s: i for _, _, r in pool.requests if isinstance(r, EvaluateRequest) for s, i in r.interventions.items()}
+    for name, count in (("matched", 1), ("matched/neighbour", 2)):
+        found = asked[study.evaluations["a", name]["embedded_pairs"]]
+        assert {len(neurons) for neurons in found.neurons.values()} == {count} and found.clamp.bounds == (0.0, math.inf)
 
 
 ODD_RESULTS = {

@@ -56,6 +56,7 @@ def test_what_a_step_to_run_is_compared_with_is_evaluated_again() -> None:
     assert titles(study, again) == {
         "noise_floor.embedded_pairs a baseline",
         *(f"evaluate.embedded_pairs a {name}" for name in ("baseline", "random/seed=0", "random/seed=1", "matched")),
+        "evaluate.embedded_pairs a matched/neighbour",
     }
     assert set(again.values()) == {
         "cached under torch 2.12.0; evaluated again with torch 2.13.0 because evaluate.embedded_pairs treated is"
@@ -76,7 +77,7 @@ def test_a_run_that_was_killed_half_way_is_foreseen_to_its_end() -> None:
     done = step_id(study, "evaluate.embedded_pairs", "treated")
     cached = recorded(study, OLD) | {done: recorded(study, NEW)[done]}
     again = evaluated_again(study, cached, NEW)
-    assert done not in again and len(again) == 5
+    assert done not in again and len(again) == 6
     assert set(again.values()) == {
         "cached under torch 2.12.0; evaluated again with torch 2.13.0 because evaluate.embedded_pairs treated is"
     }

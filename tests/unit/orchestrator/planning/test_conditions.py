@@ -46,6 +46,8 @@ def test_a_schedule_makes_one_condition_a_group_and_controls_follow_it():
         matched = found.steps[step_id(found, "match", f"matched/{group}")]
         assert matched.inputs["treated"] == treated.id
         assert matched.inputs["treated_perplexity"] == found.evaluations["a", f"treated/{group}"]["perplexity"]
+        assert matched.params["neighbour_beyond"] is None
+    assert found.neighbours["a"] == {}, "claims rest on whole controls alone"
     key = found.runs[found.evaluations["a", f"treated/{groups[1]}"]["perplexity"]][0]
     assert key.params["layers"] == next(reversed(GROUPS)) and key.params["schedule"] == "single"
 
@@ -65,7 +67,7 @@ def test_on_relu_models_negative_clamps_are_not_applicable_and_plan_nothing():
     marked = {condition.name: condition.not_applicable for condition in found.conditions["a"]}
     assert marked == dict.fromkeys(["treated", "random", "matched"], NOT_APPLICABLE)
     assert {step.condition for step in found.steps.values()} == {"", BASELINE}
-    assert set(found.evaluations) == {("a", BASELINE), ("a", NOISE_FLOOR)}
+    assert set(found.evaluations) == {("a", BASELINE), ("a", NOISE_FLOOR)} and found.neighbours["a"] == {}
 
 
 @pytest.mark.parametrize("clamp", ["positive", "zero", "{floor: 0.5}", "{floor: -1, ceiling: 2}"])

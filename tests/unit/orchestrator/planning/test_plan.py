@@ -61,9 +61,10 @@ def test_the_perplexity_of_a_study():
 
 
 def test_golden_number_of_steps():
-    """One profile; baseline and noise floor on 3 benchmarks; treated, 2 random seeds and matched: a set and 3 each."""
+    """One profile; baseline and noise floor on 3 benchmarks; treated, 2 random seeds and matched: a set and 3 each; the
+    neighbour of matched: 3."""
     counts = Counter(step.kind.name for step in plan().steps.values())
-    assert counts == {"profile": 1, "select": 3, "match": 1, "evaluate": 3 + 3 + 4 * 3}
+    assert counts == {"profile": 1, "select": 3, "match": 1, "evaluate": 3 + 3 + 5 * 3}
     assert {
         "profile",
         "select treated",
@@ -81,10 +82,10 @@ GOLDEN = {
     ("examples", ""): "cf4b424cbb1335372cdb",
     ("select", "treated"): "7009af42301beab61b91",
     ("select", "random/seed=0"): "cc754a74519c839926a3",
-    ("match", "matched"): "b211742f17adb511fcc7",
+    ("match", "matched"): "88162f6ca24543de327b",
     ("evaluate.perplexity", BASELINE): "f61ec591983320eb736c",
     ("evaluate.embedded_pairs", "treated"): "3ecce793fb52a9c37460",
-    ("evaluate.embedded_knowledge", "matched"): "875ba85c62fa379c8975",
+    ("evaluate.embedded_knowledge", "matched"): "64327ce913650e70f73a",
     ("noise_floor.perplexity", BASELINE): "90cb5b3c0f18a394b230",
 }
 KINDS = [module.KIND for module in (profile, examples, weights, select, match, evaluate)]
@@ -94,7 +95,7 @@ VERSIONS = {
     "weights": 1,
     "select": 1,
     "evaluate": 3,
-    "match": 3,
+    "match": 4,
     "layers": 2,
     "doses": 2,
     "summary": 2,
@@ -292,6 +293,46 @@ def test_the_matched_control_rests_on_the_right_steps():
     assert step.payload["inputs"] == step.inputs and step.role is Role.ABLATION
     for benchmark, evaluation in found.evaluations["a", "matched"].items():
         assert found.steps[evaluation].inputs == {"neurons": step.id}, benchmark
+    assert step.params["treated_clamp"] == {"floor": 0.0} == step.params["clamp"]
+
+
+def test_a_matched_control_has_a_neighbour_of_its_own_name_on_a_run_of_its_own():
+    """Its neurons are those that the search chose beside the control's; no condition of the study file is moved."""
+    found = plan()
+    control, neighbour = found.conditions["a"][-1], found.neighbours["a"]["matched"]
+    assert list(found.neighbours["a"]) == ["matched"] and control.has_neighbour
+    assert neighbour.name == "matched/neighbour" and neighbour.neurons == control.neurons
+    assert neighbour.is_neighbour and not neighbour.is_whole and neighbour not in found.conditions["a"]
+    evaluations = found.evaluations["a", neighbour.name]
+    assert list(evaluations) == list(found.evaluations["a", "matched"])
+    for benchmark, evaluation in evaluations.items():
+        step = found.steps[evaluation]
+        assert step.inputs == {"neighbour": control.neurons} and step.group == f"evaluate {benchmark}"
+        assert step.params == found.steps[found.evaluations["a", "matched"][benchmark]].params
+        ((own,), (of_control,)) = (
+            found.runs[one] for one in (evaluation, found.evaluations["a", "matched"][benchmark])
+        )
+        assert own.name == "matched/neighbour · a" and own.identity != of_control.identity
+        assert own.params["selection"] == "bottom, matched to treated, neighbour"
+
+
+def test_the_neighbour_is_scored_on_what_its_control_is_scored_on():
+    text = changed(
+        "match: {perplexity_of: treated}, clamp", "match: {perplexity_of: treated}, evaluate: [perplexity], clamp"
+    )
+    assert list(plan(text).evaluations["a", "matched/neighbour"]) == ["perplexity"]
+
+
+def test_steps_without_work_by_the_role_in_which_they_take_a_finding():
+    found = plan()
+    search = step_id(found, "match", "matched")
+    control, neighbour = (set(found.evaluations["a", name].values()) for name in ("matched", "matched/neighbour"))
+    assert found.without_work(search, {}) == {}
+    assert found.without_work(search, {"neighbour": "near"}) == dict.fromkeys(neighbour, "near")
+    assert found.without_work(search, {"": "none"}) == dict.fromkeys(control | neighbour, "none")
+    treated = step_id(found, "select", "treated")
+    reached = {found.steps[step].condition for step in found.without_work(treated, {"treated": "odd"})}
+    assert reached == {"matched", "matched/neighbour"}, "what rests on a step without work has none either"
 
 
 def test_inputs_of_the_other_kinds():
@@ -377,6 +418,7 @@ def test_every_checkpoint_is_scored_and_evaluated_on_the_cohort_of_one():
     assert set(chosen) == {"m@step10"}, "neurons are selected at the cohort's checkpoint alone"
     neurons = {label: {c.name: c.neurons for c in found.conditions[label]} for label in found.conditions}
     assert neurons["m@step0"] == neurons["m@step10"] == neurons["m@step50"]
+    assert {found.neighbours[label]["matched"].neurons for label in neurons} == {neurons["m@step0"]["matched"]}
     for label in found.conditions:
         step = found.steps[found.evaluations[label, "treated"]["perplexity"]]
         assert step.inputs["neurons"] == neurons[label]["treated"] and step.model == label

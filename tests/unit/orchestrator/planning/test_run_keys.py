@@ -39,7 +39,8 @@ def test_every_step_has_a_run_and_every_evaluation_a_step():
     assert found.runs.keys() == found.steps.keys()
     conditions = [condition.name for condition in found.conditions["a"]]
     assert conditions == ["treated", "random/seed=0", "random/seed=1", "matched"]
-    assert set(found.evaluations) == {("a", name) for name in [BASELINE, *conditions, NOISE_FLOOR]}
+    evaluated_too = [BASELINE, "matched/neighbour", NOISE_FLOOR]
+    assert set(found.evaluations) == {("a", name) for name in [*conditions, *evaluated_too]}
     evaluated = {step for steps in found.evaluations.values() for step in steps.values()}
     assert evaluated == {step.id for step in found.steps.values() if step.kind.name == "evaluate"}
     assert all(list(steps) == [b.name for b in BENCHMARKS] for steps in found.evaluations.values())

@@ -128,7 +128,7 @@ def test_a_pair_that_shares_its_versions_is_compared_although_the_baseline_has_o
     table = record.frame(record.steps[next(s for s, c in record.steps.items() if c.step_name == "report")], TABLE)
     assert set(zip(table["condition"], table["against"], strict=True)) == {("treated", "matched")}
     named = {entry["condition"] for entry in report["models"][0]["not_compared"]}
-    assert named == {"treated", "random/seed=0", "random/seed=1", "matched"}
+    assert named == {"treated", "random/seed=0", "random/seed=1", "matched", "matched/neighbour"}
 
 
 def test_without_a_baseline_the_first_condition_stands_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

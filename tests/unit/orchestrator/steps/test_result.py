@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actors.messages.ablation import Matched, Receipt, Scored
+from actors.messages.ablation import Receipt, Scored
 from actors.messages.model import EngineFacts, ModelSource, Route
 from actors.messages.scoring import Examples, Profiled, Weights
 from orchestrator.record.encoding import encode_json
-from orchestrator.steps import evaluate, examples, match, profile, select, weights
+from orchestrator.steps import evaluate, examples, profile, select, weights
 from orchestrator.steps.result import StepResult, engine_document, receipt_document, reference_from
 from orchestrator.steps.step import Step, StepKind
 from studies.benchmarks.corpora import Corpus
@@ -161,41 +161,6 @@ def test_the_noise_floor_has_metrics_and_items_of_its_own() -> None:
 def test_the_baseline_has_no_clipped_fraction() -> None:
     result = evaluate.KIND.result(step(condition="baseline"), SCORED, CONTEXT)
     assert result.metrics == {"pairs/accuracy": 1.0, "pairs/p": 1.0}
-
-
-@pytest.mark.parametrize("matched", [True, False])
-def test_a_search_as_it_is_stored(matched: bool) -> None:
-    answer = Matched(
-        step="s",
-        matched=matched,
-        reason="" if matched else "too far",
-        fraction=0.5 if matched else math.nan,
-        neurons={0: (3,)} if matched else {},
-        curve=((0.25, 10.0), (0.5, 12.0)),
-        receipt=RECEIPT if matched else None,
-        seconds=2.0,
-    )
-    result = match.KIND.result(made(match.KIND), answer, FakeContext())
-    failure = "" if matched else "the control cannot be matched: too far"
-    assert match.KIND.why_barren(result.documents.__getitem__) == failure
-    reason, fraction, receipt = ("", "0.5", RECEIPT_JSON) if matched else ("too far", "null", "null")
-    digest = NeuronSet.of(answer.neurons).digest
-    assert texts(result) == {
-        "match.json": (
-            f'{{"matched": {str(matched).lower()}, "reason": "{reason}", "fraction": {fraction}, '
-            f'"curve": [[0.25, 10.0], [0.5, 12.0]], "neuron_set": "{digest}", "receipt": {receipt}, "seconds": 2.0}}'
-        )
-    }
-    assert result.metrics == {"matching/evaluations": 2.0} | ({"matching/fraction": 0.5} if matched else {})
-    assert result.tags == ({"matching.outcome": failure} if failure else {})
-    assert result.series == {
-        "matching/search_fraction": {1: 0.25, 2: 0.5},
-        "matching/search_perplexity": {1: 10.0, 2: 12.0},
-    }
-    assert {path: list(table) for path, table in result.frames.items()} == {
-        "neuron_set.parquet": ["layer", "neuron"],
-        "matching_curve.parquet": ["fraction", "perplexity"],
-    }
 
 
 def test_a_selection_as_it_is_stored() -> None:
