@@ -54,7 +54,7 @@ REVIEW_VERSIONS = {
     "layers": 2,  # the effects of a layer schedule
     "doses": 2,  # a dose-response
     "summary": 2,  # the mean accuracy of a condition's multiple-choice benchmarks
-    "dynamics": 2,  # a series of checkpoints over training
+    "dynamics": 3,  # a series of checkpoints over training
     "excess": 2,  # excess surprisal by part of speech
     "report": 7,
 }
