@@ -20,7 +20,7 @@ from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
-from studies.claims.training import SERIES_CLAIM_SETS, TrainingEvidence, wd_and_accuracy, wd_correlation
+from studies.claims.training import SERIES_CLAIM_SETS, WD, TrainingEvidence, wd_and_accuracy, wd_correlation
 from studies.neurons.selection import NeuronSet
 from studies.reporting import training_figures
 from studies.reporting.records import interval_record, trend_record, verdict_record
@@ -52,6 +52,7 @@ class _Series:
         self._conditions = [c for c in whole if not c.not_applicable]
         self._names = [BASELINE, *(condition.name for condition in self._conditions)]
         self._treated = treated_condition(findings, self._cohort_model) or ""
+        self._selected_at = next(step for step, model in self._models.items() if model is self._cohort_model)
 
     @cached_property
     def _neuron_sets(self) -> dict[str, NeuronSet]:
@@ -158,7 +159,8 @@ class _Series:
             weights={step: table for step, m in models if (table := findings.weights_table(m)) is not None},
             before={later: earlier for earlier, later in pairwise(self._models)},
             cohort=neuron_sets.get(self._treated),
-            randoms={name: neuron_sets[name] for name in randoms},
+            score=findings.plan.study.spec.conditions[self._treated].score if self._treated else WD,
+            selected_at=self._selected_at,
             baseline=items[BASELINE],
             treated=items.get(self._treated, {}),
             random_items={name: items[name] for name in randoms},

@@ -95,6 +95,14 @@ def bottom(neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collec
     )
 
 
+def top_like(neurons: pd.DataFrame, *, score: str, counts: Mapping[int, int]) -> NeuronSet:
+    """The `counts[layer]` neurons of each of these layers with the highest score; ties go to the lower index.
+
+    Raises StudyError as `top`.
+    """
+    return NeuronSet.of({layer: ranked[: counts[layer]] for layer, ranked in _ranked(neurons, score, counts, -1)})
+
+
 def above_percentile(
     neurons: pd.DataFrame, *, score: str, fraction: float, layers: Collection[int] | None = None
 ) -> NeuronSet:

@@ -1,8 +1,9 @@
 """Training dynamics: how a cohort of neurons and the cost of its ablation change over the checkpoints of one run.
 
-The cohort is fixed at one checkpoint and followed in both directions. Owns the trajectories (scores and weights of the
-cohort, of random neurons, of all), the correlation of the cohort's scores with accuracy, and how the ablation's cost
-grows. Pure numpy, pandas and scipy; a checkpoint is named by its training step.
+The cohort is fixed at one checkpoint and followed in both directions. Owns what a series shows in figures and tables:
+the trajectories (scores and weights of the cohort, of random neurons, of all), the correlation of the cohort's scores
+with accuracy, and how the ablation's cost grows. What its claims are decided on is in `studies.statistics.cohorts`.
+Pure numpy, pandas and scipy; a checkpoint is named by its training step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import scipy
 
 from studies.neurons.selection import NeuronSet, rows_of
 from studies.statistics.increases import Trend, increase, trend
-from studies.statistics.intervals import Interval, bootstrap_interval
+from studies.statistics.intervals import Interval
 from studies.statistics.items import Items, item_changes
 
 ALL_NEURONS = "all"
@@ -24,9 +25,6 @@ SCORES = (
     "mapping_difficulty",
     "mapping_difficulty_reliability",
 )
-RESAMPLES = 2000
-MIN_CHECKPOINTS = 5
-"""Fewest checkpoints over which a correlation can decide a claim."""
 TRAJECTORY_COLUMNS = ("step", "group", "quantity", "median", "low", "high", "mean", "num_neurons")
 """group: a cohort's name or `ALL_NEURONS`; low, high: the range of a cohort, the middle 90 % of all neurons."""
 
@@ -53,49 +51,11 @@ def trajectories(
     return pd.DataFrame(rows, columns=list(TRAJECTORY_COLUMNS))
 
 
-def gain(tables: Mapping[int, pd.DataFrame], neurons: NeuronSet, quantity: str, first: int, last: int) -> Interval:
-    """Mean rise of a quantity over these neurons between two steps; 95 % bootstrap over neurons."""
-    return _mean_interval(_rises(tables, neurons, quantity, first, last))
-
-
-def gain_difference(
-    tables: Mapping[int, pd.DataFrame], cohort: NeuronSet, control: NeuronSet, quantity: str, first: int, last: int
-) -> Interval:
-    """`gain` of one set of neurons minus that of another."""
-    samples = tuple(_rises(tables, neurons, quantity, first, last) for neurons in (cohort, control))
-    return bootstrap_interval(
-        samples, lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis), num_resamples=RESAMPLES
-    )
-
-
-def _rises(tables: Mapping[int, pd.DataFrame], neurons: NeuronSet, quantity: str, first: int, last: int) -> np.ndarray:
-    """Rise of the quantity from step `first` to step `last`, per neuron."""
-    before, after = (rows_of(tables[step], neurons)[quantity].to_numpy(np.float64) for step in (first, last))
-    return -(before - after)
-
-
-def settling(
-    weights: Mapping[int, pd.DataFrame], before: Mapping[int, int], neurons: NeuronSet, quantity: str
-) -> Interval:
-    """How much less a neuron's weights move per training step in the last interval than in the first.
-
-    Mean over neurons, 95 % bootstrap. weights: {later step of two neighbours: cosine dissimilarities}; before: {step:
-    the step of its earlier neighbour}; quantity: the column of `weights`.
-    """
-    first, last = (
-        rows_of(weights[step], neurons)[quantity].to_numpy(np.float64) / (step - before[step])
-        for step in (min(weights), max(weights))
-    )
-    return _mean_interval(first - last)
-
-
-def _mean_interval(values: np.ndarray) -> Interval:
-    """Mean over neurons with its 95 % bootstrap interval; values that are not finite are left out."""
-    return bootstrap_interval((values[np.isfinite(values)],), np.mean, num_resamples=RESAMPLES)
-
-
 class Correlation(NamedTuple):
-    """Correlation of two quantities over checkpoints, which follow each other in time: not an independent sample."""
+    """Correlation of two quantities over checkpoints, which follow each other in time: a description, and no evidence.
+
+    Any two quantities that rise over a training are correlated, and the checkpoints are no independent sample.
+    """
 
     pearson: Interval
     """With Fisher's 95 % interval (`scipy.stats.pearsonr`); nan bounds with fewer than four checkpoints."""
@@ -133,9 +93,3 @@ def growth(baseline: Mapping[int, Items], treated: Mapping[int, Items]) -> Growt
     costs = {step: item_changes(treated[step], baseline[step]) for step in sorted(set(baseline) & set(treated))}
     first, last = costs[min(costs)], costs[max(costs)]
     return Growth(increase(last, first), trend(costs), len(first))
-
-
-def growth_over(treated: Mapping[int, Items], control: Mapping[int, Items], first: int, last: int) -> Interval:
-    """`growth`'s difference between two steps, with a control in the baseline's place."""
-    at_first, at_last = (item_changes(treated[step], control[step]) for step in (first, last))
-    return increase(at_last, at_first)

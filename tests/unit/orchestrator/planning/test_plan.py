@@ -99,7 +99,7 @@ VERSIONS = {
     "layers": 2,
     "doses": 2,
     "summary": 2,
-    "dynamics": 2,
+    "dynamics": 3,
     "excess": 2,
     "report": 7,
 }

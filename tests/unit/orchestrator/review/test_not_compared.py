@@ -103,11 +103,15 @@ def test_a_series_of_checkpoints_has_its_report(monkeypatch: pytest.MonkeyPatch)
     text_of_series = TRAINING.replace(
         "  matched: {select: bottom, match: {perplexity_of: treated}, clamp: negative}\n", ""
     )
+    text_of_series += "claims: training_dynamics\n"
     record, before = FakeRecord(), training(text_of_series.replace("seeds: [0, 1]", "seeds: [0]"))
     report = upgraded(before, training(text_of_series), monkeypatch, record).report
     assert all({e["condition"] for e in model["not_compared"]} == {"random/seed=1"} for model in report["models"])
     (series,) = report["series"]
     assert {entry["condition"] for entry in series["growth"]} == {"treated", "random/seed=0"}
+    details = {verdict["claim"]: verdict["detail"] for verdict in series["verdicts"]}
+    assert details["ablation_grows/perplexity"] == "no perplexity items of random/seed=1 at step 0 (n = 3)"
+    assert "top at step 50" in details["wd_rises"] and "top at step 10" in details["wd_rises"]
 
 
 def test_a_noise_floor_of_other_versions_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

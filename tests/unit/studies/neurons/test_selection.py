@@ -77,6 +77,13 @@ def test_the_count_is_taken_in_every_layer() -> None:
     assert selection.counts_of(0.1, table()) == {0: 4, 1: 4, 2: 2}
 
 
+def test_as_many_top_neurons_as_another_set_has() -> None:
+    neurons, counts = table(), {0: 4, 2: 2}
+    assert selection.top_like(neurons, **WD, counts=counts) == selection.top(neurons, **WD, fraction=0.1, layers=[0, 2])
+    tied = table([[3, 3, 1, 3]], (4,))
+    assert selection.top_like(tied, **WD, counts={0: 2}).indices == {0: (0, 1)}
+
+
 def test_layers_restrict_the_selection() -> None:
     chosen = selection.top(table(), **WD, fraction=0.1, layers=[2, 0])
     assert set(chosen.indices) == {0, 2}
