@@ -14,7 +14,7 @@ import pandas as pd
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.record.keys import RunKey
-from orchestrator.review.evidence import graded_benchmarks, perplexity_name, treated_condition
+from orchestrator.review.evidence import graded_benchmarks, margins, perplexity_name, treated_condition
 from orchestrator.review.findings import Findings
 from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
@@ -23,7 +23,7 @@ from orchestrator.steps.step import BASELINE, review_id
 from studies.claims.training import SERIES_CLAIM_SETS, WD, TrainingEvidence, wd_and_accuracy, wd_correlation
 from studies.neurons.selection import NeuronSet
 from studies.reporting import training_figures
-from studies.reporting.records import interval_record, trend_record, verdict_record
+from studies.reporting.records import interval_record, margins_record, trend_record, verdict_record
 from studies.statistics import training
 from studies.statistics.increases import increase
 from studies.statistics.items import Items
@@ -100,6 +100,7 @@ class _Series:
             "series": self._name,
             "study": spec.study,
             "claims": spec.claims,
+            "margins": margins_record(margins(self._plan)),
             "checkpoints": self._checkpoints(),
             "cohort": self._cohort_model.label,
         }
@@ -166,6 +167,7 @@ class _Series:
             random_items={name: items[name] for name in randoms},
             perplexity=perplexity_name(self._plan),
             syntactic=graded_benchmarks(self._plan, syntactic=True),
+            margins=margins(self._plan),
         )
 
     def _by_checkpoint(self, condition: Condition, benchmark: str) -> dict[int, tuple[Items, Items]]:

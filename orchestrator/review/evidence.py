@@ -8,16 +8,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
-from orchestrator.review.findings import Findings
+from orchestrator.review.findings import Findings, Matching
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence, Scaffolding
 from studies.claims.scorecard import Margins
 from studies.neurons.clamps import Clamp
+from studies.statistics.items import BenchmarkItems
 from studies.statistics.scaffolding import (
     adjusted_contrast,
     class_contrast,
@@ -59,7 +62,9 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         matched=findings.comparable(model, control.name) if control else None,
         matched_fraction=matching.fraction if matching else None,
         treated_fraction=None if isinstance(fraction, tuple) else fraction,
-        match_losses=None,
+        match_losses=_search_losses(findings, control) if control and matching else None,
+        searched_windows=_searched(matching) if matching else frozenset(),
+        neighbour=_neighbour_items(findings, model, control) if control else None,
         perplexity=perplexity_name(findings.plan),
         syntactic=graded_benchmarks(findings.plan, syntactic=True),
         non_syntactic=graded_benchmarks(findings.plan, syntactic=False),
@@ -102,6 +107,28 @@ def _random_controls(conditions: tuple[Condition, ...], treated: str | None) -> 
         for condition in conditions
         if treated and condition.spec.like == treated and not condition.not_applicable
     ]
+
+
+def _search_losses(findings: Findings, control: Condition) -> pd.DataFrame | None:
+    """The losses of the windows on which a search measured; None in a record of an earlier version."""
+    losses = findings.matching_losses(control)
+    return None if losses is None else losses[losses["windows"] == "search"]
+
+
+def _searched(matching: Matching) -> frozenset[int] | None:
+    """The windows of the evidence that a search used; None = all of them."""
+    if matching.searched is None or matching.held_out is None:  # a record of an earlier version
+        return None
+    if matching.is_disjoint:
+        return frozenset()
+    searched = frozenset(matching.searched)
+    return None if set(matching.held_out) <= searched else searched
+
+
+def _neighbour_items(findings: Findings, model: ResolvedModel, control: Condition) -> BenchmarkItems | None:
+    """The items of the control's neighbour; None where it has none, or nothing of it can be compared."""
+    neighbour = findings.neighbour(model, control)
+    return (findings.comparable(model, neighbour.name) or None) if neighbour else None
 
 
 def margins(plan: Plan) -> Margins:

@@ -7,6 +7,7 @@ mean over them.
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from studies.claims.evidence import Evidence, Sample, sample
 from studies.claims.matched import MatchedControl
@@ -94,16 +95,23 @@ def _matched_cost(evidence: Evidence) -> Draft:
     )
     if problem or fraction is None or treated is None or losses is None:
         return undecided(claim, problem, compared.num_items)
-    curve = losses.pivot(index=["role", "fraction"], columns="window", values="nll")
-    tries = curve.loc["try"]
-    baseline_W, treated_W = (curve.loc[role].to_numpy(np.float64)[0] for role in ("baseline", "treated"))
-    found = crossing(baseline_W, treated_W, tries.index.to_numpy(np.float64), tries.to_numpy(np.float64))
+    found = _crossing(losses)
     more = Part("fraction matched over treated", Effect(found.value - treated, found.components), +1)
     detail = (
         f"fraction {fraction:.4g} matched over {treated:.4g} treated, the crossing of the search's curve"
         f" {format_interval(found.interval())} over {found.basis}; {_matched_control(evidence, compared).quality}"
     )
     return judged(claim, [more], margin=None, detail=detail, num_items=compared.num_items)
+
+
+def _crossing(losses: pd.DataFrame) -> Effect:
+    """The fraction at which the curve of a search meets the treated condition; losses: as `Evidence.match_losses`."""
+    tries = losses[losses["role"] == "try"].pivot(index="fraction", columns="window", values="nll")
+    baseline_W, treated_W = (
+        losses[losses["role"] == role].set_index("window")["nll"].reindex(tries.columns).to_numpy(np.float64)
+        for role in ("baseline", "treated")
+    )
+    return crossing(baseline_W, treated_W, tries.index.to_numpy(np.float64), tries.to_numpy(np.float64))
 
 
 def _syntax(evidence: Evidence, name: str) -> list[Draft]:

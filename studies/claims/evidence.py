@@ -59,8 +59,9 @@ class Evidence:
     """Losses of the windows at every try of the search; None in a record of an earlier version.
 
     Columns role (baseline, treated, try), fraction, window, nll (nats)."""
-    searched_windows: frozenset[int] = frozenset()
-    """Windows of the perplexity benchmark that the search for the match used, because the text has no others."""
+    searched_windows: frozenset[int] | None = frozenset()
+    """Windows of the perplexity benchmark that the search for the match used, because the text has no others; None =
+    all of them."""
     neighbour: BenchmarkItems | None = None
     """The matched control at a fraction beyond the treated perplexity, where the match is not close enough."""
     perplexity: str

@@ -71,9 +71,8 @@ class MatchedControl:
         realised, rise = effect(matched, treated), effect(treated, baseline).value
         _, low, high = realised.interval()
         share = f", {100 * realised.value / rise:+.1f} % of the rise" if rise > 0 else ""
-        windows = f"{len(treated)} windows" + (
-            "" if self._evidence.searched_windows else " that the search did not see"
-        )
+        seen = self._evidence.searched_windows is None
+        windows = f"{len(treated)} windows that the search {'used' if seen else 'did not use'}"
         text = (
             f"perplexity {levels[0]:.4g} matched, {levels[1]:.4g} treated (log-perplexity {realised.value:+.4f}"
             f" [{low:.4f}, {high:.4f}]{share}, on {windows})"
@@ -87,7 +86,7 @@ class MatchedControl:
         """The windows that the search for the match did not use; None where there is none, or a loss is not finite."""
         if items is None:
             return None
-        table = items.table[~items.table["window"].isin(self._evidence.searched_windows)]
+        table = items.table[~items.table["window"].isin(self._evidence.searched_windows or ())]
         is_usable = len(table) > 0 and np.isfinite(table[items.measure.value]).all()
         return Items(table, items.measure) if is_usable else None
 

@@ -99,7 +99,7 @@ def series_lines(series: Mapping[str, Any]) -> list[str]:
         known = {name: value for name, value in by_condition.items() if value["estimate"] is not None}
         if known:
             num_checkpoints = max(value["checkpoints"] for value in known.values())
-            values = ", ".join(f"{name} {format_cell(value)}" for name, value in known.items())
+            values = ", ".join(f"{name} {value['estimate']:.3f}" for name, value in known.items())
             lines.append(
                 f"Pearson correlation of median WD and {benchmark} accuracy over {num_checkpoints} checkpoints, cohort"
                 f" of {series['cohort']}: {values}"

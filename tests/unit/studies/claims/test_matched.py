@@ -89,7 +89,8 @@ def test_the_claims_use_the_interpolated_control() -> None:
 
 def test_the_match_is_judged_on_windows_that_the_search_did_not_use() -> None:
     given = evidence(searched_windows=frozenset(range(1, 20, 2)))
-    assert control(given).quality.endswith("on 10 windows)")
-    assert control(evidence()).quality.endswith("on 20 windows that the search did not see)")
+    assert control(given).quality.endswith("on 10 windows that the search did not use)")
+    assert control(evidence()).quality.endswith("on 20 windows that the search did not use)")
+    assert control(evidence(searched_windows=None)).quality.endswith("on 20 windows that the search used)")
     nowhere = evidence(searched_windows=frozenset(range(20)))
     assert control(nowhere).quality == "perplexity match not checked"

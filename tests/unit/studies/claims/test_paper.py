@@ -299,7 +299,7 @@ def test_details_show_the_numbers_behind_the_verdict() -> None:
     assert "error +0.2000, which is +100.0 % of the baseline's 0.2000" in syntax
     treated, matched = (np.exp(given["perplexity"].values.mean()) for given in (evidence().treated, evidence().matched))
     assert f"perplexity {matched:.4g} matched, {treated:.4g} treated (log-perplexity +0.0010 [" in syntax
-    assert "% of the rise, on 20 windows that the search did not see)" in syntax
+    assert "% of the rise, on 20 windows that the search did not use)" in syntax
     assert "fraction 0.35 matched over 0.01 treated" in verdicts["matched_cost"].detail
     assert "8 windows of the search" in verdicts["matched_cost"].detail
     assert all("\n" not in verdict.detail for verdict in verdicts.values())
