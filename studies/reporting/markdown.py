@@ -11,7 +11,7 @@ from typing import Any
 
 from studies.errors import printable
 from studies.reporting.records import completed
-from studies.reporting.text import benchmark_cell, finding_lines, scorecard_table, series_lines
+from studies.reporting.text import across_models_lines, benchmark_cell, finding_lines, scorecard_table, series_lines
 
 _ACTIVE = re.compile(
     r"[\\`*|~$]"  # escapes, code, emphasis, cells, strikethrough, formulas
@@ -44,6 +44,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [*_verdicts(series), ""]
     if scorecard := scorecard_table(report["models"]):
         lines += ["## Scorecard", "", *_table(scorecard), ""]
+    if across := across_models_lines(report):
+        lines += ["## Across models", "", *_bullets(across), ""]
     if report["unfinished"]:
         lines += ["## Not finished", "", *_bullets(report["unfinished"])]
     return "\n".join(lines)

@@ -30,6 +30,48 @@ def scorecard_table(models: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [["claim", *labels], *rows]
 
 
+def across_models_lines(report: Mapping[str, Any]) -> list[str]:
+    """One line per claim on how many models support it, and one on its effect over all where five or more have one."""
+    lines = []
+    for entry in report.get("across_models", ()):  # reports of earlier versions have none
+        lines.append(f"{entry['claim']}: {_support(entry)}")
+        if entry["summary"]:
+            lines.append(f"{entry['claim']}, effect: {_over_families(entry['summary'])}{_without_effect(entry)}")
+    return lines
+
+
+def _support(entry: Mapping[str, Any]) -> str:
+    """`supported in 2 of 4 models: A, B; undecided: C; contradicted: D; not applicable to E`."""
+    by_status = dict(entry["by_status"])
+    supported = by_status.pop("supported", [])
+    named = f": {', '.join(supported)}" if supported else ""
+    parts = [f"supported in {len(supported)} of {entry['num_models']} models{named}"] if entry["num_models"] else []
+    parts += [f"{status}: {', '.join(models)}" for status, models in by_status.items()]
+    parts += [f"not applicable to {', '.join(entry['not_applicable'])}"] if entry["not_applicable"] else []
+    return "; ".join(parts)
+
+
+def _over_families(summary: Mapping[str, Any]) -> str:
+    """`+0.120 [0.050, 0.190] over 6 models (4 families), prediction [-0.100, 0.300]; by family: ...`."""
+    families = summary["families"]
+    counted = f"{len(families)} families" if len(families) > 1 else "one family, which says nothing of others"
+    whole = f"{_signed(summary)} over {summary['num_models']} models ({counted})"
+    if summary["prediction_low"] is not None:
+        whole += f", prediction [{summary['prediction_low']:.3f}, {summary['prediction_high']:.3f}]"
+    each = [f"{entry['family']} {_signed(entry)} ({', '.join(entry['models'])})" for entry in families]
+    return f"{whole}; by family: {', '.join(each)}"
+
+
+def _without_effect(entry: Mapping[str, Any]) -> str:
+    missing = entry["without_effect"]
+    return f"; without an effect to add: {', '.join(missing)}" if missing else ""
+
+
+def _signed(cell: Mapping[str, Any]) -> str:
+    interval = "" if cell["low"] is None else f" [{cell['low']:.3f}, {cell['high']:.3f}]"
+    return f"{cell['estimate']:+.3f}{interval}"
+
+
 def benchmark_cell(benchmark: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """`40.20 [38.10, 42.50]` or `0.812 [0.795, 0.829]`: a condition's row on a benchmark, with the measure's digits."""
     return format_cell(row["cells"].get(benchmark["name"]), benchmark["measure"]["digits"])

@@ -46,7 +46,9 @@ class Component(NamedTuple):
     noun: str
     """What they are called."""
     can_grow: bool = True
-    """Whether a study can have more of them: windows, items, random sets; paradigms and templates are all in use."""
+    """Whether a study can have more of them: windows, items, random sets, templates that it leaves out."""
+    most: float = math.inf
+    """How many of them there are, where it can grow."""
 
     def __str__(self) -> str:
         return f"{self.num_units:,} {self.noun}"
@@ -126,7 +128,7 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     Within a stratum of a single unit its items stand for units, and a note says so.
     """
     measure = items.measure
-    table = pd.DataFrame({"difference": differences, "stratum": _fixed(items), "unit": _units(items)})
+    table = pd.DataFrame({"difference": differences, "stratum": strata_of(items), "unit": units_of(items)})
     if measure.unit is None:
         units = table
     else:
@@ -150,7 +152,9 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
 
 
 def _of_units(variance: float, df: float, num_units: int, items: Items) -> Component:
-    return Component(variance, df, num_units, items.measure.units, can_grow=items.measure.unit is None)
+    measure = items.measure
+    most = measure.most_units or math.inf
+    return Component(variance, df, num_units, measure.units, can_grow=measure.can_grow, most=most)
 
 
 def _constant(value: float, num_units: int, items: Items) -> Effect:
@@ -171,7 +175,7 @@ def _constant(value: float, num_units: int, items: Items) -> Effect:
     return Effect(value, (_of_units(variance, np.inf, num_units, items),), (note,))
 
 
-def _fixed(items: Items) -> pd.Series:
+def strata_of(items: Items) -> pd.Series:
     """[num_items] the stratum of each item."""
     column = items.measure.fixed
     if column is None:
@@ -180,7 +184,7 @@ def _fixed(items: Items) -> pd.Series:
     return items.table[column].reset_index(drop=True)
 
 
-def _units(items: Items) -> pd.Series:
+def units_of(items: Items) -> pd.Series:
     """[num_items] the unit of each item."""
     measure = items.measure
     if measure.unit is None:
