@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,17 +106,20 @@ def validate(
     trust_study: TrustStudy = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a study file and everything it names, without starting anything."""
+    """Check a study file and everything it names, without starting anything; warn of claims with too little data."""
+    from orchestrator.planning.power import low_powers
+
     try:
         opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
     except StudyError as error:
         if as_json:
             print(json.dumps({"valid": False, "mistakes": redacted(str(error)).split("\n")}, indent=2))
         raise
-    _warn(opened)
+    warnings = [*opened.warnings, *low_powers(opened.powers(by_store=False), opened.plan)]
+    _warn(warnings)
     name, num_models, num_steps = opened.spec.study, len(opened.spec.all_models), len(opened.plan.steps)
     if as_json:
-        found = {"valid": True, "study": name, "models": num_models, "steps": num_steps, "warnings": opened.warnings}
+        found = {"valid": True, "study": name, "models": num_models, "steps": num_steps, "warnings": warnings}
         print(json.dumps(redacted(found), indent=2))
     else:
         print(printable(f"{study}: {name} is valid: {num_models} models, {num_steps} steps"))
@@ -141,22 +145,22 @@ def plan(
     keep_versions: KeepVersions = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show every step and why it is not cached; then which special tokens the texts get, which models fit, what runs
-    side by side, and for how long."""
+    """Show every step and why it is not cached; then which special tokens the texts get, the power of each claim, which
+    models fit, what runs side by side, and for how long."""
     from orchestrator import terminal
     from orchestrator.study import plan_json
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
-    _warn(opened)
+    _warn(opened.warnings)
     planned = opened.planned(keep_versions=keep_versions)
     if refusal := opened.second_file():
         _say(f"warning: `run` refuses this file: {refusal}")
     forecast = opened.forecast(planned, on, tflops)
-    special = opened.special_tokens()
+    special, power = opened.special_tokens(), opened.powers(by_store=True)
     if as_json:
-        print(json.dumps(plan_json(opened.spec.study, planned, special, forecast), indent=2))
+        print(json.dumps(plan_json(opened.spec.study, planned, special, forecast, power), indent=2))
     else:
-        terminal.show_plan(terminal.make_console(), planned, special, forecast)
+        terminal.show_plan(terminal.make_console(), planned, special, forecast, power)
 
 
 @app.command()
@@ -184,7 +188,7 @@ def run(
 
     started = time.monotonic()
     opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
-    _warn(opened)
+    _warn(opened.warnings)
     streams.goes_on_without(
         "nobody reads the output any more; the study goes on, and `halfwave report` shows its result"
     )
@@ -344,9 +348,9 @@ def _open(
     )
 
 
-def _warn(study: "Study") -> None:
+def _warn(warnings: Iterable[str]) -> None:
     """Print what a user may not expect of a study."""
-    for line in study.warnings:
+    for line in warnings:
         _say(f"warning: {line}")
 
 

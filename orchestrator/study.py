@@ -24,6 +24,7 @@ from orchestrator.definition import definition_of, report_note, second_file
 from orchestrator.execution.interrupt import Interrupt
 from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
+from orchestrator.planning.power import PlannedPower, earlier_spreads, power_records, powers
 from orchestrator.planning.resolve import resolve
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.keys import Committed
@@ -110,7 +111,11 @@ class PlannedStep(NamedTuple):
 
 
 def plan_json(
-    study: str, planned: Iterable[PlannedStep], special_tokens: Mapping[str, Any], forecast: Forecast
+    study: str,
+    planned: Iterable[PlannedStep],
+    special_tokens: Mapping[str, Any],
+    forecast: Forecast,
+    power: Sequence[PlannedPower] = (),
 ) -> dict[str, Any]:
     """What `plan --json` prints. Every key is written out, so that renaming a field changes no output."""
     steps = [
@@ -123,7 +128,8 @@ def plan_json(
         }
         for entry in planned
     ]
-    return {"study": study, "steps": steps, "special_tokens": special_tokens, "forecast": forecast.as_json()}
+    after = {"special_tokens": special_tokens, "power": power_records(power), "forecast": forecast.as_json()}
+    return {"study": study, "steps": steps} | after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +257,10 @@ class Study:
                     reasons[later] = f"not applicable: {finding}"
         return {step: reason for step, reason in reasons.items() if step not in known}
 
+    def powers(self, *, by_store: bool) -> list[PlannedPower]:
+        """The power that each claim will have, by earlier runs in the store, or by the stated defaults alone."""
+        return powers(self.plan, earlier_spreads(self.recorded(), self.plan) if by_store else ())
+
     def special_tokens(self) -> dict[str, dict[str, Any] | None]:
         """{model: {texts: the special tokens that they get, as plain JSON}}; None where only loading the model tells.
 
@@ -320,7 +330,7 @@ class Study:
                     is_complete = runner.load_finished()
                 if not is_complete:
                     self._compute(runner, address, silence_seconds, patience_seconds)
-                outcome = _without_secrets(runner.outcome())
+                outcome = (found := runner.outcome())._replace(reasons=redacted(found.reasons))
                 with record.waiting(interrupt.draining):
                     reviewed = self._review(outcome, record)
                 status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
@@ -375,10 +385,6 @@ class Study:
             takeover=takeover,
         )
         return record
-
-
-def _without_secrets(outcome: "Outcome") -> "Outcome":
-    return outcome._replace(reasons=redacted(outcome.reasons))
 
 
 def _why_not_cached(step: Step, last: Committed | None, record: Reader) -> str:

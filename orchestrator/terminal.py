@@ -14,11 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.planning.power import PlannedPower, power_lines
 from orchestrator.scheduling.forecast import Forecast
 from orchestrator.study import PlannedStep, Result
+from studies.claims.power import FACTOR
 from studies.errors import StudyError, printable
 from studies.reporting.records import completed
 from studies.reporting.text import (
+    across_models_lines,
     benchmark_cell,
     finding_lines,
     margin_lines,
@@ -69,8 +72,9 @@ def show_plan(
     planned: Sequence[PlannedStep],
     special_tokens: Mapping[str, Mapping[str, Any] | None],
     forecast: Forecast,
+    power: Sequence[PlannedPower] = (),
 ) -> None:
-    """Print every step with its id, its work, and why it is not cached; special tokens; then the forecast.
+    """Print every step with its id, its work, and why it is not cached; special tokens; power; then the forecast.
 
     special_tokens: {model: {texts: their record}}, None where they are not known yet.
     """
@@ -101,7 +105,17 @@ def show_plan(
         unknown = ["special tokens: checked when the model is loaded"]
         for line in unknown if by_texts is None else special_token_lines(by_texts):
             show_line(console, f"{model}: {line}")
+    _show_power(console, power)
     _show_forecast(console, forecast)
+
+
+def _show_power(console: Console, power: Sequence[PlannedPower]) -> None:
+    rows = [[printable(cell) for cell in row] for row in power_lines(power)]
+    if rows:
+        show_line(console, f"power of the claims (effects: {FACTOR:g} times what is too small to matter):")
+    claims, numbers = (max((cell_len(row[i]) for row in rows), default=0) for i in (0, 1))
+    for claim, number, about in rows:
+        show_line(console, f"  {claim:{claims}}  {number:>{numbers}}  {about}")
 
 
 def _show_forecast(console: Console, forecast: Forecast) -> None:
@@ -158,6 +172,8 @@ def _show_report(console: Console, report: Mapping[str, Any]) -> None:
     if scorecard := scorecard_table(report["models"]):
         heading, *rows = scorecard
         _print_table(console, "Scorecard", heading, rows)
+    for line in across_models_lines(report):
+        console.print(plain(line))
     for entry in report["unfinished"]:
         console.print(Text("not finished", style="red").append(f" {printable(entry)}", style="default"))
 

@@ -122,8 +122,10 @@ class Store(Calls):
                 raise
         return self.experiment(name)
 
-    def runs(self, experiment_ids: Collection[str]) -> Iterator[Any]:
+    def runs(self, experiment_ids: Collection[str], kind: str = "") -> Iterator[Any]:
         """All our runs in these experiments, oldest first, so that a run made between two pages comes last.
+
+        kind: only runs of this kind.
 
         Runs in MLflow's stage "deleted" are among them if superseded; those that a person deleted are not."""
         from mlflow.entities import ViewType
@@ -133,7 +135,7 @@ class Store(Calls):
         pages = self._pages(
             "search_runs",
             list(experiment_ids),
-            filter_string=f"tags.`{KIND}` != ''",
+            filter_string=f"tags.`{KIND}` = '{kind}'" if kind else f"tags.`{KIND}` != ''",
             run_view_type=ViewType.ALL,
             max_results=PAGE,
             order_by=["attributes.start_time ASC"],

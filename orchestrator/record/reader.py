@@ -8,6 +8,7 @@ for it first (`client.patience`).
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
@@ -83,6 +84,23 @@ class Reader:
         }
         waiting = [entry.committed() for entry in self._outbox.entries() if entry.step_name == step_name]
         return done | {step.step_id: step for step in waiting}
+
+    def last_of_studies(self, step_name: str) -> list[tuple[str, Committed]]:
+        """(when its study was last reported or run, in ISO 8601; step) of this name on the parent runs of all studies
+        of the store, newest first. One search for parent runs alone; what waits in the outbox is not among them."""
+        return self._patiently(lambda: self._last_of_studies(step_name))
+
+    def _last_of_studies(self, step_name: str) -> list[tuple[str, Committed]]:
+        experiments, tag = self._store.experiments(), STEP + step_name
+        found = []
+        for run in self._store.runs(experiments, kind="study"):
+            tags, experiment = run.data.tags, experiments[run.info.experiment_id]
+            noted = tagged_definition(tags, REPORTED)
+            began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat()
+            only = {name: tags[name] for name in (tag,) if name in tags}
+            steps = committed_steps(self._store, run.info.run_id, only, experiment)
+            found += [(noted.started if noted else began, step) for step in steps]
+        return sorted(found, key=lambda dated: dated[0], reverse=True)
 
     def intact(self, step_ids: Collection[str]) -> dict[str, Committed]:
         """{step id: step} for those of the steps that are done and whose artifacts are there."""

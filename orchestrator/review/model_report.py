@@ -18,6 +18,7 @@ from orchestrator.review.doses import record_doses
 from orchestrator.review.evidence import claims_evidence, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.review.layers import record_schedules
+from orchestrator.review.spreads import record_spreads
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
@@ -64,9 +65,11 @@ class ModelReport:
         benchmarks = self._plan.study.benchmarks
         floors = self._noise_floors()
         by_benchmark = {benchmark: records.noise_record(floor) for benchmark, floor in floors.items()}
+        excess = record_excess(findings, model)
         return {
             "label": model.label,
             "display": model.display,
+            "digest": model.digest,
             "activation": model.architecture.activation,
             "benchmarks": [
                 {"name": b.name, "label": b.label, "measure": records.measure_record(b.measure)} for b in benchmarks
@@ -79,7 +82,8 @@ class ModelReport:
             "within_noise": self._within_noise(floors),
             "comparisons": self._comparisons(),
             "seeds": self._seeds(),
-            "excess": record_excess(findings, model),
+            "excess": excess,
+            "spreads": record_spreads(findings, model, excess),
             "structure": self._structure(),
             "unmatched": self._unmatched,
             "left_out": findings.left_out(model),

@@ -16,6 +16,7 @@ from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.encoding import encode_json
 from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
+from orchestrator.review.across_models import record_across_models
 from orchestrator.review.dynamics import record_dynamics
 from orchestrator.review.evidence import margins
 from orchestrator.review.findings import Findings
@@ -24,9 +25,8 @@ from orchestrator.review.model_report import ModelReport
 from orchestrator.steps.step import BROKEN, FINISHED, review_id
 from studies.reporting.figures import negative_shares
 from studies.reporting.markdown import markdown
-from studies.reporting.records import margins_record
+from studies.reporting.records import REPORT, margins_record
 
-REPORT = "report.json"
 NOTE_LENGTH = 7000
 """Characters of the report that the parent run shows as its note; MLflow cuts tags at 8,000."""
 
@@ -64,10 +64,14 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     series: list[dict[str, Any]] = []
     with findings.unless_failed("training dynamics"):
         series = record_dynamics(findings)
+    across: list[dict[str, Any]] = []
+    with findings.unless_failed("claims across models"):
+        across = record_across_models(plan.study.models, models)
     figures = _figures(findings, built)
     report = {
         "study": plan.study.spec.study,
         "models": models,
+        "across_models": across,
         "series": series,
         "margins": used,
         "unfinished": [*unfinished, *findings.failures],
@@ -89,7 +93,8 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
 def unreviewed(plan: Plan, reason: str) -> Review:
     """What stands for the report of a study that could not be reviewed."""
     unfinished = [f"report: {reason}; what was computed is kept, run the study again for its report"]
-    report = {"study": plan.study.spec.study, "models": [], "series": [], "margins": [], "unfinished": unfinished}
+    empty: dict[str, list[Any]] = {"models": [], "across_models": [], "series": [], "margins": []}
+    report = {"study": plan.study.spec.study, **empty, "unfinished": unfinished}
     return Review(report, False)
 
 

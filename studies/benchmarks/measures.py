@@ -46,6 +46,8 @@ class Measure:
     """The unit is what stands before this in its column: of `template:case` the template. None = all of it."""
     unit_noun: str = ""
     """What the units are called; empty = as the items are."""
+    most_units: float = 0
+    """How many units there are, also those that a study leaves out; inf = more can be written; 0 = all are in use."""
     block: str
     """Column of the blocks of Page's test for a trend."""
     phenomenon: str | None = None
@@ -71,6 +73,11 @@ class Measure:
     def units(self) -> str:
         """What the units of a claim are called."""
         return self.unit_noun or self.noun
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether a study can have more units: items, units that it leaves out; not where all are in use."""
+        return self.unit is None or self.most_units > 0
 
     def summary(self, mean: float) -> float:
         """The number that people read, from a mean over items: exp of the mean where the value is a logarithm."""
@@ -104,6 +111,9 @@ MINIMAL_PAIRS = replace(
     decision="correct",
 )
 """Accuracy on pairs; a uid is a paradigm."""
+
+OWN_PAIRS = replace(MINIMAL_PAIRS, most_units=np.inf)
+"""Accuracy on pairs of a user's own, who can write more paradigms."""
 
 TEMPLATES = replace(MINIMAL_PAIRS, unit_before=":", unit_noun="templates")
 """Accuracy on pairs made from templates; a uid is `template:case`."""

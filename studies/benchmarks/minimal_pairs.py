@@ -13,7 +13,7 @@ import pickle
 import pickletools
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn
 
@@ -22,7 +22,7 @@ import pandas as pd
 from annotated_types import Ge, Le, MinLen
 
 from studies.benchmarks.annotation import Annotation
-from studies.benchmarks.measures import MINIMAL_PAIRS, TEMPLATES, Measure
+from studies.benchmarks.measures import MINIMAL_PAIRS, OWN_PAIRS, TEMPLATES, Measure
 from studies.benchmarks.options import Count, StudySettings, Text
 from studies.benchmarks.protocol import NOISE_FLOOR_NODES
 from studies.benchmarks.rows import (
@@ -84,7 +84,7 @@ class UserPairsOptions:
     """Minimal pairs from a file of the user's."""
 
     path: Text
-    measure: ClassVar[Measure] = MINIMAL_PAIRS
+    measure: ClassVar[Measure] = OWN_PAIRS
 
     def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
         return user_pairs(study.path(self.path), study.half_ties)
@@ -253,7 +253,8 @@ def tse(
         for i, pair in enumerate(members[:per_case])
     )
     whole = _non_empty(pairs, root / "tse")
-    return PairBenchmark(name="tse", label="TSE", pairs=whole, per_token=True, half_ties=half_ties, measure=TEMPLATES)
+    measure = replace(TEMPLATES, most_units=len(files)) if len(set(templates or files)) < len(files) else TEMPLATES
+    return PairBenchmark(name="tse", label="TSE", pairs=whole, per_token=True, half_ties=half_ties, measure=measure)
 
 
 def embedded_pairs(per_construction: int | None, half_ties: bool) -> PairBenchmark:
@@ -285,7 +286,8 @@ def user_pairs(path: Path, half_ties: bool) -> PairBenchmark:
         phenomenon = optional_name(row, where, "phenomenon") or uid
         require_metric_part(phenomenon, where, "the phenomenon (or uid)")
         pairs.append(Pair(uid, phenomenon, str(i), good, bad, where))
-    return PairBenchmark(name=path.stem, label=path.stem, pairs=_non_empty(pairs, path), half_ties=half_ties)
+    whole = _non_empty(pairs, path)
+    return PairBenchmark(name=path.stem, label=path.stem, pairs=whole, half_ties=half_ties, measure=OWN_PAIRS)
 
 
 def _non_empty(pairs: Iterable[Pair], source: Path | str) -> tuple[Pair, ...]:

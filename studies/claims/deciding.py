@@ -24,7 +24,7 @@ def what_would_decide(label: str, effect: Effect) -> str:
         return f"{shown}; with more random sets a smaller one would be, and from {RANKED_SETS} on their ranks decide"
     needed = effect.variance * (smallest / effect.value) ** -2  # variance at which this effect has that power
     rest = effect.variance - largest.variance
-    if not largest.can_grow or needed <= rest:
+    enough = math.ceil(largest.num_units * largest.variance / (needed - rest)) if needed > rest else math.inf
+    if not largest.can_grow or enough > largest.most or math.isinf(enough):
         return f"{shown}; {abs(effect.value):.2g} cannot be decided with these {largest}"
-    enough = math.ceil(largest.num_units * largest.variance / (needed - rest))
     return f"{shown}; about {enough:,} {largest.noun} would decide {abs(effect.value):.2g}"

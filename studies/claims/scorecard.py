@@ -79,6 +79,10 @@ class Verdict:
     """Below 0.05 where the claim is supported; None where nothing was tested."""
     survives_holm: bool | None = None
     """Whether the p value is below 0.05 after Holm's correction over the scorecard; None where nothing was tested."""
+    standard_error: float | None = None
+    """Of the effect; None where its interval is none of sampling."""
+    df: float | None = None
+    """Degrees of freedom of the standard error."""
 
 
 EvidenceT = TypeVar("EvidenceT")
@@ -150,6 +154,8 @@ class Draft(NamedTuple):
     contrast: Interval | None = None
     margin: float | None = None
     p_value: float | None = None
+    standard_error: float | None = None
+    df: float | None = None
 
 
 def judge(parts: Sequence[Part], denials: Sequence[Denial], margin: float | None) -> tuple[Status, str]:
@@ -206,6 +212,8 @@ def judged(
         contrasts[0].interval() if contrasts else None,
         margin,
         None if math.isnan(largest) else largest,
+        effects[0].variance ** 0.5,
+        effects[0].df,
     )
 
 
@@ -242,6 +250,8 @@ def verdicts(model: str, claims: Mapping[str, Claim], drafts: Sequence[Draft]) -
                 published=claims[name].published,
                 margin=draft.margin,
                 p_value=draft.p_value,
+                standard_error=draft.standard_error,
+                df=draft.df,
             )
         )
     return _corrected(scorecard)

@@ -12,6 +12,7 @@ from typing import Any
 from studies.errors import printable
 from studies.reporting.records import completed
 from studies.reporting.text import (
+    across_models_lines,
     benchmark_cell,
     finding_lines,
     margin_lines,
@@ -51,6 +52,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [*_verdicts(series), ""]
     if scorecard := scorecard_table(report["models"]):
         lines += ["## Scorecard", "", *_table(scorecard), ""]
+    if across := across_models_lines(report):
+        lines += ["## Across models", "", *_bullets(across), ""]
     lines += _bullets(margin_lines(report))
     if report["unfinished"]:
         lines += ["## Not finished", "", *_bullets(report["unfinished"])]

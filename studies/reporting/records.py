@@ -5,13 +5,14 @@ document. nan becomes None, because JSON has none. Knows neither MLflow nor how 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Measure
-from studies.claims.scorecard import Margins, Verdict
+from studies.claims.scorecard import Margins, Status, Verdict
+from studies.statistics.across_models import Summary
 from studies.statistics.comparisons import NoiseFloor, WithinNoise
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
@@ -22,6 +23,8 @@ from studies.statistics.neuron_table import Structure
 Cell = dict[str, float | None]
 """{estimate, low, high}: an interval as plain JSON."""
 
+REPORT = "report.json"
+"""The artifact that holds a report."""
 SIGNIFICANT = 0.05
 """Holm-corrected p values below this name a phenomenon as changed."""
 
@@ -73,7 +76,10 @@ def _seed_of_name(condition: str) -> int | None:
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as plain JSON; effect and contrast are None where they were not computed."""
+    """A verdict as plain JSON; effect and contrast are None where they were not computed.
+
+    standard_error, df: of the effect. None where it has none; df is None, too, where the error is known exactly.
+    """
     return {
         "claim": verdict.claim,
         "statement": verdict.statement,
@@ -81,6 +87,8 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "status": str(verdict.status),
         "effect": None if verdict.effect is None else interval_record(verdict.effect),
         "contrast": None if verdict.contrast is None else interval_record(verdict.contrast),
+        "standard_error": None if verdict.standard_error is None else _number(verdict.standard_error),
+        "df": None if verdict.df is None or math.isinf(verdict.df) else _number(verdict.df),
         "num_items": verdict.num_items,
         "detail": verdict.detail,
         "published": verdict.published,
@@ -96,6 +104,44 @@ def margins_record(margins: Margins) -> dict[str, float]:
         "accuracy": margins.accuracy,
         "perplexity": margins.log_perplexity,
         "surprisal": margins.surprisal,
+    }
+
+
+def across_models_record(
+    claim: str, statuses: Mapping[str, str], summary: Summary | None, with_effect: Sequence[str]
+) -> dict[str, Any]:
+    """One claim over several models, as plain JSON.
+
+    statuses: {model: the status of its verdict}. summary: None below five models with an effect. with_effect: the
+    models whose effect has a standard error.
+    """
+    by_status: dict[str, list[str]] = {}
+    for model, status in statuses.items():
+        by_status.setdefault(status, []).append(model)
+    not_applicable = by_status.pop(str(Status.NOT_APPLICABLE), [])
+    judged = [model for models in by_status.values() for model in models]
+    return {
+        "claim": claim,
+        "num_models": len(judged),
+        "by_status": by_status,
+        "not_applicable": not_applicable,
+        "without_effect": [model for model in statuses if model in judged and model not in with_effect],
+        "summary": None if summary is None else _summary_record(summary),
+    }
+
+
+def _summary_record(summary: Summary) -> dict[str, Any]:
+    """The random-effects summary of one effect; None for bounds that too few families give."""
+    return {
+        **interval_record(summary.mean),
+        "prediction_low": _number(summary.prediction.low),
+        "prediction_high": _number(summary.prediction.high),
+        "tau": _number(summary.tau),
+        "num_models": summary.num_models,
+        "families": [
+            {"family": family.name, "models": list(family.models), **interval_record(family.mean)}
+            for family in summary.families
+        ],
     }
 
 

@@ -69,12 +69,49 @@ def margin_lines(report: Mapping[str, Any]) -> list[str]:
     return [f"the margins were changed after results existed: {changes}"]
 
 
-def _interval(interval: Cell) -> str:
+def _interval(interval: Mapping[str, Any]) -> str:
     """`+0.120 [0.110, 0.131]`; the estimate alone where there is no interval."""
     if interval["estimate"] is None:
         return "-"
     bounds = "" if interval["low"] is None else f" [{interval['low']:.3f}, {interval['high']:.3f}]"
     return f"{interval['estimate']:+.3f}{bounds}"
+
+
+def across_models_lines(report: Mapping[str, Any]) -> list[str]:
+    """One line per claim on how many models support it, and one on its effect over all where five or more have one."""
+    lines = []
+    for entry in report.get("across_models", ()):  # reports of earlier versions have none
+        lines.append(f"{entry['claim']}: {_support(entry)}")
+        if entry["summary"]:
+            lines.append(f"{entry['claim']}, effect: {_over_families(entry['summary'])}{_without_effect(entry)}")
+    return lines
+
+
+def _support(entry: Mapping[str, Any]) -> str:
+    """`supported in 2 of 4 models: A, B; undecided: C; contradicted: D; not applicable to E`."""
+    by_status = dict(entry["by_status"])
+    supported = by_status.pop("supported", [])
+    named = f": {', '.join(supported)}" if supported else ""
+    parts = [f"supported in {len(supported)} of {entry['num_models']} models{named}"] if entry["num_models"] else []
+    parts += [f"{status}: {', '.join(models)}" for status, models in by_status.items()]
+    parts += [f"not applicable to {', '.join(entry['not_applicable'])}"] if entry["not_applicable"] else []
+    return "; ".join(parts)
+
+
+def _over_families(summary: Mapping[str, Any]) -> str:
+    """`+0.120 [0.050, 0.190] over 6 models (4 families), prediction [-0.100, 0.300]; by family: ...`."""
+    families = summary["families"]
+    counted = f"{len(families)} families" if len(families) > 1 else "one family, which says nothing of others"
+    whole = f"{_interval(summary)} over {summary['num_models']} models ({counted})"
+    if summary["prediction_low"] is not None:
+        whole += f", prediction [{summary['prediction_low']:.3f}, {summary['prediction_high']:.3f}]"
+    each = [f"{entry['family']} {_interval(entry)} ({', '.join(entry['models'])})" for entry in families]
+    return f"{whole}; by family: {', '.join(each)}"
+
+
+def _without_effect(entry: Mapping[str, Any]) -> str:
+    missing = entry["without_effect"]
+    return f"; without an effect to add: {', '.join(missing)}" if missing else ""
 
 
 def benchmark_cell(benchmark: Mapping[str, Any], row: Mapping[str, Any]) -> str:

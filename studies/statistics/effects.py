@@ -47,7 +47,9 @@ class Component(NamedTuple):
     noun: str
     """What they are called."""
     can_grow: bool = True
-    """Whether a study can have more of them: windows, items, random sets; paradigms and templates are all in use."""
+    """Whether a study can have more of them: windows, items, random sets, templates that it leaves out."""
+    most: float = math.inf
+    """How many of them there are, where it can grow."""
 
     def __str__(self) -> str:
         return f"{self.num_units:,} {self.noun}"
@@ -147,11 +149,13 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     Within a stratum of a single unit its items stand for units, and a note says so.
     """
     measure = items.measure
-    stratum = _fixed(items)
+    stratum = strata_of(items)
     if measure.unit is None:
         strata = [differences[stratum == h] for h in range(stratum.max() + 1)]
         return _of_strata(strata, len(items), items)
-    unit = pd.factorize(_units(items) + pd.Series(stratum).astype(str).radd("\0"))[0]  # units are told apart by stratum
+    unit = pd.factorize(units_of(items) + pd.Series(stratum).astype(str).radd("\0"))[
+        0
+    ]  # units are told apart by stratum
     means = np.bincount(unit, weights=differences) / np.bincount(unit)
     stratum_of_unit = np.empty(len(means), dtype=np.int64)
     stratum_of_unit[unit] = stratum
@@ -178,7 +182,9 @@ def _of_strata(strata: Sequence[np.ndarray], num_units: int, items: Items, *note
 
 
 def _of_units(variance: float, df: float, num_units: int, items: Items) -> Component:
-    return Component(variance, df, num_units, items.measure.units, can_grow=items.measure.unit is None)
+    measure = items.measure
+    most = measure.most_units or math.inf
+    return Component(variance, df, num_units, measure.units, can_grow=measure.can_grow, most=most)
 
 
 def _constant(value: float, num_units: int, items: Items) -> Effect:
@@ -199,7 +205,7 @@ def _constant(value: float, num_units: int, items: Items) -> Effect:
     return Effect(value, (_of_units(variance, np.inf, num_units, items),), (note,))
 
 
-def _fixed(items: Items) -> np.ndarray:
+def strata_of(items: Items) -> np.ndarray:
     """[num_items] the stratum of each item, 0..H-1."""
     column = items.measure.fixed
     if column is None:
@@ -208,8 +214,8 @@ def _fixed(items: Items) -> np.ndarray:
     return pd.factorize(items.table[column], use_na_sentinel=False)[0]
 
 
-def _units(items: Items) -> pd.Series:
-    """[num_items] the name of each item's unit."""
+def units_of(items: Items) -> pd.Series:
+    """[num_items] the name of each item's unit, which its measure must have."""
     measure = items.measure
     assert measure.unit is not None
     require_columns(items.table, (measure.unit,))

@@ -9,6 +9,8 @@ import pytest
 from mlflow.entities import ViewType
 
 from orchestrator.record.client.failures import RecordError, UnrecordableError
+from orchestrator.record.keys import RunKey
+from orchestrator.record.tags import REPORTED, Definition, definition_tags
 from tests.integration.record.recorded import (
     DIFFERS,
     ITEMS,
@@ -155,3 +157,24 @@ def test_changed_and_missing_artifacts_are_noticed(store: StoreFolder, study: st
         assert str(error.value) == broken_artifact(store.uri, "items/blimp.parquet", run.info.run_id, problem)
     redone = commit(record, condition(), "precious")
     assert record.verify(redone) and record.frame(redone, "items/blimp.parquet").equals(ITEMS)
+
+
+def test_the_last_step_of_every_study_is_found_newest_first(store: StoreFolder, study: str) -> None:
+    other = f"{study}-2"
+    for name, day in ((study, "2026-11-30"), (other, "2026-12-01")):
+        record = store.record(name)
+        parent = RunKey(kind="study", name=name)
+        commit(record, parent, "before", "report")
+        commit(record, parent, "last", "report", documents={"report.json": {"study": name}})
+        commit(record, condition(), "else", "report")
+        (run,) = store.runs(name, "study")
+        noted = definition_tags(Definition("a.yaml", "aa", f"{day}T10:00:00+01:00"), REPORTED)
+        for tag, value in noted.items():
+            store.client.set_tag(run.info.run_id, tag, value)
+        record.close("FINISHED")
+    reader = store.record(None)
+    found = [entry for entry in reader.last_of_studies("report") if entry[1].experiment.startswith(study)]
+    dated = [(day[:10], step.step_id) for day, step in found]
+    assert dated == [("2026-12-01", f"{other}-last"), ("2026-11-30", f"{study}-last")]
+    assert reader.document(found[0][1], "report.json") == {"study": other}
+    assert reader.last_of_studies("summary") == []

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli
+from orchestrator.planning.power import PlannedPower
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.study import PlannedStep, Study
+from studies.claims.power import ClaimPower
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 STUDY = """\
@@ -23,6 +25,7 @@ conditions:
   top: {select: top, fraction: 0.1, clamp: negative}
 evaluate: [embedded_knowledge]
 """
+POWER = ClaimPower("syntax_loss", 0.4, 0.04, ("blimp",), "67 paradigms", "defaults")
 LOADS_NO_RAY = """\
 import sys
 from typer.testing import CliRunner
@@ -50,13 +53,15 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
         planned=lambda *, keep_versions: [PlannedStep(step, False, "new", 1e12)],
         second_file=lambda: "",
         forecast=lambda planned, on, tflops: Forecast("4x8", "CPU", (fit,), 60.0, 30.0),
+        powers=lambda *, by_store: [PlannedPower("m", POWER)] if by_store else [],
     )
     monkeypatch.setattr(Study, "open", lambda *arguments, **options: study)
     answer = CliRunner().invoke(cli.app, ["plan", str(study_file), "--json"])
     assert answer.exit_code == 0, answer.output
     plan = json.loads(answer.stdout)
     assert answer.stderr == "halfwave: warning: s.yaml:4: profile.window: too long\n"
-    assert list(plan) == ["study", "steps", "special_tokens", "forecast"] and plan["study"] == "s"
+    assert list(plan) == ["study", "steps", "special_tokens", "power", "forecast"] and plan["study"] == "s"
+    assert [(entry["model"], entry["claim"], entry["power"]) for entry in plan["power"]] == [("m", "syntax_loss", 0.4)]
     assert plan["special_tokens"] == {"m": {"blimp": {"kind": "sentences"}}, "on the hub": None}
     assert plan["steps"] == [
         {"id": "0" * 20, "step": "evaluate.blimp m top", "cached": False, "reason": "new", "flops": 1e12}
@@ -119,6 +124,19 @@ def test_a_check_as_json(study_file: Path) -> None:
     answer = CliRunner().invoke(cli.app, words)
     mistakes = str(answer.exception).split("\n")
     assert len(mistakes) == 2 and json.loads(answer.stdout) == {"valid": False, "mistakes": mistakes}
+
+
+def test_a_check_warns_of_claims_with_too_little_data(study_file: Path) -> None:
+    words = ["validate", str(study_file), "--workdir", str(study_file.parent / "work"), "--json"]
+    study_file.write_text(STUDY + "claims: double_dissociation\n")
+    answer = CliRunner().invoke(cli.app, words)
+    *others, warning = json.loads(answer.stdout)["warnings"]
+    assert not any("power" in other for other in others), "what the study does not ask of its conditions is no mistake"
+    assert warning.startswith(
+        f"{study_file}:7: evaluate.0: knowledge_spared has under 1 % power to show that there is no"
+    )
+    assert warning.endswith("by defaults (discordance 0.06); about 5 times as many items would give 80 %")
+    assert answer.stderr.endswith(f"halfwave: warning: {warning}\n") and answer.exit_code == 0
 
 
 @pytest.mark.parametrize("given", [[], ["--keep-versions"], ["--takeover"], ["--keep-versions", "--takeover"]])

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from orchestrator.planning.power import PlannedPower
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.study import PlannedStep
 from orchestrator.terminal import UNBOUNDED, make_console, show_plan, show_report
+from studies.claims.power import ClaimPower
 
 STEPS: list[Any] = [
     SimpleNamespace(id=f"{i:08d}", name=f"evaluate.{i % 2}", title=f"evaluate.{i % 2} m{i}") for i in range(2)
@@ -50,6 +52,22 @@ def test_a_plan_says_what_is_evaluated_again_and_what_is_not_applicable() -> Non
         "1 of them are cached, and evaluated again to be compared with the others, by the versions installed here: "
         "about 2.5 TFLOP; --keep-versions leaves them as they are"
     )
+
+
+def test_a_plan_shows_the_power_of_its_claims() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    known = ClaimPower(
+        "syntax_loss/[b]", 0.44, 0.04, ("b",), "22 templates of 9 items", "defaults", remedy="more of it"
+    )
+    unknown = ClaimPower("perplexity_cost", None, 0.04, ("ppl",), "", "", "no earlier run shows how windows vary")
+    power = [PlannedPower("m", found) for found in (known, unknown)]
+    show_plan(console, [], {}, Forecast("4x8", "GPU", (), 7200.0, 3600.0), power)
+    lines = console.file.getvalue().splitlines()
+    first = lines.index("power of the claims (effects: 2 times what is too small to matter):")
+    assert lines[first + 1 : first + 3] == [
+        "  syntax_loss/[b]     44 %  an effect of 0.04, 22 templates of 9 items, by defaults; more of it",
+        "  perplexity_cost  unknown  no earlier run shows how windows vary",
+    ]
 
 
 def test_a_report_names_what_is_not_finished() -> None:

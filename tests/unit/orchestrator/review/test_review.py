@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from actors.messages.ablation import EvaluateRequest
@@ -12,20 +13,26 @@ from actors.messages.stream import Finished
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.power import powers
 from orchestrator.review import doses
 from orchestrator.review.model_report import ModelReport
 from orchestrator.review.report import review
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand
 from orchestrator.steps.step import BASELINE, State
+from studies.benchmarks.choices import ChoiceBenchmark
 from studies.errors import printable
 from studies.reporting import text
+from studies.reporting.spreads import spreads_of_report
 from tests.fakes import NODE, Answer, FakePool, FakeRecord, scored
 from tests.hostile import HOSTILE
-from tests.plans import RELU, STUDY, model, plan, step_id
+from tests.plans import BENCHMARKS, ITEM, RELU, STUDY, model, plan, step_id
 from tests.unit.studies.reporting.test_markdown import rendered
 from tests.world import make_cluster
 
+QUESTIONS = ChoiceBenchmark(
+    name="embedded_knowledge", label="embedded knowledge", items=tuple(ITEM._replace(id=str(i)) for i in range(120))
+)
 CLAIMS = STUDY + "claims: double_dissociation\n"
 DOSES = """\
 study: doses
@@ -60,6 +67,41 @@ def test_a_report_holds_every_condition_and_every_claim() -> None:
     assert [row["condition"] for row in rows] == [BASELINE, *(c.name for c in study.conditions["a"])]
     assert all(set(row["cells"]) == {"perplexity", "embedded_pairs", "embedded_knowledge"} for row in rows)
     assert "double_dissociation" in verdicts(made.report) and record.notes
+
+
+def answers_of_its_own(actor: str, start: Start, request: Any) -> Iterator[Any]:
+    """Every condition answers some questions otherwise."""
+    if not isinstance(request, EvaluateRequest) or request.benchmark != "embedded_knowledge":
+        return
+    for step in request.interventions:
+        usual = scored(step, request)
+        yield replace(usual, sums=usual.sums - np.random.default_rng(int(step[:8], 16)).random(len(usual.sums)))
+    yield Finished()
+
+
+def test_a_report_shows_the_next_plan_how_comparisons_vary() -> None:
+    study, record = plan(CLAIMS, benchmarks=(BENCHMARKS[0], BENCHMARKS[1], QUESTIONS)), FakeRecord()
+    report = review(study, run(study, record, answers_of_its_own), record).report
+    (part,) = report["models"]
+    assert part["digest"] == "d1"
+    compared = {entry["comparison"] for entry in part["spreads"] if entry["benchmark"] == "embedded_knowledge"}
+    assert compared == {"treated/baseline", "matched/baseline", "treated/matched", "treated/random"}
+    earlier = list(spreads_of_report(report, "2026-12-01"))
+    by_default, by_report = ({p.claim: p for _, p in powers(study, known)} for known in ((), earlier))
+    assert by_default["knowledge_loss"].basis == "defaults (discordance 0.06)"
+    assert by_report["knowledge_loss"].basis == "this model's run of 2026-12-01"
+
+
+def test_a_report_on_two_models_says_how_many_support_a_claim() -> None:
+    models = [model("a", digest="a"), model("b", digest="b")]
+    study, record = plan(CLAIMS, models=models), FakeRecord()
+    report = review(study, run(study, record), record).report
+    assert report["unfinished"] == []
+    claims = {entry["claim"]: entry for entry in report["across_models"]}
+    assert set(claims) == set(verdicts(report)) and all(entry["num_models"] == 2 for entry in claims.values())
+    assert any(line.startswith("double_dissociation: supported in ") for line in text.across_models_lines(report))
+    alone, record = plan(CLAIMS), FakeRecord()
+    assert review(alone, run(alone, record), record).report["across_models"] == []
 
 
 def test_a_second_review_of_the_same_results_reads_the_report_back() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from studies.benchmarks import minimal_pairs
+from studies.benchmarks.measures import TEMPLATES
 from studies.benchmarks.minimal_pairs import Pair, PairBenchmark, blimp, embedded_pairs, tse, user_pairs
 from tests.unit.studies.benchmarks.files import GOOD, study_error, write_jsonl
 
@@ -204,6 +205,8 @@ def test_tse_keeps_the_templates_that_are_named(tmp_path: Path) -> None:
         write_jsonl(tmp_path / "tse" / f"{template}.jsonl", tse_row("sing", 0))
     kept = tse(tmp_path, None, True, ["vp_coord", "simple_agrmt"])
     assert [pair.uid for pair in kept.pairs] == ["simple_agrmt:sing", "vp_coord:sing"]
+    assert (kept.measure.most_units, kept.measure.can_grow) == (3, True), "a study could take the third one too"
+    assert tse(tmp_path, None, True).measure == TEMPLATES and not TEMPLATES.can_grow
     message = study_error(tse, tmp_path, None, True, ["vp_cord"])
     assert message == "tse has no template 'vp_cord'; did you mean 'vp_coord'?"
 

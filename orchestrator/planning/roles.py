@@ -1,0 +1,73 @@
+"""Which condition of a study plays which role in the paper's claims, as far as the plan alone says it.
+
+Owns the roles; knows neither results nor what a claim makes of them. Callers rely on: a role is there only where its
+condition applies to the model, whole, with one fraction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.planning.conditions import Condition
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.plan import Plan
+from orchestrator.steps.step import BASELINE
+from orchestrator.study_file.spec import ConditionSpec
+from studies.claims.power import DIFFICULTY, DIFFICULTY_RANDOM, MATCHED, POSRELU, RANDOM, SIGNFLIP, TREATED
+from studies.neurons.clamps import Clamp
+
+_SAME = ("select", "score", "fraction", "clamp", "layers")
+"""Fields in which conditions on the same neurons agree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """The conditions of one model by their roles."""
+
+    conditions: Mapping[str, str]
+    """{role: name of its condition}; the baseline is one."""
+    randoms: Mapping[str, tuple[str, ...]]
+    """{`random`, `difficulty random`: names of the random controls, one per seed}."""
+
+
+def roles(plan: Plan, model: ResolvedModel) -> Roles | None:
+    """The roles of a model's conditions; None where none that applies to it selects top neurons."""
+    conditions = [condition for condition in plan.conditions[model.label] if not condition.not_applicable]
+    whole = {condition.base: condition for condition in conditions if condition.is_whole}
+    treated = _treated(whole)
+    if treated is None:
+        return None
+    spec = whole[treated].spec
+    difficulty = _variant(whole, spec, score="mapping_difficulty")
+    matched = next((c.name for c in conditions if c.spec.match and c.reference == treated), None)
+    named = {
+        BASELINE: BASELINE,
+        TREATED: treated,
+        MATCHED: matched,
+        DIFFICULTY: difficulty if spec.score != "mapping_difficulty" else None,
+        SIGNFLIP: _variant(whole, spec, clamp=Clamp("signflip")),
+        POSRELU: _variant(whole, spec, clamp=Clamp("posrelu")),
+    }
+    randoms = _randoms(conditions, treated)
+    of_difficulty = _randoms(conditions, difficulty) or randoms
+    return Roles(
+        conditions={role: name for role, name in named.items() if name is not None},
+        randoms={RANDOM: randoms, DIFFICULTY_RANDOM: of_difficulty},
+    )
+
+
+def _treated(whole: Mapping[str, Condition]) -> str | None:
+    """The first condition of top neurons that controls refer to, else the first one."""
+    references = [condition.reference for condition in whole.values() if condition.reference]
+    return next((name for name in (*references, *whole) if name in whole and whole[name].spec.select == "top"), None)
+
+
+def _variant(whole: Mapping[str, Condition], treated: ConditionSpec, **changes: Any) -> str | None:
+    """The condition that differs from the treated one in these fields alone."""
+    wanted = treated.model_copy(update=changes)
+    same = (n for n, c in whole.items() if all(getattr(c.spec, f) == getattr(wanted, f) for f in _SAME))
+    return next(same, None)
+
+
+def _randoms(conditions: list[Condition], treated: str | None) -> tuple[str, ...]:
+    return tuple(c.name for c in conditions if treated is not None and c.spec.like == treated)
