@@ -293,6 +293,10 @@ class FakeRecord:
         assert step_name == ENGINE_PROBE
         return dict(self.probes)
 
+    def latest(self, study: str) -> dict[tuple[str, str, str], Committed]:
+        of_study = [step for step in self.steps.values() if step.step_name == "report"]
+        return dict.fromkeys([("", "", "report")], of_study[-1]) if of_study else {}
+
     def begin(self, key: RunKey) -> None:
         self.begun.add(key.name)
 

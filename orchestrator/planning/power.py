@@ -17,13 +17,12 @@ import numpy as np
 
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.roles import roles
+from orchestrator.planning.roles import margins, roles
 from orchestrator.record.client.failures import RecordError
 from orchestrator.record.reader import Reader
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.texts import CHARACTERS_PER_TOKEN, Continuations, Documents, Sentences, Windows
 from studies.claims.power import LOW, Assumed, Assumptions, ClaimPower, Design, claim_powers
-from studies.claims.scorecard import Margins
 from studies.reporting.records import REPORT
 from studies.reporting.spreads import EarlierSpread, spreads_of_report
 from studies.statistics.excess_surprisal import MIN_DOCUMENTS
@@ -40,7 +39,7 @@ class PlannedPower(NamedTuple):
     of_claim: ClaimPower
 
 
-def powers(plan: Plan, earlier: Sequence[EarlierSpread] = (), margins: Margins | None = None) -> list[PlannedPower]:
+def powers(plan: Plan, earlier: Sequence[EarlierSpread] = ()) -> list[PlannedPower]:
     """The power of every claim of the study on every model whose neurons are its own; earlier: newest first.
 
     Empty where the study has no claims, or a model none that applies.
@@ -54,7 +53,7 @@ def powers(plan: Plan, earlier: Sequence[EarlierSpread] = (), margins: Margins |
         design = _design(plan, model, layouts)
         if design is not None:
             assumptions = _assumptions(plan, model, earlier)
-            powers = claim_powers(claims, design, assumptions, margins or Margins())
+            powers = claim_powers(claims, design, assumptions, margins(plan))
             found += [PlannedPower(model.label, power) for power in powers]
     return found
 

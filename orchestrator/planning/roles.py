@@ -1,10 +1,11 @@
 """Which condition of a study plays which role in the paper's claims, as far as the plan alone says it.
 
-Owns the roles; knows neither results nor what a claim makes of them. Callers rely on: a role is there only where its
-condition applies to the model, whole, with one fraction.
+Owns the roles, and the effects that a study calls too small to matter; knows neither results nor what a claim makes of
+them. Callers rely on: a condition with a role is whole; it applies to the model, unless that is a ReLU model, to which
+no claim about the negative half does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.claims.power import DIFFICULTY, DIFFICULTY_RANDOM, MATCHED, POSRELU, RANDOM, SIGNFLIP, TREATED
+from studies.claims.scorecard import Margins
 from studies.neurons.clamps import Clamp
 
 _SAME = ("select", "score", "fraction", "clamp", "layers")
@@ -31,8 +33,8 @@ class Roles:
 
 
 def roles(plan: Plan, model: ResolvedModel) -> Roles | None:
-    """The roles of a model's conditions; None where none that applies to it selects top neurons."""
-    conditions = [condition for condition in plan.conditions[model.label] if not condition.not_applicable]
+    """The roles of a model's conditions; None where none of them selects top neurons."""
+    conditions = plan.conditions[model.label]
     whole = {condition.base: condition for condition in conditions if condition.is_whole}
     treated = _treated(whole)
     if treated is None:
@@ -69,5 +71,12 @@ def _variant(whole: Mapping[str, Condition], treated: ConditionSpec, **changes: 
     return next(same, None)
 
 
-def _randoms(conditions: list[Condition], treated: str | None) -> tuple[str, ...]:
-    return tuple(c.name for c in conditions if treated is not None and c.spec.like == treated)
+def _randoms(conditions: Sequence[Condition], treated: str | None) -> tuple[str, ...]:
+    """The random controls of a condition, one per seed."""
+    return tuple(c.name for c in conditions if treated and c.spec.like == treated and not c.not_applicable)
+
+
+def margins(plan: Plan) -> Margins:
+    """The effects that the study calls too small to matter."""
+    spec = plan.study.spec.margins
+    return Margins(accuracy=spec.accuracy, log_perplexity=spec.perplexity, surprisal=spec.surprisal)

@@ -13,13 +13,15 @@ import pandas as pd
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.roles import margins, roles
 from orchestrator.record.keys import RunKey
-from orchestrator.review.evidence import graded_benchmarks, margins, perplexity_name, treated_condition
+from orchestrator.review.evidence import graded_benchmarks, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
+from studies.claims.power import TREATED
 from studies.claims.training import SERIES_CLAIM_SETS, WD, TrainingEvidence, wd_and_accuracy, wd_correlation
 from studies.neurons.selection import NeuronSet
 from studies.reporting import training_figures
@@ -51,7 +53,8 @@ class _Series:
         whole = [c for c in self._plan.conditions[self._cohort_model.label] if c.is_whole]
         self._conditions = [c for c in whole if not c.not_applicable]
         self._names = [BASELINE, *(condition.name for condition in self._conditions)]
-        self._treated = treated_condition(findings, self._cohort_model) or ""
+        by_role = roles(findings.plan, self._cohort_model)
+        self._treated = by_role.conditions[TREATED] if by_role else ""
         self._selected_at = next(step for step, model in self._models.items() if model is self._cohort_model)
 
     @cached_property

@@ -1,25 +1,23 @@
 """Findings -> the evidence that a scorecard judges: which condition plays which role in the claims.
 
-Owns the roles (treated, random controls, matched control, selection by mapping difficulty, signflip, posrelu); knows
-neither the claims nor the rule by which they are judged.
+Owns which results of the conditions with a role (`planning.roles`) are evidence; knows neither the claims nor the rules
+by which they are judged.
 """
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.roles import margins, roles
 from orchestrator.review.findings import Findings, Matching
 from orchestrator.steps.step import BASELINE
-from orchestrator.study_file.spec import ConditionSpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence, Scaffolding
-from studies.claims.scorecard import Margins
-from studies.neurons.clamps import Clamp
+from studies.claims.power import DIFFICULTY, DIFFICULTY_RANDOM, MATCHED, POSRELU, RANDOM, SIGNFLIP, TREATED
 from studies.statistics.items import BenchmarkItems
 from studies.statistics.scaffolding import (
     adjusted_contrast,
@@ -37,22 +35,23 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
 
     Results that cannot be compared with the baseline's are absent, as if they had not finished.
     """
-    conditions = findings.plan.conditions[model.label]
-    specs = findings.plan.study.spec.conditions
-    treated = treated_condition(findings, model)
-    if treated is None:
+    by_role = roles(findings.plan, model)
+    if by_role is None:
         log.warning("claims need a condition that selects top neurons; there is none")
         return None
-    whole = {condition.base: condition.spec for condition in conditions if condition.is_whole}
-    by_difficulty = _variant(whole, specs[treated], score="mapping_difficulty")
-    signflip, posrelu = (_variant(whole, specs[treated], clamp=Clamp(kind)) for kind in ("signflip", "posrelu"))
-    randoms = _random_controls(conditions, treated)
-    difficulty_randoms = _random_controls(conditions, by_difficulty)
-    matched = next((c for c in conditions if c.spec.match and c.reference == treated), None)
+
+    def items(role: str) -> BenchmarkItems | None:
+        name = by_role.conditions.get(role)
+        return findings.comparable(model, name) if name else None
+
+    randoms, difficulty_randoms = (by_role.randoms[role] for role in (RANDOM, DIFFICULTY_RANDOM))
+    treated, conditions = by_role.conditions[TREATED], findings.plan.conditions[model.label]
+    matched = next((c for c in conditions if c.name == by_role.conditions.get(MATCHED)), None)
     control = matched if matched and findings.comparable(model, matched.name) else None
     matching = findings.matching(control) if control and model.selects_itself else None
     structure = findings.structure(model)
-    fraction = specs[treated].fraction  # several on a ReLU model, where a condition that does not apply stays whole
+    # Several on a ReLU model, where a condition that does not apply stays whole.
+    fraction = findings.plan.study.spec.conditions[treated].fraction
     return Evidence(
         model=model.label,
         relu=model.architecture.is_relu,
@@ -68,12 +67,12 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         perplexity=perplexity_name(findings.plan),
         syntactic=graded_benchmarks(findings.plan, syntactic=True),
         non_syntactic=graded_benchmarks(findings.plan, syntactic=False),
-        by_difficulty=findings.comparable(model, by_difficulty) if by_difficulty else None,
-        difficulty_randoms={name: findings.comparable(model, name) for name in difficulty_randoms or randoms},
+        by_difficulty=items(DIFFICULTY),
+        difficulty_randoms={name: findings.comparable(model, name) for name in difficulty_randoms},
         correlation=structure.overall_correlation if structure else None,
         difficulty_reliability=structure.difficulty_reliability if structure else None,
-        signflip=findings.comparable(model, signflip) if signflip else None,
-        posrelu=findings.comparable(model, posrelu) if posrelu else None,
+        signflip=items(SIGNFLIP),
+        posrelu=items(POSRELU),
         negative_share=structure.share if structure else None,
         scaffolding=_scaffolding(findings, model, treated, randoms, control.name if control else None),
         margins=margins(findings.plan),
@@ -89,24 +88,6 @@ def perplexity_name(plan: Plan) -> str:
 def graded_benchmarks(plan: Plan, *, syntactic: bool) -> tuple[str, ...]:
     """Names of the benchmarks of grammar, or of other skills, that are right or wrong on an item."""
     return tuple(b.name for b in plan.study.benchmarks if b.is_syntactic is syntactic and b.measure.is_graded)
-
-
-def treated_condition(findings: Findings, model: ResolvedModel) -> str | None:
-    """The first whole condition of top neurons that controls refer to, else the first one; None where there is none."""
-    specs = findings.plan.study.spec.conditions
-    whole = [condition for condition in findings.plan.conditions[model.label] if condition.is_whole]
-    references = [condition.reference for condition in whole if condition.reference]
-    candidates = [name for name in (*references, *(c.base for c in whole)) if specs[name].select == "top"]
-    return candidates[0] if candidates else None
-
-
-def _random_controls(conditions: tuple[Condition, ...], treated: str | None) -> list[str]:
-    """The random controls of a condition, one per seed."""
-    return [
-        condition.name
-        for condition in conditions
-        if treated and condition.spec.like == treated and not condition.not_applicable
-    ]
 
 
 def _search_losses(findings: Findings, control: Condition) -> pd.DataFrame | None:
@@ -131,14 +112,8 @@ def _neighbour_items(findings: Findings, model: ResolvedModel, control: Conditio
     return (findings.comparable(model, neighbour.name) or None) if neighbour else None
 
 
-def margins(plan: Plan) -> Margins:
-    """The effects that the study calls too small to matter."""
-    spec = plan.study.spec.margins
-    return Margins(accuracy=spec.accuracy, log_perplexity=spec.perplexity, surprisal=spec.surprisal)
-
-
 def _scaffolding(
-    findings: Findings, model: ResolvedModel, treated: str, randoms: list[str], matched: str | None
+    findings: Findings, model: ResolvedModel, treated: str, randoms: Sequence[str], matched: str | None
 ) -> dict[str, Scaffolding | None]:
     """{annotated benchmark: where the treated condition's excess sits, over the baseline and over each control}."""
     by_benchmark: dict[str, Scaffolding | None] = {}
@@ -163,11 +138,3 @@ def _scaffolding(
                 unscored=next((condition for condition in randoms if condition not in scored), ""),
             )
     return by_benchmark
-
-
-def _variant(specs: Mapping[str, ConditionSpec], treated: ConditionSpec, **changes: Any) -> str | None:
-    """The condition that differs from the treated one in these fields alone."""
-    fields = ("select", "score", "fraction", "clamp", "layers")
-    wanted = treated.model_copy(update=changes)
-    same = (name for name, spec in specs.items() if all(getattr(spec, f) == getattr(wanted, f) for f in fields))
-    return next(same, None)

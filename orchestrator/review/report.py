@@ -12,13 +12,13 @@ import pandas as pd
 
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.roles import margins
 from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.encoding import encode_json
 from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.across_models import record_across_models
 from orchestrator.review.dynamics import record_dynamics
-from orchestrator.review.evidence import margins
 from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
 from orchestrator.review.model_report import ModelReport

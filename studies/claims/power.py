@@ -202,7 +202,7 @@ def _claims(claims: str, design: Design) -> list[str]:
     """Names of the claims of a set, as on its scorecard."""
     syntax = [f"{claim}/{b}" for b in design.syntactic for claim in ("syntax_loss", "syntax_spared")]
     dissociation = ["perplexity_cost", *syntax, "knowledge_loss", "knowledge_spared", "double_dissociation"]
-    scaffolding = [f"scaffolding/{benchmark}" for benchmark in design.surprisal]
+    scaffolding = [f"{claim}/{b}" for b in design.surprisal for claim in ("scaffolding", "content_spared")]
     return {
         "double_dissociation": dissociation,
         "paper": [*dissociation, "difficulty_agrees", "sign_not_magnitude", *scaffolding],
@@ -221,10 +221,11 @@ def _power(claim: str, design: Design, assumptions: Assumptions, margins: Margin
         "double_dissociation": ((*design.syntactic, *design.non_syntactic), margins.accuracy),
         "sign_not_magnitude": (design.syntactic, margins.accuracy),
         "scaffolding": ((benchmark,), margins.surprisal),
+        "content_spared": ((benchmark,), margins.surprisal),
     }.get(name, ((benchmark,), margins.accuracy))
     tests, effect = (
         _Tests(design, assumptions),
-        0.0 if name in ("syntax_spared", "knowledge_spared") else FACTOR * margin,
+        0.0 if name.endswith("_spared") else FACTOR * margin,
     )
     power, reason = None, ""
     try:
@@ -248,6 +249,8 @@ def _parts(name: str, benchmarks: tuple[str, ...], tests: _Tests, design: Design
                 tests.effect(size, benchmarks, first, BASELINE),
                 tests.over_randoms(size, benchmarks[0], first, randoms),
             ]
+            if name == "scaffolding":
+                effects.append(tests.effect(size, benchmarks, TREATED, MATCHED))
         case "syntax_loss":
             effects = [tests.effect(size, benchmarks, TREATED, other) for other in (BASELINE, MATCHED)]
         case "knowledge_loss":
@@ -261,7 +264,7 @@ def _parts(name: str, benchmarks: tuple[str, ...], tests: _Tests, design: Design
             spared = tests.effect(0.0, benchmarks, POSRELU, BASELINE)
             shown = power_to_show(tests.effect(size, benchmarks, SIGNFLIP, BASELINE))
             return [shown, power_to_spare(spared, margin)]
-        case _:  # syntax_spared, knowledge_spared
+        case _:  # syntax_spared, knowledge_spared, content_spared
             first = MATCHED if name == "syntax_spared" else TREATED
             return [power_to_spare(tests.effect(0.0, benchmarks, first, BASELINE), margin)]
     return [power_to_show(effect) for effect in effects]

@@ -20,7 +20,15 @@ import numpy as np
 import pandas as pd
 
 from studies.benchmarks.measures import Measure
-from studies.statistics.effects import EQUIVALENCE_CONFIDENCE, POWER, Component, Effect, strata_of, units_of
+from studies.statistics.effects import (
+    EQUIVALENCE_CONFIDENCE,
+    POWER,
+    RANDOM_SETS,
+    Component,
+    Effect,
+    strata_of,
+    units_of,
+)
 from studies.statistics.intervals import CONFIDENCE
 from studies.statistics.items import Items
 
@@ -161,9 +169,12 @@ def planned_effect(value: float, layout: Layout, spread: Spread) -> Effect:
 
 
 def over_sets(effect: Effect, spread: float, num_sets: int) -> Effect:
-    """An effect over the mean of `num_sets` random sets of neurons; spread: the standard deviation of their means."""
-    variance = spread**2 / num_sets if num_sets > 1 else math.nan
-    sets = Component(variance, max(num_sets - 1, 1), num_sets, "random sets")
+    """An effect over the mean of `num_sets` random sets of neurons, as `effects.over_randoms` estimates it.
+
+    spread: the standard deviation of their means.
+    """
+    variance = spread**2 * (1 + 1 / num_sets) if num_sets > 1 else math.nan
+    sets = Component(variance, max(num_sets - 1, 1), num_sets, RANDOM_SETS)
     return replace(effect, components=(*effect.components, sets))
 
 

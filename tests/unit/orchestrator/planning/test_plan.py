@@ -101,7 +101,7 @@ VERSIONS = {
     "summary": 2,
     "dynamics": 3,
     "excess": 2,
-    "report": 7,
+    "report": 8,
 }
 
 

@@ -192,4 +192,6 @@ def test_the_roles_of_conditions() -> None:
     }
     assert found.randoms == {"random": ("random/seed=0", "random/seed=1"), "difficulty random": ("md_random/seed=4",)}
     relu = plan(text, models=[model(architecture=replace(RELU))])
-    assert roles(relu, relu.study.models[0]) is None
+    of_relu = roles(relu, relu.study.models[0])
+    assert of_relu is not None and not any(of_relu.randoms.values()), "a control of what does not apply is none"
+    assert powers(relu) == []

@@ -142,7 +142,10 @@ def test_a_logarithm_is_reported_as_what_people_read_and_no_claim_on_accuracy_co
     assert [entry["benchmark"] for entry in part["doubling"]] == ["logs", "perplexity"]
     assert "logs" in part["schedules"][0]["trends"]
     claims = {verdict["claim"] for verdict in part["verdicts"]}
-    assert {claim for claim in claims if "/" in claim} == {"syntax_loss/embedded_pairs"}
+    assert {claim for claim in claims if "/" in claim} == {
+        "syntax_loss/embedded_pairs",
+        "syntax_spared/embedded_pairs",
+    }
     assert f"| baseline | none | {cells[BASELINE]:.1f} [" in record.notes[-1]
 
 

@@ -189,7 +189,7 @@ def test_a_repeated_search_may_fail_although_the_control_is_evaluated() -> None:
     search = step_id(study, "match", "matched")
     record.replace_document(search, "match.json", matched=False, fraction=None)
     report = review(study, replace_state(outcome, search, State.FAILED), record).report
-    assert verdicts(report)["matched_cost"]["status"] == "not decidable"
+    assert verdicts(report)["matched_cost"]["status"] == "undecided"
 
 
 def test_doses_that_do_not_apply_to_a_relu_model_leave_a_report() -> None:

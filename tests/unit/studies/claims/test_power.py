@@ -7,11 +7,13 @@ import pytest
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TEMPLATES
 from studies.claims.deciding import what_would_decide
+from studies.claims.paper import CLAIM_SETS
 from studies.claims.power import FACTOR, Assumed, ClaimPower, Design, claim_powers
 from studies.claims.scorecard import Claim, Margins, Part, judged, verdicts
 from studies.reporting.records import verdict_record
 from studies.statistics.effects import Component, Effect, contrast
 from studies.statistics.power import Layout, Spread, default_spread, planned_effect, power_to_show, power_to_spare
+from tests.unit.studies.claims.papers import whole
 
 MARGINS = Margins()
 BLIMP, TSE = Layout(((50,) * 5,) * 13, MINIMAL_PAIRS), Layout(((1000,) * 16, (1000,) * 3, (1000,) * 3), TEMPLATES)
@@ -53,12 +55,19 @@ def found(design: Design = DESIGN, claims: str = "paper", assumed=assumptions) -
     return {power.claim: power for power in claim_powers(claims, design, assumed, MARGINS)}
 
 
+@pytest.mark.parametrize("claims", CLAIM_SETS)
+def test_every_claim_that_is_judged_by_samples_of_items_has_a_power(claims: str) -> None:
+    judged_claims = {verdict.claim for verdict in CLAIM_SETS[claims](whole())} - {"matched_cost", "negative_mass"}
+    assert set(found(claims=claims)) == judged_claims
+
+
 def test_the_claims_of_each_set() -> None:
+    surprisal = ["scaffolding/surprisal", "content_spared/surprisal"]
     of_syntax = [f"{claim}/{b}" for b in ("blimp", "tse") for claim in ("syntax_loss", "syntax_spared")]
     dissociation = ["perplexity_cost", *of_syntax, "knowledge_loss", "knowledge_spared", "double_dissociation"]
     assert list(found(claims="double_dissociation")) == dissociation
-    assert list(found()) == [*dissociation, "difficulty_agrees", "sign_not_magnitude", "scaffolding/surprisal"]
-    assert list(found(claims="token_surprisal")) == ["perplexity_cost", "scaffolding/surprisal"]
+    assert list(found()) == [*dissociation, "difficulty_agrees", "sign_not_magnitude", *surprisal]
+    assert list(found(claims="token_surprisal")) == ["perplexity_cost", *surprisal]
     assert found(claims="training_dynamics") == {}
 
 

@@ -57,6 +57,8 @@ def test_a_verdict() -> None:
         "margin": 0.02,
         "p_value": 0.3,
         "survives_holm": False,
+        "standard_error": None,
+        "df": None,
     }
     assert [str(status) for status in Status] == [
         "supported",

@@ -235,7 +235,7 @@ def test_a_training_has_its_correlations_and_its_growth() -> None:
             "growth": [{"condition": "top", "benchmark": "tse"} | growth],
         }
     )
-    assert lines[0].endswith("over 6 checkpoints, cohort of m@step10: top 0.900 [0.500, 0.990]")
+    assert lines[0].endswith("over 6 checkpoints, cohort of m@step10: top 0.900")
     assert lines[1] == "top, cost on tse: 0.100 [0.050, 0.200] more at step 10 than at step 0, Page's trend p = 0.01"
 
 

@@ -138,7 +138,7 @@ def test_one_random_set_has_no_power() -> None:
     planned = planned_effect(0.04, layout, spread)
     assert power_to_show(over_sets(planned, 0.005, 1)) == 0.0
     three = over_sets(planned, 0.005, 3)
-    assert three.variance == pytest.approx(0.02**2 / 20 + 0.005**2 / 3) and 2 < three.df < 19
+    assert three.variance == pytest.approx(0.02**2 / 20 + 0.005**2 * 4 / 3) and 2 < three.df < 19
     assert power_to_show(over_sets(planned, 0.005, 3)) < power_to_show(over_sets(planned, 0.005, 10))
 
 
