@@ -6,7 +6,7 @@ finish is left out.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from orchestrator.planning.conditions import NOISE_FLOOR, Condition
 from orchestrator.planning.models import ResolvedModel
+from orchestrator.review.curve_evidence import CURVE_CLAIMS, curve_drafts
 from orchestrator.review.doses import record_doses
 from orchestrator.review.evidence import claims_evidence, perplexity_name
 from orchestrator.review.findings import Findings
@@ -21,8 +22,11 @@ from orchestrator.review.layers import record_schedules
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
-from studies.claims.paper import CLAIM_SETS
-from studies.claims.scorecard import Verdict
+from studies.claims.dissociation import dissociation_drafts
+from studies.claims.evidence import Evidence
+from studies.claims.paper import paper_drafts, token_surprisal_drafts
+from studies.claims.scorecard import Draft, Verdict, verdicts
+from studies.claims.wording import CLAIMS
 from studies.neurons.matching import SearchLimits, tolerance
 from studies.reporting import figures, records, text
 from studies.statistics.comparisons import NoiseFloor, compare, noise_floor, seed_summary, within_noise
@@ -34,6 +38,13 @@ MAX_FILE_NAME = 100
 """Characters of a model or condition in an artifact path; MLflow takes 250 for the whole path."""
 REPEATED = 1.01
 """A perplexity that is measured again in other packs moves by far less than a hundredth of a search's tolerance."""
+
+_DRAFTS: Mapping[str, Callable[[Evidence], list[Draft]]] = {
+    "double_dissociation": dissociation_drafts,
+    "paper": paper_drafts,
+    "token_surprisal": token_surprisal_drafts,
+}
+"""{word of a study file: the drafts of its claims on one model}; the rest are claims on curves or on checkpoints."""
 
 
 def file_name(name: str) -> str:
@@ -273,8 +284,12 @@ class ModelReport:
         return records.structure_record(structure, shared[~has_seed])
 
     def _verdicts(self) -> list[Verdict]:
+        """All claims of the model on one scorecard: those of the study's set, and those on its curves."""
         claims = self._plan.study.spec.claims
-        if claims is None or claims not in CLAIM_SETS:  # the rest are claims on a series of checkpoints
+        if claims is None:
             return []
-        evidence = claims_evidence(self._findings, self._model)
-        return CLAIM_SETS[claims](evidence) if evidence else []
+        drafts: list[Draft] = []
+        if claims in _DRAFTS and (evidence := claims_evidence(self._findings, self._model)):
+            drafts += _DRAFTS[claims](evidence)
+        drafts += curve_drafts(self._findings, self._model)
+        return verdicts(self.label, {**CLAIMS, **CURVE_CLAIMS}, drafts)

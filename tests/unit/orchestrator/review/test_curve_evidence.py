@@ -5,6 +5,7 @@ import pytest
 from orchestrator.planning.plan import Plan
 from orchestrator.review.curve_evidence import CURVE_CLAIMS, curve_drafts, depth_evidence, dose_evidence
 from orchestrator.review.findings import Findings
+from orchestrator.review.model_report import ModelReport
 from studies.claims.scorecard import Draft, Status, verdicts
 from tests.fakes import FakeRecord
 from tests.plans import RELU, STUDY, model, plan
@@ -104,3 +105,12 @@ def test_a_group_that_failed_leaves_its_claims_undecided() -> None:
     by_claim = {draft.claim: draft for draft in curve_drafts(partial, study.study.models[0])}
     early = by_claim["early_layers_matter_most/perplexity"]
     assert (early.status, early.detail) == (Status.UNDECIDED, "no perplexity items of layers 1 (n = 4)")
+
+
+@pytest.mark.parametrize("claims", ["layers", "double_dissociation"])
+def test_one_scorecard_of_a_model_holds_all_of_its_claims(claims: str) -> None:
+    whole = "  treated:    {select: top, fraction: 0.1, clamp: negative}\n  zero:"
+    study = plan(CURVES.replace("claims: layers", f"claims: {claims}").replace("  zero:", whole))
+    part = ModelReport(findings(study), study.study.models[0]).build()
+    names = [verdict["claim"] for verdict in part["verdicts"]]
+    assert names[-7:] == [*LAYER_CLAIMS, DOSE_CLAIM] and ("double_dissociation" in names) == (claims != "layers")
