@@ -14,6 +14,7 @@ import pandas as pd
 
 from orchestrator.planning.conditions import NOISE_FLOOR, Condition
 from orchestrator.planning.models import ResolvedModel
+from orchestrator.review.curve_evidence import CURVE_CLAIMS, curve_drafts
 from orchestrator.review.doses import record_doses
 from orchestrator.review.evidence import claims_evidence, perplexity_name
 from orchestrator.review.findings import Findings
@@ -22,8 +23,9 @@ from orchestrator.review.spreads import record_spreads
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
-from studies.claims.paper import CLAIM_SETS
-from studies.claims.scorecard import Verdict
+from studies.claims.paper import DRAFTS
+from studies.claims.scorecard import Draft, Verdict, verdicts
+from studies.claims.wording import CLAIMS
 from studies.neurons.matching import SearchLimits, tolerance
 from studies.reporting import figures, records, text
 from studies.statistics.comparisons import NoiseFloor, compare, noise_floor, seed_summary, within_noise
@@ -277,8 +279,12 @@ class ModelReport:
         return records.structure_record(structure, shared[~has_seed])
 
     def _verdicts(self) -> list[Verdict]:
+        """All claims of the model on one scorecard: those of the study's set, and those on its curves."""
         claims = self._plan.study.spec.claims
-        if claims is None or claims not in CLAIM_SETS:  # the rest are claims on a series of checkpoints
+        if claims is None:
             return []
-        evidence = claims_evidence(self._findings, self._model)
-        return CLAIM_SETS[claims](evidence) if evidence else []
+        drafts: list[Draft] = []
+        if claims in DRAFTS and (evidence := claims_evidence(self._findings, self._model)):
+            drafts += DRAFTS[claims](evidence)
+        drafts += curve_drafts(self._findings, self._model)
+        return verdicts(self.label, {**CLAIMS, **CURVE_CLAIMS}, drafts)

@@ -20,7 +20,8 @@ from studies.statistics.items import BenchmarkItems
 
 
 def dissociation_drafts(evidence: Evidence) -> list[Draft]:
-    """The drafts of `double_dissociation`."""
+    """perplexity_cost, matched_cost, syntax_loss and syntax_spared (both per benchmark), knowledge_loss and
+    knowledge_spared, double_dissociation."""
     benchmarks = evidence.syntactic
     if evidence.relu:
         syntax = [f"{claim}/{name}" for name in benchmarks for claim in ("syntax_loss", "syntax_spared")]

@@ -6,12 +6,11 @@ syntax have one verdict per syntactic benchmark, those on surprisal one per surp
 different item sets raise ValueError. Callers leave out results that were computed differently.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from studies.claims.dissociation import difficulty_agrees, dissociation_drafts, perplexity_cost
 from studies.claims.evidence import Evidence, sample
 from studies.claims.scorecard import (
-    ClaimSet,
     Denial,
     Draft,
     Part,
@@ -32,32 +31,9 @@ CONFOUNDED = (
 )
 
 
-def double_dissociation(evidence: Evidence) -> list[Verdict]:
-    """Verdicts on perplexity_cost, matched_cost, syntax_loss and syntax_spared (per benchmark), knowledge_loss,
-    knowledge_spared and double_dissociation."""
-    return verdicts(evidence.model, CLAIMS, dissociation_drafts(evidence))
-
-
-def paper(evidence: Evidence) -> list[Verdict]:
-    """`double_dissociation`'s verdicts, then negative_mass, difficulty_agrees, sign_not_magnitude, and scaffolding and
-    content_spared (per surprisal benchmark)."""
-    return verdicts(evidence.model, CLAIMS, paper_drafts(evidence))
-
-
-def token_surprisal(evidence: Evidence) -> list[Verdict]:
-    """Verdicts on perplexity_cost, and scaffolding and content_spared (per surprisal benchmark)."""
-    return verdicts(evidence.model, CLAIMS, token_surprisal_drafts(evidence))
-
-
-CLAIM_SETS: Mapping[str, ClaimSet[Evidence]] = {
-    "double_dissociation": double_dissociation,
-    "paper": paper,
-    "token_surprisal": token_surprisal,
-}
-
-
 def paper_drafts(evidence: Evidence) -> list[Draft]:
-    """The drafts of `paper`."""
+    """`dissociation_drafts`, then negative_mass, difficulty_agrees, sign_not_magnitude; scaffolding and content_spared
+    (both per surprisal benchmark)."""
     if evidence.relu:
         others = not_applicable(("difficulty_agrees", "sign_not_magnitude"))
     else:
@@ -66,9 +42,22 @@ def paper_drafts(evidence: Evidence) -> list[Draft]:
 
 
 def token_surprisal_drafts(evidence: Evidence) -> list[Draft]:
-    """The drafts of `token_surprisal`."""
+    """perplexity_cost, and scaffolding and content_spared (per surprisal benchmark)."""
     first = not_applicable(("perplexity_cost",)) if evidence.relu else [perplexity_cost(evidence)]
     return [*first, *surprisal_drafts(evidence)]
+
+
+DRAFTS: Mapping[str, Callable[[Evidence], list[Draft]]] = {
+    "double_dissociation": dissociation_drafts,
+    "paper": paper_drafts,
+    "token_surprisal": token_surprisal_drafts,
+}
+"""{word of a study file: the drafts of its claims on one model}."""
+
+
+def scorecard(claims: str, evidence: Evidence) -> list[Verdict]:
+    """The verdicts of one set of claims, a key of `DRAFTS`, on one model."""
+    return verdicts(evidence.model, CLAIMS, DRAFTS[claims](evidence))
 
 
 def _negative_mass(evidence: Evidence) -> Draft:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
+from studies.benchmarks.measures import Measure
 from studies.claims.deciding import what_would_decide
 from studies.statistics.comparisons import holm
 from studies.statistics.effects import Direction, Effect
@@ -51,6 +52,12 @@ class Margins:
     """Nats."""
     surprisal: float = 0.02
     """Nats a token or word."""
+
+    def of(self, measure: Measure) -> float:
+        """The margin for what a benchmark measures."""
+        if measure.is_graded:
+            return self.accuracy
+        return self.log_perplexity if measure.is_log else self.surprisal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from studies.benchmarks.measures import Measure
 from studies.claims.scorecard import (
     Claim,
     ClaimSet,
@@ -316,7 +315,7 @@ def _ablation_grows(evidence: TrainingEvidence, claim: str, benchmark: str) -> D
         f" {evidence.selected_at:,}{favoured}"
     )
     notes = dict.fromkeys((*growth.notes, *lead.notes))
-    margin = _margin(measure, evidence.margins)
+    margin = evidence.margins.of(measure)
     return judged(claim, parts, margin=margin, detail="; ".join([detail, *notes]), num_items=len(changed))
 
 
@@ -340,13 +339,6 @@ def _growth_problem(benchmark: str, steps: list[int], controls: Mapping[str, Map
 def _on(benchmark: str, items: Mapping[int, BenchmarkItems]) -> dict[int, Items]:
     """{training step: items} of one benchmark, where there are any."""
     return {step: by_benchmark[benchmark] for step, by_benchmark in items.items() if benchmark in by_benchmark}
-
-
-def _margin(measure: Measure, margins: Margins) -> float:
-    """What is too small to matter in the measure's unit."""
-    if measure.is_graded:
-        return margins.accuracy
-    return margins.log_perplexity if measure.is_log else margins.surprisal
 
 
 def _parts(label: str, found: OverOthers) -> list[Part]:

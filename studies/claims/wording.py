@@ -82,7 +82,7 @@ def shown(part: Part | Denial) -> str:
     found = part.effect
     text = f"{part.label} {format_interval(found.interval())} over {found.basis}"
     if found.df < 1e6:  # else the exact bound
-        text += f" (t, {found.df:.0f} degrees of freedom)"
+        text += f" (t, {found.degrees} degrees of freedom)"
     if isinstance(part, Part) and part.rank_p_value is not None:
         text += f", by rank p = {part.rank_p_value:.2g}"
     return f"{text} ({'; '.join(found.notes)})" if found.notes else text

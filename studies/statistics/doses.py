@@ -1,17 +1,20 @@
 """Dose-response: what an ablation costs against the fraction of neurons it acts on.
 
-Owns the fraction at which perplexity doubles, with interpolation between the doses and an interval, and the table of
-increases over the baseline. Doses are fractions of every layer's neurons. Shape suffixes: B resamples (or none), W
-windows, K doses, X doses and 0.
+Owns the fraction at which perplexity doubles, with interpolation between the doses and an interval, which of two curves
+doubles it first, and the table of increases over the baseline. Doses are fractions of every layer's neurons. Shape
+suffixes: B resamples (or none), W windows, K doses, X doses and 0, S random sets.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy
 
+from studies.statistics.effects import OverRandoms, mean_difference, over_random_effects
 from studies.statistics.increases import increase
 from studies.statistics.intervals import Interval
 from studies.statistics.items import Items, paired_differences
@@ -35,7 +38,7 @@ def doubling_fraction(baseline: Items, by_fraction: Mapping[float, Items]) -> In
     Raises ValueError if a dose was scored on other windows than the baseline.
     """
     fractions = sorted(by_fraction)
-    rises_WK = np.column_stack([paired_differences(by_fraction[fraction], baseline) for fraction in fractions])
+    rises_WK = _rises(baseline, by_fraction)
 
     def crossing(windows: np.ndarray, axis: int = -1) -> np.ndarray:
         windows = np.moveaxis(np.asarray(windows), axis, -1)
@@ -52,6 +55,75 @@ def doubling_fraction(baseline: Items, by_fraction: Mapping[float, Items]) -> In
     resampled = bootstrap.bootstrap_distribution
     low, high = np.quantile(resampled, [0.025, 0.975], method="inverted_cdf")  # no interpolation: some may be infinite
     return Interval(estimate, float(low), float(high))
+
+
+class DoublingOrder(NamedTuple):
+    """Which of two curves doubles perplexity at the smaller fraction."""
+
+    treated: float
+    """The fraction at which the treated curve doubles; infinite beyond the doses."""
+    randoms: float
+    """That of the mean of the random curves."""
+    by_random: Mapping[str, float]
+    """That of each of them."""
+    gap: OverRandoms
+    """Treated minus random log-perplexity at the smaller of the two fractions, in nats: positive where the treated
+    curve is the first to double."""
+
+
+def doubling_order(
+    baseline: Items, treated: Mapping[float, Items], randoms: Mapping[str, Mapping[float, Items]]
+) -> DoublingOrder | None:
+    """Which doubles first, the treated curve or the mean of the random ones; None where neither does within the doses.
+
+    All of them at the same doses. The comparison is made where the first of the two doubles: the other may never double
+    within the doses, but its log-perplexity there is known, and below that of the first exactly where it doubles later.
+    That the fraction itself is estimated is part of the variance, by the delta method: with f the zero of
+    r(f) - log 2, df = -dr(f) / r'(f), on straight lines between the doses (van der Vaart, Asymptotic Statistics, 1998,
+    theorem 3.1 with the implicit function theorem). Raises ValueError if a dose was scored on other windows.
+    """
+    fractions = sorted(treated)
+    treated_WK = _rises(baseline, treated)
+    random_SWK = np.stack([_rises(baseline, by_fraction) for by_fraction in randoms.values()])
+    doubled_S = _crossing(fractions, random_SWK.mean(1))
+    ends = (float(_crossing(fractions, treated_WK.mean(0))), float(_crossing(fractions, random_SWK.mean((0, 1)))))
+    fraction = min(ends)
+    if math.isinf(fraction):
+        return None
+    height_K, slope_K = _line(fractions, fraction)
+    treated_W, random_SW = treated_WK @ height_K, random_SWK @ height_K
+    random_W, treated_slope, random_slope = (
+        random_SW.mean(0),
+        treated_WK.mean(0) @ slope_K,
+        random_SWK.mean((0, 1)) @ slope_K,
+    )
+    if fraction == ends[0]:
+        scale, moves_W = 1.0, treated_W * random_slope / treated_slope - random_W
+    else:
+        scale = float(treated_slope / random_slope)
+        moves_W = treated_W - scale * random_W
+    gap = treated_W.mean() - random_W.mean()
+    over_units = mean_difference(gap + moves_W - moves_W.mean(), baseline)
+    gaps_S = gap + scale * (random_W.mean() - random_SW.mean(1))
+    by_set = {name: replace(over_units, value=float(value)) for name, value in zip(randoms, gaps_S, strict=True)}
+    by_random = dict(zip(randoms, map(float, doubled_S), strict=True))
+    return DoublingOrder(*ends, by_random, over_random_effects(by_set, over_units))
+
+
+def _rises(baseline: Items, by_fraction: Mapping[float, Items]) -> np.ndarray:
+    """[W, K] the rise of every window's loss, in the order of the doses."""
+    return np.column_stack([paired_differences(items, baseline) for _, items in sorted(by_fraction.items())])
+
+
+def _line(fractions: list[float], fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """[K] weights of the doses that give a curve's height, and its slope, at a fraction within them."""
+    x = np.array([0.0, *fractions])
+    after = int(np.searchsorted(x, fraction))
+    width = x[after] - x[after - 1]
+    height_X, slope_X = np.zeros(len(x)), np.zeros(len(x))
+    height_X[[after - 1, after]] = (x[after] - fraction) / width, (fraction - x[after - 1]) / width
+    slope_X[[after - 1, after]] = -1 / width, 1 / width
+    return height_X[1:], slope_X[1:]  # a curve begins at 0
 
 
 def _crossing(fractions: list[float], rises_BK: np.ndarray) -> np.ndarray:

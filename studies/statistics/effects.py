@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy  # `scipy.stats` is loaded on first use: that takes seconds, and a plan needs none of it
 
 from studies.statistics.intervals import CONFIDENCE, Interval
 from studies.statistics.items import Items, paired_differences, paired_values, require_columns
@@ -32,8 +31,25 @@ RANDOM_SETS = "random sets"
 POWER = 0.8
 """Of the smallest detectable effect."""
 
+SMALLEST_TAIL = 1e-12
+"""Smaller p values are given as this one, where they are searched for."""
+
 Direction = Literal[-1, 1]
 """The side of 0 on which a claim puts an effect."""
+
+
+def t_quantile(tail: float, df: float) -> float:
+    """The value that Student's t exceeds with this probability; df may be infinite."""
+    from scipy.special import ndtri, stdtrit  # without `scipy.stats`, whose import takes a second
+
+    return float(-ndtri(tail) if math.isinf(df) else -stdtrit(df, tail))
+
+
+def _t_tail(value: float, df: float) -> float:
+    """The probability that Student's t exceeds a value."""
+    from scipy.special import ndtr, stdtr
+
+    return float(ndtr(-value) if math.isinf(df) else stdtr(df, -value))
 
 
 class Component(NamedTuple):
@@ -71,9 +87,28 @@ class Effect:
 
     @property
     def df(self) -> float:
-        """Satterthwaite's degrees of freedom."""
+        """Satterthwaite's degrees of freedom, of all sources together."""
         inverse = sum(component.variance**2 / component.df for component in self.components)
         return self.variance**2 / inverse if inverse else math.inf
+
+    @property
+    def _sets(self) -> Component | None:
+        """The spread over random sets, which few sets show; None where the effect is over none."""
+        return next((component for component in self.components if component.noun == RANDOM_SETS), None)
+
+    def quantile(self, tail: float) -> float:
+        """The t beyond which a share `tail` lies. Over random sets Cochran's: the t of each source, by its variance.
+
+        Satterthwaite's is too small where a variance of two degrees of freedom dominates; Cochran's never is (Cochran,
+        Biometrics 1964).
+        """
+        sets = self._sets
+        if sets is None or len(self.components) == 1:
+            return t_quantile(tail, self.df)
+        others = Effect(self.value, tuple(component for component in self.components if component is not sets))
+        weight = sets.variance / self.variance
+        quantiles = (t_quantile(tail, df) for df in (sets.df, others.df))
+        return sum(w * quantile for w, quantile in zip((weight, 1 - weight), quantiles, strict=True))
 
     @property
     def basis(self) -> str:
@@ -81,9 +116,18 @@ class Effect:
         *others, last = dict.fromkeys(map(str, self.components))
         return f"{', '.join(others)} and {last}" if others else last
 
+    @property
+    def degrees(self) -> str:
+        """The degrees of freedom in words: `11`; over random sets of both sources, `19 and 2`."""
+        sets = self._sets
+        if sets is None or len(self.components) == 1:
+            return f"{self.df:.0f}"
+        others = Effect(self.value, tuple(component for component in self.components if component is not sets))
+        return f"{others.df:.0f} and {sets.df:.0f}"
+
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """The two-sided t interval; nan bounds where the variance is unknown."""
-        half = float(scipy.stats.t.isf((1 - confidence) / 2, self.df)) * self.variance**0.5
+        half = self.quantile((1 - confidence) / 2) * self.variance**0.5
         return Interval(self.value, self.value - half, self.value + half)
 
     def is_beyond(self, direction: Direction, bound: float = 0.0) -> bool:
@@ -106,12 +150,22 @@ class Effect:
         return self._tail(margin - abs(self.value))
 
     def _tail(self, distance: float) -> float:
-        return float(scipy.stats.t.sf(distance / self.variance**0.5, self.df))
+        scaled = distance / self.variance**0.5
+        if self._sets is None or math.isnan(scaled):
+            return _t_tail(scaled, self.df)
+        if scaled <= 0:
+            return 1 - self._tail(-distance) if scaled < 0 else 0.5
+        if self.quantile(SMALLEST_TAIL) < scaled:
+            return SMALLEST_TAIL
+        from scipy.optimize import brentq
+
+        bounds = math.log(SMALLEST_TAIL), math.log(0.5)
+        found = brentq(lambda log_tail: self.quantile(math.exp(log_tail)) - scaled, *bounds)
+        return math.exp(found)
 
     def detectable(self, power: float = POWER) -> float:
         """The smallest true effect whose 95 % interval would exclude 0 with this probability."""
-        t = scipy.stats.t
-        return float((t.isf((1 - CONFIDENCE) / 2, self.df) + t.ppf(power, self.df)) * self.variance**0.5)
+        return (self.quantile((1 - CONFIDENCE) / 2) + t_quantile(1 - power, self.df)) * self.variance**0.5
 
     def times(self, factor: float) -> "Effect":
         """The effect in another unit, or its share of a mean."""
@@ -201,7 +255,7 @@ def _constant(value: float, num_units: int, items: Items) -> Effect:
     tail = (1 - CONFIDENCE) / 2
     bound = (1 - tail ** (1 / num_items)) * (1 + abs(value))
     note = f"exact bound: 0 of {num_items} {measure.noun} differ" + (" otherwise" if value else "")
-    variance = float((bound / scipy.stats.norm.isf(tail)) ** 2)
+    variance = (bound / t_quantile(tail, math.inf)) ** 2
     return Effect(value, (_of_units(variance, np.inf, num_units, items),), (note,))
 
 

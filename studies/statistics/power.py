@@ -195,16 +195,15 @@ def power_to_spare(effect: Effect, margin: float) -> float:
 
 def _exceeds(distance: float, effect: Effect, quantile: float) -> float:
     """P(T > t_quantile), T noncentral t with `distance` in standard errors; 0 where the variance is unknown."""
-    from scipy.special import nctdtr, ndtr, ndtri, stdtrit
+    from scipy.special import nctdtr, ndtr
 
     if math.isnan(effect.variance):
         return 0.0
     if effect.variance == 0:
         return 1.0 if distance > 0 else 0.0
-    shift, df = distance / effect.variance**0.5, effect.df
+    shift, df, bound = distance / effect.variance**0.5, effect.df, effect.quantile(1 - quantile)
     if df > _LARGE_DF:
-        return float(ndtr(shift - ndtri(quantile)))
-    bound = float(stdtrit(df, quantile))
+        return float(ndtr(shift - bound))
     below = float(nctdtr(df, shift, bound))
     return 1 - (float(shift < bound) if math.isnan(below) else below)  # nan so far out that nothing is left
 

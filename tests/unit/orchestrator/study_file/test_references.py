@@ -92,6 +92,14 @@ REFUSED = {
         LAST, "claims: training_dynamics\n",
         ":12: claims: training_dynamics needs checkpoints",
     ),
+    "layers": (
+        LAST, "claims: layers\n",
+        ":12: claims: layers needs a condition with a schedule of layers: {groups: 8}",
+    ),
+    "doses": (
+        LAST, "claims: dose_response\n",
+        ":12: claims: dose_response needs a condition with several fractions: [0.01, 0.02, 0.05]",
+    ),
     "claims": (
         LAST, "claims: doubledissociation\n",
         ":12: claims: there is no claim set 'doubledissociation'; did you mean 'double_dissociation'?",
@@ -134,6 +142,15 @@ def test_several_surprisals_have_names_of_their_own() -> None:
         "surprisal",
         "surprisal-b",
     ]
+
+
+def test_claims_on_curves_are_made_of_conditions_that_form_them() -> None:
+    layers = TOP.replace("}", ", layers: {groups: 2}}")
+    assert parse(changed(TOP, layers).replace(LAST, "claims: layers\n")).claims == "layers"
+    doses = TOP.replace("0.01", "[0.01, 0.02]")
+    matched = f"select: bottom, {MATCH}"
+    text = changed(TOP, doses).replace(matched, "select: bottom, fraction: 0.3")
+    assert parse(text.replace(LAST, "claims: dose_response\n")).claims == "dose_response"
 
 
 def test_claims_on_training_are_made_of_checkpoints() -> None:

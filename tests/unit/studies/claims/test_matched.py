@@ -5,7 +5,7 @@ import pytest
 
 from studies.claims.evidence import Evidence
 from studies.claims.matched import MatchedControl
-from studies.claims.paper import double_dissociation
+from studies.claims.paper import scorecard
 from studies.claims.scorecard import Status, Verdict
 from studies.statistics.effects import effect
 from tests.unit.studies.claims.papers import MATCHED, evidence, items_of
@@ -29,7 +29,7 @@ def between(treated: float, accepted: float, neighbour: float) -> Evidence:
 
 def syntax(given: Evidence) -> Verdict:
     """syntax_loss on blimp."""
-    return next(verdict for verdict in double_dissociation(given) if verdict.claim == "syntax_loss/blimp")
+    return next(verdict for verdict in scorecard("double_dissociation", given) if verdict.claim == "syntax_loss/blimp")
 
 
 def test_without_a_neighbour_the_accepted_fraction_stands() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from studies.benchmarks.measures import MIN_ITEMS, MIN_WINDOWS
 from studies.claims.evidence import Evidence
-from studies.claims.paper import CLAIM_SETS, double_dissociation
+from studies.claims.paper import DRAFTS, scorecard
 from studies.claims.scorecard import Margins, Status, Verdict
 from studies.statistics.effects import RANKED_SETS, OverRandoms
 from tests.tiers import every_third
@@ -55,7 +55,7 @@ NO_BASELINE_LOSS = {"blimp": 0.4}
 
 def score(given: Evidence, claims: str = "double_dissociation") -> dict[str, Verdict]:
     """{claim: verdict}."""
-    return {verdict.claim: verdict for verdict in CLAIM_SETS[claims](given)}
+    return {verdict.claim: verdict for verdict in scorecard(claims, given)}
 
 
 def statuses(given: Evidence, claims: str = "double_dissociation") -> dict[str, Status]:
@@ -65,8 +65,7 @@ def statuses(given: Evidence, claims: str = "double_dissociation") -> dict[str, 
 
 def test_the_papers_picture_is_supported_throughout() -> None:
     assert statuses(evidence()) == dict.fromkeys(NAMES, SUPPORTED)
-    assert CLAIM_SETS["double_dissociation"] is double_dissociation
-    assert list(CLAIM_SETS) == ["double_dissociation", "paper", "token_surprisal"]
+    assert list(DRAFTS) == ["double_dissociation", "paper", "token_surprisal"]
 
 
 def test_signs_and_numbers_of_the_effects() -> None:
@@ -288,7 +287,7 @@ def test_other_items_under_one_condition_raise(benchmark: str, alone: str) -> No
     given = evidence()
     given.treated[benchmark] = altered(given.treated[benchmark], lambda table: table.iloc[1:])
     with pytest.raises(ValueError) as error:
-        double_dissociation(given)
+        scorecard("double_dissociation", given)
     assert str(error.value) == f"the item sets differ: {alone}; evaluate both conditions on the same items"
 
 

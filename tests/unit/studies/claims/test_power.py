@@ -7,7 +7,7 @@ import pytest
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TEMPLATES
 from studies.claims.deciding import what_would_decide
-from studies.claims.paper import CLAIM_SETS
+from studies.claims.paper import DRAFTS, scorecard
 from studies.claims.power import FACTOR, Assumed, ClaimPower, Design, claim_powers
 from studies.claims.scorecard import Claim, Margins, Part, judged, verdicts
 from studies.reporting.records import verdict_record
@@ -55,9 +55,9 @@ def found(design: Design = DESIGN, claims: str = "paper", assumed=assumptions) -
     return {power.claim: power for power in claim_powers(claims, design, assumed, MARGINS)}
 
 
-@pytest.mark.parametrize("claims", CLAIM_SETS)
+@pytest.mark.parametrize("claims", DRAFTS)
 def test_every_claim_that_is_judged_by_samples_of_items_has_a_power(claims: str) -> None:
-    judged_claims = {verdict.claim for verdict in CLAIM_SETS[claims](whole())} - {"matched_cost", "negative_mass"}
+    judged_claims = {verdict.claim for verdict in scorecard(claims, whole())} - {"matched_cost", "negative_mass"}
     assert set(found(claims=claims)) == judged_claims
 
 

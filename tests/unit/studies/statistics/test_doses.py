@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from studies.statistics.doses import dose_response, doubling_fraction
+from studies.statistics.doses import dose_response, doubling_fraction, doubling_order
 from tests.unit.studies.statistics.frames import windows
 
 BASE = windows(np.full(40, 3.0))
@@ -53,3 +53,49 @@ def test_responses_are_increases_in_the_order_of_the_doses() -> None:
     table = dose_response(BASE, {0.2: windows(np.full(40, 3.5)), 0.1: windows(np.full(40, 3.25))})
     assert table["fraction"].tolist() == [0.1, 0.2] and table["num_items"].tolist() == [40, 40]
     assert table["estimate"].tolist() == pytest.approx([0.25, 0.5])
+
+
+def risen(slope: float, fractions: tuple[float, ...] = (0.1, 0.2, 0.4), noise: float = 0.0, seed: int = 0) -> dict:
+    """Windows whose loss rises with the dose."""
+    rng = np.random.default_rng(seed)
+    return {fraction: windows(3.0 + slope * fraction + rng.normal(0, noise, 40)) for fraction in fractions}
+
+
+def test_the_first_of_two_curves_to_double_is_told_where_it_doubles() -> None:
+    order = doubling_order(BASE, risen(5), {"a": risen(2), "b": risen(1)})
+    assert order is not None
+    assert order.treated == pytest.approx(math.log(2) / 5) and order.randoms == math.inf
+    assert order.by_random == {"a": pytest.approx(math.log(2) / 2), "b": math.inf}
+    assert order.gap.effect.value == pytest.approx(math.log(2) * (1 - 1.5 / 5))
+    assert order.gap.by_set == pytest.approx({"a": math.log(2) * (1 - 2 / 5), "b": math.log(2) * (1 - 1 / 5)})
+    reverse = doubling_order(BASE, risen(2), {"a": risen(5)})
+    assert reverse is not None and reverse.gap.effect.value == pytest.approx(-math.log(2) * (1 - 2 / 5))
+    assert doubling_order(BASE, risen(1), {"a": risen(1)}) is None
+
+
+@pytest.mark.parametrize(
+    ("of_treated", "of_random"),
+    [(5.0, 3.0), *(pytest.param(*slopes, marks=pytest.mark.long) for slopes in ((5.0, 0.5), (3.0, 5.0)))],
+)
+def test_the_variance_of_the_order_is_that_of_repeated_samples(of_treated: float, of_random: float) -> None:
+    """With the uncertainty of the fraction at which the curves are compared; windows are shared by both curves."""
+    gaps, variances = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        shared, own = rng.normal(0, 0.3, 40), rng.normal(0, 0.1, (2, 40))
+        curves = [
+            {fraction: windows(3.0 + fraction * slope * (1 + shared + one)) for fraction in (0.1, 0.2, 0.4)}
+            for slope, one in zip((of_treated, of_random), own, strict=True)
+        ]
+        order = doubling_order(BASE, curves[0], {"a": curves[1], "same": curves[1]})
+        assert order is not None
+        gaps.append(order.gap.effect.value)
+        variances.append(order.gap.effect.components[0].variance)
+    assert np.mean(variances) == pytest.approx(np.var(gaps, ddof=1), rel=0.25)
+
+
+def test_variation_of_random_sets_counts_where_they_double_first_too() -> None:
+    """Their spread moves the fraction of the comparison, so it counts in units of the treated slope."""
+    order = doubling_order(BASE, risen(2), {"a": risen(4), "b": risen(6)})
+    assert order is not None
+    assert order.gap.effect.components[-1].variance == pytest.approx((2 / 5 * 2 * math.log(2) / 5) ** 2 / 2 * 1.5)
