@@ -34,6 +34,7 @@ evaluate:
 noise_floor: false
 claims: double_dissociation
 """
+NEVER_MATCHED = ("matched", "matched/neighbour")
 TOO_LONG = " ".join(["ab"] * 500)
 
 
@@ -45,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     the neurons of `unmoved` has an effect, so there is no perplexity to match.
     """
     folder = tmp_path_factory.mktemp("odd")
-    for name, family, seed in (("sound", "llama", 2), ("endless", "phi", 0), ("unmoved", "llama", 0)):
+    for name, family, seed in (("sound", "llama", 7), ("endless", "phi", 0), ("unmoved", "llama", 0)):
         oracles.make_model(folder / name, family, seed=seed)
     with changed(folder / "endless") as model:
         (line_break,) = AutoTokenizer.from_pretrained(folder / "endless")("\n", add_special_tokens=False)["input_ids"]
@@ -93,8 +94,13 @@ def test_a_study_of_an_odd_a_finding_and_a_sound_model_reports_all_that_there_is
     assert ended("endless", State.CACHED) >= {"evaluate.pairs baseline", "evaluate.pairs treated"}
     finding = reasons["match unmoved matched"]
     assert finding.startswith("the control cannot be matched: the treated perplexity ")
-    assert ended("unmoved", State.NOT_APPLICABLE) == {"evaluate.perplexity matched", "evaluate.pairs matched"}
-    assert {at for step, at in result.states.items() if study.plan.steps[step].model == "sound"} == {State.CACHED}
+    names = [f"evaluate.{benchmark} {of}" for benchmark in ("perplexity", "pairs") for of in NEVER_MATCHED]
+    assert ended("unmoved", State.NOT_APPLICABLE) == set(names)
+    of_sound = ended("sound", State.CACHED)
+    neighbours = {f"evaluate.{benchmark} matched/neighbour" for benchmark in ("perplexity", "pairs")}
+    assert ended("sound", State.NOT_APPLICABLE) in (set(), neighbours), "whether it has one is the search's finding"
+    assert len(of_sound | ended("sound", State.NOT_APPLICABLE)) == len(of_sound | neighbours)
+    assert {f"evaluate.{benchmark} matched" for benchmark in ("perplexity", "pairs")} <= of_sound
 
     models = {model["label"]: model for model in result.report["models"]}
     for row in models["sound"]["rows"]:
@@ -108,6 +114,7 @@ def test_a_study_of_an_odd_a_finding_and_a_sound_model_reports_all_that_there_is
     experiment = client.get_experiment_by_name("odd").experiment_id
     statuses = {run.info.run_name: run.info.status for run in client.search_runs([experiment])}
     assert statuses["odd"] == statuses["baseline · endless"] == "FAILED"
+    assert "matched/neighbour · unmoved" not in statuses
     assert statuses["matched · unmoved"] == statuses["matched · sound"] == statuses["baseline · sound"] == "FINISHED"
 
 
