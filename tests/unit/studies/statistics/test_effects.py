@@ -196,3 +196,18 @@ def test_the_mean_difference_wants_the_columns_of_its_measure() -> None:
 
 def test_effects_are_plain_data() -> None:
     assert Effect(1.0, (Component(4.0, 3.0, 1234, "tokens"),)).times(-0.5).basis == "1,234 tokens"
+
+
+def test_few_random_sets_count_with_their_own_degrees_of_freedom() -> None:
+    """Cochran's t lies between those of the two sources, and p value and interval say the same."""
+    units, sets = Component(1e-4, 40, 41, "windows"), Component(9e-4, 2, 3, "random sets")
+    both, alone = Effect(0.1, (units, sets)), Effect(0.1, (sets,))
+    expected = (1e-4 * scipy.stats.t.isf(0.025, 40) + 9e-4 * scipy.stats.t.isf(0.025, 2)) / 1e-3
+    assert both.quantile(0.025) == pytest.approx(expected)
+    assert both.quantile(0.025) > scipy.stats.t.isf(0.025, both.df)
+    assert both.degrees == "40 and 2" and alone.degrees == "2"
+    at_bound = Effect(both.quantile(0.025) * both.variance**0.5, (units, sets))
+    assert at_bound.p_value(+1) == pytest.approx(0.05) and at_bound.p_value(-1) == 1.0
+    assert at_bound.p_value_within(2 * at_bound.value) == pytest.approx(0.025)
+    assert Effect(0.0, (units, sets)).p_value(+1) == 1.0
+    assert 0 < Effect(1e9, (units, sets)).p_value(+1) < 1e-10
