@@ -7,16 +7,19 @@ import math
 
 from studies.statistics.effects import POWER, RANDOM_SETS, RANKED_SETS, Effect
 
+MOST_TIMES = 1000
+"""Times as many items as there are; more are not suggested."""
 
-def what_would_decide(label: str, effect: Effect) -> str:
-    """`an effect of 0.021 would be shown with 80 % power; about 130 windows would decide this one`.
+
+def what_would_decide(effect: Effect) -> str:
+    """`0.021 would be shown with 80 % power; about 130 windows would decide 0.013`.
 
     The number of units is the one at which the estimated effect has that power; other sources of variance stay.
     """
     smallest = effect.detectable()
     if math.isnan(smallest):
         return ""
-    shown = f"{label} of {smallest:.2g} would be shown with {100 * POWER:.0f} % power"
+    shown = f"{smallest:.2g} would be shown with {100 * POWER:.0f} % power"
     if not effect.value:
         return shown
     largest = max(effect.components, key=lambda component: component.variance)
@@ -25,6 +28,12 @@ def what_would_decide(label: str, effect: Effect) -> str:
     needed = effect.variance * (smallest / effect.value) ** -2  # variance at which this effect has that power
     rest = effect.variance - largest.variance
     enough = math.ceil(largest.num_units * largest.variance / (needed - rest)) if needed > rest else math.inf
-    if not largest.can_grow or enough > largest.most or math.isinf(enough):
-        return f"{shown}; {abs(effect.value):.2g} cannot be decided with these {largest}"
-    return f"{shown}; about {enough:,} {largest.noun} would decide {abs(effect.value):.2g}"
+    value = f"{abs(effect.value):.2g}"
+    if largest.can_grow and enough <= largest.most and not math.isinf(enough):
+        return f"{shown}; about {enough:,} {largest.noun} would decide {value}"
+    from_items = largest.item_share * largest.variance
+    spare = needed - (effect.variance - from_items)
+    if 0 < from_items < MOST_TIMES * spare:
+        times = math.ceil(from_items / spare)
+        return f"{shown}; about {times} times as many items in these {largest} would decide {value}"
+    return f"{shown}; {value} cannot be decided with these {largest}"

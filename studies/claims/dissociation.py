@@ -5,6 +5,7 @@ mean over them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def _syntax(evidence: Evidence, name: str) -> list[Draft]:
     baseline, treated = evidence.baseline[name], evidence.treated[name]
     parts = [
         Part("accuracy over baseline", effect(treated, baseline), -1),
-        Part("accuracy over the matched control", control.over(evidence.treated, benchmark).times(-1), -1, True),
+        Part("accuracy over the matched control", control.under(evidence.treated, benchmark), -1, True),
     ]
     over_items = difference(treated, baseline)
     detail = "; ".join(
@@ -182,11 +183,13 @@ def _dissociation(evidence: Evidence) -> Draft:
         if compared.problem is not None:
             return undecided(claim, f"{kind}: {compared.problem}", num_items)
     control = _matched_control(evidence, samples["syntactic"])
-    on_syntax, on_rest = (control.over(evidence.treated, benchmarks) for benchmarks in kinds.values())
+    on_syntax = control.under(evidence.treated, evidence.syntactic)
+    on_rest = control.over(evidence.treated, evidence.non_syntactic)
+    interaction = replace(contrast(on_syntax, on_rest.times(-1)), notes=())  # they stand beside the simple effects
     parts = [
-        Part("syntactic accuracy of the top neurons over the matched control", on_syntax.times(-1), -1),
+        Part("syntactic accuracy of the top neurons over the matched control", on_syntax, -1),
         Part("non-syntactic accuracy of the matched control over the top neurons", on_rest, -1),
-        Part("their interaction", contrast(on_syntax.times(-1), on_rest.times(-1)), -1, True),
+        Part("their interaction", interaction, -1, True),
     ]
     detail = "; ".join([*map(shown, parts), control.quality])
     return judged(claim, parts, margin=evidence.margins.accuracy, detail=detail, num_items=num_items)

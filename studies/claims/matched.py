@@ -13,7 +13,7 @@ import numpy as np
 
 from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence
-from studies.statistics.effects import Component, Effect, effect, mean_effect
+from studies.statistics.effects import Component, Direction, Effect, effect, mean_effect
 from studies.statistics.items import BenchmarkItems, Items, paired_values
 
 RESAMPLES = 2000
@@ -45,12 +45,19 @@ class MatchedControl:
 
     def over(self, control: BenchmarkItems, benchmarks: tuple[str, ...]) -> Effect:
         """The matched control minus another condition, the mean over the benchmarks."""
-        found = mean_effect([effect(self.items[name], control[name]) for name in benchmarks])
+        return self._difference(control, benchmarks, +1)
+
+    def under(self, condition: BenchmarkItems, benchmarks: tuple[str, ...]) -> Effect:
+        """Another condition minus the matched control, the mean over the benchmarks."""
+        return self._difference(condition, benchmarks, -1)
+
+    def _difference(self, other: BenchmarkItems, benchmarks: tuple[str, ...], sign: Direction) -> Effect:
+        found = mean_effect([effect(self.items[name], other[name]) for name in benchmarks]).times(sign)
         between, neighbour = self._between, self._neighbour
         if self.items is self._accepted or between is None or neighbour is None:
             return found
         low, high = (
-            mean_effect([effect(end[name], control[name]) for name in benchmarks]).value
+            sign * mean_effect([effect(end[name], other[name]) for name in benchmarks]).value
             for end in (self._accepted, neighbour)
         )
         spread = between.variance * (high - low) ** 2

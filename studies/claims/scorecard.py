@@ -182,16 +182,16 @@ def judge(parts: Sequence[Part], denials: Sequence[Denial], margin: float | None
         return Status.CONTRADICTED, ""
     missing = [_missing(part) for part in open_parts]
     missing += [f"the 90 % interval of {denial.label} is not inside ±{margin:g}" for denial in open_denials]
-    deciding = [what_would_decide(part.label, part.effect) for part in open_parts]
-    return Status.UNDECIDED, "; ".join(filter(None, [*missing, *deciding]))
+    return Status.UNDECIDED, "; ".join(missing)
 
 
 def _missing(part: Part) -> str:
-    """Why a part is not shown."""
+    """Why a part is not shown, and what would show it."""
     if part.rank_p_value is not None:
         return f"{part.label} ranks at p = {part.rank_p_value:.2g}"
-    known = not math.isnan(part.effect.variance)
-    return f"the 95 % interval of {part.label} {'includes 0' if known else 'is not known'}"
+    if math.isnan(part.effect.variance):
+        return f"the 95 % interval of {part.label} is not known"
+    return f"the 95 % interval of {part.label} includes 0 ({what_would_decide(part.effect)})"
 
 
 def judged(

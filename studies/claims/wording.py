@@ -73,19 +73,20 @@ CLAIMS: Mapping[str, Claim] = {
 }
 
 
+LARGE_DF = 1e6
+"""An interval of so many degrees of freedom is an exact bound."""
+
+
 def random_sets(randoms: Mapping[str, object]) -> str:
     return f"the mean of {len(randoms)} random controls" if len(randoms) > 1 else "the random control"
 
 
 def shown(part: Part | Denial) -> str:
-    """`accuracy over baseline -0.0200 [-0.0300, -0.0100] over 67 paradigms (t, 11 degrees of freedom)`."""
+    """`accuracy over baseline -0.0200 [-0.0300, -0.0100] (67 paradigms, 11 df)`."""
     found = part.effect
-    text = f"{part.label} {format_interval(found.interval())} over {found.basis}"
-    if found.df < 1e6:  # else the exact bound
-        text += f" (t, {found.degrees} degrees of freedom)"
-    if isinstance(part, Part) and part.rank_p_value is not None:
-        text += f", by rank p = {part.rank_p_value:.2g}"
-    return f"{text} ({'; '.join(found.notes)})" if found.notes else text
+    about = found.basis if found.df > LARGE_DF else f"{found.basis}, {found.degrees} df"
+    rank = [f"rank p = {part.rank_p_value:.2g}"] if isinstance(part, Part) and part.rank_p_value is not None else []
+    return f"{part.label} {format_interval(found.interval())} ({'; '.join([about, *rank, *found.notes])})"
 
 
 def error_increase(change: Effect, accuracy: float) -> str:

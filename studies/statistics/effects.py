@@ -66,6 +66,8 @@ class Component(NamedTuple):
     """Whether a study can have more of them: windows, items, random sets, templates that it leaves out."""
     most: float = math.inf
     """How many of them there are, where it can grow."""
+    item_share: float = 0.0
+    """Share of the variance that comes from the items within units, and falls as there are more of them."""
 
     def __str__(self) -> str:
         return f"{self.num_units:,} {self.noun}"
@@ -222,7 +224,22 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     for h in alone:
         strata[h] = differences[stratum == h]
     note = f"over {measure.noun} in {len(alone)} of {len(strata)} phenomena, which have one unit each"
-    return _of_strata(strata, len(means), items, *([note] if alone else []))
+    found = _of_strata(strata, len(means), items, *([note] if alone else []))
+    (of_units,) = found.components
+    noise = _item_variance(differences, unit, means, stratum_of_unit)
+    share = min(noise / found.variance, 1.0) if noise < math.inf and found.variance > 0 else 0.0
+    return replace(found, components=(of_units._replace(item_share=share),))
+
+
+def _item_variance(differences: np.ndarray, unit: np.ndarray, means: np.ndarray, stratum_of_unit: np.ndarray) -> float:
+    """What the items within units add to the variance of a stratified mean; infinite where a unit has one item."""
+    sizes = np.bincount(unit)
+    if sizes.min() < 2:
+        return math.inf
+    squared = np.bincount(unit, weights=(differences - means[unit]) ** 2) / (sizes - 1) / sizes
+    num_strata = stratum_of_unit.max() + 1
+    units_of_stratum = np.bincount(stratum_of_unit)
+    return float((squared / units_of_stratum[stratum_of_unit] ** 2).sum() / num_strata**2)
 
 
 def _of_strata(strata: Sequence[np.ndarray], num_units: int, items: Items, *notes: str) -> Effect:

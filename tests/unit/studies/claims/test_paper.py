@@ -159,7 +159,7 @@ def test_many_random_controls_are_ranked(costly: int) -> None:
     randoms |= {f"random/seed={seed}": items_of(**{**RANDOM, "log_perplexity": 3.4}) for seed in range(costly)}
     verdict = score(evidence(randoms=randoms))["perplexity_cost"]
     assert verdict.status is (UNDECIDED if costly else SUPPORTED)
-    assert f"by rank p = {2 * (1 + costly) / (1 + RANKED_SETS):.2g}" in verdict.detail
+    assert f"rank p = {2 * (1 + costly) / (1 + RANKED_SETS):.2g}" in verdict.detail
 
 
 def test_margins_are_part_of_the_claim() -> None:
@@ -181,7 +181,7 @@ def test_paradigms_decide_and_items_are_only_shown() -> None:
         items["blimp"] = altered(items["blimp"], uid=[f"u{u}" for u in uid], correct=correct)
     verdict = score(given)["syntax_loss/blimp"]
     assert verdict.status is UNDECIDED and verdict.effect.estimate == pytest.approx(-0.08, abs=0.02)
-    assert "over 8 paradigms (t, 7 degrees of freedom)" in verdict.detail
+    assert "(8 paradigms, 7 df)" in verdict.detail
     low, high = map(float, verdict.detail.partition("over items [")[2].partition("]")[0].split(", "))
     assert high < 0 < verdict.effect.high and high - low < (verdict.effect.high - verdict.effect.low) / 2
     assert "cannot be decided with these 8 paradigms" in verdict.detail
@@ -314,7 +314,7 @@ def test_token_surprisal_is_a_scorecard_of_its_own() -> None:
     assert list(verdicts) == ["perplexity_cost", "scaffolding/surprisal", "content_spared/surprisal"]
     assert {verdict.status for verdict in verdicts.values()} == {SUPPORTED}
     detail = verdicts["scaffolding/surprisal"].detail
-    assert "over 80 documents" in detail and "with the matched control in the baseline's place" in detail
+    assert "(80 documents, 79 df)" in detail and "with the matched control in the baseline's place" in detail
     assert "adjusted for frequency, position and baseline surprisal +0.1500 [0.1000, 0.2000] (decides nothing" in detail
     relu = score(whole(relu=True), "token_surprisal")
     assert {verdict.status for verdict in relu.values()} == {NOT_APPLICABLE} and len(relu) == 3

@@ -152,13 +152,13 @@ def test_what_would_help() -> None:
 def test_an_undecided_claim_is_not_sent_for_more_units_than_there_are() -> None:
     def decides(most: float) -> str:
         templates = Component(0.02**2, 10, 5, "templates", can_grow=True, most=most)
-        return what_would_decide("accuracy", Effect(0.03, (templates,)))
+        return what_would_decide(Effect(0.03, (templates,)))
 
     assert decides(math.inf).endswith("; about 22 templates would decide 0.03")
     assert decides(22).endswith("; about 22 templates would decide 0.03")
     assert decides(21).endswith("; 0.03 cannot be decided with these 5 templates")
     endless = Effect(0.03, (Component(1.0, 10, 5, "templates", can_grow=False), Component(1.0, 9, 9, "random sets")))
-    assert what_would_decide("accuracy", endless).endswith("; 0.03 cannot be decided with these 5 templates")
+    assert what_would_decide(endless).endswith("; 0.03 cannot be decided with these 5 templates")
 
 
 def test_a_verdict_keeps_the_standard_error_of_its_effect() -> None:

@@ -103,8 +103,8 @@ def test_without_a_margin_nothing_is_absent() -> None:
 def test_undecided_names_what_is_missing_and_what_would_decide() -> None:
     _, missing = judge([claimed(0.1), over(0.05, 0.1)], [denied(0.0, 0.1)], MARGIN)
     assert missing == (
-        "the 95 % interval of the contrast includes 0; the 90 % interval of the denied effect is not inside ±0.02;"
-        " the contrast of 0.14 would be shown with 80 % power; about 818 items would decide 0.05"
+        "the 95 % interval of the contrast includes 0 (0.14 would be shown with 80 % power; about 818 items would"
+        " decide 0.05); the 90 % interval of the denied effect is not inside ±0.02"
     )
 
 
@@ -119,7 +119,7 @@ def test_a_draft_shows_the_first_effect_and_contrast_and_the_largest_p_value() -
     draft = judged("cost", parts, margin=MARGIN, detail="numbers", num_items=7)
     assert draft.effect == pytest.approx((0.1, 0.09, 0.11)) and draft.contrast == pytest.approx((0.05, -0.05, 0.15))
     assert draft.p_value == max(part.p_value for part in parts) == parts[1].p_value
-    assert draft.detail.startswith("numbers; the 95 % interval of the contrast includes 0; ")
+    assert draft.detail.startswith("numbers; the 95 % interval of the contrast includes 0 (")
     absence = judged("cost", [], [denied(0.01)], margin=MARGIN, detail="numbers", num_items=7)
     assert absence.effect == pytest.approx((0.01, 0.0, 0.02), abs=1e-6) and absence.contrast is None
     assert judged("cost", [UNKNOWN], margin=None, detail="", num_items=1).p_value is None

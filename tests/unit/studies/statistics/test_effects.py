@@ -11,6 +11,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, TASKS, TEMPLATES, Measure
+from studies.claims.deciding import what_would_decide
 from studies.statistics.effects import (
     RANKED_SETS,
     Component,
@@ -196,6 +197,24 @@ def test_the_mean_difference_wants_the_columns_of_its_measure() -> None:
 
 def test_effects_are_plain_data() -> None:
     assert Effect(1.0, (Component(4.0, 3.0, 1234, "tokens"),)).times(-0.5).basis == "1,234 tokens"
+
+
+def test_the_noise_of_items_within_units_is_told_from_the_spread_of_units() -> None:
+    """Units that do not differ in truth vary as their items do, and by nothing else."""
+    rng = np.random.default_rng(0)
+    units = {h: [0.5] * 30 for h in "ab"}
+    items = paradigms(units, per_unit=20)
+    noisy = altered(items, correct=rng.normal(0, 1, len(items)))
+    found = effect(noisy, zeros(items))
+    assert found.components[0].item_share == pytest.approx(1, abs=0.25)
+    assert found.variance * found.components[0].item_share == pytest.approx(1 / 20 / 30 / 2, rel=0.1)
+    uneven = altered(noisy, correct=noisy.values + 3 * rng.normal(size=60).repeat(20))
+    assert effect(uneven, zeros(items)).components[0].item_share < 0.02
+    assert "cannot be decided with these 60 paradigms" in what_would_decide(Effect(0.001, found.components))
+    decided = what_would_decide(Effect(found.detectable() / 2, (found.components[0]._replace(item_share=1.0),)))
+    assert decided.endswith(
+        f"about 4 times as many items in these 60 paradigms would decide {found.detectable() / 2:.2g}"
+    )
 
 
 def test_few_random_sets_count_with_their_own_degrees_of_freedom() -> None:
