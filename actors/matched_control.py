@@ -61,7 +61,7 @@ def matched_control(model: MeasuredModel, request: MatchRequest) -> Iterator[Pro
     started = time.monotonic()
     measurement = _Measurement(model, request)
     try:
-        levels = yield from measurement.levels("search")
+        levels = yield from measurement.searched_levels()
         outcome, receipt = yield from _search(measurement, levels)
         neighbour = Neighbour(None, NO_CONTROL)
         if outcome.fraction is not None:
@@ -102,7 +102,9 @@ class _Measurement:
             "search": (model.plan(name, searched, max_nodes), self.windows.search),
             "evidence": (model.plan(name, texts, max_nodes), range(num_evidence)),
         }
+        self._num_measured = 0
         self.losses: list[WindowLosses] = []
+        """What was measured, and what was recorded before."""
 
     def lowest(self, fraction: float) -> Neurons:
         """This fraction of every layer's lowest-scored neurons."""
@@ -141,16 +143,23 @@ class _Measurement:
                 num_tokens=counts,
             )
         )
-        done = len(self.losses)
+        self._num_measured = done = self._num_measured + 1
         total = max(done, self.request.max_evaluations)
         yield Progress(step=self.request.step, done=done, total=total, unit="perplexities")
         return level, receipt
 
-    def levels(self, windows: Part) -> Generator[Progress, None, Levels]:
-        """The perplexities between which a search moves."""
+    def searched_levels(self) -> Generator[Progress, None, Levels]:
+        """The perplexities between which the search moves."""
         request = self.request
-        baseline, _ = yield from self.measure("baseline", windows, 0.0, Intervention())
-        treated, _ = yield from self.measure("treated", windows, request.treated_fraction, request.treated)
+        baseline, _ = yield from self.measure("baseline", "search", 0.0, Intervention())
+        treated, _ = yield from self.measure("treated", "search", request.treated_fraction, request.treated)
+        return Levels(baseline, treated)
+
+    def recorded_levels(self) -> Levels:
+        """Those of the evidence, which were recorded before the search began."""
+        self.losses += self.request.evidence
+        used = np.isin(self.request.evidence[0].numbers, self.windows.held_out)
+        baseline, treated = (float(np.exp(recorded.nll[used].mean())) for recorded in self.request.evidence)
         return Levels(baseline, treated)
 
 
@@ -186,7 +195,7 @@ def _on_the_evidence(
 ) -> Generator[Progress, None, tuple[Neighbour, Receipt]]:
     """The neighbour of the accepted point, and the proof of that point on the evidence. power: see `local_power`."""
     request = measurement.request
-    levels = yield from measurement.levels("evidence")
+    levels = measurement.recorded_levels()
     level, receipt = yield from measurement.try_out("accepted", "evidence", accepted)
     if request.neighbour_beyond is None:
         return Neighbour(None, NOT_ASKED_FOR), receipt

@@ -115,6 +115,23 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLosses:
+    """What one measurement of a search found on every window."""
+
+    role: Literal["baseline", "treated", "try", "accepted", "neighbour"]
+    """`try`: of a fraction on the way to the accepted point, that point itself included, or to the neighbour."""
+    fraction: float
+    """Of the neurons; 0 for the baseline."""
+    windows: Literal["search", "evidence"]
+    numbers: tuple[int, ...]
+    """Of the windows, counted from the start of the text."""
+    nll: np.ndarray
+    """[num_windows] float64 mean negative log-likelihood of a window's scored tokens, in nats."""
+    num_tokens: np.ndarray
+    """[num_windows] scored tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MatchRequest:
     """Raise m, the fraction of lowest-scored neurons, until perplexity equals the treated condition's.
 
@@ -134,6 +151,8 @@ class MatchRequest:
     treated: Intervention
     """The condition whose perplexity is to be matched."""
     treated_fraction: float
+    evidence: tuple[WindowLosses, WindowLosses]
+    """The recorded losses of the baseline and of the treated condition on the windows of the evidence."""
     within: float
     """Largest relative distance from the treated perplexity."""
     within_rise: float
@@ -144,23 +163,6 @@ class MatchRequest:
     rise from the target on the evidence; None = never."""
     max_nodes: int | None = None
     """Pack size, as in `EvaluateRequest`: the one used for the baseline's and the treated perplexity."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowLosses:
-    """What one measurement of a search found on every window."""
-
-    role: Literal["baseline", "treated", "try", "accepted", "neighbour"]
-    """`try`: of a fraction on the way to the accepted point, that point itself included, or to the neighbour."""
-    fraction: float
-    """Of the neurons; 0 for the baseline."""
-    windows: Literal["search", "evidence"]
-    numbers: tuple[int, ...]
-    """Of the windows, counted from the start of the text."""
-    nll: np.ndarray
-    """[num_windows] float64 mean negative log-likelihood of a window's scored tokens, in nats."""
-    num_tokens: np.ndarray
-    """[num_windows] scored tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

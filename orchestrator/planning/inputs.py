@@ -12,7 +12,7 @@ import pandas as pd
 from actors.messages.probe import Reference
 from orchestrator.record.keys import Committed
 from orchestrator.record.record import Record
-from orchestrator.steps.artifacts import NEURON_SET, NEURON_SETS, NEURONS, REFERENCE
+from orchestrator.steps.artifacts import NEURON_SET, NEURON_SETS, NEURONS, REFERENCE, items_table
 from orchestrator.steps.result import StepResult, reference_from
 from studies.neurons.selection import NeuronSet
 
@@ -25,6 +25,8 @@ class Inputs:
         self._tables: dict[str, pd.DataFrame] = {}
         self._neuron_sets: dict[tuple[str, str], NeuronSet] = {}
         """{(step, artifact path): its neuron set}."""
+        self._windows: dict[tuple[str, str], pd.DataFrame] = {}
+        """{(step, artifact path): the windows of a perplexity}."""
         self._references: dict[str, Mapping[str, Any]] = {}
 
     def keep(self, step: str, result: StepResult) -> None:
@@ -34,6 +36,9 @@ class Inputs:
         for path in NEURON_SETS.values():
             if path in result.frames:
                 self._neuron_sets[step, path] = NeuronSet.from_frame(result.frames[path])
+        for path, frame in result.frames.items():
+            if "window" in frame:
+                self._windows[step, path] = frame
         if REFERENCE in result.documents:
             self._references[step] = result.documents[REFERENCE]
 
@@ -42,6 +47,13 @@ class Inputs:
         if profile not in self._tables:
             self._tables[profile] = self._record.frame(self._committed[profile], NEURONS)
         return self._tables[profile]
+
+    def items(self, step: str, benchmark: str) -> pd.DataFrame:
+        """The windows of an evaluation of perplexity."""
+        path = items_table(benchmark)
+        if (step, path) not in self._windows:
+            self._windows[step, path] = self._record.frame(self._committed[step], path)
+        return self._windows[step, path]
 
     def neuron_set(self, step: str, path: str = NEURON_SET) -> NeuronSet:
         """The neuron set of a select or match step, recorded under this artifact path."""

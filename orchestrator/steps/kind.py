@@ -63,6 +63,10 @@ class StepContext(Protocol):
         """The neuron set of a select or match step, recorded under this artifact path."""
         ...
 
+    def items(self, step: str, benchmark: str) -> pd.DataFrame:
+        """The per-item results of an evaluate step."""
+        ...
+
     def listed_neurons(self, step: Step) -> NeuronSet | None:
         """The neurons that the study file lists for the step's condition; None where it lists none."""
         ...

@@ -5,7 +5,7 @@ target, where the accepted point is some way from it on the windows of the evide
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from studies.neurons.clamps import Clamp
 from studies.neurons.neighbour import NEIGHBOUR_BEYOND
 from studies.neurons.selection import NeuronSet
 
-EXPECTED_EVALUATIONS = 12
+EXPECTED_EVALUATIONS = 10
 """Perplexities that a search is expected to compute; only estimates depend on it."""
 
 
@@ -65,6 +65,12 @@ class Match(ActorStepKind[Matched]):
             clamp=Clamp.from_payload(params["clamp"]),
             treated=intervention(Clamp.from_payload(params["treated_clamp"]), treated, neurons),
             treated_fraction=treated.count / num_neurons,
+            evidence=(
+                _recorded("baseline", 0.0, context.items(inputs["baseline_perplexity"], benchmark.name)),
+                _recorded(
+                    "treated", treated.count / num_neurons, context.items(inputs["treated_perplexity"], benchmark.name)
+                ),
+            ),
             within=params["within"],
             within_rise=params["within_rise"],
             max_evaluations=params["evaluations"],
@@ -133,6 +139,18 @@ class Match(ActorStepKind[Matched]):
 
 
 KIND = Match()
+
+
+def _recorded(role: Literal["baseline", "treated"], fraction: float, items: pd.DataFrame) -> WindowLosses:
+    """The losses on the evidence, from the items of an evaluation of perplexity."""
+    return WindowLosses(
+        role=role,
+        fraction=fraction,
+        windows="evidence",
+        numbers=tuple(items["window"].tolist()),
+        nll=items["nll"].to_numpy(np.float64),
+        num_tokens=items["num_tokens"].to_numpy(),
+    )
 
 
 def why_unmatched(outcome: Mapping[str, Any]) -> str:

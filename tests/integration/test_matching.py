@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from actors.messages.ablation import EvaluateRequest, Intervention, Matched, MatchRequest, Scored
+from actors.messages.ablation import (
+    EvaluateRequest,
+    Intervention,
+    Matched,
+    MatchRequest,
+    Scored,
+    WindowLosses,
+)
 from actors.messages.model import ModelSource
 from studies.benchmarks.texts import Windows
 from studies.neurons.clamps import NAMED_CLAMPS
@@ -44,6 +51,21 @@ def searched_and_evaluated(
     from actors.ablation.actor import AblationActor
 
     actor = AblationActor(source)
+    recorded: list[WindowLosses] = []
+    conditions = {"baseline": Intervention(), "treated": treated}
+    evaluated = EvaluateRequest(benchmark="perplexity", texts=texts, interventions=conditions)
+    for message in actor.evaluate(evaluated):
+        if isinstance(message, Scored):
+            recorded.append(
+                WindowLosses(
+                    role="baseline" if message.step == "baseline" else "treated",
+                    fraction=0.0,
+                    windows="evidence",
+                    numbers=tuple(range(NUM_EVIDENCE)),
+                    nll=-message.sums / message.counts,
+                    num_tokens=message.counts,
+                )
+            )
     request = MatchRequest(
         step="m",
         benchmark="perplexity",
@@ -55,6 +77,7 @@ def searched_and_evaluated(
         clamp=ZERO,
         treated=treated,
         treated_fraction=len(treated.neurons[0]) / source.d_mlp,
+        evidence=(recorded[0], recorded[1]),
         within=0.9,
         within_rise=0.5,
         max_evaluations=12,
@@ -63,8 +86,7 @@ def searched_and_evaluated(
     *_, outcome = actor.match(request)
     assert isinstance(outcome, Matched), outcome
     conditions = {
-        "baseline": Intervention(),
-        "treated": treated,
+        **conditions,
         "accepted": Intervention(clamp=ZERO, neurons=outcome.neurons),
         "neighbour": Intervention(clamp=ZERO, neurons=outcome.neighbour_neurons),
     }

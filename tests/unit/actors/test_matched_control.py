@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from actors.matched_control import matched_control
-from actors.messages.ablation import Intervention, Matched, MatchRequest, Receipt
+from actors.messages.ablation import Intervention, Matched, MatchRequest, Receipt, WindowLosses
 from actors.messages.model import ModelSource
 from actors.messages.stream import Progress, StepFailed
 from studies.benchmarks.texts import Windows
@@ -18,6 +18,8 @@ from tests.unit.actors.ablation.fake_engine import source
 
 D_MLP, NUM_TOKENS = 100, 63
 NEGATIVE = Clamp(floor=0.0)
+TEXTS = Windows(text="", window=64, stride=64, num_tokens=8 * 64)
+NUM_WITHOUT_LIMIT = 8
 TREATED = Intervention(clamp=NEGATIVE, neurons={0: (99,), 1: (99,)})
 
 
@@ -49,11 +51,26 @@ class FakeModel:
         return -counts * (2.0 + factors * rise), counts, receipt
 
 
+def recorded(role: Literal["baseline", "treated"], fraction: float, loss: float, num: int = 8) -> WindowLosses:
+    """What an evaluation found on the windows of the evidence."""
+    return WindowLosses(
+        role=role,
+        fraction=fraction,
+        windows="evidence",
+        numbers=tuple(range(num)),
+        nll=np.full(num, loss),
+        num_tokens=np.full(num, NUM_TOKENS),
+    )
+
+
 def request(**fields: Any) -> MatchRequest:
+    texts = fields.get("texts", TEXTS)
+    num = texts.num_tokens // texts.window if texts.num_tokens else NUM_WITHOUT_LIMIT
     values: dict[str, Any] = {
         "step": "m",
         "benchmark": "perplexity",
-        "texts": Windows(text="", window=64, stride=64, num_tokens=8 * 64),
+        "texts": TEXTS,
+        "evidence": (recorded("baseline", 0.0, 2.0, num), recorded("treated", 0.01, 2.2, num)),
         "ranking": {layer: tuple(range(98)) for layer in range(2)},
         "clamp": NEGATIVE,
         "treated": TREATED,
@@ -71,7 +88,8 @@ def search(model: FakeModel, **fields: Any) -> Matched:
     messages = list(matched_control(model, request(**fields)))
     *progress, answer = messages
     assert isinstance(answer, Matched) and all(isinstance(one, Progress) for one in progress)
-    assert len(progress) == len(answer.losses) == len(model.applied)
+    num_recorded = 2 if answer.matched else 0
+    assert len(progress) == len(answer.losses) - num_recorded == len(model.applied)
     return answer
 
 

@@ -9,6 +9,7 @@ from actors.messages.ablation import EvaluateRequest, Intervention, Matched, Mat
 from actors.messages.stream import StepFailed
 from studies.benchmarks.texts import Sentences, Windows
 from studies.neurons.clamps import Clamp
+from tests.fakes import losses
 from tests.unit.actors.ablation.fake_engine import D_MLP, NUM_LAYERS, FakeEngine, source, tokenizer
 
 NEGATIVE = Clamp(floor=0.0)
@@ -48,6 +49,7 @@ def test_a_search_that_meets_such_a_number_fails(engine: FakeEngine, route: str)
         clamp=NEGATIVE,
         treated=Intervention(clamp=NEGATIVE, neurons={0: (1,)}),
         treated_fraction=0.25,
+        evidence=(losses("baseline", "evidence", 0.0, 2.0), losses("treated", "evidence", 0.25, 2.2)),
         within=0.01,
         within_rise=0.05,
         max_evaluations=4,

@@ -116,8 +116,18 @@ def test_the_treated_condition_goes_along_with_a_search_with_the_values_of_its_n
     params = match.params(condition.spec, condition.spec.match, treated=MAGNITUDE_MATCHED, with_neighbour=True)
     inputs = {"profile": "p", "treated": "t", "baseline_perplexity": "b", "treated_perplexity": "tp"}
     step = made(match.KIND, payload={"params": params}, inputs=inputs)
-    context = FakeContext(benchmark=BENCHMARKS[0], tables={"p": table}, neuron_sets={"t": NeuronSet.of({0: [1]})})
+    items = {
+        step: pd.DataFrame({"window": [0, 1], "nll": [level, level + 1], "num_tokens": 7})
+        for step, level in (("b", 2.0), ("tp", 3.0))
+    }
+    tables = {"p": table, **items}
+    context = FakeContext(benchmark=BENCHMARKS[0], tables=tables, neuron_sets={"t": NeuronSet.of({0: [1]})})
     message = match.KIND.request([step], context).message
     assert message.treated == Intervention(clamp=MAGNITUDE_MATCHED, neurons={0: (1,)}, values={0: (2.0,)})
     assert message.treated_fraction == 0.25 and message.neighbour_beyond == 0.02
+    recorded = [(one.role, one.fraction, one.windows, one.numbers, one.nll.tolist()) for one in message.evidence]
+    assert recorded == [
+        ("baseline", 0.0, "evidence", (0, 1), [2.0, 3.0]),
+        ("treated", 0.25, "evidence", (0, 1), [3.0, 4.0]),
+    ]
     assert message.texts == BENCHMARKS[0].request and message.ranking == {0: (0, 2, 3)}
