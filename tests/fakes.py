@@ -364,7 +364,7 @@ class FakeContext:
     def neuron_set(self, step: str, path: str = NEURON_SET) -> NeuronSet:
         return self._neuron_sets[step if path == NEURON_SET else f"{step} {path}"]
 
-    def items(self, step: str, benchmark: str) -> pd.DataFrame:
+    def windows(self, step: str, benchmark: str) -> pd.DataFrame:
         assert benchmark == self.perplexity.name
         return self._tables[step]
 

@@ -62,9 +62,9 @@ class RunContext:
         """The neuron set of a select or match step, recorded under this artifact path."""
         return self._inputs.neuron_set(step, path)
 
-    def items(self, step: str, benchmark: str) -> pd.DataFrame:
-        """The per-item results of an evaluate step."""
-        return self._inputs.items(step, benchmark)
+    def windows(self, step: str, benchmark: str) -> pd.DataFrame:
+        """The windows of an evaluation of perplexity: one row each."""
+        return self._inputs.windows(step, benchmark)
 
     def listed_neurons(self, step: Step) -> NeuronSet | None:
         """The neurons that the study file lists for the step's condition; None where it lists none."""

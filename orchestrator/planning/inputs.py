@@ -48,8 +48,8 @@ class Inputs:
             self._tables[profile] = self._record.frame(self._committed[profile], NEURONS)
         return self._tables[profile]
 
-    def items(self, step: str, benchmark: str) -> pd.DataFrame:
-        """The windows of an evaluation of perplexity."""
+    def windows(self, step: str, benchmark: str) -> pd.DataFrame:
+        """The windows of an evaluation of perplexity: one row each."""
         path = items_table(benchmark)
         if (step, path) not in self._windows:
             self._windows[step, path] = self._record.frame(self._committed[step], path)

@@ -63,8 +63,8 @@ class StepContext(Protocol):
         """The neuron set of a select or match step, recorded under this artifact path."""
         ...
 
-    def items(self, step: str, benchmark: str) -> pd.DataFrame:
-        """The per-item results of an evaluate step."""
+    def windows(self, step: str, benchmark: str) -> pd.DataFrame:
+        """The windows of an evaluation of perplexity: one row each."""
         ...
 
     def listed_neurons(self, step: Step) -> NeuronSet | None:

@@ -66,9 +66,11 @@ class Match(ActorStepKind[Matched]):
             treated=intervention(Clamp.from_payload(params["treated_clamp"]), treated, neurons),
             treated_fraction=treated.count / num_neurons,
             evidence=(
-                _recorded("baseline", 0.0, context.items(inputs["baseline_perplexity"], benchmark.name)),
+                _recorded("baseline", 0.0, context.windows(inputs["baseline_perplexity"], benchmark.name)),
                 _recorded(
-                    "treated", treated.count / num_neurons, context.items(inputs["treated_perplexity"], benchmark.name)
+                    "treated",
+                    treated.count / num_neurons,
+                    context.windows(inputs["treated_perplexity"], benchmark.name),
                 ),
             ),
             within=params["within"],
