@@ -16,7 +16,7 @@ from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.claims.power import DIFFICULTY, DIFFICULTY_RANDOM, MATCHED, POSRELU, RANDOM, SIGNFLIP, TREATED
 from studies.claims.scorecard import Margins
-from studies.neurons.clamps import Clamp
+from studies.neurons.clamps import NAMED_CLAMPS, Clamp
 
 _SAME = ("select", "score", "fraction", "clamp", "layers")
 """Fields in which conditions on the same neurons agree."""
@@ -33,7 +33,7 @@ class Roles:
 
 
 def roles(plan: Plan, model: ResolvedModel) -> Roles | None:
-    """The roles of a model's conditions; None where none of them selects top neurons."""
+    """The roles of a model's conditions; None where none of them puts the negative clamp on top neurons."""
     conditions = plan.conditions[model.label]
     whole = {condition.base: condition for condition in conditions if condition.is_whole}
     treated = _treated(whole)
@@ -41,7 +41,9 @@ def roles(plan: Plan, model: ResolvedModel) -> Roles | None:
         return None
     spec = whole[treated].spec
     difficulty = _variant(whole, spec, score="mapping_difficulty")
-    matched = next((c.name for c in conditions if c.spec.match and c.reference == treated), None)
+    matched = next(
+        (c.name for c in conditions if c.spec.match and c.reference == treated and c.clamp == spec.clamp), None
+    )
     named = {
         BASELINE: BASELINE,
         TREATED: treated,
@@ -50,8 +52,8 @@ def roles(plan: Plan, model: ResolvedModel) -> Roles | None:
         SIGNFLIP: _variant(whole, spec, clamp=Clamp("signflip")),
         POSRELU: _variant(whole, spec, clamp=Clamp("posrelu")),
     }
-    randoms = _randoms(conditions, treated)
-    of_difficulty = _randoms(conditions, difficulty) or randoms
+    randoms = _randoms(conditions, treated, spec.clamp)
+    of_difficulty = _randoms(conditions, difficulty, spec.clamp) or randoms
     return Roles(
         conditions={role: name for role, name in named.items() if name is not None},
         randoms={RANDOM: randoms, DIFFICULTY_RANDOM: of_difficulty},
@@ -59,9 +61,13 @@ def roles(plan: Plan, model: ResolvedModel) -> Roles | None:
 
 
 def _treated(whole: Mapping[str, Condition]) -> str | None:
-    """The first condition of top neurons that controls refer to, else the first one."""
+    """The first condition with the negative clamp of top neurons that controls refer to, else the first one."""
     references = [condition.reference for condition in whole.values() if condition.reference]
-    return next((name for name in (*references, *whole) if name in whole and whole[name].spec.select == "top"), None)
+    return next((name for name in (*references, *whole) if name in whole and _is_treated(whole[name].spec)), None)
+
+
+def _is_treated(spec: ConditionSpec) -> bool:
+    return spec.select == "top" and spec.clamp == NAMED_CLAMPS["negative"]
 
 
 def _variant(whole: Mapping[str, Condition], treated: ConditionSpec, **changes: Any) -> str | None:
@@ -71,9 +77,15 @@ def _variant(whole: Mapping[str, Condition], treated: ConditionSpec, **changes: 
     return next(same, None)
 
 
-def _randoms(conditions: Sequence[Condition], treated: str | None) -> tuple[str, ...]:
-    """The random controls of a condition, one per seed."""
-    return tuple(c.name for c in conditions if treated and c.spec.like == treated and not c.not_applicable)
+def _randoms(conditions: Sequence[Condition], treated: str | None, clamp: Clamp) -> tuple[str, ...]:
+    """The random controls of a condition, one per seed; of conditions that share a neuron set, the first."""
+    controls = [
+        c for c in conditions if treated and c.spec.like == treated and c.clamp == clamp and not c.not_applicable
+    ]
+    by_neurons: dict[str | None, str] = {}
+    for condition in controls:
+        by_neurons.setdefault(condition.neurons, condition.name)
+    return tuple(by_neurons.values())
 
 
 def margins(plan: Plan) -> Margins:

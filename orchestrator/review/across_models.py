@@ -31,7 +31,8 @@ def family(model: ResolvedModel) -> str:
         if word in _SIZES:
             break
         kept.append(word)
-    return "-".join(filter(None, kept)) or name
+    found = "-".join(filter(None, kept)) or name
+    return found.removeprefix("meta-") or found  # Meta-Llama-3-8B is a Llama
 
 
 def record_across_models(models: Sequence[ResolvedModel], parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

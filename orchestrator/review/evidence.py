@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 
 
 def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None:
-    """The evidence for one model; None, with a warning, where no condition selects top neurons.
+    """The evidence for one model; None, with a warning, where no condition clamps top neurons.
 
     Results that cannot be compared with the baseline's are absent, as if they had not finished.
     """
     by_role = roles(findings.plan, model)
     if by_role is None:
-        log.warning("claims need a condition that selects top neurons; there is none")
+        log.warning("claims need a condition that puts the negative clamp on top neurons; there is none")
         return None
 
     def items(role: str) -> BenchmarkItems | None:
@@ -63,6 +63,7 @@ def claims_evidence(findings: Findings, model: ResolvedModel) -> Evidence | None
         treated_fraction=None if isinstance(fraction, tuple) else fraction,
         match_losses=_search_losses(findings, control) if control and matching else None,
         searched_windows=_searched(matching) if matching else frozenset(),
+        why_no_neighbour=matching.why_no_neighbour if matching else "",
         neighbour=_neighbour_items(findings, model, control) if control else None,
         perplexity=perplexity_name(findings.plan),
         syntactic=graded_benchmarks(findings.plan, syntactic=True),

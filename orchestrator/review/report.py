@@ -101,16 +101,16 @@ def unreviewed(plan: Plan, reason: str) -> Review:
 def _margins(plan: Plan, record: Record) -> list[dict[str, float]]:
     """The margins of the study's claims, in the order in which its reports used them, the present ones last.
 
-    More than one: they were changed after results existed, which a reader must know. Empty without claims.
+    More than one: they were changed after results existed, which a reader must know. A study without claims adds none.
     """
     spec = plan.study.spec
-    if spec.claims is None:
-        return []
-    present = margins_record(margins(plan))
     last = record.latest(spec.study).get(("", "", "report"))
     earlier: list[dict[str, float]] = []
     with contextlib.suppress(DamagedArtifact):
         earlier = [] if last is None else record.document(last, REPORT).get("margins", [])
+    if spec.claims is None:
+        return earlier
+    present = margins_record(margins(plan))
     return earlier if earlier and earlier[-1] == present else [*earlier, present]
 
 

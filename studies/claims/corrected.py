@@ -7,7 +7,7 @@ the scorecard's.
 
 from collections.abc import Sequence
 
-from studies.claims.scorecard import SIGNIFICANCE, Draft, Part, Status, judged
+from studies.claims.scorecard import SIGNIFICANCE, Draft, Part, Status, judged, undecided_after_all
 
 
 def judged_among(
@@ -22,4 +22,4 @@ def judged_among(
     if lowest.effect.p_value(-1) * num_parts < SIGNIFICANCE:
         return draft
     missing = f"{lowest.label} is below 0, which one of {num_parts} intervals may be by chance"
-    return draft._replace(status=Status.UNDECIDED, detail=f"{detail}; {missing}")
+    return undecided_after_all(draft, parts, missing)

@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence, Sample, sample
 from studies.claims.matched import MatchedControl
 from studies.claims.scorecard import Denial, Draft, Part, format_interval, judged, not_applicable, undecided
 from studies.claims.wording import error_increase, random_sets, shown
 from studies.statistics.crossing import crossing
-from studies.statistics.effects import Effect, contrast, effect, mean_effect, over_randoms
+from studies.statistics.effects import Effect, contrast, effect, mean_difference, mean_effect, over_randoms
 from studies.statistics.intervals import difference
 from studies.statistics.items import BenchmarkItems
 
@@ -97,13 +98,16 @@ def _matched_cost(evidence: Evidence) -> Draft:
     )
     if problem or fraction is None or treated is None or losses is None:
         return undecided(claim, problem, compared.num_items)
-    found = _crossing(losses)
+    found, num_windows = _crossing(losses), losses["window"].nunique()
+    if num_windows < PERPLEXITY.fewest:
+        return undecided(claim, f"too few windows of the search, at least {PERPLEXITY.fewest} needed", num_windows)
     more = Part("fraction matched over treated", Effect(found.value - treated, found.components), +1)
     detail = (
         f"fraction {fraction:.4g} matched over {treated:.4g} treated, the crossing of the search's curve"
-        f" {format_interval(found.interval())} over {found.basis}; {_matched_control(evidence, compared).quality}"
+        f" {format_interval(found.interval())} over {found.basis};"
+        f" {MatchedControl(evidence, compared.conditions['matched']).quality}"
     )
-    return judged(claim, [more], margin=None, detail=detail, num_items=compared.num_items)
+    return judged(claim, [more], margin=None, detail=detail, num_items=num_windows)
 
 
 def _crossing(losses: pd.DataFrame) -> Effect:
@@ -121,25 +125,26 @@ def _syntax(evidence: Evidence, name: str) -> list[Draft]:
     suffix, benchmark = (f"/{name}", (name,)) if name else ("", ())
     claims = [f"syntax_loss{suffix}", f"syntax_spared{suffix}"]
     compared = sample(_matched_roles(evidence), benchmark)
-    if compared.problem is not None:
-        return [undecided(claim, compared.problem, compared.num_items) for claim in claims]
-    control, margin, num_items = _matched_control(evidence, compared), evidence.margins.accuracy, compared.num_items
+    control, problem = _matched_control(evidence, compared)
+    if control is None:
+        return [undecided(claim, problem, compared.num_items) for claim in claims]
+    margin, num_items = evidence.margins.accuracy, compared.num_items
     baseline, treated = evidence.baseline[name], evidence.treated[name]
     parts = [
         Part("accuracy over baseline", effect(treated, baseline), -1),
         Part("accuracy over the matched control", control.under(evidence.treated, benchmark), -1, True),
     ]
-    over_items = difference(treated, baseline)
     detail = "; ".join(
         [
-            f"{shown(parts[0])}, over items [{over_items.low:.4f}, {over_items.high:.4f}]",
-            error_increase(parts[0].effect, baseline.values.mean()),
+            f"{shown(parts[0])}, over items {format_interval(difference(treated, baseline))}",
+            error_increase(parts[0].effect, _mean_accuracy(evidence.baseline, benchmark)),
             shown(parts[1]),
             control.quality,
         ]
     )
-    denial = Denial("the matched control's accuracy over baseline", control.over(evidence.baseline, benchmark), -1)
-    spared = f"{shown(denial)}; {control.quality}"
+    denial = Denial("the matched control's accuracy over baseline", control.over(evidence.baseline, benchmark))
+    over_items = format_interval(difference(compared.conditions["matched"][name], baseline))
+    spared = f"{shown(denial)}, over items {over_items}; {control.quality}"
     return [
         judged(claims[0], parts, margin=margin, detail=detail, num_items=num_items),
         judged(claims[1], [], [denial], margin=margin, detail=spared, num_items=num_items),
@@ -149,9 +154,9 @@ def _syntax(evidence: Evidence, name: str) -> list[Draft]:
 def _knowledge_loss(evidence: Evidence) -> Draft:
     claim, benchmarks = "knowledge_loss", evidence.non_syntactic
     compared = sample(_matched_roles(evidence), benchmarks)
-    if compared.problem is not None:
-        return undecided(claim, compared.problem, compared.num_items)
-    control = _matched_control(evidence, compared)
+    control, problem = _matched_control(evidence, compared)
+    if control is None:
+        return undecided(claim, problem, compared.num_items)
     parts = [
         Part("accuracy of the matched control over baseline", control.over(evidence.baseline, benchmarks), -1),
         Part("accuracy over the top neurons", control.over(evidence.treated, benchmarks), -1, True),
@@ -167,7 +172,7 @@ def _knowledge_spared(evidence: Evidence) -> Draft:
     if compared.problem is not None:
         return undecided(claim, compared.problem, compared.num_items)
     change = mean_effect([effect(evidence.treated[name], evidence.baseline[name]) for name in benchmarks])
-    denial = Denial("the top neurons' accuracy over baseline", change, -1)
+    denial = Denial("the top neurons' accuracy over baseline", change)
     detail = f"{shown(denial)}; {error_increase(change, _mean_accuracy(evidence.baseline, benchmarks))}"
     return judged(claim, [], [denial], margin=evidence.margins.accuracy, detail=detail, num_items=compared.num_items)
 
@@ -175,14 +180,16 @@ def _knowledge_spared(evidence: Evidence) -> Draft:
 def _dissociation(evidence: Evidence) -> Draft:
     """Both simple effects, in opposite directions, and the interaction."""
     claim = "double_dissociation"
-    roles = {"treated": evidence.treated, "matched": evidence.matched}
+    roles = {role: items for role, items in _matched_roles(evidence).items() if role != "baseline"}
     kinds = {"syntactic": evidence.syntactic, "non-syntactic": evidence.non_syntactic}
     samples = {kind: sample(roles, benchmarks) for kind, benchmarks in kinds.items()}
     num_items = sum(compared.num_items for compared in samples.values())
     for kind, compared in samples.items():
         if compared.problem is not None:
             return undecided(claim, f"{kind}: {compared.problem}", num_items)
-    control = _matched_control(evidence, samples["syntactic"])
+    control, problem = _matched_control(evidence, samples["syntactic"])
+    if control is None:
+        return undecided(claim, problem, num_items)
     on_syntax = control.under(evidence.treated, evidence.syntactic)
     on_rest = control.over(evidence.treated, evidence.non_syntactic)
     interaction = replace(contrast(on_syntax, on_rest.times(-1)), notes=())  # they stand beside the simple effects
@@ -196,14 +203,19 @@ def _dissociation(evidence: Evidence) -> Draft:
 
 
 def _mean_accuracy(items: BenchmarkItems, benchmarks: tuple[str, ...]) -> float:
-    """The mean over benchmarks of the mean value."""
-    return float(sum(items[name].values.mean() for name in benchmarks) / len(benchmarks))
+    """The mean over benchmarks, each with the weights of its effects."""
+    return mean_effect([mean_difference(items[name].values, items[name]) for name in benchmarks]).value
 
 
 def _matched_roles(evidence: Evidence) -> dict[str, BenchmarkItems | None]:
     """The conditions of a claim at matched perplexity."""
-    return {"baseline": evidence.baseline, "treated": evidence.treated, "matched": evidence.matched}
+    roles = {"baseline": evidence.baseline, "treated": evidence.treated, "matched": evidence.matched}
+    return roles | ({} if evidence.neighbour is None else {"matched/neighbour": evidence.neighbour})
 
 
-def _matched_control(evidence: Evidence, compared: Sample) -> MatchedControl:
-    return MatchedControl(evidence, compared.conditions["matched"])
+def _matched_control(evidence: Evidence, compared: Sample) -> tuple[MatchedControl | None, str]:
+    """The matched control, or None and why a claim cannot be judged with it."""
+    if compared.problem is not None:
+        return None, compared.problem
+    control = MatchedControl(evidence, compared.conditions["matched"])
+    return (None, control.problem) if control.problem else (control, "")

@@ -22,6 +22,7 @@ from studies.claims.scorecard import (
     Verdict,
     not_applicable,
     undecided,
+    undecided_after_all,
     verdicts,
 )
 from studies.claims.wording import random_sets, shown
@@ -115,7 +116,7 @@ def _first(evidence: DoseEvidence) -> Draft:
     draft = judged_among(FIRST, parts, len(parts), margin=margin, detail=detail, num_items=compared.num_items)
     if draft.status is Status.CONTRADICTED and parts[0].effect.value > 0:
         crossed = "the curves cross between two doses, more doses between them would decide"
-        return draft._replace(status=Status.UNDECIDED, detail=f"{detail}; {crossed}")
+        return undecided_after_all(draft, parts, crossed)
     return draft
 
 

@@ -37,6 +37,10 @@ class Scaffolding(NamedTuple):
     """Tokens or words of both classes."""
     unscored: str = ""
     """The first random control that was not scored on it; empty where all were."""
+    match: str = ""
+    """How well the matched control matches."""
+    match_problem: str = ""
+    """Why it is no control at equal perplexity; empty where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,8 @@ class Evidence:
     all of them."""
     neighbour: BenchmarkItems | None = None
     """The matched control at a fraction beyond the treated perplexity, where the match is not close enough."""
+    why_no_neighbour: str = ""
+    """Why there is none, as the search says it."""
     perplexity: str
     """Name of the perplexity benchmark; a study without one has no items of this name."""
     syntactic: tuple[str, ...]

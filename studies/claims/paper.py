@@ -84,7 +84,7 @@ def _sign_not_magnitude(evidence: Evidence) -> Draft:
         for items in (signflip, posrelu)
     )
     part = Part("accuracy without the sign (signflip) over baseline", flipped, -1)
-    denial = Denial("accuracy with linear positive values (posrelu) over baseline", linear, -1)
+    denial = Denial("accuracy with linear positive values (posrelu) over baseline", linear)
     detail = f"{shown(part)}; {shown(denial)}"
     return judged(
         claim, [part], [denial], margin=evidence.margins.accuracy, detail=detail, num_items=compared.num_items

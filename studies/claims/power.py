@@ -170,10 +170,14 @@ class _Tests:
             raise _Unknown("no earlier run shows how random sets vary")
         return over_sets(effect, sets, number)
 
-    def _layout(self, benchmark: str, *roles: str) -> Layout:
+    def need(self, benchmark: str, *roles: str) -> None:
+        """Give up where a benchmark is not scored under one of these roles."""
         for role in roles:
             if benchmark not in self._design.scored.get(role, ()):
                 raise _Unknown(f"no {role} condition on {benchmark}")
+
+    def _layout(self, benchmark: str, *roles: str) -> Layout:
+        self.need(benchmark, *roles)
         layout = self._design.layouts[benchmark]
         if layout is None:
             raise _Unknown(f"the items of {benchmark} are not known before they are scored")
@@ -250,7 +254,8 @@ def _parts(name: str, benchmarks: tuple[str, ...], tests: _Tests, design: Design
                 tests.over_randoms(size, benchmarks[0], first, randoms),
             ]
             if name == "scaffolding":
-                effects.append(tests.effect(size, benchmarks, TREATED, MATCHED))
+                tests.need(benchmarks[0], MATCHED)  # no report shows its spread, which is taken to be the baseline's
+                effects.append(effects[0])
         case "syntax_loss":
             effects = [tests.effect(size, benchmarks, TREATED, other) for other in (BASELINE, MATCHED)]
         case "knowledge_loss":

@@ -7,12 +7,14 @@ NOT APPLICABLE  the claim has no meaning for this model, with the reason
 ABSENT          the 90 % interval of an effect that the claim says exists lies inside the margin
 SUPPORTED       the 95 % intervals of all effects and contrasts lie beyond 0 on the stated side, and the 90 % intervals
                 of all denied effects inside the margin
-CONTRADICTED    a 95 % interval lies wholly beyond 0 on the other side, or that of a denied effect beyond the margin
+CONTRADICTED    a 95 % interval lies wholly beyond 0 on the other side, or that of a denied effect beyond the margin on
+                either side
 UNDECIDED       everything else; it names what is missing
 
 ABSENT comes before SUPPORTED: an effect that is too small to matter is absent even where its 95 % interval excludes 0.
-A verdict uses its own intervals, uncorrected; its p value is the largest of those of its parts (an intersection-union
-test, Berger 1982), and `survives_holm` says whether it is still below 0.05 after Holm's correction over the scorecard.
+A verdict uses its own intervals, uncorrected. Its p value is that of what it says: the largest of those of the claim's
+parts (an intersection-union test, Berger 1982), where ABSENT that of absence, where CONTRADICTED that of the part which
+contradicts. `survives_holm` says whether it is still at most 0.05 after Holm's correction over the scorecard.
 Published magnitudes are shown beside a verdict and never tested.
 
 Callers rely on: `verdicts` returns one verdict per draft, in order. Knows neither models nor what a claim says.
@@ -25,12 +27,13 @@ from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from studies.benchmarks.measures import Measure
-from studies.claims.deciding import what_would_decide
+from studies.claims.deciding import what_would_decide, what_would_spare
 from studies.statistics.comparisons import holm
 from studies.statistics.effects import Direction, Effect
 from studies.statistics.intervals import Interval
 
 SIGNIFICANCE = 0.05
+SIDES: tuple[Direction, Direction] = (-1, 1)
 
 
 class Status(StrEnum):
@@ -83,9 +86,9 @@ class Verdict:
     margin: float | None = None
     """The effect that is too small to matter, in the effect's unit; None where the claim has none."""
     p_value: float | None = None
-    """Below 0.05 where the claim is supported; None where nothing was tested."""
+    """At most 0.05 unless it is undecided; None where nothing was tested."""
     survives_holm: bool | None = None
-    """Whether the p value is below 0.05 after Holm's correction over the scorecard; None where nothing was tested."""
+    """Whether the p value is at most 0.05 after Holm's correction over the scorecard; None where nothing was tested."""
     standard_error: float | None = None
     """Of the effect; None where its interval is none of sampling."""
     df: float | None = None
@@ -120,7 +123,7 @@ class Part(NamedTuple):
 
     @property
     def p_value(self) -> float:
-        """Below 0.05 where the part is shown."""
+        """At most 0.05 where the part is shown."""
         return self.effect.p_value(self.direction) if self.rank_p_value is None else self.rank_p_value
 
     @property
@@ -141,12 +144,15 @@ class Denial(NamedTuple):
 
     label: str
     effect: Effect
-    direction: Direction
-    """The side of 0 on which it would do harm."""
 
     def is_refuted(self, margin: float) -> bool:
-        """Whether the effect exists: its 95 % interval lies beyond the margin on the harmful side."""
-        return self.effect.is_beyond(self.direction, self.direction * margin)
+        """Whether the effect exists: its 95 % interval lies beyond the margin, on either side."""
+        return self.effect.is_beyond(+1, margin) or self.effect.is_beyond(-1, -margin)
+
+    def p_value_against(self, margin: float) -> float:
+        """Of the hypothesis that the effect is not beyond the margin, doubled."""
+        beyond = [self.effect.plus(-side * margin).p_value(side) for side in SIDES]
+        return min(beyond)
 
 
 class Draft(NamedTuple):
@@ -181,7 +187,7 @@ def judge(parts: Sequence[Part], denials: Sequence[Denial], margin: float | None
     if refuted or (margin is not None and any(denial.is_refuted(margin) for denial in denials)):
         return Status.CONTRADICTED, ""
     missing = [_missing(part) for part in open_parts]
-    missing += [f"the 90 % interval of {denial.label} is not inside ±{margin:g}" for denial in open_denials]
+    missing += [_outside(denial, margin) for denial in open_denials if margin is not None]
     return Status.UNDECIDED, "; ".join(missing)
 
 
@@ -192,6 +198,27 @@ def _missing(part: Part) -> str:
     if math.isnan(part.effect.variance):
         return f"the 95 % interval of {part.label} is not known"
     return f"the 95 % interval of {part.label} includes 0 ({what_would_decide(part.effect)})"
+
+
+def _outside(denial: Denial, margin: float) -> str:
+    """Why a denied effect may exist, and what would show that it does not."""
+    text = f"the 90 % interval of {denial.label} is not inside ±{margin:g}"
+    remedy = what_would_spare(denial.effect, margin)
+    return f"{text} ({remedy})" if remedy else text
+
+
+def _p_value(status: Status, parts: Sequence[Part], denials: Sequence[Denial], margin: float | None) -> float:
+    """Of what a verdict says; nan where a variance is unknown."""
+    if status is Status.ABSENT and margin is not None:
+        absent = (part.effect for part in parts if not part.is_contrast and part.effect.is_within(margin))
+        return min(effect.p_value_within(margin) for effect in absent)
+    if status is Status.CONTRADICTED:
+        against = [part.effect.p_value(-1 if part.direction > 0 else 1) for part in parts if part.is_refuted]
+        against += [d.p_value_against(margin) for d in denials if margin is not None and d.is_refuted(margin)]
+        return min(against)
+    p_values = [part.p_value for part in parts]
+    p_values += [denial.effect.p_value_within(margin) for denial in denials if margin is not None]
+    return math.nan if any(map(math.isnan, p_values)) else max(p_values)
 
 
 def judged(
@@ -205,9 +232,7 @@ def judged(
 ) -> Draft:
     """The draft of a claim whose effects were estimated; the first effect and the first contrast are shown."""
     status, missing = judge(parts, denials, margin)
-    p_values = [part.p_value for part in parts]
-    p_values += [denial.effect.p_value_within(margin) for denial in denials if margin is not None]
-    largest = math.nan if any(map(math.isnan, p_values)) else max(p_values)
+    p_value = _p_value(status, parts, denials, margin)
     effects = [part.effect for part in parts if not part.is_contrast] + [denial.effect for denial in denials]
     contrasts = [part.effect for part in parts if part.is_contrast]
     return Draft(
@@ -218,10 +243,17 @@ def judged(
         effects[0].interval(),
         contrasts[0].interval() if contrasts else None,
         margin,
-        None if math.isnan(largest) else largest,
+        None if math.isnan(p_value) else p_value,
         effects[0].variance ** 0.5,
         effects[0].df,
     )
+
+
+def undecided_after_all(draft: Draft, parts: Sequence[Part], reason: str) -> Draft:
+    """A draft that the rules call decided, by parts that do not suffice for a reason of the claim's own."""
+    p_values = [part.p_value for part in parts]
+    p_value = None if any(map(math.isnan, p_values)) else max(p_values)
+    return draft._replace(status=Status.UNDECIDED, p_value=p_value, detail=f"{draft.detail}; {reason}")
 
 
 def undecided(claim: str, reason: str, num_items: int) -> Draft:
@@ -269,11 +301,13 @@ def _corrected(scorecard: list[Verdict]) -> list[Verdict]:
     tested = [verdict.p_value for verdict in scorecard if verdict.p_value is not None]
     corrected = iter(holm(tested))
     return [
-        verdict if verdict.p_value is None else replace(verdict, survives_holm=next(corrected) < SIGNIFICANCE)
+        verdict if verdict.p_value is None else replace(verdict, survives_holm=next(corrected) <= SIGNIFICANCE)
         for verdict in scorecard
     ]
 
 
 def format_interval(interval: Interval, form: str = ".4f") -> str:
-    """`+0.1200 [0.1096, 0.1305]`."""
+    """`+0.1200 [0.1096, 0.1305]`; `+0.1200 (no interval)` where the variance is unknown."""
+    if math.isnan(interval.low):
+        return f"{interval.estimate:+{form}} (no interval)"
     return f"{interval.estimate:+{form}} [{interval.low:{form}}, {interval.high:{form}}]"

@@ -8,8 +8,8 @@ Neurons that are selected at a checkpoint have there, by the selection alone, a 
 selection favours falls.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,13 @@ from studies.claims.scorecard import (
     judged,
     not_applicable,
     undecided,
+    undecided_after_all,
     verdicts,
 )
 from studies.neurons.selection import NeuronSet, rows_of, top_like
 from studies.statistics import cohorts, training
 from studies.statistics.cohorts import OverOthers
-from studies.statistics.effects import Direction, Effect, effect, over_randoms
+from studies.statistics.effects import Direction, effect, over_randoms
 from studies.statistics.items import BenchmarkItems, Items, item_changes
 
 WD, ROW = "wasserstein_distance", "pre_activation"
@@ -143,7 +144,7 @@ def _wd_rises(evidence: TrainingEvidence) -> Draft:
     )
     draft = judged(claim, parts, margin=None, detail=detail, num_items=cohort.count)
     reason = "the early cohort falls back, as any selection of extremes does"
-    return _unless_refuted(draft, any(part.is_refuted for part in favoured), reason)
+    return _unless_refuted(draft, parts, any(part.is_refuted for part in favoured), reason)
 
 
 def _rise_problem(evidence: TrainingEvidence, cohort: NeuronSet, steps: list[int], trained: list[int]) -> str:
@@ -195,7 +196,7 @@ def _weights_settle(evidence: TrainingEvidence) -> Draft:
     settling = cohorts.settling(evidence.weights[early.end], evidence.weights[late.end], cohort, ROW)
     if not np.isfinite([settling.own.value, settling.lead.value]).all():
         return undecided(claim, f"a layer's weights did not move between {early} or {late}", num_checkpoints)
-    lead = _less(settling.lead, pair.slack)
+    lead = settling.lead.plus(-pair.slack)
     parts = _parts("log(early / late) of the dissimilarity", OverOthers(settling.own, lead))
     longer = f", {pair.slack:.2f} taken off as the late stretch is longer" if pair.slack else ""
     detail = (
@@ -205,7 +206,7 @@ def _weights_settle(evidence: TrainingEvidence) -> Draft:
     )
     draft = judged(claim, parts, margin=None, detail=detail, num_items=cohort.count)
     is_refuted = any(part.is_beyond(-1, -pair.slack) for part in settling)
-    return _unless_refuted(draft, is_refuted, "the late stretch is longer, which alone could make that")
+    return _unless_refuted(draft, parts, is_refuted, "the late stretch is longer, which alone could make that")
 
 
 def _settling_problem(evidence: TrainingEvidence, cohort: NeuronSet) -> str:
@@ -350,12 +351,8 @@ def _over(found: OverOthers) -> str:
     return f"{format_interval(found.own.interval())}, {format_interval(found.lead.interval())} over other neurons"
 
 
-def _less(found: Effect, amount: float) -> Effect:
-    return replace(found, value=found.value - amount)
-
-
-def _unless_refuted(draft: Draft, is_refuted: bool, reason: str) -> Draft:
+def _unless_refuted(draft: Draft, parts: Sequence[Part], is_refuted: bool, reason: str) -> Draft:
     """A contradicted claim as undecided where what contradicts it is only what the design makes by itself."""
     if draft.status is not Status.CONTRADICTED or is_refuted:
         return draft
-    return draft._replace(status=Status.UNDECIDED, detail=f"{draft.detail}; {reason}")
+    return undecided_after_all(draft, parts, reason)

@@ -54,7 +54,7 @@ def verdict_note(verdict: Mapping[str, Any]) -> str:
     notes = []
     if verdict.get("p_value") is not None:
         survives = "survives" if verdict["survives_holm"] else "does not survive"
-        holm = f" ({survives} Holm over this scorecard)" if verdict["p_value"] < SIGNIFICANT else ""
+        holm = f" ({survives} Holm over this scorecard)" if verdict["p_value"] <= SIGNIFICANT else ""
         notes.append(f"p = {verdict['p_value']:.2g}{holm}")
     if verdict.get("margin") is not None:
         notes.append(f"margin ±{verdict['margin']:g}")

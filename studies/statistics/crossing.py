@@ -8,7 +8,7 @@ in the logarithm of the fraction between tries. Shape suffixes: W windows, K tri
 
 import numpy as np
 
-from studies.statistics.effects import Component, Effect
+from studies.statistics.effects import Component, Effect, known
 
 RESAMPLES = 2000
 LOWEST_RISE = 1e-6
@@ -36,7 +36,7 @@ def crossing(baseline_W: np.ndarray, treated_W: np.ndarray, fractions_K: np.ndar
         return Effect(value, (Component(float("nan"), 1.0, num, "windows"),))
     weights_RW = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), size=RESAMPLES) / num
     resampled_R = of_means(rises_KW @ weights_RW.T, weights_RW @ target_W)
-    variance = float(np.var(resampled_R, ddof=1)) or float("nan")
+    variance = known(float(np.var(resampled_R, ddof=1)) * num / (num - 1), resampled_R)  # of a sample, as s^2 is
     return Effect(value, (Component(variance, num - 1, num, "windows of the search"),))
 
 

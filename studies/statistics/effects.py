@@ -13,6 +13,7 @@ claim.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -32,7 +33,9 @@ POWER = 0.8
 """Of the smallest detectable effect."""
 
 SMALLEST_TAIL = 1e-12
-"""Smaller p values are given as this one, where they are searched for."""
+"""Smaller p values are given as this one."""
+DUST = 1e-9
+"""A spread that is a smaller share of the values is rounding."""
 
 Direction = Literal[-1, 1]
 """The side of 0 on which a claim puts an effect."""
@@ -50,6 +53,12 @@ def _t_tail(value: float, df: float) -> float:
     from scipy.special import ndtr, stdtr
 
     return float(ndtr(-value) if math.isinf(df) else stdtr(df, -value))
+
+
+def known(variance: float, *values: np.ndarray) -> float:
+    """The variance, or nan where it is nothing but rounding: values that are all equal say nothing of how they vary."""
+    scale = max((float(np.abs(v).max()) for v in values if len(v)), default=0.0)
+    return variance if variance > (DUST * scale) ** 2 else math.nan
 
 
 class Component(NamedTuple):
@@ -70,7 +79,8 @@ class Component(NamedTuple):
     """Share of the variance that comes from the items within units, and falls as there are more of them."""
 
     def __str__(self) -> str:
-        return f"{self.num_units:,} {self.noun}"
+        noun = re.sub(r"s\b", "", self.noun, count=1) if self.num_units == 1 else self.noun
+        return f"{self.num_units:,} {noun}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +153,9 @@ class Effect:
         return -margin < low and high < margin
 
     def p_value(self, direction: Direction) -> float:
-        """Of the hypothesis that the effect is not on this side of 0, doubled: below 0.05 where `is_beyond` holds."""
-        p_value = 2 * self._tail(direction * self.value)
-        return 1.0 if p_value > 1 else p_value  # nan where the variance is unknown
+        """Of the hypothesis that the effect is not on this side of 0, doubled: at most 0.05 where `is_beyond` holds."""
+        p_value = 2 * self._tail(direction * self.value)  # nan where the variance is unknown
+        return 1.0 if p_value > 1 else SMALLEST_TAIL if p_value < SMALLEST_TAIL else p_value
 
     def p_value_within(self, margin: float) -> float:
         """Of the hypothesis that the effect is not inside the margin (two one-sided tests)."""
@@ -168,6 +178,10 @@ class Effect:
     def detectable(self, power: float = POWER) -> float:
         """The smallest true effect whose 95 % interval would exclude 0 with this probability."""
         return (self.quantile((1 - CONFIDENCE) / 2) + t_quantile(1 - power, self.df)) * self.variance**0.5
+
+    def plus(self, amount: float) -> "Effect":
+        """The effect and a number that is known."""
+        return Effect(self.value + amount, self.components, self.notes)
 
     def times(self, factor: float) -> "Effect":
         """The effect in another unit, or its share of a mean."""
@@ -206,6 +220,9 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     """
     measure = items.measure
     stratum = strata_of(items)
+    if math.isnan(known(float(np.ptp(differences)) ** 2, differences)):
+        units = len(items) if measure.unit is None else units_of(items).nunique()
+        return _constant(float(differences.mean()), units, items)
     if measure.unit is None:
         strata = [differences[stratum == h] for h in range(stratum.max() + 1)]
         return _of_strata(strata, len(items), items)
@@ -218,9 +235,9 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     strata = [means[stratum_of_unit == h] for h in range(stratum.max() + 1)]
     alone = [h for h, values in enumerate(strata) if len(values) == 1]
     if len(alone) == len(strata):
-        over_items = mean_difference(differences, replace(items, measure=replace(measure, unit=None, unit_noun="")))
-        note = f"over {measure.noun}, because each phenomenon has one unit"
-        return replace(over_items, notes=(note, *over_items.notes))
+        return _over_items(differences, items, "because each phenomenon has one unit")
+    if math.isnan(known(float(stratified_mean([v for v in strata if len(v) > 1]).variance), means)):
+        return _over_items(differences, items, f"because all {measure.units} of a phenomenon agree")
     for h in alone:
         strata[h] = differences[stratum == h]
     note = f"over {measure.noun} in {len(alone)} of {len(strata)} phenomena, which have one unit each"
@@ -229,6 +246,12 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     noise = _item_variance(differences, unit, means, stratum_of_unit)
     share = min(noise / found.variance, 1.0) if noise < math.inf and found.variance > 0 else 0.0
     return replace(found, components=(of_units._replace(item_share=share),))
+
+
+def _over_items(differences: np.ndarray, items: Items, why: str) -> Effect:
+    """`mean_difference` with the items as units."""
+    found = mean_difference(differences, replace(items, measure=replace(items.measure, unit=None, unit_noun="")))
+    return replace(found, notes=(f"over {items.measure.noun}, {why}", *found.notes))
 
 
 def _item_variance(differences: np.ndarray, unit: np.ndarray, means: np.ndarray, stratum_of_unit: np.ndarray) -> float:
@@ -247,8 +270,7 @@ def _of_strata(strata: Sequence[np.ndarray], num_units: int, items: Items, *note
         value, variance, df = float(np.mean([values.mean() for values in strata])), math.nan, 1.0
     else:
         value, variance, df = map(float, stratified_mean(strata))
-    if variance == 0:
-        return _constant(value, num_units, items)
+    variance = known(variance, *strata)
     return Effect(value, (_of_units(variance, df, num_units, items),), notes)
 
 
@@ -355,15 +377,19 @@ def over_random_effects(by_set: Mapping[str, Effect], over_units: Effect) -> Ove
 
 def _with_sets(over_units: Effect, values: Sequence[float]) -> Effect:
     num = len(values)
-    variance = float(np.var(values, ddof=1)) * (1 + 1 / num) if num > 1 else float("nan")
+    spread = float(np.var(values, ddof=1)) if num > 1 else math.nan
+    variance = known(spread * (1 + 1 / num), np.array(values))
     sets = Component(variance, max(num - 1, 1), num, RANDOM_SETS)
-    notes = over_units.notes if num > 1 else (*over_units.notes, "one random set does not show how such sets vary")
+    notes = over_units.notes
+    if math.isnan(variance):
+        which = "one random set does" if num == 1 else "random sets that all do the same do"
+        notes = (*notes, f"{which} not show how such sets vary")
     return Effect(over_units.value, (*over_units.components, sets), notes)
 
 
 def of_sample(values: np.ndarray, noun: str) -> Effect:
     """The mean of a sample: of neurons, of documents. nan variance with fewer than two values, or equal ones."""
     num = len(values)
-    variance = float(np.var(values, ddof=1)) / num if num > 1 else float("nan")
-    value = float(np.mean(values)) if num else float("nan")
-    return Effect(value, (Component(variance or float("nan"), max(num - 1, 1), num, noun),))
+    variance = known(float(np.var(values, ddof=1)) / num, values) if num > 1 else math.nan
+    value = float(np.mean(values)) if num else math.nan
+    return Effect(value, (Component(variance, max(num - 1, 1), num, noun),))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from studies.statistics.effects import Component, Effect, OverRandoms, over_random_effects
+from studies.statistics.effects import Component, Effect, OverRandoms, known, over_random_effects
 from studies.statistics.excess_surprisal import CONTENT, SCAFFOLDING
 from studies.statistics.intervals import Interval
 
@@ -34,7 +34,8 @@ class Linearised(NamedTuple):
         """The estimate with its variance over documents; unknown with one document or no item."""
         num = len(self.influences_D)
         variance = float((self.influences_D**2).sum() / (num * (num - 1))) if num > 1 else float("nan")
-        return Effect(self.value, (Component(variance or float("nan"), max(num - 1, 1), num, NOUN),))
+        scale = np.array([self.value])
+        return Effect(self.value, (Component(known(variance, scale), max(num - 1, 1), num, NOUN),))
 
 
 def class_mean(items: pd.DataFrame, classes: Sequence[str] = CONTENT) -> Linearised:

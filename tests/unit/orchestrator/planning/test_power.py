@@ -191,6 +191,13 @@ def test_the_roles_of_conditions() -> None:
         "posrelu": "relu",
     }
     assert found.randoms == {"random": ("random/seed=0", "random/seed=1"), "difficulty random": ("md_random/seed=4",)}
+    other = text.replace("flip:", "odd: {select: random, like: treated, seeds: [7], clamp: positive}\n  flip:")
+    odd_plan = plan(other)
+    assert roles(odd_plan, odd_plan.study.models[0]) == found, "another clamp is no control"
+    twice = plan(text.replace("flip:", "again: {select: random, like: treated, seeds: [0], clamp: negative}\n  flip:"))
+    assert roles(twice, twice.study.models[0]) == found, "a set of neurons counts once"
+    positive = plan(text.replace("clamp: negative", "clamp: positive"))
+    assert roles(positive, positive.study.models[0]) is None, "the claims are about the negative clamp"
     relu = plan(text, models=[model(architecture=replace(RELU))])
     of_relu = roles(relu, relu.study.models[0])
     assert of_relu is not None and not any(of_relu.randoms.values()), "a control of what does not apply is none"

@@ -96,7 +96,7 @@ def evidence(
         "matched": items_of(**{**MATCHED, **matched}, **size),
         "randoms": {
             "random/seed=0": items_of(**{**RANDOM, **random}, **size),
-            "random/seed=1": items_of(**RANDOM, **size),
+            "random/seed=1": items_of(**{**RANDOM, "log_perplexity": 3.012}, **size),
         },
         "treated_fraction": 0.01,
         "matched_fraction": 0.35,

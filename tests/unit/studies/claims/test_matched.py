@@ -35,7 +35,7 @@ def syntax(given: Evidence) -> Verdict:
 def test_without_a_neighbour_the_accepted_fraction_stands() -> None:
     given = evidence()
     found = control(given)
-    assert found.items is given.matched
+    assert not found.problem
     assert found.over(given.baseline, ("blimp",)) == effect(given.matched["blimp"], given.baseline["blimp"])
 
 
@@ -47,7 +47,7 @@ def test_results_are_interpolated_by_the_mean_losses() -> None:
     )
     assert share == pytest.approx(0.25, abs=0.01)
     expected = (1 - share) * given.matched["blimp"].values + share * given.neighbour["blimp"].values
-    assert found.items["blimp"].values == pytest.approx(expected)
+    assert not found.problem
     over = found.over(given.baseline, ("blimp",))
     assert over.value == pytest.approx(expected.mean() - 0.8)
     assert "interpolated between -0.0025 at the matched fraction and -0.1000 at its neighbour" in over.notes
@@ -62,21 +62,39 @@ def test_that_the_place_between_is_uncertain_is_a_source_of_variance() -> None:
         )
     found = control(given)
     over = found.over(given.baseline, ("blimp",))
-    bare = effect(found.items["blimp"], given.baseline["blimp"])
-    assert over.variance > bare.variance and over.basis.endswith("20 windows of the match")
+    *_, of_match = over.components
+    assert over.basis.endswith("20 windows of the match")
     low, high = (effect(end["blimp"], given.baseline["blimp"]).value for end in (given.matched, given.neighbour))
     difference = given.treated["perplexity"].values - given.matched["perplexity"].values
     gap = given.neighbour["perplexity"].values - given.matched["perplexity"].values
     share = difference.mean() / gap.mean()
     by_delta = np.var(difference - share * gap, ddof=1) / 20 / gap.mean() ** 2
-    assert over.variance - bare.variance == pytest.approx(by_delta * (high - low) ** 2, rel=0.15)
+    assert of_match.variance == pytest.approx(by_delta * (high - low) ** 2) and of_match.df == 19
 
 
-def test_a_target_outside_both_ends_is_not_interpolated_and_said() -> None:
+def test_a_target_outside_both_ends_is_no_match() -> None:
     given = between(3.5, 3.15, 3.35)
-    found = control(given)
-    assert found.items is given.matched and "not bracketed by its neighbour (t = 1.75)" in found.quality
-    assert "not bracketed" in syntax(given).detail
+    assert "not bracketed by its neighbour (t = 1.75)" in control(given).quality
+    assert syntax(given).status is Status.UNDECIDED and "does not match: " in syntax(given).detail
+
+
+@pytest.mark.parametrize("why", ["", "none found: no neuron is left to add or take away"])
+def test_a_control_that_is_not_close_needs_a_neighbour(why: str) -> None:
+    given = evidence(matched={"log_perplexity": 3.15}, why_no_neighbour=why)
+    for verdict in scorecard("double_dissociation", given):
+        if verdict.claim.startswith(("syntax", "knowledge_loss", "double")):
+            assert verdict.status is Status.UNDECIDED and "the control does not match: " in verdict.detail
+            assert (f"a neighbour was {why}" in verdict.detail) is bool(why)
+
+
+def test_a_neighbour_that_was_not_scored_costs_the_claims_on_that_benchmark_alone() -> None:
+    given = between(3.2, 3.15, 3.35)
+    del given.neighbour["blimp"]
+    verdicts = {verdict.claim: verdict for verdict in scorecard("double_dissociation", given)}
+    assert verdicts["syntax_loss/blimp"].detail == "no blimp items of matched/neighbour (n = 400)"
+    assert verdicts["syntax_loss/tse"].effect is not None and verdicts["knowledge_loss"].effect is not None
+    del given.neighbour["perplexity"]
+    assert "does not match" in syntax(given).detail or "no blimp items" in syntax(given).detail
 
 
 def test_the_claims_use_the_interpolated_control() -> None:
@@ -93,4 +111,4 @@ def test_the_match_is_judged_on_windows_that_the_search_did_not_use() -> None:
     assert control(evidence()).quality.endswith("on 20 windows that the search did not use)")
     assert control(evidence(searched_windows=None)).quality.endswith("on 20 windows that the search used)")
     nowhere = evidence(searched_windows=frozenset(range(20)))
-    assert control(nowhere).quality == "perplexity match not checked"
+    assert control(nowhere).quality == "perplexity match not checked" and control(nowhere).problem

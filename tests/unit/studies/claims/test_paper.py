@@ -50,7 +50,11 @@ SUPPORTED, CONTRADICTED, ABSENT, UNDECIDED, NOT_APPLICABLE = (
     Status.UNDECIDED,
     Status.NOT_APPLICABLE,
 )
-NO_BASELINE_LOSS = {"blimp": 0.4}
+DEARER = {
+    f"random/seed={seed}": items_of(**{**RANDOM, "log_perplexity": 3.4 + 0.001 * seed}, num_items=100)
+    for seed in range(5)
+}
+"""Random controls that cost more than the top neurons."""
 
 
 def score(given: Evidence, claims: str = "double_dissociation") -> dict[str, Verdict]:
@@ -85,7 +89,7 @@ def test_signs_and_numbers_of_the_effects() -> None:
         assert (found is None) == (contrast is None), name
         if contrast is not None:
             assert found.estimate == pytest.approx(contrast, abs=0.01), name
-    assert [verdicts[name].num_items for name in NAMES] == [20, 20, 400, 400, 400, 400, 800, 800, 1600]
+    assert [verdicts[name].num_items for name in NAMES] == [20, 8, 400, 400, 400, 400, 800, 800, 1600]
     assert {verdicts[name].margin for name in NAMES if name != "matched_cost"} == {0.02}
 
 
@@ -98,10 +102,10 @@ def test_p_values_follow_the_verdicts() -> None:
     ("changes", "expected"),
     every_third(
         [
-            ({"treated": {"log_perplexity": 2.9}}, {"perplexity_cost": CONTRADICTED}),
+            ({"randoms": DEARER}, {"perplexity_cost": CONTRADICTED}),
             ({"treated": {"blimp": 0.9}}, {"syntax_loss/blimp": CONTRADICTED}),
             ({"matched": {"tse": 0.4}}, {"syntax_loss/tse": CONTRADICTED, "syntax_spared/tse": CONTRADICTED}),
-            ({"baseline": {"blimp": 0.6}}, {"syntax_loss/blimp": ABSENT, "syntax_spared/blimp": UNDECIDED}),
+            ({"baseline": {"blimp": 0.6}}, {"syntax_loss/blimp": ABSENT, "syntax_spared/blimp": CONTRADICTED}),
             (
                 {"treated": {"blimp": 0.7975, "tse": 0.7975}},
                 dict.fromkeys(["syntax_loss/blimp", "syntax_loss/tse", "double_dissociation"], ABSENT),
@@ -140,7 +144,7 @@ def test_a_single_dissociation_is_not_a_double_one() -> None:
 
 def test_random_controls_count_by_their_mean_and_their_spread() -> None:
     verdict = score(evidence(random={"log_perplexity": 3.3}))["perplexity_cost"]
-    assert verdict.contrast.estimate == pytest.approx(3.2 - (3.3 + 3.01) / 2, abs=0.01)
+    assert verdict.contrast.estimate == pytest.approx(3.2 - (3.3 + 3.012) / 2, abs=0.01)
     assert verdict.status is UNDECIDED, "two sets that differ so much say little of a third"
     assert "over the mean of 2 random controls" in verdict.detail and "random sets" in verdict.detail
     assert "with more random sets a smaller one would be, and from 39 on their ranks decide" in verdict.detail
@@ -182,7 +186,7 @@ def test_paradigms_decide_and_items_are_only_shown() -> None:
     verdict = score(given)["syntax_loss/blimp"]
     assert verdict.status is UNDECIDED and verdict.effect.estimate == pytest.approx(-0.08, abs=0.02)
     assert "(8 paradigms, 7 df)" in verdict.detail
-    low, high = map(float, verdict.detail.partition("over items [")[2].partition("]")[0].split(", "))
+    low, high = map(float, verdict.detail.partition("over items ")[2].partition("[")[2].partition("]")[0].split(", "))
     assert high < 0 < verdict.effect.high and high - low < (verdict.effect.high - verdict.effect.low) / 2
     assert "cannot be decided with these 8 paradigms" in verdict.detail
 
@@ -266,7 +270,7 @@ def test_a_diverged_model_is_not_decided() -> None:
     verdicts = score(given)
     assert verdicts["perplexity_cost"].status is UNDECIDED
     assert "1 of 20 perplexity items of treated not finite" in verdicts["perplexity_cost"].detail
-    assert "perplexity match not checked" in verdicts["syntax_loss/blimp"].detail
+    assert verdicts["syntax_loss/blimp"].detail == "the match of perplexity could not be checked (n = 400)"
 
 
 def test_relu_models_are_not_applicable() -> None:

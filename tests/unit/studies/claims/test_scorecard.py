@@ -43,8 +43,8 @@ def over(value: float, half: float = 0.01) -> Part:
 
 
 def denied(value: float, half: float = 0.01) -> Denial:
-    """An effect that the claim denies; it would do harm above 0."""
-    return Denial("the denied effect", around(value, half), +1)
+    """An effect that the claim denies."""
+    return Denial("the denied effect", around(value, half))
 
 
 UNKNOWN = Part("the effect", Effect(0.3, (Component(math.nan, 1, 1, "sets"),)), +1)
@@ -73,6 +73,7 @@ UNKNOWN = Part("the effect", Effect(0.3, (Component(math.nan, 1, 1, "sets"),)), 
         ([claimed(0.1), over(-0.05)], [], Status.CONTRADICTED),
         ([claimed(0.1, 0.2), over(-0.05)], [], Status.CONTRADICTED),
         ([], [denied(0.1)], Status.CONTRADICTED),
+        ([], [denied(-0.1)], Status.CONTRADICTED),
         ([claimed(0.1)], [denied(0.1)], Status.CONTRADICTED),
         # UNDECIDED: an interval includes 0, or is wider than the margin, or is not known.
         ([claimed(0.1, 0.2)], [], Status.UNDECIDED),
@@ -80,7 +81,6 @@ UNKNOWN = Part("the effect", Effect(0.3, (Component(math.nan, 1, 1, "sets"),)), 
         ([claimed(0.0, 0.03)], [], Status.UNDECIDED),
         ([], [denied(0.0, 0.1)], Status.UNDECIDED),
         ([], [denied(0.025, 0.01)], Status.UNDECIDED),  # beyond 0, but perhaps inside the margin
-        ([], [denied(-0.1)], Status.UNDECIDED),  # a gain is no harm, and no absence either
         ([claimed(0.1)], [denied(0.0, 0.1)], Status.UNDECIDED),
         ([UNKNOWN], [], Status.UNDECIDED),
         ([claimed(0.1), UNKNOWN._replace(is_contrast=True)], [], Status.UNDECIDED),
@@ -104,7 +104,7 @@ def test_undecided_names_what_is_missing_and_what_would_decide() -> None:
     _, missing = judge([claimed(0.1), over(0.05, 0.1)], [denied(0.0, 0.1)], MARGIN)
     assert missing == (
         "the 95 % interval of the contrast includes 0 (0.14 would be shown with 80 % power; about 818 items would"
-        " decide 0.05); the 90 % interval of the denied effect is not inside ±0.02"
+        " decide 0.05); the 90 % interval of the denied effect is not inside ±0.02 (about 5,574 items would decide it)"
     )
 
 
@@ -142,6 +142,21 @@ def test_a_claim_without_its_benchmark_and_one_that_cannot_be_decided() -> None:
     assert (cost.status, cost.num_items) == (Status.NOT_APPLICABLE, 0)
     assert cost.detail == "ReLU model: the negative clamp is the identity"
     assert loss.survives_holm is None and cost.p_value is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "denials", "p_value"),
+    [
+        ([claimed(0.01, 0.005)], [], around(0.01, 0.005).p_value_within(MARGIN)),
+        ([claimed(0.1), over(-0.05)], [], around(-0.05).p_value(-1)),
+        ([], [denied(-0.05)], around(-0.05 + MARGIN).p_value(-1)),
+        ([claimed(0.1), over(0.05, 0.1)], [], around(0.05, 0.1).p_value(+1)),
+    ],
+)
+def test_a_p_value_is_that_of_what_the_verdict_says(parts: list[Part], denials: list[Denial], p_value: float) -> None:
+    draft = judged("cost", parts, denials, margin=MARGIN, detail="", num_items=1)
+    assert draft.p_value == pytest.approx(p_value)
+    assert (draft.p_value <= 0.05) == (draft.status is not Status.UNDECIDED)
 
 
 def test_holm_is_over_all_that_was_tested_and_decides_nothing() -> None:

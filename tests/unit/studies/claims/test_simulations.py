@@ -127,7 +127,7 @@ def double_dissociation(models: Models) -> Iterator[tuple[list[Part], list[Denia
 
 def spared(found: list[Effect]) -> Iterator[tuple[list[Part], list[Denial]]]:
     for effect in found:
-        yield [], [Denial("spared", effect, -1)]
+        yield [], [Denial("spared", effect)]
 
 
 CLAIMS: dict[str, Callable[[Models], Iterator[tuple[list[Part], list[Denial]]]]] = {

@@ -230,3 +230,36 @@ def test_few_random_sets_count_with_their_own_degrees_of_freedom() -> None:
     assert at_bound.p_value_within(2 * at_bound.value) == pytest.approx(0.025)
     assert Effect(0.0, (units, sets)).p_value(+1) == 1.0
     assert 0 < Effect(1e9, (units, sets)).p_value(+1) < 1e-10
+
+
+def test_units_that_agree_are_no_certainty_about_their_items() -> None:
+    """Every item changed, half of them each way: the means of both paradigms are 0, and their items stand for them."""
+    items = paradigms({"p": [0.5, 0.5]}, per_unit=200)
+    changed = altered(items, correct=items.values + np.tile([0.5, -0.5], 200))
+    found = effect(changed, items)
+    assert found.value == 0 and found.notes == ("over items, because all paradigms of a phenomenon agree",)
+    assert found.variance == pytest.approx(np.var([0.5, -0.5] * 200, ddof=1) / 400)
+    uneven = altered(items, correct=items.values + np.tile([0.1, 0.3, -0.1], 134)[:400])
+    assert effect(uneven, items).interval().low < effect(uneven, items).value
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.1, 0.1], [1e3 + 0.1 - 1e3, 0.1, 0.1], [1 / 3, 1 - 2 / 3, 1 / 3]])
+def test_rounding_is_no_spread(values: list[float]) -> None:
+    assert math.isnan(of_sample(np.array(values), "layers").variance)
+    losses = np.linspace(3, 4, 3)
+    found = effect(windows(losses + np.array(values)), windows(losses))
+    assert math.isnan(found.variance) and not found.is_beyond(+1)
+
+
+def test_random_sets_that_all_do_the_same_show_no_spread() -> None:
+    control = choices([0, 0, 1, 1] * 10)
+    found = over_randoms(choices([1, 0, 1, 0] * 10), {"a": control, "b": control}).effect
+    assert math.isnan(found.variance)
+    assert found.notes[-1] == "random sets that all do the same do not show how such sets vary"
+
+
+def test_one_of_something_is_singular() -> None:
+    assert (
+        str(Component(1.0, 1, 1, "windows")) == "1 window"
+        and str(Component(1.0, 1, 1, "random sets")) == "1 random set"
+    )
