@@ -152,12 +152,6 @@ class Excess:
         interval = _interval(mean_C[0] - mean_C[1], resampled_RC[:, 0] - resampled_RC[:, 1], self._num_documents)
         return Contrast(interval, p_value, len(differences), int(sides[0].sum() + sides[1].sum()))
 
-    def content_excess(self) -> Interval:
-        """Mean excess on the parts of speech `CONTENT`, which the paper finds near zero."""
-        sums_D, counts_D = self._by_document(self.items["upos"].isin(CONTENT).to_numpy())
-        resampled_R = _ratio(self._weights_RD @ sums_D, self._weights_RD @ counts_D)
-        return _interval(float(_ratio(sums_D.sum(), counts_D.sum())), resampled_R, self._num_documents)
-
     def _classes(self, kind: str, labels: pd.Series) -> pd.DataFrame:
         """One row per class. labels: indexed by row of `items`; an item may have several (features)."""
         codes, names = pd.factorize(labels)

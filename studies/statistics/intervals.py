@@ -64,21 +64,6 @@ def clustered_difference(treated: Items, control: Items) -> Interval:
     return _mean_interval(paired_differences(treated, control), control, over_clusters=True)
 
 
-def contrast_of_differences(treated_a: Items, control_a: Items, treated_b: Items, control_b: Items) -> Interval:
-    """The interaction: `difference` on items A minus that on items B.
-
-    Paired inside A and inside B; A and B hold different items, so they are resampled independently.
-    """
-    estimates, resamples = [], []
-    pairs = ((treated_a, control_a), (treated_b, control_b))
-    for rng, (treated, control) in zip(np.random.default_rng(0).spawn(2), pairs, strict=True):
-        differences = paired_differences(treated, control)
-        estimates.append(differences.mean())
-        over_clusters = control.measure.resamples_clusters
-        resamples.append(_resampled_means(differences, control, over_clusters, rng, RESAMPLES))
-    return _percentiles(estimates[0] - estimates[1], resamples[0] - resamples[1])
-
-
 def bootstrap_interval(
     samples: tuple[np.ndarray, ...], statistic: Callable[..., Any], *, num_resamples: int, batch: int | None = None
 ) -> Interval:

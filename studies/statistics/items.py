@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
-from studies.benchmarks.measures import TASKS, Measure
+from studies.benchmarks.measures import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Items:
     """The results of one condition on one benchmark."""
 
     table: pd.DataFrame
-    """One row per item: what `Benchmark.results` returned, or `item_changes` or `pool` made of it."""
+    """One row per item: what `Benchmark.results` returned, or `item_changes` made of it."""
     measure: Measure
 
     def __len__(self) -> int:
@@ -110,30 +110,6 @@ def item_changes(treated: Items, control: Items) -> Items:
     """
     changed = control.table.assign(**{control.measure.value: paired_differences(treated, control)})
     return replace(control, table=changed)
-
-
-def pool(by_benchmark: BenchmarkItems) -> Items:
-    """Items of several graded benchmarks as those of one (uid, pair, correct); every item weighs the same.
-
-    The benchmark's name becomes the uid, or the beginning of it, so that resampling keeps the mix of benchmarks.
-    Raises ValueError without benchmarks.
-    """
-    parts = []
-    for benchmark, items in by_benchmark.items():
-        measure, table = items.measure, items.table
-        uid = benchmark if measure.stratum is None else benchmark + "/" + table[measure.stratum].astype(str)
-        rest = [column for column in measure.key if column != measure.stratum]
-        pair = table[rest[0]] if len(rest) == 1 else _joined(table, rest)
-        parts.append(pd.DataFrame({"pair": pair, "correct": items.values}).assign(uid=uid))
-    if not parts:
-        raise ValueError("no benchmarks to pool")
-    return Items(pd.concat(parts, ignore_index=True), TASKS)
-
-
-def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The columns as texts with slashes between."""
-    first, *others = (table[column].astype(str) for column in columns)
-    return first.str.cat(others, sep="/") if others else first
 
 
 def _differing(one: Measure, other: Measure) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from studies.statistics.intervals import contrast_of_differences, difference, estimate
+from studies.statistics.intervals import difference, estimate
 from studies.statistics.items import Items
 from tests.unit.studies.statistics.frames import bernoulli, pairs, windows
 
@@ -102,21 +102,3 @@ def test_known_drop_is_found_and_flips_sign() -> None:
     assert drop.high < 0 < rise.low
     assert drop.low < -0.2 < drop.high
     assert rise.estimate == -drop.estimate
-
-
-def test_interaction_subtracts_and_pools_the_noise() -> None:
-    control_a, treated_a = pairs(bernoulli(0, 0.9, 3000)), pairs(bernoulli(1, 0.7, 3000))
-    control_b, treated_b = pairs(bernoulli(2, 0.6, 3000)), pairs(bernoulli(3, 0.55, 3000))
-    interaction = contrast_of_differences(treated_a, control_a, treated_b, control_b)
-    on_a, on_b = difference(treated_a, control_a), difference(treated_b, control_b)
-    assert interaction.estimate == pytest.approx(on_a.estimate - on_b.estimate)
-    assert interaction.low < -0.15 < interaction.high < 0
-    width = np.hypot(on_a.high - on_a.low, on_b.high - on_b.low)
-    assert interaction.high - interaction.low == pytest.approx(width, rel=0.08)
-
-
-def test_interaction_resamples_its_sides_independently() -> None:
-    """With one stream for both, equal sides would cancel in every resample."""
-    control, treated = pairs(bernoulli(0, 0.9, 500)), pairs(bernoulli(1, 0.7, 500))
-    interaction = contrast_of_differences(treated, control, treated, control)
-    assert interaction.low < -0.02 and interaction.high > 0.02

@@ -8,9 +8,9 @@ import pytest
 
 from studies.benchmarks.measures import MULTIPLE_CHOICE
 from studies.statistics.comparisons import mcnemar
-from studies.statistics.intervals import difference, estimate
-from studies.statistics.items import Items, item_changes, pool
-from tests.unit.studies.statistics.frames import altered, bernoulli, choices, pairs, windows
+from studies.statistics.intervals import difference
+from studies.statistics.items import Items, item_changes
+from tests.unit.studies.statistics.frames import altered, bernoulli, pairs, windows
 
 
 def test_differences_are_paired_whatever_the_row_order() -> None:
@@ -102,10 +102,3 @@ def test_changes_are_differences_in_place_of_the_value() -> None:
     changes = item_changes(treated, control)
     assert changes.values.tolist() == [0.5, 0.25]
     assert changes.table[["window", "num_tokens"]].equals(control.table[["window", "num_tokens"]])
-
-
-def test_pool_keeps_items_apart_and_weighs_them_equally() -> None:
-    pooled = pool({"arc_easy": choices([0, 0]), "piqa": choices([0, 0]), "mine": pairs([1] * 6)})
-    assert estimate(pooled).estimate == 0.6
-    assert difference(pooled, pooled).estimate == 0
-    assert set(pooled.table["uid"]) == {"arc_easy", "piqa", "mine/paradigm_0"}
