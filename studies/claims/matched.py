@@ -12,11 +12,13 @@ import numpy as np
 
 from studies.benchmarks.measures import PERPLEXITY
 from studies.claims.evidence import Evidence
+from studies.neurons.neighbour import NEIGHBOUR_BEYOND
 from studies.statistics.effects import Component, Direction, Effect, effect, mean_effect
 from studies.statistics.items import BenchmarkItems, Items, paired_values
 
-CLOSE = 0.02
-"""Share of the rise of log-perplexity within which a control matches without a neighbour; as in the search."""
+CLOSE = 1.01 * NEIGHBOUR_BEYOND
+"""Share of the rise of log-perplexity within which a control matches without a neighbour: the search's, and a hundredth
+for measuring it again."""
 
 
 class Interpolation(NamedTuple):
