@@ -4,7 +4,6 @@ Made from whatever has finished; steps that have not are listed. Owns what the r
 `model_report` has the part of each model.
 """
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -45,9 +44,10 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         for step in plan.steps.values()
         if outcome.states[step.id] in BROKEN
     ]
-    used = _margins(plan, record)
+    last_id, last = _last(plan, record)
+    used = _margins(plan, last)
     step_id = _report_id(plan, outcome, unfinished, used)
-    recorded = _recorded(record, step_id)
+    recorded = last if last_id == step_id else _recorded(record, step_id)
     if recorded is not None and recorded["unfinished"] == unfinished:  # else a part of it failed, and is tried again
         return Review(recorded, True)
     findings = Findings(plan, outcome, record)
@@ -98,17 +98,25 @@ def unreviewed(plan: Plan, reason: str) -> Review:
     return Review(report, False)
 
 
-def _margins(plan: Plan, record: Record) -> list[dict[str, float]]:
+def _last(plan: Plan, record: Record) -> tuple[str, Mapping[str, Any] | None]:
+    """(step id, content) of the study's last report; None where there is none, or a damaged one."""
+    found = record.latest(plan.study.spec.study).get(("", "", "report"))
+    if found is None:
+        return "", None
+    try:
+        return found.step_id, record.document(found, REPORT)
+    except DamagedArtifact:
+        return "", None
+
+
+def _margins(plan: Plan, last: Mapping[str, Any] | None) -> list[dict[str, float]]:
     """The margins of the study's claims, in the order in which its reports used them, the present ones last.
 
     More than one: they were changed after results existed, which a reader must know. A study without claims adds none.
+    last: the study's last report.
     """
-    spec = plan.study.spec
-    last = record.latest(spec.study).get(("", "", "report"))
-    earlier: list[dict[str, float]] = []
-    with contextlib.suppress(DamagedArtifact):
-        earlier = [] if last is None else record.document(last, REPORT).get("margins", [])
-    if spec.claims is None:
+    earlier: list[dict[str, float]] = [] if last is None else last.get("margins", [])
+    if plan.study.spec.claims is None:
         return earlier
     present = margins_record(margins(plan))
     return earlier if earlier and earlier[-1] == present else [*earlier, present]

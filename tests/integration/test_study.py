@@ -111,11 +111,12 @@ def test_the_report_compares_corrects_and_looks_closer(undisturbed, root):
     assert "figures/llama-entangled-neurons.png" in report.artifacts
     found = record.document(report, "report.json")
     assert {one["condition"] for one in found["models"][0]["seeds"]} == {"random"}
-    assert [verdict["claim"] for verdict in found["models"][0]["verdicts"]][-4:] == [
+    assert [verdict["claim"] for verdict in found["models"][0]["verdicts"]][-5:] == [
         "negative_mass",
         "difficulty_agrees",
         "sign_not_magnitude",
         "scaffolding",
+        "content_spared",
     ]
     assert "Scorecard" in done.stdout
 
