@@ -104,6 +104,22 @@ def test_a_report_on_two_models_says_how_many_support_a_claim() -> None:
     assert review(alone, run(alone, record), record).report["across_models"] == []
 
 
+def test_margins_that_were_changed_after_a_report_stay_known() -> None:
+    """Also after they are changed back, and after a report without claims."""
+    record = FakeRecord()
+
+    def used(text: str) -> tuple[list[float], bool]:
+        study = plan(text)
+        made = review(study, run(study, record), record)
+        return [margins["accuracy"] for margins in made.report["margins"]], made.cached
+
+    wider = CLAIMS + "margins: {accuracy: 0.05}\n"
+    assert used(CLAIMS) == ([0.02], False) and used(CLAIMS) == ([0.02], True)
+    assert used(wider) == ([0.02, 0.05], False)
+    assert used(STUDY) == ([0.02, 0.05], False)
+    assert used(CLAIMS) == ([0.02, 0.05, 0.02], False) and used(CLAIMS) == ([0.02, 0.05, 0.02], True)
+
+
 def test_a_second_review_of_the_same_results_reads_the_report_back() -> None:
     study, record = plan(CLAIMS), FakeRecord()
     outcome = run(study, record)

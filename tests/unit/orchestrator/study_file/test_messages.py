@@ -80,6 +80,10 @@ REFUSED = {
     "words as seeds": (LIKE, "like: w, seeds: [a]", ":7: conditions.r.seeds.0: must be a whole number; found 'a'"),
     "truth as seed": (LIKE, "like: w, seeds: [true]", ":7: conditions.r.seeds.0: must be a whole number; found true"),
     "no seeds": (LIKE, "like: w, seeds: []", ":7: conditions.r.seeds: must not be empty"),
+    "margin of 0": (LAST, "margins: {accuracy: 0}\n", ":12: margins.accuracy: must be above 0; found 0"),
+    "margin of all": (LAST, "margins: {accuracy: 1}\n", ":12: margins.accuracy: must be below 1; found 1"),
+    "large margin": (LAST, "margins: {perplexity: 50}\n", ":12: margins.perplexity: must be at most 10; found 50"),
+    "number as margins": (LAST, "margins: 0.02\n", ":12: margins: must be a mapping; found 0.02"),
     "word as truth": (LAST, "noise_floor: maybe\n", ":12: noise_floor: must be true or false; found 'maybe'"),
     "number as truth": (PROFILE, "profile: {skip_first: 1}", ":4: profile.skip_first: must be true or false; found 1"),
     "engine option": (

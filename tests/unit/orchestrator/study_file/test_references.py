@@ -155,3 +155,8 @@ def test_claims_on_curves_are_made_of_conditions_that_form_them() -> None:
 
 def test_claims_on_training_are_made_of_checkpoints() -> None:
     assert parse(with_series().replace(LAST, "claims: training_dynamics\n")).claims == "training_dynamics"
+
+
+def test_margins_are_a_field_of_the_study() -> None:
+    margins = parse(STUDY + "margins: {perplexity: 0.1}\n").margins
+    assert (margins.accuracy, margins.perplexity, margins.surprisal) == (0.02, 0.1, 0.02)
