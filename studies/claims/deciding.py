@@ -4,8 +4,17 @@ Owns the words; `studies.statistics.effects` has the arithmetic.
 """
 
 import math
+from collections.abc import Sequence
 
-from studies.statistics.effects import EQUIVALENCE_CONFIDENCE, POWER, RANDOM_SETS, RANKED_SETS, Effect, t_quantile
+from studies.statistics.effects import (
+    EQUIVALENCE_CONFIDENCE,
+    POWER,
+    RANDOM_SETS,
+    RANKED_SETS,
+    Component,
+    Effect,
+    t_quantile,
+)
 
 MOST_TIMES = 1000
 """Times as many items as there are; more are not suggested."""
@@ -26,10 +35,9 @@ def what_would_decide(effect: Effect) -> str:
     value = f"{abs(effect.value):.2g}"
     if more:
         return f"{shown}; {more} would decide {value}"
-    largest = max(effect.components, key=lambda component: component.variance)
-    if largest.noun == RANDOM_SETS:
+    if _largest(effect)[0].noun == RANDOM_SETS:
         return f"{shown}; with more random sets a smaller one would be, and from {RANKED_SETS} on their ranks decide"
-    return f"{shown}; {value} cannot be decided with these {largest}"
+    return f"{shown}; {value} cannot be decided with these {_units(effect)}"
 
 
 def what_would_spare(effect: Effect, margin: float) -> str:
@@ -41,21 +49,39 @@ def what_would_spare(effect: Effect, margin: float) -> str:
         return f"an effect of {abs(effect.value):.2g} is not inside it, however certain"
     quantiles = effect.quantile((1 - EQUIVALENCE_CONFIDENCE) / 2) + t_quantile((1 - POWER) / 2, effect.df)
     more = _more(effect, (room / quantiles) ** 2)
-    largest = max(effect.components, key=lambda component: component.variance)
-    return f"{more} would decide it" if more else f"it cannot be decided with these {largest}"
+    return f"{more} would decide it" if more else f"it cannot be decided with these {_units(effect)}"
+
+
+def _largest(effect: Effect) -> list[Component]:
+    """The sources of one name that have the largest variance together: the items of all benchmarks, the windows."""
+    by_noun: dict[str, list[Component]] = {}
+    for component in effect.components:
+        by_noun.setdefault(component.noun, []).append(component)
+    return max(by_noun.values(), key=_variance)
+
+
+def _variance(components: Sequence[Component]) -> float:
+    return sum(component.variance for component in components)
+
+
+def _units(effect: Effect) -> str:
+    """`67 paradigms`, of the largest source of variance."""
+    largest = _largest(effect)
+    return f"{sum(component.num_units for component in largest):,} {largest[0].noun}"
 
 
 def _more(effect: Effect, needed: float) -> str:
     """How much more of the largest source of variance gives the variance that is needed; empty where none does."""
-    largest = max(effect.components, key=lambda component: component.variance)
-    if largest.noun == RANDOM_SETS:
+    largest = _largest(effect)
+    if largest[0].noun == RANDOM_SETS:
         return ""
-    rest = effect.variance - largest.variance
-    enough = math.ceil(largest.num_units * largest.variance / (needed - rest)) if needed > rest else math.inf
-    if largest.can_grow and enough <= largest.most and not math.isinf(enough):
-        return f"about {enough:,} {largest.noun}"
-    from_items = largest.item_share * largest.variance
+    variance, num_units = _variance(largest), sum(component.num_units for component in largest)
+    rest = effect.variance - variance
+    enough = math.ceil(num_units * variance / (needed - rest)) if needed > rest else math.inf
+    if all(c.can_grow for c in largest) and enough <= sum(c.most for c in largest) and not math.isinf(enough):
+        return f"about {enough:,} {largest[0].noun}"
+    from_items = sum(component.item_share * component.variance for component in largest)
     spare = needed - (effect.variance - from_items)
     if 0 < from_items < MOST_TIMES * spare:
-        return f"about {math.ceil(from_items / spare)} times as many items in these {largest}"
+        return f"about {math.ceil(from_items / spare)} times as many items in these {_units(effect)}"
     return ""

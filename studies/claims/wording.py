@@ -92,5 +92,7 @@ def shown(part: Part | Denial) -> str:
 def error_increase(change: Effect, accuracy: float) -> str:
     """`error +0.0200, which is +8.0 % of the baseline's 0.2500`."""
     error = 1 - accuracy
-    relative = f", which is {-100 * change.value / error:+.1f} % of the baseline's {error:.4f}" if error > 0 else ""
+    relative = (
+        f", which is {100 * (0.0 - change.value) / error:+.1f} % of the baseline's {error:.4f}" if error > 0 else ""
+    )
     return f"error {0.0 - change.value:+.4f}{relative}"

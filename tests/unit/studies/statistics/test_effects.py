@@ -263,3 +263,13 @@ def test_one_of_something_is_singular() -> None:
         str(Component(1.0, 1, 1, "windows")) == "1 window"
         and str(Component(1.0, 1, 1, "random sets")) == "1 random set"
     )
+
+
+def test_benchmarks_of_one_size_are_counted() -> None:
+    """More questions in all of them would decide, not in one of them."""
+    task = Effect(0.01, (Component(1e-3, 49, 50, "items"),))
+    mean = mean_effect([task] * 4)
+    assert mean.basis == "4 times 50 items"
+    assert what_would_decide(mean).endswith(
+        f"about {200 * (mean.detectable() / 0.01) ** 2:,.0f} items would decide 0.01"
+    )
