@@ -10,7 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ Role = Literal["baseline", "treated", "try", "accepted", "neighbour"]
 Neurons = Mapping[int, tuple[int, ...]]
 
 Part = Literal["search", "evidence"]
+Found = TypeVar("Found")
 
 NO_CONTROL = "not needed: no fraction was accepted"
 NOT_ASKED_FOR = "not needed: nothing rests on this control's evidence"
@@ -180,14 +181,7 @@ def _search(
             resolution=1 / d_mlp,
         ),
     )
-    receipt = None
-    try:
-        fraction = next(search)
-        while True:
-            level, receipt = yield from measurement.try_out("try", "search", fraction)
-            fraction = search.send(level)
-    except StopIteration as stop:
-        return stop.value, receipt
+    return (yield from _tried(measurement, "search", search))
 
 
 def _on_the_evidence(
@@ -207,15 +201,23 @@ def _on_the_evidence(
         cap=_cap(measurement),
         beyond=request.neighbour_beyond,
     )
-    try:
-        fraction = next(seek)
-        while True:
-            level, _ = yield from measurement.try_out("try", "evidence", fraction)
-            fraction = seek.send(level)
-    except StopIteration as stop:
-        neighbour: Neighbour = stop.value
+    neighbour, _ = yield from _tried(measurement, "evidence", seek)
     _name_the_neighbour(measurement, neighbour)
     return neighbour, receipt
+
+
+def _tried(
+    measurement: _Measurement, windows: Part, search: Generator[float, float, Found]
+) -> Generator[Progress, None, tuple[Found, Receipt | None]]:
+    """The outcome of a search that is sent what its fractions give, and the proof of the last try."""
+    receipt = None
+    try:
+        fraction = next(search)
+        while True:
+            level, receipt = yield from measurement.try_out("try", windows, fraction)
+            fraction = search.send(level)
+    except StopIteration as stop:
+        return stop.value, receipt
 
 
 def _cap(measurement: _Measurement) -> float:

@@ -63,10 +63,11 @@ def roles(plan: Plan, model: ResolvedModel) -> Roles | None:
 def _treated(whole: Mapping[str, Condition]) -> str | None:
     """The first condition with the negative clamp of top neurons that controls refer to, else the first one."""
     references = [condition.reference for condition in whole.values() if condition.reference]
-    return next((name for name in (*references, *whole) if name in whole and _is_treated(whole[name].spec)), None)
+    return next((name for name in (*references, *whole) if name in whole and is_treated(whole[name].spec)), None)
 
 
-def _is_treated(spec: ConditionSpec) -> bool:
+def is_treated(spec: ConditionSpec) -> bool:
+    """Whether it puts the negative clamp, which the claims are about, on top neurons."""
     return spec.select == "top" and spec.clamp == NAMED_CLAMPS["negative"]
 
 

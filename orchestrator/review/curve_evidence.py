@@ -8,21 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.planning.roles import margins
+from orchestrator.planning.roles import is_treated, margins
 from orchestrator.review.evidence import graded_benchmarks, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec, LayerGroupsSpec
-from studies.claims.depth import CLAIMS as DEPTH_CLAIMS
-from studies.claims.depth import DEPTH_CLAIM_SETS, DepthEvidence, depth_drafts
-from studies.claims.dose import CLAIMS as DOSE_CLAIMS
-from studies.claims.dose import DOSE_CLAIM_SETS, DoseEvidence, dose_drafts
+from studies.claims import depth, dose
+from studies.claims.depth import DepthEvidence, depth_drafts
+from studies.claims.dose import DoseEvidence, dose_drafts
 from studies.claims.scorecard import Claim, Draft
 from studies.neurons.clamps import NAMED_CLAMPS
 from studies.neurons.layer_groups import LayerGroup
 from studies.statistics.items import BenchmarkItems
 
-CURVE_CLAIMS: Mapping[str, Claim] = {**DEPTH_CLAIMS, **DOSE_CLAIMS}
+CURVE_CLAIMS: Mapping[str, Claim] = {**depth.CLAIMS, **dose.CLAIMS}
 """The words of every claim that `curve_drafts` names."""
 
 
@@ -30,8 +29,8 @@ def curve_drafts(findings: Findings, model: ResolvedModel) -> list[Draft]:
     """The drafts on depth and dose of one model: of the study's own set of claims, and of whatever curves it has."""
     claims = findings.plan.study.spec.claims
     return [
-        *depth_drafts(depth_evidence(findings, model), asked=claims in DEPTH_CLAIM_SETS),
-        *dose_drafts(dose_evidence(findings, model), asked=claims in DOSE_CLAIM_SETS),
+        *depth_drafts(depth_evidence(findings, model), asked=claims == depth.CLAIM_SET),
+        *dose_drafts(dose_evidence(findings, model), asked=claims == dose.CLAIM_SET),
     ]
 
 
@@ -81,11 +80,7 @@ def dose_evidence(findings: Findings, model: ResolvedModel) -> DoseEvidence:
 def _chosen(specs: Mapping[str, ConditionSpec], fits: Callable[[ConditionSpec], bool]) -> str | None:
     """The first condition that clamps the negative half of top neurons and fits, those with random controls first."""
     with_controls = {spec.like for spec in specs.values()}
-    fitting = [
-        name
-        for name, spec in specs.items()
-        if spec.select == "top" and spec.clamp == NAMED_CLAMPS["negative"] and fits(spec)
-    ]
+    fitting = [name for name, spec in specs.items() if is_treated(spec) and fits(spec)]
     return min(fitting, key=lambda name: name not in with_controls, default=None)
 
 
@@ -95,12 +90,17 @@ def _spreads(kind: str) -> Callable[[ConditionSpec], bool]:
 
 
 def _controls(conditions: Sequence[Condition], treated: str | None) -> dict[str, list[Condition]]:
-    """{control, with its seed: its conditions}, of the random controls of a condition that clamp the same half."""
+    """{control, with its seed: its conditions}, of the random controls of a condition that clamp the same half.
+
+    Of controls that share their neurons, the first: a set of neurons counts once."""
     by_curve: dict[str, list[Condition]] = {}
     for condition in conditions:
         if treated and condition.spec.like == treated and condition.clamp == NAMED_CLAMPS["negative"]:
             by_curve.setdefault(condition.curve, []).append(condition)
-    return by_curve
+    by_neurons: dict[tuple[str | None, ...], str] = {}
+    for curve, controls in by_curve.items():
+        by_neurons.setdefault(tuple(control.neurons for control in controls), curve)
+    return {curve: by_curve[curve] for curve in by_neurons.values()}
 
 
 def _first_randoms(

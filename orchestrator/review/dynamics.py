@@ -21,7 +21,7 @@ from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
-from studies.claims.power import TREATED
+from studies.claims.power import RANDOM, TREATED
 from studies.claims.training import SERIES_CLAIM_SETS, WD, TrainingEvidence, wd_and_accuracy, wd_correlation
 from studies.neurons.selection import NeuronSet
 from studies.reporting import training_figures
@@ -55,6 +55,7 @@ class _Series:
         self._names = [BASELINE, *(condition.name for condition in self._conditions)]
         by_role = roles(findings.plan, self._cohort_model)
         self._treated = by_role.conditions[TREATED] if by_role else ""
+        self._randoms = by_role.randoms[RANDOM] if by_role else ()
         self._selected_at = next(step for step, model in self._models.items() if model is self._cohort_model)
 
     @cached_property
@@ -154,8 +155,6 @@ class _Series:
         findings, models = self._findings, self._models.items()
         items = {name: {step: findings.comparable(model, name) for step, model in models} for name in self._names}
         neuron_sets = self._neuron_sets
-        randoms = [c.name for c in self._conditions if c.spec.like == self._treated]
-        randoms = [name for name in randoms if name in neuron_sets]
         return TrainingEvidence(
             series=self._name,
             relu=self._cohort_model.architecture.is_relu,
@@ -167,7 +166,7 @@ class _Series:
             selected_at=self._selected_at,
             baseline=items[BASELINE],
             treated=items.get(self._treated, {}),
-            random_items={name: items[name] for name in randoms},
+            random_items={name: items[name] for name in self._randoms if name in neuron_sets},
             perplexity=perplexity_name(self._plan),
             syntactic=graded_benchmarks(self._plan, syntactic=True),
             margins=margins(self._plan),

@@ -24,7 +24,6 @@ from studies.statistics.scaffolding import (
     class_contrast,
     class_mean,
     contrast_over_randoms,
-    word_frequencies,
 )
 
 log = logging.getLogger(__name__)
@@ -127,13 +126,14 @@ def _scaffolding(
             over = {c: findings.excess(model, name, treated, c).items for c in scored if c not in (BASELINE, treated)}
             of_randoms = {condition: items for condition, items in over.items() if condition != matched}
             tested = excess.contrast()
-            frequencies = word_frequencies(findings.plan.study.corpus.text)
             by_benchmark[name] = Scaffolding(
                 contrast=class_contrast(excess.items).effect,
                 content=class_mean(excess.items).effect,
                 over_randoms=contrast_over_randoms(of_randoms) if of_randoms else None,
                 over_matched=class_contrast(over[matched]).effect if matched in over else None,
-                adjusted=adjusted_contrast(excess.items, annotation.words, annotation.documents, frequencies),
+                adjusted=adjusted_contrast(
+                    excess.items, annotation.words, annotation.documents, findings.word_frequencies
+                ),
                 num_documents=tested.num_documents,
                 num_items=tested.num_items,
                 unscored=next((condition for condition in randoms if condition not in scored), ""),

@@ -43,6 +43,7 @@ from studies.neurons.selection import NeuronSet
 from studies.statistics.excess_surprisal import Excess
 from studies.statistics.items import Items
 from studies.statistics.neuron_table import Structure, structure
+from studies.statistics.scaffolding import word_frequencies
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ class Findings:
         self.failures: list[str] = []
         """Parts of the review that could not be made, with the reason; the report lists them."""
         self._damaged: set[str] = set()
-        self._items: dict[str, pd.DataFrame] = {}
+        self._tables: dict[tuple[str, str], pd.DataFrame] = {}
+        """{(step, artifact path): table}, each read once."""
         self._structures: dict[str, Structure] = {}
         self._receipts: dict[str, dict[str, dict[str, Any]]] = {}
 
@@ -146,9 +148,9 @@ class Findings:
         return {benchmark: Items(table, self.measures[benchmark]) for benchmark, table in tables.items()}
 
     def _table(self, step: str, path: str) -> pd.DataFrame:
-        if step not in self._items:
-            self._items[step] = self.record.frame(self.committed[step], path)
-        return self._items[step]
+        if (step, path) not in self._tables:
+            self._tables[step, path] = self.record.frame(self.committed[step], path)
+        return self._tables[step, path]
 
     def metrics(self, model: ResolvedModel, condition: str) -> dict[str, float]:
         """Every metric of a condition's finished evaluations."""
@@ -204,6 +206,11 @@ class Findings:
         treated, reference = (self.items(model, name)[benchmark] for name in (condition, control))
         annotation = self.plan.annotations[benchmark]
         return Excess(treated, reference, annotation.words, annotation.unit)
+
+    @cached_property
+    def word_frequencies(self) -> Mapping[str, int]:
+        """How often each word stands in the corpus of the profile."""
+        return word_frequencies(self.plan.study.corpus.text)
 
     def special_tokens(self, model: ResolvedModel) -> dict[str, Mapping[str, Any]]:
         """{name of texts: what the tokenizer adds to them}, of the profile and the baseline's evaluations.
@@ -312,8 +319,8 @@ class Findings:
     def matching_losses(self, condition: Condition) -> pd.DataFrame | None:
         """The losses of every window of all that a search measured, see `steps.match.losses_frame`; None before version
         4. Raises KeyError where the search has not ended."""
-        committed = self.committed[_step_of(condition)]
-        return self.record.frame(committed, MATCHING_LOSSES) if MATCHING_LOSSES in committed.artifacts else None
+        step = _step_of(condition)
+        return self._table(step, MATCHING_LOSSES) if MATCHING_LOSSES in self.committed[step].artifacts else None
 
     def realised_difference(self, condition: Condition) -> float:
         """Perplexity of the accepted point minus that of the treated condition on all windows of the evidence, as the

@@ -125,6 +125,8 @@ class ModelReport:
             return None
         matching = findings.matching(condition)
         baseline, treated = matching.baseline, matching.treated  # on the windows that were searched
+        if matching.searched is None:  # a search of version 3, on the windows of the evidence
+            baseline, treated = (findings.perplexity(self._model, name) for name in (BASELINE, condition.reference))
         if baseline is None or treated is None:
             return None
         title = f"{self.label}: {condition.name}"

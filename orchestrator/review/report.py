@@ -14,7 +14,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.roles import margins
 from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.encoding import encode_json
-from orchestrator.record.keys import RunKey
+from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.across_models import record_across_models
 from orchestrator.review.dynamics import record_dynamics
@@ -44,10 +44,14 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         for step in plan.steps.values()
         if outcome.states[step.id] in BROKEN
     ]
-    last_id, last = _last(plan, record)
-    used = _margins(plan, last)
+    last = record.latest(plan.study.spec.study).get(("", "", "report"))
+    content = _content(record, last)
+    used = _margins(plan, content)
     step_id = _report_id(plan, outcome, unfinished, used)
-    recorded = last if last_id == step_id else _recorded(record, step_id)
+    if last is not None and last.step_id == step_id:
+        recorded = content if record.verify(last) else None
+    else:
+        recorded = _content(record, record.intact([step_id]).get(step_id))
     if recorded is not None and recorded["unfinished"] == unfinished:  # else a part of it failed, and is tried again
         return Review(recorded, True)
     findings = Findings(plan, outcome, record)
@@ -98,17 +102,6 @@ def unreviewed(plan: Plan, reason: str) -> Review:
     return Review(report, False)
 
 
-def _last(plan: Plan, record: Record) -> tuple[str, Mapping[str, Any] | None]:
-    """(step id, content) of the study's last report; None where there is none, or a damaged one."""
-    found = record.latest(plan.study.spec.study).get(("", "", "report"))
-    if found is None:
-        return "", None
-    try:
-        return found.step_id, record.document(found, REPORT)
-    except DamagedArtifact:
-        return "", None
-
-
 def _margins(plan: Plan, last: Mapping[str, Any] | None) -> list[dict[str, float]]:
     """The margins of the study's claims, in the order in which its reports used them, the present ones last.
 
@@ -122,11 +115,10 @@ def _margins(plan: Plan, last: Mapping[str, Any] | None) -> list[dict[str, float
     return earlier if earlier and earlier[-1] == present else [*earlier, present]
 
 
-def _recorded(record: Record, step_id: str) -> Mapping[str, Any] | None:
-    """The recorded report; None where there is none, or a damaged one, which is made again."""
-    known = record.intact([step_id]).get(step_id)
+def _content(record: Record, found: Committed | None) -> Mapping[str, Any] | None:
+    """A recorded report; None where there is none, or a damaged one, which is made again."""
     try:
-        return None if known is None else record.document(known, REPORT)
+        return None if found is None else record.document(found, REPORT)
     except DamagedArtifact:
         return None
 

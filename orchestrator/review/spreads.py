@@ -4,6 +4,7 @@ Owns which comparisons are measured; `studies.statistics.power` has the arithmet
 keys. Knows no claim. What a benchmark's items cannot show is left out, never an error.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
@@ -25,7 +26,7 @@ from studies.claims.power import (
     comparison,
 )
 from studies.reporting.spreads import spread_record
-from studies.statistics.effects import mean_difference
+from studies.statistics.effects import known, mean_difference
 from studies.statistics.intervals import CONFIDENCE
 from studies.statistics.items import BenchmarkItems, Items, paired_values
 from studies.statistics.power import Spread, spread_of
@@ -93,7 +94,8 @@ def _spread(benchmark: str, compared: str, treated: Items, controls: Sequence[It
 
 def _over_sets(means: Sequence[float]) -> float | None:
     """The standard deviation over random sets; None where these show none."""
-    return float(np.std(means, ddof=1)) or None if len(means) > 1 else None
+    variance = known(float(np.var(means, ddof=1)), np.array(means)) if len(means) > 1 else math.nan
+    return None if math.isnan(variance) else variance**0.5
 
 
 def _of_documents(by_role: Roles, excess: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -13,8 +13,7 @@ from orchestrator.study_file.located import KeyPath, Located, Problem, quote
 from orchestrator.study_file.spec import LayerGroupsSpec, StudySpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.registry import BENCHMARKS
-from studies.claims.depth import DEPTH_CLAIM_SETS
-from studies.claims.dose import DOSE_CLAIM_SETS
+from studies.claims import depth, dose
 from studies.claims.paper import DRAFTS
 from studies.claims.training import SERIES_CLAIM_SETS
 from studies.errors import did_you_mean
@@ -177,7 +176,7 @@ def _series_labels(spec: StudySpec, located: Located) -> Iterator[Problem]:
 
 
 def _claims(spec: StudySpec, located: Located) -> Iterator[Problem]:
-    claim_sets = [*DRAFTS, *DEPTH_CLAIM_SETS, *DOSE_CLAIM_SETS, *SERIES_CLAIM_SETS]
+    claim_sets = [*DRAFTS, depth.CLAIM_SET, dose.CLAIM_SET, *SERIES_CLAIM_SETS]
     if spec.claims is not None and spec.claims not in claim_sets:
         remedy = did_you_mean(spec.claims, claim_sets)
         yield located.problem(("claims",), f"there is no claim set {quote(spec.claims)}{remedy}")
@@ -186,9 +185,9 @@ def _claims(spec: StudySpec, located: Located) -> Iterator[Problem]:
             ("claims",), f"{spec.claims} needs checkpoints: a model at several points of its training"
         )
     conditions = spec.conditions.values()
-    if spec.claims in DEPTH_CLAIM_SETS and not any(isinstance(c.layers, LayerGroupsSpec) for c in conditions):
+    if spec.claims == depth.CLAIM_SET and not any(isinstance(c.layers, LayerGroupsSpec) for c in conditions):
         yield located.problem(("claims",), f"{spec.claims} needs a condition with a schedule of layers: {{groups: 8}}")
-    if spec.claims in DOSE_CLAIM_SETS and not any(c.doses for c in conditions):
+    if spec.claims == dose.CLAIM_SET and not any(c.doses for c in conditions):
         yield located.problem(
             ("claims",), f"{spec.claims} needs a condition with several fractions: [0.01, 0.02, 0.05]"
         )

@@ -6,15 +6,8 @@ Owns the words; `studies.statistics.effects` has the arithmetic.
 import math
 from collections.abc import Sequence
 
-from studies.statistics.effects import (
-    EQUIVALENCE_CONFIDENCE,
-    POWER,
-    RANDOM_SETS,
-    RANKED_SETS,
-    Component,
-    Effect,
-    t_quantile,
-)
+from studies.statistics.effects import EQUIVALENCE_CONFIDENCE, POWER, RANDOM_SETS, Component, Effect, t_quantile
+from studies.statistics.random_controls import RANKED_SETS
 
 MOST_TIMES = 1000
 """Times as many items as there are; more are not suggested."""

@@ -19,22 +19,21 @@ from studies.claims.corrected import judged_among
 from studies.claims.evidence import Sample, sample
 from studies.claims.scorecard import (
     Claim,
-    ClaimSet,
     Draft,
     Margins,
     Part,
-    Verdict,
     not_applicable,
     undecided,
-    verdicts,
 )
 from studies.claims.wording import random_sets, shown
 from studies.neurons.layer_groups import LayerGroup, layer_ranges
 from studies.statistics.depth import cost_over, costs, growth_over_randoms, mean_cost, slope
-from studies.statistics.effects import over_randoms
 from studies.statistics.increases import MIN_CONDITIONS
 from studies.statistics.items import BenchmarkItems, Items
+from studies.statistics.random_controls import over_randoms
 
+CLAIM_SET = "layers"
+"""What a study file calls these claims."""
 EARLY, ACCUMULATES = "early_layers_matter_most", "cost_accumulates_with_depth"
 
 CLAIMS: Mapping[str, Claim] = {
@@ -75,14 +74,6 @@ class DepthEvidence:
     cumulative_randoms: Mapping[str, Groups] = field(default_factory=dict)
     """Negative clamp of as many random neurons of the same groups."""
     margins: Margins = field(default_factory=Margins)
-
-
-def layers(evidence: DepthEvidence) -> list[Verdict]:
-    """Verdicts on early_layers_matter_most and cost_accumulates_with_depth, each per benchmark."""
-    return verdicts(evidence.model, CLAIMS, depth_drafts(evidence, asked=True))
-
-
-DEPTH_CLAIM_SETS: Mapping[str, ClaimSet[DepthEvidence]] = {"layers": layers}
 
 
 def depth_drafts(evidence: DepthEvidence, *, asked: bool = False) -> list[Draft]:

@@ -16,9 +16,10 @@ from studies.claims.matched import MatchedControl
 from studies.claims.scorecard import Denial, Draft, Part, format_interval, judged, not_applicable, undecided
 from studies.claims.wording import error_increase, random_sets, shown
 from studies.statistics.crossing import crossing
-from studies.statistics.effects import Effect, contrast, effect, mean_difference, mean_effect, over_randoms
+from studies.statistics.effects import Effect, contrast, effect, mean_difference, mean_effect
 from studies.statistics.intervals import difference
 from studies.statistics.items import BenchmarkItems
+from studies.statistics.random_controls import over_randoms
 
 
 def dissociation_drafts(evidence: Evidence) -> list[Draft]:

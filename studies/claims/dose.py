@@ -14,22 +14,21 @@ from studies.claims.corrected import judged_among
 from studies.claims.evidence import sample
 from studies.claims.scorecard import (
     Claim,
-    ClaimSet,
     Draft,
     Margins,
     Part,
     Status,
-    Verdict,
     not_applicable,
     undecided,
     undecided_after_all,
-    verdicts,
 )
 from studies.claims.wording import random_sets, shown
 from studies.statistics.doses import DoublingOrder, doubling_fraction, doubling_order
-from studies.statistics.effects import over_randoms
 from studies.statistics.items import BenchmarkItems, Items
+from studies.statistics.random_controls import over_randoms
 
+CLAIM_SET = "dose_response"
+"""What a study file calls these claims."""
 FIRST = "treated_doubles_first"
 
 CLAIMS: Mapping[str, Claim] = {
@@ -59,14 +58,6 @@ class DoseEvidence:
     randoms: Mapping[str, Doses]
     """Negative clamp of as many random neurons, by condition name, one per seed."""
     margins: Margins = field(default_factory=Margins)
-
-
-def dose_response(evidence: DoseEvidence) -> list[Verdict]:
-    """The verdict on treated_doubles_first."""
-    return verdicts(evidence.model, CLAIMS, dose_drafts(evidence, asked=True))
-
-
-DOSE_CLAIM_SETS: Mapping[str, ClaimSet[DoseEvidence]] = {"dose_response": dose_response}
 
 
 def dose_drafts(evidence: DoseEvidence, *, asked: bool = False) -> list[Draft]:

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from studies.claims.scorecard import Margins
-from studies.statistics.effects import Effect, OverRandoms
+from studies.statistics.effects import Effect
 from studies.statistics.items import BenchmarkItems
 from studies.statistics.neuron_table import NegativeShare
+from studies.statistics.random_controls import OverRandoms
 from studies.statistics.scaffolding import Adjusted
 
 

@@ -134,8 +134,8 @@ class MatchedControl:
         if matched is None or treated is None or baseline is None:
             return None
         rise = effect(treated, baseline).value
-        levels = (PERPLEXITY.summary(items.values.mean()) for items in (matched, treated))
-        return Realised(effect(matched, treated), rise, next(levels), next(levels), len(treated))
+        own, target = (PERPLEXITY.summary(items.values.mean()) for items in (matched, treated))
+        return Realised(effect(matched, treated), rise, own, target, len(treated))
 
     def _others(self, items: Items | None) -> Items | None:
         """The windows that the search for the match did not use; None where there is none, or a loss is not finite."""

@@ -14,15 +14,13 @@ from studies.claims.scorecard import (
     Denial,
     Draft,
     Part,
-    Verdict,
     format_interval,
     judged,
     not_applicable,
     undecided,
-    verdicts,
 )
 from studies.claims.surprisal import surprisal_drafts
-from studies.claims.wording import CLAIMS, shown
+from studies.claims.wording import shown
 from studies.statistics.effects import effect, mean_effect
 
 CONFOUNDED = (
@@ -53,11 +51,6 @@ DRAFTS: Mapping[str, Callable[[Evidence], list[Draft]]] = {
     "token_surprisal": token_surprisal_drafts,
 }
 """{word of a study file: the drafts of its claims on one model}."""
-
-
-def scorecard(claims: str, evidence: Evidence) -> list[Verdict]:
-    """The verdicts of one set of claims, a key of `DRAFTS`, on one model."""
-    return verdicts(evidence.model, CLAIMS, DRAFTS[claims](evidence))
 
 
 def _negative_mass(evidence: Evidence) -> Draft:

@@ -122,6 +122,11 @@ class Part(NamedTuple):
     """Decides in place of the interval where there are enough random controls to rank among."""
 
     @property
+    def other_side(self) -> Direction:
+        """The side of 0 on which it would contradict the claim."""
+        return -1 if self.direction > 0 else 1
+
+    @property
     def p_value(self) -> float:
         """At most 0.05 where the part is shown."""
         return self.effect.p_value(self.direction) if self.rank_p_value is None else self.rank_p_value
@@ -136,7 +141,7 @@ class Part(NamedTuple):
     @property
     def is_refuted(self) -> bool:
         """Whether its 95 % interval lies beyond 0 on the other side."""
-        return self.effect.is_beyond(-1 if self.direction > 0 else 1)
+        return self.effect.is_beyond(self.other_side)
 
 
 class Denial(NamedTuple):
@@ -213,12 +218,16 @@ def _p_value(status: Status, parts: Sequence[Part], denials: Sequence[Denial], m
         absent = (part.effect for part in parts if not part.is_contrast and part.effect.is_within(margin))
         return min(effect.p_value_within(margin) for effect in absent)
     if status is Status.CONTRADICTED:
-        against = [part.effect.p_value(-1 if part.direction > 0 else 1) for part in parts if part.is_refuted]
+        against = [part.effect.p_value(part.other_side) for part in parts if part.is_refuted]
         against += [d.p_value_against(margin) for d in denials if margin is not None and d.is_refuted(margin)]
         return min(against)
     p_values = [part.p_value for part in parts]
     p_values += [denial.effect.p_value_within(margin) for denial in denials if margin is not None]
     return math.nan if any(map(math.isnan, p_values)) else max(p_values)
+
+
+def _recorded(p_value: float) -> float | None:
+    return None if math.isnan(p_value) else p_value
 
 
 def judged(
@@ -232,7 +241,7 @@ def judged(
 ) -> Draft:
     """The draft of a claim whose effects were estimated; the first effect and the first contrast are shown."""
     status, missing = judge(parts, denials, margin)
-    p_value = _p_value(status, parts, denials, margin)
+    p_value = _recorded(_p_value(status, parts, denials, margin))
     effects = [part.effect for part in parts if not part.is_contrast] + [denial.effect for denial in denials]
     contrasts = [part.effect for part in parts if part.is_contrast]
     return Draft(
@@ -243,7 +252,7 @@ def judged(
         effects[0].interval(),
         contrasts[0].interval() if contrasts else None,
         margin,
-        None if math.isnan(p_value) else p_value,
+        p_value,
         effects[0].variance ** 0.5,
         effects[0].df,
     )
@@ -251,8 +260,7 @@ def judged(
 
 def undecided_after_all(draft: Draft, parts: Sequence[Part], reason: str) -> Draft:
     """A draft that the rules call decided, by parts that do not suffice for a reason of the claim's own."""
-    p_values = [part.p_value for part in parts]
-    p_value = None if any(map(math.isnan, p_values)) else max(p_values)
+    p_value = _recorded(_p_value(Status.UNDECIDED, parts, (), draft.margin))
     return draft._replace(status=Status.UNDECIDED, p_value=p_value, detail=f"{draft.detail}; {reason}")
 
 

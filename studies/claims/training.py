@@ -32,8 +32,9 @@ from studies.claims.scorecard import (
 from studies.neurons.selection import NeuronSet, rows_of, top_like
 from studies.statistics import cohorts, training
 from studies.statistics.cohorts import OverOthers
-from studies.statistics.effects import Direction, effect, over_randoms
+from studies.statistics.effects import Direction, effect
 from studies.statistics.items import BenchmarkItems, Items, item_changes
+from studies.statistics.random_controls import over_randoms
 
 WD, ROW = "wasserstein_distance", "pre_activation"
 """Columns of the neuron table and of the weight table: the distance, and the row of the gate or up projection."""

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from studies.statistics.effects import Effect, OverRandoms, mean_difference, over_randoms
+from studies.statistics.effects import Effect, mean_difference
 from studies.statistics.items import Items, item_changes, paired_values
+from studies.statistics.random_controls import OverRandoms, over_randoms
 
 
 def costs(treated: Items, baseline: Items) -> Items:

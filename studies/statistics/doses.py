@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from studies.statistics.effects import OverRandoms, mean_difference, over_random_effects
+from studies.statistics.effects import mean_difference
 from studies.statistics.increases import increase
 from studies.statistics.intervals import Interval
 from studies.statistics.items import Items, paired_differences
+from studies.statistics.random_controls import OverRandoms, over_random_effects
 
 RESAMPLES = 2000
 

@@ -15,7 +15,7 @@ claim.
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -23,12 +23,10 @@ import numpy as np
 import pandas as pd
 
 from studies.statistics.intervals import CONFIDENCE, Interval
-from studies.statistics.items import Items, paired_differences, paired_values, require_columns
+from studies.statistics.items import Items, paired_differences, require_columns
 
 EQUIVALENCE_CONFIDENCE = 0.90
 """Of the interval that must lie inside a margin (two one-sided tests at 5 %; Schuirmann 1987)."""
-RANKED_SETS = 39
-"""From so many random sets on a treated condition is ranked among them: the lowest p value is then 1/40."""
 RANDOM_SETS = "random sets"
 POWER = 0.8
 """Of the smallest detectable effect."""
@@ -109,19 +107,27 @@ class Effect:
         """The spread over random sets, which few sets show; None where the effect is over none."""
         return next((component for component in self.components if component.noun == RANDOM_SETS), None)
 
+    @property
+    def _sources(self) -> tuple[float, float] | None:
+        """Degrees of freedom of the random sets, and of all else; None where only one of these varies."""
+        sets = self._sets
+        if sets is None or len(self.components) == 1:
+            return None
+        others = tuple(component for component in self.components if component is not sets)
+        return sets.df, Effect(self.value, others).df
+
     def quantile(self, tail: float) -> float:
         """The t beyond which a share `tail` lies. Over random sets Cochran's: the t of each source, by its variance.
 
         Satterthwaite's is too small where a variance of two degrees of freedom dominates; Cochran's never is (Cochran,
         Biometrics 1964).
         """
-        sets = self._sets
-        if sets is None or len(self.components) == 1:
+        sets, sources = self._sets, self._sources
+        if sets is None or sources is None:
             return t_quantile(tail, self.df)
-        others = Effect(self.value, tuple(component for component in self.components if component is not sets))
         weight = sets.variance / self.variance
-        quantiles = (t_quantile(tail, df) for df in (sets.df, others.df))
-        return sum(w * quantile for w, quantile in zip((weight, 1 - weight), quantiles, strict=True))
+        of_sets, of_others = (t_quantile(tail, df) for df in sources)
+        return weight * of_sets + (1 - weight) * of_others
 
     @property
     def basis(self) -> str:
@@ -133,11 +139,10 @@ class Effect:
     @property
     def degrees(self) -> str:
         """The degrees of freedom in words: `11`; over random sets of both sources, `19 and 2`."""
-        sets = self._sets
-        if sets is None or len(self.components) == 1:
+        if self._sources is None:
             return f"{self.df:.0f}"
-        others = Effect(self.value, tuple(component for component in self.components if component is not sets))
-        return f"{others.df:.0f} and {sets.df:.0f}"
+        of_sets, of_others = self._sources
+        return f"{of_others:.0f} and {of_sets:.0f}"
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """The two-sided t interval; nan bounds where the variance is unknown."""
@@ -228,9 +233,8 @@ def mean_difference(differences: np.ndarray, items: Items) -> Effect:
     if measure.unit is None:
         strata = [differences[stratum == h] for h in range(stratum.max() + 1)]
         return _of_strata(strata, len(items), items)
-    unit = pd.factorize(units_of(items) + pd.Series(stratum).astype(str).radd("\0"))[
-        0
-    ]  # units are told apart by stratum
+    names = units_of(items) + pd.Series(stratum).astype(str).radd("\0")  # units are told apart by stratum
+    unit = pd.factorize(names)[0]
     means = np.bincount(unit, weights=differences) / np.bincount(unit)
     stratum_of_unit = np.empty(len(means), dtype=np.int64)
     stratum_of_unit[unit] = stratum
@@ -334,59 +338,6 @@ def _summed(effects: Sequence[Effect]) -> Effect:
         tuple(component for effect in effects for component in effect.components),
         tuple(dict.fromkeys(note for effect in effects for note in effect.notes)),
     )
-
-
-class OverRandoms(NamedTuple):
-    """A condition over its random controls."""
-
-    effect: Effect
-    """Its difference from their mean, as uncertain as that of one more random set."""
-    by_set: Mapping[str, float]
-    """{control: its difference from this one alone}."""
-
-    def rank_p_value(self, direction: Direction) -> float | None:
-        """The condition's rank among its random controls, doubled; None with fewer than `RANKED_SETS` of them."""
-        if len(self.by_set) < RANKED_SETS:
-            return None
-        not_beyond = sum(direction * value <= 0 for value in self.by_set.values())
-        return min(1.0, 2 * (1 + not_beyond) / (1 + len(self.by_set)))
-
-
-def over_randoms(treated: Items, randoms: Mapping[str, Items]) -> OverRandoms:
-    """The mean difference of a condition from the mean of its random controls.
-
-    Two sources of variance: the units, of the differences from the mean control, and the sets of neurons. The claim is
-    that the condition is no random set, so it is held against how far one more random set would lie from the mean of k
-    of them: s^2 (1 + 1/k) (the prediction interval; Hahn and Meeker, Statistical Intervals, 1991). A single set says
-    nothing of s, so that the variance is then unknown.
-    """
-    control = next(iter(randoms.values()))
-    value = paired_values(treated, control)[0]
-    by_set = {name: value - paired_values(other, control)[0] for name, other in randoms.items()}
-    over_units = mean_difference(np.mean(list(by_set.values()), axis=0), control)
-    values = {name: mean_difference(differences, control).value for name, differences in by_set.items()}
-    return OverRandoms(_with_sets(over_units, list(values.values())), values)
-
-
-def over_random_effects(by_set: Mapping[str, Effect], over_units: Effect) -> OverRandoms:
-    """As `over_randoms`, from effects that were estimated elsewhere.
-
-    by_set: a condition over each random control; over_units: over their mean, as if that were one fixed set.
-    """
-    values = {name: effect.value for name, effect in by_set.items()}
-    return OverRandoms(_with_sets(over_units, list(values.values())), values)
-
-
-def _with_sets(over_units: Effect, values: Sequence[float]) -> Effect:
-    num = len(values)
-    spread = float(np.var(values, ddof=1)) if num > 1 else math.nan
-    variance = known(spread * (1 + 1 / num), np.array(values))
-    sets = Component(variance, max(num - 1, 1), num, RANDOM_SETS)
-    notes = over_units.notes
-    if math.isnan(variance):
-        which = "one random set does" if num == 1 else "random sets that all do the same do"
-        notes = (*notes, f"{which} not show how such sets vary")
-    return Effect(over_units.value, (*over_units.components, sets), notes)
 
 
 def of_sample(values: np.ndarray, noun: str) -> Effect:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from studies.statistics.effects import Component, Effect, OverRandoms, known, over_random_effects
+from studies.statistics.effects import Component, Effect, known
 from studies.statistics.excess_surprisal import CONTENT, SCAFFOLDING
 from studies.statistics.intervals import Interval
+from studies.statistics.random_controls import OverRandoms, over_random_effects
 
 NOUN = "documents"
 _WORD = re.compile(r"\w+|[^\w\s]")

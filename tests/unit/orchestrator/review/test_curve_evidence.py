@@ -62,6 +62,13 @@ def test_schedules_and_doses_with_random_controls_are_the_evidence() -> None:
     assert depth.margins.log_perplexity == dose.margins.log_perplexity == 0.05
 
 
+def test_a_set_of_random_neurons_counts_once() -> None:
+    again = "  again: {select: random, like: dose, seeds: [0], clamp: negative}\nevaluate:"
+    study = plan(CURVES.replace("evaluate:", again, 1))
+    found = dose_evidence(findings(study), study.study.models[0])
+    assert list(found.randoms) == [f"dose_random/seed={seed}" for seed in (0, 1, 2)]
+
+
 def test_controls_of_other_neurons_are_none_of_the_first_group() -> None:
     text = CURVES.replace("single:     {select: top, fraction: 0.1", "single:     {select: top, fraction: 0.2")
     study = plan(text)

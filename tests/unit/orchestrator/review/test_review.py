@@ -128,6 +128,15 @@ def test_a_second_review_of_the_same_results_reads_the_report_back() -> None:
     assert second.cached and second.report == first.report and record.steps == steps
 
 
+def test_a_last_report_with_a_damaged_artifact_is_made_again() -> None:
+    study, record = plan(CLAIMS), FakeRecord()
+    outcome = run(study, record)
+    first = review(study, outcome, record)
+    record.damaged |= {step for step, committed in record.steps.items() if committed.step_name == "report"}
+    second = review(study, outcome, record)
+    assert not second.cached and second.report == first.report
+
+
 def moved_by_packs(actor: str, start: Start, request: Any) -> Iterator[Any]:
     """Another pack plan decides the only pair otherwise, and so do conditions with clamped neurons."""
     if not isinstance(request, EvaluateRequest) or request.benchmark != "embedded_pairs":

@@ -8,10 +8,14 @@ import pandas as pd
 
 from studies.benchmarks.measures import MINIMAL_PAIRS
 from studies.claims.evidence import Evidence, Scaffolding
-from studies.statistics.effects import Component, Effect, OverRandoms
+from studies.claims.paper import DRAFTS
+from studies.claims.scorecard import Verdict, verdicts
+from studies.claims.wording import CLAIMS
+from studies.statistics.effects import Component, Effect
 from studies.statistics.intervals import Interval
 from studies.statistics.items import Items
 from studies.statistics.neuron_table import NegativeShare
+from studies.statistics.random_controls import OverRandoms
 from studies.statistics.scaffolding import Adjusted
 from tests.unit.studies.statistics.frames import choices, windows
 
@@ -128,3 +132,8 @@ def whole(**changes: Any) -> Evidence:
         "scaffolding": {"surprisal": SCAFFOLDING},
     }
     return evidence(**{**fields, **derived, **changes})
+
+
+def scorecard(claims: str, given: Evidence) -> list[Verdict]:
+    """The verdicts of one set of claims."""
+    return verdicts(given.model, CLAIMS, DRAFTS[claims](given))

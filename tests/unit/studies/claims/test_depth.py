@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from studies.claims.depth import ACCUMULATES, EARLY, DepthEvidence, Groups, depth_drafts, layers
-from studies.claims.scorecard import Draft, Status, Verdict
+from studies.claims.depth import ACCUMULATES, CLAIMS, EARLY, DepthEvidence, Groups, depth_drafts
+from studies.claims.scorecard import Draft, Status, Verdict, verdicts
 from studies.neurons.layer_groups import layer_groups
 from studies.statistics.items import BenchmarkItems, Items
 from tests.unit.studies.claims.rates import assert_rarely_supported
@@ -18,6 +18,11 @@ SINGLE, CUMULATIVE = (layer_groups(4, schedule, NUM_LAYERS) for schedule in ("si
 BASE = np.linspace(2.5, 3.5, NUM_WINDOWS)
 GROWN = (0.3, 0.4, 0.5, 0.6)
 SEEDS = ("random/seed=0", "random/seed=1", "random/seed=2")
+
+
+def layers(given: DepthEvidence) -> list[Verdict]:
+    """The verdicts of a study that asks for them."""
+    return verdicts(given.model, CLAIMS, depth_drafts(given, asked=True))
 
 
 def scored(rise: float, seed: int, noise: float = 0.01) -> dict[str, Items]:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from studies.claims.dose import FIRST, DoseEvidence, Doses, dose_drafts, dose_response
-from studies.claims.scorecard import Draft, Status, Verdict
+from studies.claims.dose import CLAIMS, FIRST, DoseEvidence, Doses, dose_drafts
+from studies.claims.scorecard import Draft, Status, Verdict, verdicts
 from tests.unit.studies.claims.rates import assert_rarely_supported
 from tests.unit.studies.statistics.frames import windows
 
@@ -51,7 +51,8 @@ def evidence(**changes: Any) -> DoseEvidence:
 
 
 def verdict(**changes: Any) -> Verdict:
-    (found,) = dose_response(evidence(**changes))
+    given = evidence(**changes)
+    (found,) = verdicts(given.model, CLAIMS, dose_drafts(given, asked=True))
     return found
 
 

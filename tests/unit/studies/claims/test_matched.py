@@ -5,10 +5,9 @@ import pytest
 
 from studies.claims.evidence import Evidence
 from studies.claims.matched import MatchedControl
-from studies.claims.paper import scorecard
 from studies.claims.scorecard import Status, Verdict
 from studies.statistics.effects import effect
-from tests.unit.studies.claims.papers import MATCHED, evidence, items_of
+from tests.unit.studies.claims.papers import MATCHED, evidence, items_of, scorecard
 from tests.unit.studies.statistics.frames import altered
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from studies.benchmarks.measures import MIN_ITEMS, MIN_WINDOWS
 from studies.claims.evidence import Evidence
-from studies.claims.paper import DRAFTS, scorecard
+from studies.claims.paper import DRAFTS
 from studies.claims.scorecard import Margins, Status, Verdict
-from studies.statistics.effects import RANKED_SETS, OverRandoms
+from studies.statistics.random_controls import RANKED_SETS, OverRandoms
 from tests.tiers import every_third
 from tests.unit.studies.claims.papers import (
     RANDOM,
@@ -20,6 +20,7 @@ from tests.unit.studies.claims.papers import (
     evidence,
     items_of,
     of_documents,
+    scorecard,
     search,
     whole,
 )

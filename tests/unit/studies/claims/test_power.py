@@ -7,13 +7,13 @@ import pytest
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, TEMPLATES
 from studies.claims.deciding import what_would_decide
-from studies.claims.paper import DRAFTS, scorecard
+from studies.claims.paper import DRAFTS
 from studies.claims.power import FACTOR, Assumed, ClaimPower, Design, claim_powers
 from studies.claims.scorecard import Claim, Margins, Part, judged, verdicts
 from studies.reporting.records import verdict_record
 from studies.statistics.effects import Component, Effect, contrast
 from studies.statistics.power import Layout, Spread, default_spread, planned_effect, power_to_show, power_to_spare
-from tests.unit.studies.claims.papers import whole
+from tests.unit.studies.claims.papers import scorecard, whole
 
 MARGINS = Margins()
 BLIMP, TSE = Layout(((50,) * 5,) * 13, MINIMAL_PAIRS), Layout(((1000,) * 16, (1000,) * 3, (1000,) * 3), TEMPLATES)

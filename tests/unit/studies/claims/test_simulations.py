@@ -14,14 +14,8 @@ import numpy as np
 import pytest
 
 from studies.claims.scorecard import Denial, Part, Status, judge
-from studies.statistics.effects import (
-    Component,
-    Effect,
-    contrast,
-    mean_effect,
-    over_random_effects,
-    stratified_mean,
-)
+from studies.statistics.effects import Component, Effect, contrast, mean_effect, stratified_mean
+from studies.statistics.random_controls import over_random_effects
 
 BLIMP, TSE = (4, 7, 6, 2, 7, 5, 8, 7, 7, 2, 2, 8, 2), (15, 4, 3)
 """Units in each phenomenon."""

@@ -12,19 +12,9 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, TASKS, TEMPLATES, Measure
 from studies.claims.deciding import what_would_decide
-from studies.statistics.effects import (
-    RANKED_SETS,
-    Component,
-    Effect,
-    OverRandoms,
-    contrast,
-    effect,
-    mean_difference,
-    mean_effect,
-    of_sample,
-    over_randoms,
-)
+from studies.statistics.effects import Component, Effect, contrast, effect, mean_difference, mean_effect, of_sample
 from studies.statistics.items import Items
+from studies.statistics.random_controls import RANKED_SETS, OverRandoms, over_randoms
 from tests.unit.studies.statistics.frames import altered, choices, windows
 
 
