@@ -351,6 +351,7 @@ class Study:
 
     def _review(self, outcome: "Outcome", record: Record) -> "Review":
         """The review; where the store stays away meanwhile, a report that says so."""
+        from orchestrator.review.mlflow_pages import show_pages
         from orchestrator.review.report import review, unreviewed
 
         try:
@@ -358,6 +359,7 @@ class Study:
         except Unreachable as error:
             return unreviewed(self.plan, str(error))
         record.reported()
+        show_pages(self.plan, outcome, record, reviewed.report)
         return reviewed
 
     def _compute(self, runner: "Runner", address: str | None, silence_seconds: float, patience_seconds: float) -> None:
@@ -380,7 +382,7 @@ class Study:
             definition=self.path.read_text(encoding="utf-8"),
             resolved=self.plan.study.document(),
             environment=environment(),
-            metrics=[metric for benchmark in self.plan.study.benchmarks for metric in benchmark.headlines],
+            metrics=self.plan.columns,
             source=definition_of(self.path, self.plan.study.located),
             takeover=takeover,
         )

@@ -49,6 +49,13 @@ class Plan:
         return {name: value for step in steps if step in committed for name, value in committed[step].metrics.items()}
 
     @property
+    def columns(self) -> list[str]:
+        """The metrics that MLflow's tables of conditions show: first what each costs, then the values themselves."""
+        benchmarks = self.study.benchmarks
+        values = [metric for benchmark in benchmarks for metric in benchmark.headlines]
+        return [*(f"delta/{benchmark.name}" for benchmark in benchmarks), *values]
+
+    @property
     def series(self) -> dict[str, list[ResolvedModel]]:
         """{series: its checkpoints, in the order of training}."""
         checkpoints: dict[str, list[ResolvedModel]] = {}
