@@ -15,6 +15,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import RunKey
 from orchestrator.record.pages.links import MEMBERS
 from orchestrator.record.pages.run_page import RunInput, RunPage
+from orchestrator.record.pages.views import DELTA
 from orchestrator.record.pages.writer import MAX_NOTE, Pages
 from orchestrator.record.record import Record
 from orchestrator.review.sentences import logged_tables
@@ -134,7 +135,7 @@ def _row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
     """`delta/<benchmark>` with its interval, `num_neurons`, and the realised `fraction`."""
     metrics: dict[str, float] = {}
     for benchmark, delta in row["deltas"].items():
-        metrics |= _interval(f"delta/{benchmark}", delta)
+        metrics |= _interval(f"{DELTA}{benchmark}", delta)
     if row["fraction"] is not None:
         metrics["fraction"] = _rounded(row["fraction"])
     if row["num_neurons"] is not None:

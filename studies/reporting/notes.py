@@ -56,13 +56,14 @@ def failure_lines(failures: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def experiment_note(report: Mapping[str, Any], links: Mapping[str, str], limit: int) -> str:
-    """The note on an experiment: headline, links, scorecard, what is not finished.
+    """The note on an experiment, of which MLflow shows the first lines before it is opened: headline, links, scorecard,
+    what is not finished.
 
     links: {what it opens: address}; an empty address is left out. limit: characters.
     """
     models = report["models"]
     judged = [*models, *report.get("series", ())]
-    lines = [f"# {plain(report['study'])}", "", *(f"{plain(sentence)}  " for sentence in headline(judged)), ""]
+    lines = [*(f"{plain(sentence)}  " for sentence in headline(judged)), ""]
     known = [f"[{plain(name)}]({address})" for name, address in links.items() if address]
     lines += [" · ".join(known), ""] if known else []
     lines += _scorecard(judged)

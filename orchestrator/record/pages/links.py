@@ -38,7 +38,7 @@ def view_address(experiment_id: str, view: str = CONDITIONS) -> str:
 def run_address(experiment_id: str, run_id: str, artifact: str = "") -> str:
     """The hash address of a run's page, or of one of its artifacts there."""
     place = f"#/experiments/{experiment_id}/runs/{run_id}"
-    return f"{place}/artifacts/{quote(artifact)}" if artifact else place
+    return f"{place}/artifacts/{quote(artifact)}?{_RUNS}" if artifact else f"{place}?{_RUNS}"
 
 
 def printed_link(server_uri: str, experiment_id: str) -> str:

@@ -16,6 +16,8 @@ MEMBER_VIEW = "mlflow.sharedViewState.halfwave-members"
 EXPERIMENT_KIND = "mlflow.experimentKind"
 """On the experiment: with `custom_model_development`, MLflow opens it on its runs and not on traces of chats."""
 
+DELTA = "delta/"
+"""Followed by a benchmark: the metric that says what a condition costs on it."""
 SHOWN, ORDER = "view", "order"
 """Tags of a condition's run: in which view it is shown, and what it is sorted by."""
 CONDITIONS, MEMBERS = "conditions", "members"
@@ -23,12 +25,15 @@ CONDITIONS, MEMBERS = "conditions", "members"
 
 PINNED_CHARTS = 8
 """Charts that are pinned, of the first metrics."""
-NAME_WIDTH, NUMBER_WIDTH, TEXT_WIDTH = 330, 130, 150
-"""Widths of columns, pixels; a run's name holds the condition and the model."""
+NAME_WIDTH, TEXT_WIDTH, CHARACTER_WIDTH, PADDING = 300, 130, 8, 44
+"""Widths, pixels: of a run's name, which holds the condition and the model; of a text; of a metric's name, on which the
+width of its column depends."""
 _NAME, _DATE = "attributes.`Run Name`", "runDateAndNestInfo"
 """Columns that MLflow always shows, by its own ids."""
-_PARAMS = ("model", "condition", "intervention")
 _NUMBERS = ("fraction", "num_neurons")
+"""Metrics of every condition, shown after what it costs."""
+_PARAMS = ("intervention", "layers")
+"""Params that a run's name does not say."""
 
 
 def view_tags(metrics: Sequence[str]) -> dict[str, str]:
@@ -41,26 +46,28 @@ def view_tags(metrics: Sequence[str]) -> dict[str, str]:
 
 
 def _view(name: str, shown: str, metrics: Sequence[str]) -> str:
-    params, numbers = (
-        [f"params.`{param}`" for param in _PARAMS],
-        [f"metrics.`{metric}`" for metric in (*_NUMBERS, *metrics)],
-    )
+    deltas = [metric for metric in metrics if metric.startswith(DELTA)]
+    others = [metric for metric in metrics if not metric.startswith(DELTA)]
+    numbers = {f"metrics.`{metric}`": _width(metric) for metric in (*deltas, *_NUMBERS, *others)}
+    params = dict.fromkeys((f"params.`{param}`" for param in _PARAMS), TEXT_WIDTH)
     charts = [_chart(metric) for metric in metrics[:PINNED_CHARTS]]
     state = {
         "searchFilter": f"tags.`{KIND}` = 'condition' AND tags.`{SHOWN}` = '{shown}'",
         "orderByKey": f"tags.`{ORDER}`",  # unless sorted by date, the interface lists child runs flat, not folded away
         "orderByAsc": True,
-        "selectedColumns": [*params, *numbers],
-        "columnOrder": [_NAME, *params, *numbers, _DATE],
-        "columnWidths": {
-            _NAME: NAME_WIDTH,
-            **dict.fromkeys(params, TEXT_WIDTH),
-            **dict.fromkeys(numbers, NUMBER_WIDTH),
-        },
+        "selectedColumns": [*numbers, *params],
+        "columnOrder": [_NAME, _DATE, *numbers, *params],
+        "columnWidths": {_NAME: NAME_WIDTH, **numbers, **params},
         "compareRunCharts": charts,
+        "isAccordionReordered": True,  # else the section is sorted among those that MLflow makes
         "compareRunSections": [{"uuid": "halfwave", "name": "Halfwave", "display": True, "isReordered": False}],
     }
     return json.dumps({"name": name, "createdAt": 0, "state": json.dumps(state)})
+
+
+def _width(metric: str) -> int:
+    """Pixels of a column that shows the metric's name whole."""
+    return CHARACTER_WIDTH * len(metric) + PADDING
 
 
 def _chart(metric: str) -> Mapping[str, object]:
