@@ -89,6 +89,24 @@ def _randoms(conditions: Sequence[Condition], treated: str | None, clamp: Clamp)
     return tuple(by_neurons.values())
 
 
+def part(condition: Condition) -> str:
+    """What a condition is beside the treated one, for tables and figures.
+
+    One of `treated`, `matched`, `neighbour` (of a matched control), `random`, `sign` (the same neurons, another
+    operation) and `other`.
+    """
+    spec = condition.spec
+    if condition.is_neighbour:
+        return "neighbour"
+    if spec.match is not None:
+        return "matched"
+    if spec.select == "random":
+        return "random"
+    if spec.select == "top":
+        return "treated" if is_treated(spec) else "sign"
+    return "other"
+
+
 def margins(plan: Plan) -> Margins:
     """The effects that the study calls too small to matter."""
     spec = plan.study.spec.margins

@@ -19,10 +19,10 @@ from orchestrator.review.doses import record_doses
 from orchestrator.review.evidence import claims_evidence, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.review.layers import record_schedules
+from orchestrator.review.rows import condition_rows
 from orchestrator.review.spreads import record_spreads
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
-from orchestrator.study_file.spec import ConditionSpec
 from studies.claims.paper import DRAFTS
 from studies.claims.scorecard import Draft, Verdict, verdicts
 from studies.claims.wording import CLAIMS
@@ -32,7 +32,6 @@ from studies.statistics.comparisons import NoiseFloor, compare, noise_floor, see
 from studies.statistics.neuron_table import overlaps
 
 COMPARISONS = "comparisons.parquet"
-UNMATCHED = "cannot be matched"
 MAX_FILE_NAME = 100
 """Characters of a model or condition in an artifact path; MLflow takes 250 for the whole path."""
 REPEATED = 1.01
@@ -74,9 +73,10 @@ class ModelReport:
             "digest": model.digest,
             "activation": model.architecture.activation,
             "benchmarks": [
-                {"name": b.name, "label": b.label, "measure": records.measure_record(b.measure)} for b in benchmarks
+                records.benchmark_record(b.name, b.label, b.measure, is_syntactic=b.is_syntactic, digest=b.digest)
+                for b in benchmarks
             ],
-            "rows": [self._baseline_row(), *map(self._row, self._conditions)],
+            "rows": condition_rows(findings, model, self._unmatched),
             "schedules": record_schedules(findings, model),
             "doubling": record_doses(findings, model),
             "noise": text.noise_sentence(by_benchmark),
@@ -131,54 +131,6 @@ class ModelReport:
             return None
         title = f"{self.label}: {condition.name}"
         return figures.matching_curve(curve, baseline=baseline, treated=treated, title=title)
-
-    def _baseline_row(self) -> dict[str, Any]:
-        cells, as_condition = self._cells(BASELINE), {"condition": BASELINE, "role": "baseline", "neurons": "none"}
-        return {**as_condition, "spread": False, "remark": "", "cells": cells}
-
-    def _row(self, condition: Condition) -> dict[str, Any]:
-        return {
-            "condition": condition.name,
-            "role": condition.spec.select,
-            "neurons": self._neurons(condition),
-            "spread": not condition.is_whole,
-            "remark": condition.not_applicable or (UNMATCHED if condition.name in self._unmatched else ""),
-            "cells": self._cells(condition.name),
-        }
-
-    def _cells(self, condition: str) -> dict[str, Any]:
-        """{benchmark: its cell}, of the evaluations that have finished."""
-        items = self._findings.items(self._model, condition)
-        return {benchmark: records.cell(of_benchmark) for benchmark, of_benchmark in items.items()}
-
-    def _neurons(self, condition: Condition) -> str:
-        """`top 1 %, negative`, `bottom 34.8 % (matched), negative`, `top 1 %, magnitude_matched (12 % short)`.
-
-        By mapping difficulty: `top 1 % by mapping_difficulty (reliability 0.87), negative`.
-        """
-        spec, fraction = condition.spec, self._fraction(condition)
-        share = f" {100 * fraction:.3g} %" if fraction is not None else ""
-        layers = f", layers {condition.group.name}" if condition.group else ""
-        shortfall = self._findings.metrics(self._model, condition.name).get("magnitude_shortfall", 0.0)
-        short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
-        matched = " (matched)" if spec.match else ""
-        return f"{spec.select}{share}{matched}{self._by_difficulty(spec)}, {spec.clamp.display}{short}{layers}"
-
-    def _by_difficulty(self, spec: ConditionSpec) -> str:
-        """That neurons are selected by mapping difficulty, and its reliability where this model's own table has it."""
-        if spec.select not in ("top", "bottom") or spec.score != "mapping_difficulty":
-            return ""
-        structure = self._findings.structure(self._model) if self._model.selects_itself else None
-        reliability = structure.difficulty_reliability if structure else None
-        return " by mapping_difficulty" + ("" if reliability is None else f" (reliability {reliability:.2f})")
-
-    def _fraction(self, condition: Condition) -> float | None:
-        spec = condition.spec
-        if spec.match is not None:
-            return self._findings.matching(condition).fraction if self._findings.has_neurons(condition) else None
-        source = self._plan.study.spec.conditions[spec.like] if spec.like else spec
-        fraction = condition.dose or source.fraction
-        return None if isinstance(fraction, tuple) else fraction
 
     @cached_property
     def _unmatched(self) -> dict[str, str]:

@@ -61,7 +61,7 @@ REVIEW_VERSIONS = {
     "summary": 2,  # the mean accuracy of a condition's multiple-choice benchmarks
     "dynamics": 3,  # a series of checkpoints over training
     "excess": 2,  # excess surprisal by part of speech
-    "report": 8,
+    "report": 9,
 }
 """{review step: version}. Review steps are made from finished steps and are part of no plan."""
 

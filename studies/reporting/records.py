@@ -14,6 +14,7 @@ from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Me
 from studies.claims.scorecard import Margins, Status, Verdict
 from studies.statistics.across_models import Summary
 from studies.statistics.comparisons import NoiseFloor, WithinNoise
+from studies.statistics.deltas import Delta
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
 from studies.statistics.intervals import Interval, estimate
@@ -48,20 +49,58 @@ def measure_record(measure: Measure) -> dict[str, Any]:
     return {"name": measure.name, "digits": measure.digits, "logarithmic": measure.is_log}
 
 
+def benchmark_record(
+    name: str, label: str, measure: Measure, *, is_syntactic: bool | None, digest: str
+) -> dict[str, Any]:
+    """What a reader of a report needs of a benchmark, as plain JSON."""
+    return {
+        "name": name,
+        "label": label,
+        "measure": measure_record(measure),
+        "is_syntactic": is_syntactic,
+        "items": measure.noun,
+        "higher_is_better": measure.higher_is_better,
+        "digest": digest,
+    }
+
+
+def delta_record(found: Delta) -> dict[str, Any]:
+    """What a condition costs on a benchmark, as plain JSON."""
+    return {**interval_record(found.interval), "num_items": found.num_items, "basis": found.basis}
+
+
 def completed(report: Mapping[str, Any]) -> dict[str, Any]:
     """The report with the keys that earlier versions left out; a report of today keeps what it says.
 
-    They are `measure` of a benchmark, `benchmark` of a doubling (then always the perplexity) and `seed` of an excess.
-    Here, and only here, they are read from names.
+    They are `measure` of a benchmark, `benchmark` of a doubling (then always the perplexity), `seed` of an excess and,
+    before version 9, most of a row: what a name or a role says is read from it, here and only here, and differences
+    are missing.
     """
     return {**report, "models": [_completed_model(model) for model in report["models"]]}
 
 
 def _completed_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    benchmarks = [{"measure": _measure_of_name(b["name"]), **b} for b in model["benchmarks"]]
+    benchmarks = [_completed_benchmark(benchmark) for benchmark in model["benchmarks"]]
+    rows = [_completed_row(row) for row in model.get("rows", ())]
     doubling = [{"benchmark": PERPLEXITY.name, **entry} for entry in model["doubling"]]
     excess = [{"seed": _seed_of_name(entry["condition"]), **entry} for entry in model.get("excess", ())]
-    return {**model, "benchmarks": benchmarks, "doubling": doubling, "excess": excess}
+    return {**model, "benchmarks": benchmarks, "rows": rows, "doubling": doubling, "excess": excess}
+
+
+def _completed_benchmark(benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    measure = benchmark.get("measure") or _measure_of_name(benchmark["name"])
+    higher_is_better = measure["name"] not in (PERPLEXITY.name, SURPRISAL.name)
+    unknown = {"is_syntactic": None, "items": "items", "higher_is_better": higher_is_better, "digest": ""}
+    return {**unknown, "measure": measure, **benchmark}
+
+
+def _completed_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    seed, role = _seed_of_name(row["condition"]), row.get("role")
+    part = {"baseline": "baseline", "random": "random", "top": "treated"}.get(str(role), "other")
+    part = "matched" if "(matched)" in row.get("neurons", "") else part
+    of = row["condition"] if seed is None else row["condition"].rpartition("/seed=")[0]
+    unknown: dict[str, Any] = {"fraction": None, "num_neurons": None, "reference": "", "deltas": {}}
+    return {**unknown, "part": part, "seed": seed, "of": of, **row}
 
 
 def _measure_of_name(benchmark: str) -> dict[str, Any]:

@@ -97,7 +97,13 @@ def test_an_added_benchmark_is_in_every_part_of_the_report(tmp_path: Path) -> No
         "name": "echo",
         "label": "echoes",
         "measure": {"name": "echo_margin", "digits": 1, "logarithmic": False},
+        "is_syntactic": None,
+        "items": "texts",
+        "higher_is_better": True,
+        "digest": study.study.benchmarks[1].digest,
     }
+    treated = next(row for row in part["rows"] if row["condition"] == "treated")["deltas"]["echo"]
+    assert treated["low"] < treated["estimate"] < treated["high"] < 0 and treated["num_items"] == 120
     found = cells(report, "echo")
     assert found[BASELINE]["low"] < 0 < found[BASELINE]["high"]
     for condition in ("treated", "matched", "random/seed=0", "deep/layers=0", "dose/fraction=0.2"):

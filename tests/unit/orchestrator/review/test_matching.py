@@ -95,7 +95,13 @@ def test_nothing_in_the_report_doubles_because_of_a_neighbour() -> None:
     table = record.frame(record.steps[next(s for s, c in record.steps.items() if c.step_name == "report")],
                          "comparisons.parquet")  # fmt: skip
     assert "matched/neighbour" not in {*table["condition"], *table["against"]}
-    assert [row["condition"] for row in part["rows"]].count("matched") == 1 and len(part["rows"]) == 5
+    rows = {row["condition"]: row for row in part["rows"]}
+    assert len(rows) == len(part["rows"]) == 6 and list(rows)[-2:] == ["matched", "matched/neighbour"]
+    assert [rows[name]["part"] for name in ("treated", "random/seed=0", "matched")] == ["treated", "random", "matched"]
+    neighbour = rows["matched/neighbour"]
+    assert neighbour["part"] == "neighbour" and neighbour["neurons"].startswith("bottom ")
+    assert "(neighbour of the matched control)" in neighbour["neurons"]
+    assert neighbour["fraction"] not in (None, rows["matched"]["fraction"])
 
 
 @pytest.mark.parametrize(("at_the_search", "is_named"), [(24.0, True), (24.25, False), (24.5, True)])

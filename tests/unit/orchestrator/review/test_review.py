@@ -64,7 +64,9 @@ def test_a_report_holds_every_condition_and_every_claim() -> None:
     made = review(study, run(study, record), record)
     assert not made.cached and made.report["unfinished"] == []
     rows = made.report["models"][0]["rows"]
-    assert [row["condition"] for row in rows] == [BASELINE, *(c.name for c in study.conditions["a"])]
+    conditions = [c.name for c in study.conditions["a"]]
+    assert [row["condition"] for row in rows] == [BASELINE, *conditions, "matched/neighbour"]
+    assert all(set(row["deltas"]) == (set() if row["condition"] == BASELINE else set(row["cells"])) for row in rows)
     assert all(set(row["cells"]) == {"perplexity", "embedded_pairs", "embedded_knowledge"} for row in rows)
     assert "double_dissociation" in verdicts(made.report) and record.notes
 

@@ -131,6 +131,13 @@ def test_an_earlier_report_is_completed_from_its_names_and_one_of_today_stays_as
     old = {
         "label": "m",
         "benchmarks": [{"name": name, "label": name} for name in names],
+        "rows": [
+            {"condition": "baseline", "role": "baseline", "neurons": "none"},
+            {"condition": "top", "role": "top", "neurons": "top 1 %, negative"},
+            {"condition": "random/layers=0-3/seed=12", "role": "random", "neurons": "random 1 %, negative"},
+            {"condition": "matched", "role": "bottom", "neurons": "bottom 20 % (matched), negative"},
+            {"condition": "low", "role": "bottom", "neurons": "bottom 20 %, negative"},
+        ],
         "doubling": [{"condition": "top", "highest_dose": 0.5}],
         "excess": [{"condition": condition} for condition in conditions],
     }
@@ -142,9 +149,20 @@ def test_an_earlier_report_is_completed_from_its_names_and_one_of_today_stays_as
     assert [(entry["condition"], entry["seed"]) for entry in model["excess"]] == list(
         zip(conditions, (None, 12), strict=True)
     )
+    assert [benchmark["higher_is_better"] for benchmark in model["benchmarks"]] == [False, False, True, True]
+    assert [(row["part"], row["of"], row["seed"]) for row in model["rows"]] == [
+        ("baseline", "baseline", None), ("treated", "top", None), ("random", "random/layers=0-3", 12),
+        ("matched", "matched", None), ("other", "low", None),
+    ]  # fmt: skip
+    assert all(row["deltas"] == {} and row["fraction"] is row["num_neurons"] is None for row in model["rows"])
+    benchmark = {"name": "surprisal-x", "label": "x", "measure": {"name": "y", "digits": 1}}
+    row = {"condition": "top/seed=1", "part": "sign", "of": "top/seed=1", "seed": None, "reference": "", "deltas": {}}
     today = {
         "label": "m",
-        "benchmarks": [{"name": "surprisal-x", "label": "x", "measure": {"name": "y", "digits": 1}}],
+        "benchmarks": [
+            {**benchmark, "is_syntactic": True, "items": "words", "higher_is_better": True, "digest": "d"},
+        ],
+        "rows": [{**row, "fraction": 0.1, "num_neurons": 3}],
         "doubling": [{"condition": "top", "benchmark": "code"}],
         "excess": [{"condition": "top/seed=1", "seed": None}],
     }
