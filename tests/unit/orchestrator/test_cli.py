@@ -89,8 +89,8 @@ REFUSED = {
     "a mistake in the file": ("validate", "claim: x\n", "{file}:8: claim: unknown key; did you mean 'claims'?"),
     "no report": (
         "report", "",
-        "s has no report yet: there is no MLflow store at {file.parent}/work/mlflow.db; run the study first, or name its "
-        "store with --workdir or --tracking-uri",
+        "s has no report yet: there is no MLflow store at {file.parent}/work/mlflow.db; run the study first, or name "
+        "its store with --workdir or --tracking-uri",
     ),
     "gc in the store that the file names": (
         "gc", "tracking_uri: sqlite:///own.db\n",
