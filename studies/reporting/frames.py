@@ -18,6 +18,8 @@ OF_VERDICTS = ("model", "claim", "status", "estimate", "low", "high", "num_items
 OF_BENCHMARKS = ("name", "label", "measure", "is_syntactic", "higher_is_better", "items", "digest")
 """The first columns of `benchmarks`."""
 BASELINE = "baseline"
+SEARCHED = "matching/fraction"
+"""The metric of a matched control with the fraction that its search accepted."""
 CONTENTS = ("good", "bad", "context", "choices", "gold", "text")
 """Columns of the texts of items; all others identify an item."""
 
@@ -25,8 +27,8 @@ CONTENTS = ("good", "bad", "context", "choices", "gold", "text")
 def conditions(runs: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]], report: Mapping[str, Any]) -> pd.DataFrame:
     """One row per run of a condition, in the order of the report, or else the baseline first.
 
-    runs: ({column of `OF_CONDITIONS`: value}, its params and metrics). fraction is a float, num_neurons and seed are
-    nullable integers, missing where a condition has none.
+    runs: ({column of `OF_CONDITIONS`: value}, its params and metrics). fraction, the realised one, is a float;
+    num_neurons and seed are nullable integers, missing where a condition has none.
     """
     said = {(part["label"], row["condition"]): row for part in report["models"] for row in part["rows"]}
     order = {place: number for number, place in enumerate(said)}
@@ -38,6 +40,8 @@ def conditions(runs: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]], repo
     for about, recorded in sorted(runs, key=rank):
         of_report = said.get(_place(about), {})
         known = {name: of_report[name] for name in OF_THE_REPORT if of_report.get(name) is not None}
+        if SEARCHED in recorded:
+            known.setdefault("fraction", recorded[SEARCHED])
         rows.append({**_deltas(of_report), **recorded, **known, **about})
     names = dict.fromkeys(name for row in rows for name in row)
     deltas = [name for name in names if name.startswith("delta/")]

@@ -84,7 +84,9 @@ class Place(NamedTuple):
 
     def found_numbers(self) -> pandas.DataFrame:
         table = halfwave.load(self.uri, self.study).conditions
-        return indexed(table[["model", "condition", *table.select_dtypes("number").columns]].to_dict("records"))
+        numbers = table.select_dtypes("number").columns.difference(["fraction", "num_neurons", "seed"])
+        metrics = [name for name in numbers if not name.startswith("delta/")]  # these are of the report
+        return indexed(table[["model", "condition", *metrics]].to_dict("records"))
 
 
 def of_neighbour(planned: dict[str, Any]) -> bool:

@@ -126,7 +126,10 @@ def test_a_store_that_cannot_be_used_is_named(store: StoreFolder, tmp_path: Path
         Record(str(unused), outbox=tmp_path / "spool")
     assert re.fullmatch(rf"cannot open the MLflow store \S*{re.escape(str(unused))}: .*sqlite.*", str(error.value))
     refused: list[tuple[Callable[[], object], str]] = [
-        (lambda: halfwave.load(f"sqlite:///{tmp_path}/none.db", "x"), f"no MLflow store at {tmp_path}/none.db"),
+        (
+            lambda: halfwave.load(f"sqlite:///{tmp_path}/none.db", "x"),
+            f"there is no MLflow store at {tmp_path}/none.db",
+        ),
         (lambda: commit(store.record(None), condition(), "x"), "no study is open; call open_study first"),
     ]
     for use, message in refused:
