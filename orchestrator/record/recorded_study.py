@@ -186,7 +186,9 @@ class RecordedStudy:
         """Every whole condition against the baseline, and every treated one against its matched control, by phenomenon:
         model, condition, against, benchmark, phenomenon, the difference, its interval and its tests. Empty where there
         is no report, or nothing that can be compared."""
-        return self._table("comparisons.parquet", "study", labels=())
+        table = self._table("comparisons.parquet", "study", labels=())
+        labels = [name for name in LABELS if name in table.columns]
+        return table[[*labels, *table.columns.difference(labels, sort=False)]]
 
     @cached_property
     def benchmarks(self) -> "pandas.DataFrame":
