@@ -140,7 +140,7 @@ def _grid(
     means: Mapping[str, Mapping[str, Any] | None],
     behind: Sequence[Behind],
 ) -> Grid:
-    """means: {condition: the difference that the claims estimate}, over all phenomena, each of which weighs the same."""
+    """means: {condition: the difference that the claims estimate}, over all phenomena, which weigh the same."""
     anchors = {(one.condition, one.phenomenon): one.anchor for one in behind}
     by_place = {(row.condition, row.phenomenon): row for row in rows.itertuples(index=False)}
 
