@@ -277,7 +277,8 @@ def report(
     artifact_root: ArtifactRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the last recorded report of a study, from the record alone: models and data are not needed."""
+    """Print the last recorded report of a study and write its page, from the record alone: models and data are not
+    needed."""
     from orchestrator import terminal
     from orchestrator.last_report import last_report
 
@@ -287,7 +288,12 @@ def report(
     if as_json:
         print(json.dumps(found.document, indent=2))
     else:
-        terminal.show_report(terminal.make_console(), found.document)
+        console = terminal.make_console()
+        terminal.show_report(console, found.document)
+        try:
+            terminal.show_line(console, f"Read the page:    {found.write_page()}")
+        except StudyError as error:  # the report was printed, and nothing is lost
+            _say(str(error))
 
 
 @app.command()

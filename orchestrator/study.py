@@ -10,6 +10,7 @@ how a step is run, recorded or reviewed. Invariant: Ray is imported and started 
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ from orchestrator.workspace import (
     outbox_folder,
     store_of_study_file,
 )
-from studies.errors import StudyError
+from studies.errors import StudyError, describe
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from orchestrator.execution.runner import Runner
@@ -78,6 +81,8 @@ class Result(NamedTuple):
     """The shell command that starts MLflow's interface on the record."""
     ui_link: str
     """The address of the study in that interface."""
+    page: str
+    """Where the page lies on disk, or why there is none."""
 
     @property
     def computed(self) -> int:
@@ -320,6 +325,7 @@ class Study:
                 outcome = (found := runner.outcome())._replace(reasons=redacted(found.reasons))
                 with record.waiting(interrupt.draining):
                     reviewed = self._review(outcome, record)
+                    page = self._page(record)
                 status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
             except KeyboardInterrupt:
                 status = "KILLED"
@@ -334,6 +340,7 @@ class Study:
             why_unsent=f"in {outbox_folder(self.workdir)}: {record.why_waiting or 'MLflow refuses them'}",
             ui_command=record.ui_command(),
             ui_link=record.ui_link(),
+            page=page,
         )
 
     def _review(self, outcome: "Outcome", record: Record) -> "Review":
@@ -346,6 +353,17 @@ class Study:
             return unreviewed(self.plan, str(error))
         record.reported()
         return reviewed
+
+    def _page(self, record: Record) -> str:
+        """Where the page of the last report lies; why there is none, whatever the reason: it costs nothing else."""
+        from orchestrator.page.files import page_folder, write_page
+        from orchestrator.page.recorded import record_page
+
+        try:
+            return str(write_page(page_folder(self.workdir, self.spec.study), record_page(record, self.spec.study)))
+        except Exception as error:
+            log.debug("an error that nobody expected", exc_info=error)
+            return f"not written ({describe(error)})"
 
     def _compute(self, runner: "Runner", address: str | None, silence_seconds: float, patience_seconds: float) -> None:
         from orchestrator.execution.session import compute

@@ -245,3 +245,4 @@ def show_result(console: Console, result: Result, seconds: float) -> None:
         )
     show_line(console, f"Open the record:  {result.ui_command}")
     show_line(console, f"then              {result.ui_link}")
+    show_line(console, f"Read the page:    {result.page}")

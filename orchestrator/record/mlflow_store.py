@@ -377,6 +377,12 @@ class Store(Calls):
         view = "workflowType=machine_learning&viewStateShareKey=halfwave"  # without it MLflow opens on GenAI traces
         return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{view}"
 
+    def addresses(self, experiment_id: str, run_id: str) -> dict[str, str]:
+        """{what: where the interface shows it}, of a study's runs, and of its own run with what is recorded on it."""
+        server = (self._server() or "http://127.0.0.1:5000").rstrip("/")
+        own = f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+        return {"All runs": self.ui_link(experiment_id), "Tables and figures": f"{own}/artifacts"}
+
     def _server(self) -> str:
         """The address of the tracking server, without user and password; '' where the store is a database."""
         parts = urlsplit(self.uri)

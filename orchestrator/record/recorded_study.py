@@ -143,8 +143,24 @@ class RecordedStudy:
     def resolved(self) -> dict[str, Any]:
         """What the names of the study file stood for at the last run: models, data, parameters; empty where that is not
         recorded. Belongs to no step, so it is not verified."""
+        return self._attached_json("resolved.json")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """The machine, packages and commit of the last run; empty where that is not recorded. As `resolved` not
+        verified."""
+        return self._attached_json("environment.json")
+
+    def addresses(self) -> dict[str, str]:
+        """{what: where MLflow shows it}: the study's runs, and its own run with every table and figure.
+
+        Empty where only the outbox knows the study."""
+        runs = [run.run_id for run in self._of_kind("study") if run.run_id]
+        return self._reader.addresses(self.experiment_id, runs[0]) if runs and self.experiment_id else {}
+
+    def _attached_json(self, path: str) -> dict[str, Any]:
         try:
-            found = json.loads(self._attachment("resolved.json") or "{}")
+            found = json.loads(self._attachment(path) or "{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}

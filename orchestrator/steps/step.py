@@ -62,6 +62,7 @@ REVIEW_VERSIONS = {
     "dynamics": 3,  # a series of checkpoints over training
     "excess": 2,  # excess surprisal by part of speech
     "report": 9,
+    "page": 1,  # the report as HTML
 }
 """{review step: version}. Review steps are made from finished steps and are part of no plan."""
 

@@ -59,7 +59,8 @@ FLOORS = (
         "orchestrator.definition",
         "orchestrator.notebook",
     ),
-    ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display", "orchestrator.last_report"),
+    ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display", "orchestrator.page"),
+    ("orchestrator.last_report",),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
     ("orchestrator.cli",),
@@ -92,6 +93,8 @@ ONLY_IN = {
     "yaml": ("orchestrator.study_file.located",),
     "typer": ("orchestrator.cli",),
     "tokenizers": ("orchestrator.planning.tokenizer_files", "actors.gguf_tokenizer"),
+    "jinja2": ("studies.reporting.page.render",),
+    "markupsafe": ("studies.reporting.page.render",),
     "rich": ("orchestrator.terminal", "orchestrator.live_display"),
 }
 """Of the packages that are shipped, these modules alone may import it."""
