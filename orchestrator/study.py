@@ -12,7 +12,7 @@ how a step is run, recorded or reviewed. Invariant: Ray is imported and started 
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,10 @@ import psutil
 from actors.messages.stream import Progress
 from orchestrator.definition import definition_of, second_file
 from orchestrator.execution.interrupt import Interrupt
+from orchestrator.planned_steps import PlannedStep
 from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
-from orchestrator.planning.power import PlannedPower, earlier_spreads, power_records, powers
+from orchestrator.planning.power import PlannedPower, earlier_spreads, powers
 from orchestrator.planning.resolve import resolve
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.keys import Committed
@@ -98,43 +99,6 @@ class Result(NamedTuple):
     def complete(self) -> bool:
         """Whether no step, and no part of the review, failed or was skipped. What is not applicable has not failed."""
         return not self.report["unfinished"]
-
-
-class PlannedStep(NamedTuple):
-    """One line of `plan`."""
-
-    step: Step
-    cached: bool
-    reason: str
-    """Why it is not cached; empty if it is."""
-    flops: float
-    """Estimated floating-point operations."""
-    again: bool = False
-    """Whether it is recorded, and will be evaluated again under the versions installed here."""
-    idle: bool = False
-    """Whether there is nothing to compute, because of the finding of a recorded step."""
-
-
-def plan_json(
-    study: str,
-    planned: Iterable[PlannedStep],
-    special_tokens: Mapping[str, Any],
-    forecast: Forecast,
-    power: Sequence[PlannedPower] = (),
-) -> dict[str, Any]:
-    """What `plan --json` prints. Every key is written out, so that renaming a field changes no output."""
-    steps = [
-        {
-            "id": entry.step.id,
-            "step": entry.step.title,
-            "cached": entry.cached,
-            "reason": entry.reason,
-            "flops": entry.flops,
-        }
-        for entry in planned
-    ]
-    after = {"special_tokens": special_tokens, "power": power_records(power), "forecast": forecast.as_json()}
-    return {"study": study, "steps": steps} | after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,9 +263,7 @@ class Study:
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
         that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
         other versions or on other devices, and compare only what was computed alike. takeover: run it although another
-        driver seems to; that one stops. verify: read every artifact back first, also from a server.
-
-        The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
+        driver seems to; that one stops. verify: read every artifact back first, also from a server. The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
         KeyboardInterrupt is raised. Raises StudyError if the store or the cluster does not answer.
         """
         from orchestrator.execution.alike import Alike
@@ -324,8 +286,7 @@ class Study:
                     self._compute(runner, address, silence_seconds, patience_seconds)
                 outcome = (found := runner.outcome())._replace(reasons=redacted(found.reasons))
                 with record.waiting(interrupt.draining):
-                    reviewed = self._review(outcome, record)
-                    page = self._page(record)
+                    reviewed, page = self._review(outcome, record)
                 status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
             except KeyboardInterrupt:
                 status = "KILLED"
@@ -343,16 +304,16 @@ class Study:
             page=page,
         )
 
-    def _review(self, outcome: "Outcome", record: Record) -> "Review":
-        """The review; where the store stays away meanwhile, a report that says so."""
+    def _review(self, outcome: "Outcome", record: Record) -> tuple["Review", str]:
+        """The review, and where its page lies; where the store stays away meanwhile, a report that says so."""
         from orchestrator.review.report import review, unreviewed
 
         try:
             reviewed = review(self.plan, outcome, record)
         except Unreachable as error:
-            return unreviewed(self.plan, str(error))
+            return unreviewed(self.plan, str(error)), "not written: there is no report"
         record.reported()
-        return reviewed
+        return reviewed, self._page(record)
 
     def _page(self, record: Record) -> str:
         """Where the page of the last report lies; why there is none, whatever the reason: it costs nothing else."""

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.planned_steps import PlannedStep
 from orchestrator.planning.power import PlannedPower, power_lines
 from orchestrator.scheduling.forecast import Forecast
-from orchestrator.study import PlannedStep, Result
+from orchestrator.study import Result
 from studies.claims.power import FACTOR
 from studies.errors import StudyError, printable
 from studies.reporting.records import completed

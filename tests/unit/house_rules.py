@@ -60,7 +60,7 @@ FLOORS = (
         "orchestrator.notebook",
     ),
     ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display", "orchestrator.page"),
-    ("orchestrator.last_report",),
+    ("orchestrator.last_report", "orchestrator.planned_steps"),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
     ("orchestrator.cli",),
@@ -93,7 +93,7 @@ ONLY_IN = {
     "yaml": ("orchestrator.study_file.located",),
     "typer": ("orchestrator.cli",),
     "tokenizers": ("orchestrator.planning.tokenizer_files", "actors.gguf_tokenizer"),
-    "jinja2": ("studies.reporting.page.render",),
+    "jinja2": ("studies.reporting.page.render", "studies.benchmarks.harness"),
     "markupsafe": ("studies.reporting.page.render",),
     "rich": ("orchestrator.terminal", "orchestrator.live_display"),
 }
