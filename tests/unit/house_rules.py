@@ -58,8 +58,15 @@ FLOORS = (
     ("orchestrator.study_file", "orchestrator.record"),
     ("orchestrator.steps", "orchestrator.workspace"),
     ("orchestrator.planning",),
-    ("orchestrator.scheduling", "orchestrator.garbage", "orchestrator.jobs", "orchestrator.definition"),
-    ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display"),
+    (
+        "orchestrator.scheduling",
+        "orchestrator.garbage",
+        "orchestrator.jobs",
+        "orchestrator.definition",
+        "orchestrator.notebook",
+    ),
+    ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display", "orchestrator.page"),
+    ("orchestrator.last_report", "orchestrator.planned_steps"),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
     ("orchestrator.cli",),
@@ -92,6 +99,8 @@ ONLY_IN = {
     "yaml": ("orchestrator.study_file.located",),
     "typer": ("orchestrator.cli",),
     "tokenizers": ("orchestrator.planning.tokenizer_files", "actors.gguf_tokenizer"),
+    "jinja2": ("studies.reporting.page.render", "studies.benchmarks.harness"),
+    "markupsafe": ("studies.reporting.page.render",),
     "rich": ("orchestrator.terminal", "orchestrator.live_display"),
 }
 """Of the packages that are shipped, these modules alone may import it."""

@@ -14,7 +14,7 @@ from orchestrator.record.pages import links
     ids=["a database", "a server below a path, without its password"],
 )
 def test_a_printed_link_is_whole(server: str, link: str) -> None:
-    assert links.printed_link(server, "1").startswith(link)
+    assert links.printed(server, links.view_address("1")).startswith(link)
 
 
 def test_the_command_or_the_server() -> None:
@@ -25,5 +25,6 @@ def test_the_command_or_the_server() -> None:
 
 def test_pages_of_runs_and_artifacts() -> None:
     assert links.run_address("1", "r2") == "#/experiments/1/runs/r2?workflowType=machine_learning"
-    assert links.run_address("1", "r2", "a b/c?.md").startswith("#/experiments/1/runs/r2/artifacts/a%20b/c%3F.md?")
+    assert links.artifacts_address("1", "r2") == "#/experiments/1/runs/r2/artifacts?workflowType=machine_learning"
+    assert "/r2/artifacts/a%20b/c%3F.md?" in links.artifacts_address("1", "r2", "a b/c?.md")
     assert links.view_address("1", links.MEMBERS).endswith("viewStateShareKey=halfwave-members")
