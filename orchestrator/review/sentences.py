@@ -64,22 +64,21 @@ def record_flips(findings: Findings, model: ResolvedModel) -> dict[str, dict[str
 
     Returns {condition: {benchmark: {lost, gained}}}; random controls are left out, and so is what cannot be compared.
     """
-    plan, committed = findings.plan, findings.committed
+    plan = findings.plan
     graded = {b.name: b for b in plan.study.benchmarks if b.measure.is_graded}
-    baseline = plan.evaluations[model.label, BASELINE]
+    baseline = findings.evaluations(model, BASELINE)
     steps: dict[str, ReviewStep] = {}
     compared: dict[str, tuple[str, list[str]]] = {}
     for condition in plan.conditions[model.label]:
-        evaluations = plan.evaluations.get((model.label, condition.name), {})
+        evaluations = findings.evaluations(model, condition.name)
         names = [
             name
             for name in graded
-            if {evaluations.get(name), baseline.get(name)} <= committed.keys()
-            and findings.alike(model, condition.name, BASELINE, name)
+            if name in evaluations and name in baseline and findings.alike(model, condition.name, BASELINE, name)
         ]
         if names and condition.is_whole and condition.part != "random":
             inputs = [step for name in names for step in (baseline[name], evaluations[name])]
-            step = review_id(FLIPPED, {"benchmarks": names}, inputs, committed)
+            step = review_id(FLIPPED, {"benchmarks": names}, inputs, findings.committed)
             steps[condition.name] = ReviewStep(step, FLIPPED, plan.runs[evaluations[names[0]]])
             compared.setdefault(step, (condition.name, names))
 

@@ -97,11 +97,14 @@ VERSIONS = {
     "evaluate": 3,
     "match": 4,
     "layers": 2,
-    "doses": 2,
+    "doses": 3,
     "summary": 2,
     "dynamics": 3,
     "excess": 2,
-    "report": 8,
+    "texts": 1,
+    "flipped": 1,
+    "report": 9,
+    "page": 1,
 }
 
 
