@@ -263,8 +263,9 @@ class Study:
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
         that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
         other versions or on other devices, and compare only what was computed alike. takeover: run it although another
-        driver seems to; that one stops. verify: read every artifact back first, also from a server. The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
-        KeyboardInterrupt is raised. Raises StudyError if the store or the cluster does not answer.
+        driver seems to; that one stops. verify: read every artifact back first, also from a server. The first Ctrl-C
+        lets running steps finish, the second stops at once; either way the runs are closed and KeyboardInterrupt is
+        raised. Raises StudyError if the store or the cluster does not answer.
         """
         from orchestrator.execution.alike import Alike
         from orchestrator.execution.runner import Runner
@@ -306,6 +307,7 @@ class Study:
 
     def _review(self, outcome: "Outcome", record: Record) -> tuple["Review", str]:
         """The review, and where its page lies; where the store stays away meanwhile, a report that says so."""
+        from orchestrator.review.mlflow_pages import show_pages
         from orchestrator.review.report import review, unreviewed
 
         try:
@@ -313,6 +315,7 @@ class Study:
         except Unreachable as error:
             return unreviewed(self.plan, str(error)), "not written: there is no report"
         record.reported()
+        show_pages(self.plan, outcome, record, reviewed.report)
         return reviewed, self._page(record)
 
     def _page(self, record: Record) -> str:
@@ -346,7 +349,7 @@ class Study:
             definition=self.path.read_text(encoding="utf-8"),
             resolved=self.plan.study.document(),
             environment=environment(),
-            metrics=[metric for benchmark in self.plan.study.benchmarks for metric in benchmark.headlines],
+            metrics=self.plan.columns,
             source=definition_of(self.path, self.plan.study.located),
             takeover=takeover,
         )
