@@ -315,7 +315,10 @@ class Study:
         except Unreachable as error:
             return unreviewed(self.plan, str(error)), "not written: there is no report"
         record.reported()
-        show_pages(self.plan, outcome, record, reviewed.report)
+        try:
+            show_pages(self.plan, outcome, record, reviewed.report)
+        except Exception as error:  # of any kind: the pages hold nothing that is not recorded elsewhere
+            log.warning("MLflow's pages are not up to date: %s", describe(error))
         return reviewed, self._page(record)
 
     def _page(self, record: Record) -> str:

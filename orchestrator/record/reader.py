@@ -20,7 +20,6 @@ from orchestrator.record.entry import Entry
 from orchestrator.record.keys import NOTHING, Committed, RecordedRun, Slot
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
-from orchestrator.record.pages import links
 from orchestrator.record.runs import Run, current, held, twins
 from orchestrator.record.tags import (
     DEFINITION,
@@ -247,7 +246,7 @@ class Reader:
 
     def addresses(self, experiment_id: str, run_id: str) -> dict[str, str]:
         """{what: where MLflow's interface shows it}, of a study's runs and of its own one."""
-        return links.addresses(self._store.uri if self._store.is_server else "", experiment_id, run_id)
+        return self._store.addresses(experiment_id, run_id)
 
     @property
     def uri(self) -> str:

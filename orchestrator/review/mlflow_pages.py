@@ -20,8 +20,9 @@ from orchestrator.record.pages.writer import MAX_NOTE, Pages
 from orchestrator.record.record import Record
 from orchestrator.review.sentences import logged_tables
 from orchestrator.steps.step import BROKEN, FINISHED
+from studies.claims.scorecard import Status
 from studies.reporting import notes
-from studies.reporting.markdown import plain
+from studies.reporting.page.scorecard import counts
 from studies.reporting.records import completed
 
 CLAIM_TAG, CLAIM_METRIC = "claim.", "claim/"
@@ -41,15 +42,15 @@ def show_pages(plan: Plan, outcome: Outcome, record: Record, report: Mapping[str
         part = parts.get(model.label)
         profile = keys.profile(model)
         if profile is not None:
-            pages.show(profile, _profile_page(plan, model, profile, part, keys))
+            pages.show(profile, _profile_page(plan, model, profile, report, keys))
         rows = {row["condition"]: row for row in part["rows"]} if part else {}
         for condition, key in keys.conditions(model).items():
             pages.show(key, _condition_page(plan, model, key, part, rows.get(condition), keys))
     parent = RunKey(kind="study", name=plan.study.spec.study)
     links = _links(pages, parent)
-    judged = [*report["models"], *report.get("series", ())]
-    counts = {f"claims/{_name(status)}": float(number) for status, number in notes.verdict_counts(judged).items()}
-    pages.show(parent, RunPage(note=notes.experiment_note(report, links, RUN_NOTE), metrics=counts))
+    by_status = dict.fromkeys(map(str, Status), 0) | dict(counts(report))
+    metrics = {f"claims/{_name(status)}": float(number) for status, number in by_status.items()}
+    pages.show(parent, RunPage(note=notes.experiment_note(report, links, RUN_NOTE), metrics=metrics))
     pages.describe(notes.experiment_note(report, links, MAX_NOTE))
 
 
@@ -88,18 +89,17 @@ class _Keys:
         return {self._steps[step].name for step in self._by_run[key.name] if states[step] in FINISHED}
 
 
-def _profile_page(
-    plan: Plan, model: ResolvedModel, key: RunKey, part: Mapping[str, Any] | None, keys: _Keys
-) -> RunPage:
+def _profile_page(plan: Plan, model: ResolvedModel, key: RunKey, report: Mapping[str, Any], keys: _Keys) -> RunPage:
     """The verdicts on a model, as tags and metrics, and what its neurons were profiled on."""
+    part = next((part for part in report["models"] if part["label"] == model.label), None)
     verdicts = part["verdicts"] if part else []
     metrics: dict[str, float] = {}
     for verdict in verdicts:
         metrics |= _interval(f"{CLAIM_METRIC}{_name(verdict['claim'])}", verdict.get("effect"))
-    said = [plain(sentence) for sentence in notes.headline([part])] if verdicts and part else []
+    said = notes.model_note(report, part) if part else ""
     corpus = plan.study.corpus
     return RunPage(
-        note=_note(*said, *notes.failure_lines(keys.failures(key))),
+        note=_note(said, *notes.failure_lines(keys.failures(key))),
         tags={f"{CLAIM_TAG}{_name(verdict['claim'])}": str(verdict["status"]) for verdict in verdicts},
         owned=(CLAIM_TAG,) if part else (),
         metrics=metrics,

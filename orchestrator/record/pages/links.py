@@ -35,22 +35,24 @@ def view_address(experiment_id: str, view: str = CONDITIONS) -> str:
     return f"#/experiments/{experiment_id}/runs?{_RUNS}&viewStateShareKey={view}"
 
 
-def run_address(experiment_id: str, run_id: str, artifact: str = "") -> str:
-    """The hash address of a run's page, or of one of its artifacts there."""
-    place = f"#/experiments/{experiment_id}/runs/{run_id}"
-    return f"{place}/artifacts/{quote(artifact)}?{_RUNS}" if artifact else f"{place}?{_RUNS}"
+def run_address(experiment_id: str, run_id: str) -> str:
+    """The hash address of a run's page."""
+    return f"{_run(experiment_id, run_id)}?{_RUNS}"
 
 
-def printed_link(server_uri: str, experiment_id: str) -> str:
-    """The whole address of an experiment, opened on its conditions; valid while `ui_command` runs."""
+def artifacts_address(experiment_id: str, run_id: str, artifact: str = "") -> str:
+    """The hash address of a run's artifacts, or of one of them."""
+    below = f"/{quote(artifact)}" if artifact else ""
+    return f"{_run(experiment_id, run_id)}/artifacts{below}?{_RUNS}"
+
+
+def _run(experiment_id: str, run_id: str) -> str:
+    return f"#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def printed(server_uri: str, address: str) -> str:
+    """The whole address of a page, given its hash address; valid while `ui_command` runs.
+
+    server_uri: as of `ui_command`."""
     host = server_address(server_uri) if server_uri else LOCAL_ADDRESS
-    return f"{host.rstrip('/')}/{view_address(experiment_id)}"
-
-
-def addresses(server_uri: str, experiment_id: str, run_id: str) -> dict[str, str]:
-    """{what: its whole address}, of a study's runs, and of its own run with all tables and figures."""
-    runs = printed_link(server_uri, experiment_id)
-    return {
-        "All runs": runs,
-        "Tables and figures": runs.partition("#")[0] + run_address(experiment_id, run_id, "report.html"),
-    }
+    return f"{host.rstrip('/')}/{address}"

@@ -15,7 +15,7 @@ from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey
 from orchestrator.record.limits import MAX_TAG, check_key, check_metrics, check_texts
 from orchestrator.record.mlflow_store import Store
-from orchestrator.record.pages.links import CONDITIONS, run_address, view_address
+from orchestrator.record.pages.links import CONDITIONS, artifacts_address, run_address, view_address
 from orchestrator.record.pages.run_page import RunPage
 from orchestrator.record.runs import Runs
 from orchestrator.record.sender import Sender
@@ -83,7 +83,11 @@ class Pages:
     def run_address(self, key: RunKey, artifact: str = "") -> str:
         """The hash address of a run's page, or of an artifact of it; empty while MLflow does not have the run."""
         run = self._runs.find(key)
-        return "" if run is None else run_address(self._experiment, run.run_id, artifact)
+        if run is None:
+            return ""
+        if artifact:
+            return artifacts_address(self._experiment, run.run_id, artifact)
+        return run_address(self._experiment, run.run_id)
 
 
 def _unless_refused(apply: Callable[[], object]) -> Callable[[], None]:
