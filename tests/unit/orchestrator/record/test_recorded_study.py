@@ -235,7 +235,7 @@ def test_neurons_and_the_sets_of_conditions_and_of_a_controls_neighbour() -> Non
 
 
 def test_schedules_and_series_say_what_they_are_of() -> None:
-    curve = pandas.DataFrame({"condition": ["dose"], "estimate": [0.5]})
+    curve = pandas.DataFrame({"estimate": [0.5], "condition": ["dose"]})
     depth = pandas.DataFrame({"group": ["0-3"], "estimate": [1.0]})
     scores, weights = (pandas.DataFrame({"step": [1], "quantity": [name], "median": [0.5]}) for name in ("wd", "up"))
     found = study(
@@ -250,7 +250,7 @@ def test_schedules_and_series_say_what_they_are_of() -> None:
     assert found.trajectories()[["series", "quantity"]].values.tolist() == [
         ["pythia", "wd"], ["pythia", "cosine_dissimilarity/up"],
     ]  # fmt: skip
-    assert list(found.training_effects().columns) == ["series", "condition", "estimate"]
+    assert list(found.training_effects().columns) == ["series", "estimate", "condition"]
 
 
 # ---- figures and documents
@@ -293,7 +293,9 @@ def test_documents_by_the_place_of_their_run() -> None:
 
 REFUSED: Mapping[str, tuple[Callable[[RecordedStudy], object], str]] = {
     "items": (lambda found: found.items("blmp"),
-              "no run of this study recorded items/blmp.parquet; did you mean 'items/blimp.parquet'?"),
+              "no run of this study recorded items/blmp.parquet; did you mean 'blimp'?"),
+    "items of nothing alike": (lambda found: found.items("capitals"),
+                               "no run of this study recorded items/capitals.parquet; allowed: blimp"),
     "texts": (lambda found: found.items("blimp", texts=True), "no run of this study recorded texts/blimp.parquet"),
     "flipped": (lambda found: found.flipped("blimp"), "no run of this study recorded flipped/blimp.json"),
     "excess": (lambda found: found.excess("blimp"), "no run of this study recorded excess/blimp.parquet"),
