@@ -3,6 +3,7 @@
 import numpy as np
 
 from studies.reporting.page.content import Passages
+from studies.reporting.page.quantities import signed
 from studies.reporting.page.tokens import shown
 from tests.unit.studies.reporting.page.examples import passages
 
@@ -24,8 +25,8 @@ def test_numbers_and_scale_are_those_of_the_data() -> None:
     changes = np.concatenate([np.abs(t["after"] - t["before"]) for t in given.tokens.values()])
     assert found.scale == f"{np.quantile(changes, 0.98):.2g}"
     first = found.toggles[0].sentences[0]
-    assert first.mean == f"{(table['after'] - table['before']).iloc[:8].mean():+.2f}"
-    assert first.pieces[0].title == f"2.00 → {table['after'][0]:.2f} nats, {table['after'][0] - 2:+.2f}"
+    assert first.mean == signed((table["after"] - table["before"]).iloc[:8].mean(), 2)
+    assert first.pieces[0].title == f"2.00 → {table['after'][0]:.2f} nats, {signed(table['after'][0] - 2, 2)}"
     surprising = table["after"][0] > 2
     assert first.pieces[0].colour.startswith("rgba(213" if surprising else "rgba(0,114")
 
