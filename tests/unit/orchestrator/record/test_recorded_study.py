@@ -151,6 +151,21 @@ def test_verdicts_of_models_and_series_with_their_intervals_as_columns() -> None
     assert found.loc[1, ["estimate", "contrast", "margin"]].isna().all() and found.detail[1] == "few"
 
 
+def test_a_study_shows_its_claims_over_models_in_the_units_of_the_page() -> None:
+    effect = {"estimate": -0.1, "low": -0.2, "high": 0.0}
+    loss = {"claim": "loss/blimp", "statement": "It drops.", "model": "m", "status": "supported", "effect": effect}
+    parts = [
+        report(verdicts=[{**loss, "unit": "of_benchmark"}])["models"][0],
+        report(label="n", verdicts=[{**loss, "status": "absent", "effect": None}])["models"][0],
+    ]
+    html = study(parent({**report(), "models": parts, "unfinished": ["a step"]}))._repr_html_()
+    words = [word for word in re.split(r"<[^>]*>", html) if word]
+    assert words == [
+        "s", "claim", "m", "n", "loss/blimp", "It drops.", "supported", "−10.0 pp [−20.0, 0.0]", "absent", "–",
+        "Steps not finished: 1",
+    ]  # fmt: skip
+
+
 def test_a_report_of_the_first_version_is_read_with_what_it_has() -> None:
     """Without measures, margins, p values, parts, series."""
     early = {"claim": "c", "statement": "S.", "model": "m", "status": "holds", "effect": None, "contrast": None,
@@ -331,6 +346,8 @@ def test_names_are_text_in_html() -> None:
         found = RecordedStudy(Reader(parent(recorded, more=files)), name)  # type: ignore[arg-type]
         shown = found._repr_html_() + found.figures["f"]._repr_html_()
         tags = set(re.findall(r"</?([a-z0-9]+)", shown))
-        assert tags <= {"h3", "table", "tr", "th", "td", "b", "br", "small", "figure", "img", "figcaption"}, shown
+        assert tags <= {"h3", "table", "tr", "th", "td", "b", "br", "small", "span", "figure", "img", "figcaption"}, (
+            shown
+        )
         assert shown.count("<img ") == 1 and 'onload="' not in shown and "onload='" not in shown
         assert "\n" not in repr(found)
