@@ -56,11 +56,11 @@ class StepKind:
 
 
 REVIEW_VERSIONS = {
-    "layers": 2,  # the effects of a layer schedule
-    "doses": 2,  # a dose-response
+    "layers": 3,  # the effects of a layer schedule
+    "doses": 3,  # a dose-response
     "summary": 2,  # the mean accuracy of a condition's multiple-choice benchmarks
-    "dynamics": 3,  # a series of checkpoints over training
-    "excess": 2,  # excess surprisal by part of speech
+    "dynamics": 4,  # a series of checkpoints over training
+    "excess": 3,  # excess surprisal by part of speech
     "report": 9,
 }
 """{review step: version}. Review steps are made from finished steps and are part of no plan."""
