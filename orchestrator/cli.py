@@ -268,26 +268,26 @@ def submit(
 
 @app.command()
 def report(
-    study: StudyFile,
-    data_root: DataRoot = None,
-    model_root: ModelRoot = None,
+    study: Annotated[Path | None, typer.Argument(help="A study file; default: see --study.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--study", help="Name of a recorded study; default: the only one of the store.")
+    ] = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
     artifact_root: ArtifactRoot = None,
-    trust_study: TrustStudy = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the last recorded report of a study."""
+    """Print the last recorded report of a study, from the record alone: models and data are not needed."""
     from orchestrator import terminal
+    from orchestrator.last_report import last_report
 
-    opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
-    document, note = opened.last_report()
-    if note:
-        print(printable(f"{opened.spec.study}: {note}"), file=sys.stderr if as_json else sys.stdout)
+    found = last_report(study, name, workdir=workdir, tracking_uri=tracking_uri, artifact_root=artifact_root)
+    if found.note:
+        print(printable(f"{found.study.name}: {found.note}"), file=sys.stderr if as_json else sys.stdout)
     if as_json:
-        print(json.dumps(document, indent=2))
+        print(json.dumps(found.document, indent=2))
     else:
-        terminal.show_report(terminal.make_console(), document)
+        terminal.show_report(terminal.make_console(), found.document)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psutil
 
 from actors.messages.stream import Progress
-from orchestrator.definition import definition_of, report_note, second_file
+from orchestrator.definition import definition_of, second_file
 from orchestrator.execution.interrupt import Interrupt
 from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
@@ -208,19 +208,6 @@ class Study:
     def recorded(self) -> Reader:
         """What is recorded, to be read; a store that is absent is created."""
         return Reader(Store(self.tracking_uri, self.artifact_root), Outbox(outbox_folder(self.workdir)))
-
-    def last_report(self) -> tuple[Mapping[str, Any], str]:
-        """The last recorded report, and what to say above it; '' unless it was made from another definition.
-
-        Raises StudyError where there is none.
-        """
-        record = self.recorded()
-        last = record.latest(self.spec.study).get(("", "", "report"))
-        if last is None:
-            raise StudyError(f"{self.spec.study} has no report yet; run it first")
-        note = report_note(self.path, self.plan.study.located, record.last_reported(self.spec.study))
-        record.warn_of_edits(self.spec.study)
-        return record.document(last, "report.json"), note
 
     def second_file(self) -> str:
         """Why `run` refuses this file: another one with the same study was run last. Empty where it does not."""

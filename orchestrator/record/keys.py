@@ -1,4 +1,4 @@
-"""Which run a result belongs to (`RunKey`), and where a finished step lies (`Committed`).
+"""Which run a result belongs to (`RunKey`), where a finished step lies (`Committed`), and what a run has recorded.
 
 Plain values, shared by everything that writes or reads the record. Refuses to know how MLflow stores them.
 """
@@ -63,3 +63,18 @@ class Committed:
     metrics: Mapping[str, float]
     tags: Mapping[str, str] = field(default_factory=dict)
     """The tags this step put on its run."""
+
+
+class RecordedRun(NamedTuple):
+    """A current run of a study, and the steps recorded on it."""
+
+    slot: Slot
+    run_id: str
+    """Empty while MLflow has no such run and its steps wait in the outbox."""
+    name: str
+    """What the run is called in MLflow."""
+    status: str
+    """In MLflow's words; empty while it has no such run."""
+    params: Mapping[str, str]
+    steps: Mapping[str, Committed]
+    """{name of a step: the step}."""

@@ -6,20 +6,31 @@ for it first (`client.patience`).
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.client.patience import Patience
 from orchestrator.record.commits import Edit, committed_steps, edits, edits_line
 from orchestrator.record.encoding import decode_document, decode_frame
-from orchestrator.record.keys import NOTHING, Committed
+from orchestrator.record.entry import Entry
+from orchestrator.record.keys import NOTHING, Committed, RecordedRun, Slot
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
-from orchestrator.record.runs import current, twins
-from orchestrator.record.tags import DEFINITION, REPORTED, STEP, SUPERSEDED, Definition, slot_of, tagged_definition
+from orchestrator.record.runs import Run, current, held, twins
+from orchestrator.record.tags import (
+    DEFINITION,
+    REPORTED,
+    STEP,
+    SUPERSEDED,
+    Definition,
+    place_of,
+    slot_of,
+    tagged_definition,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -30,8 +41,9 @@ log = logging.getLogger(__name__)
 class Reader:
     """Finished steps and their artifacts."""
 
-    def __init__(self, store: Store, outbox: Outbox, sent: Mapping[str, str] = NOTHING) -> None:
-        """`sent`: {step id: run id} of the steps sent from the outbox so far, looked up again at every call."""
+    def __init__(self, store: Store, outbox: Outbox | None, sent: Mapping[str, str] = NOTHING) -> None:
+        """`outbox`: None where only the store is read. `sent`: {step id: run id} of the steps sent from the outbox so
+        far, looked up again at every call."""
         self._store, self._outbox, self._sent = store, outbox, sent
         self._experiment = ""
         """Id of the experiment whose own copies of a step are preferred."""
@@ -64,7 +76,7 @@ class Reader:
             for step in committed_steps(self._store, run.info.run_id, tags, experiments[experiment_id], wanted):
                 if rank > ranks.get(step.step_id, -1):
                     known[step.step_id], ranks[step.step_id] = step, rank
-        waiting = {entry.step_id: entry.committed() for entry in self._outbox.entries() if entry.step_id in wanted}
+        waiting = {entry.step_id: entry.committed() for entry in self._waiting() if entry.step_id in wanted}
         return known | waiting
 
     def named(self, step_name: str) -> dict[str, Committed]:
@@ -82,7 +94,7 @@ class Reader:
                 self._store, run.info.run_id, {tag: run.data.tags[tag]}, experiments[run.info.experiment_id]
             )
         }
-        waiting = [entry.committed() for entry in self._outbox.entries() if entry.step_name == step_name]
+        waiting = [entry.committed() for entry in self._waiting() if entry.step_name == step_name]
         return done | {step.step_id: step for step in waiting}
 
     def last_of_studies(self, step_name: str) -> list[tuple[str, Committed]]:
@@ -123,6 +135,53 @@ class Reader:
         experiment = self._store.experiment(study)
         return [] if experiment is None else list(current(self._store.runs([experiment.experiment_id])))
 
+    def studies(self) -> set[str]:
+        """Names of the studies that have a run of their own, or something in the outbox."""
+        return self._patiently(self._studies)
+
+    def _studies(self) -> set[str]:
+        experiments = self._store.experiments()
+        parents = current(self._store.runs(experiments, kind="study"))
+        return {experiments[run.info.experiment_id] for run in parents} | {entry.study for entry in self._waiting()}
+
+    def recorded_runs(self, study: str) -> list[RecordedRun]:
+        """A study's current runs, oldest first, with what each has recorded; what waits in the outbox is among it.
+
+        RecordError, with the nearest name that there is, where nothing is known of such a study."""
+        runs = self._patiently(lambda: self._recorded_runs(study))
+        if not runs and self._store.experiment(study) is None:
+            raise self._store.unknown_study(study)
+        return runs
+
+    def _recorded_runs(self, study: str) -> list[RecordedRun]:
+        found: dict[tuple[Slot, str], RecordedRun] = {}
+        for run in self._current_runs(study):
+            slot, identity = place_of(run.tags)
+            steps = {step.step_name: step for step in committed_steps(self._store, run.run_id, run.tags, study)}
+            found[slot, identity] = RecordedRun(slot, run.run_id, run.name, run.status, run.params, steps)
+        for entry in self._waiting(study):
+            key = entry.key
+            for other in [place for place in found if place[0] == key.slot and place != key.slot_and_identity]:
+                del found[other]  # the entry's run will supersede it
+            known = found.get(key.slot_and_identity) or RecordedRun(key.slot, "", key.name, "", key.params, {})
+            steps = {**known.steps, entry.step_name: entry.committed()}
+            found[key.slot_and_identity] = known._replace(params={**known.params, **key.params}, steps=steps)
+        return list(found.values())
+
+    def _current_runs(self, study: str) -> Iterable[Run]:
+        """The current runs of a study that MLflow has."""
+        return map(held, self._current(study))
+
+    def _waiting(self, study: str | None = None) -> list[Entry]:
+        """What waits in the outbox, of one study or of all, oldest first."""
+        return [] if self._outbox is None else self._outbox.entries(study)
+
+    def _waiting_copies(self, committed: Committed) -> Iterator[Callable[[str], bytes | None]]:
+        """Of each entry of the outbox that holds this step: what reads its artifacts, as `Outbox.read`."""
+        if self._outbox is not None:
+            for entry in self._outbox.holding(committed):
+                yield partial(self._outbox.read, entry)
+
     def warn_of_edits(self, study: str) -> None:
         """Log one line if metrics of a study's current runs are not what was recorded."""
         if found := self._patiently(lambda: self._edits(study)):
@@ -151,8 +210,8 @@ class Reader:
         return self._patiently(lambda: self._verify(committed))
 
     def _verify(self, committed: Committed) -> bool:
-        for entry in self._outbox.holding(committed):
-            if all(self._outbox.read(entry, path) is not None for path in entry.digests):
+        for read in self._waiting_copies(committed):
+            if all(read(path) is not None for path in committed.artifacts):
                 return True
         run_id = self._run_id(committed)
         if not run_id:
@@ -176,6 +235,30 @@ class Reader:
         """A recorded document: decoded JSON, or a text, by suffix. DamagedArtifact if it is missing or changed."""
         return decode_document(path, self._read(committed, path))
 
+    def content(self, committed: Committed, path: str) -> bytes:
+        """A recorded file as it is. DamagedArtifact if it is missing or changed."""
+        return self._read(committed, path)
+
+    def attachment(self, run_id: str, path: str) -> str:
+        """A text that lies on a run without a digest, such as the study file; empty where there is none."""
+        content = self._patiently(lambda: self._store.fetch(run_id, path)) if run_id else None
+        return (content or b"").decode(errors="replace")
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI of the store, without a password."""
+        return self._store.safe_uri
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is reached over HTTP."""
+        return self._store.is_server
+
+    def experiment_id(self, study: str) -> str:
+        """MLflow's id of a study's experiment; empty where there is none."""
+        experiment = self._patiently(lambda: self._store.experiment(study))
+        return "" if experiment is None else str(experiment.experiment_id)
+
     def _read(self, committed: Committed, path: str) -> bytes:
         if path not in committed.artifacts:
             has = ", ".join(sorted(committed.artifacts)) or "none"
@@ -186,13 +269,14 @@ class Reader:
             raise DamagedArtifact(str(error), committed) from error
 
     def _content(self, committed: Committed, path: str) -> bytes:
-        for entry in self._outbox.holding(committed):
-            if (content := self._outbox.read(entry, path)) is not None:
+        for read in self._waiting_copies(committed):
+            if (content := read(path)) is not None:
                 return content
         run_id = self._run_id(committed)
         if not run_id:
+            folder = self._outbox.folder if self._outbox else ""
             raise DamagedArtifact(
-                f"artifact {path} of step {committed.step_name} is missing from the outbox {self._outbox.folder} or "
+                f"artifact {path} of step {committed.step_name} is missing from the outbox {folder} or "
                 "changed there; put the file back, or delete the folder: its step will be recomputed"
             )
         return self._store.read(run_id, path, committed.artifacts[path])

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -169,6 +169,14 @@ class Record(Reader):
             restore = partial(self._store.restore_metric, edit.run_id, edit.metric, edit.recorded)
             self._sender.change(("metric", edit.run_id, edit.metric), restore)
         self._sender.send()
+
+    def _current_runs(self, study: str) -> Iterable[Run]:
+        """Of the study that is open: as this driver left them, whether MLflow answers or not."""
+        return self._runs.current() if study == self.study else super()._current_runs(study)
+
+    def experiment_id(self, study: str) -> str:
+        """As of any reader; of the study that is open without a question to MLflow."""
+        return self._experiment if study == self.study else super().experiment_id(study)
 
     # ---- writing
 

@@ -49,6 +49,10 @@ class Runs:
         """The study's own run. KeyError before `ensure` has made it."""
         return self._by_slot[Slot("study", "", "")][""]
 
+    def current(self) -> list[Run]:
+        """The runs that are not superseded, as they were last read or written."""
+        return [run for runs in self._by_slot.values() for run in runs.values() if not run.is_superseded]
+
     def running(self) -> list[Run]:
         """The runs still open, the parent among them."""
         return [run for runs in self._by_slot.values() for run in runs.values() if run.status == "RUNNING"]
@@ -63,7 +67,7 @@ class Runs:
         stored_runs = list(self._store.runs([experiment]))
         others = twins(stored_runs)
         for stored in stored_runs:
-            run, is_active = _held(stored), stored.info.lifecycle_stage == "active"
+            run, is_active = held(stored), stored.info.lifecycle_stage == "active"
             if is_active and run.status == "RUNNING" and run.tags[KIND] != "study":
                 self.terminate(run, "KILLED")
             if is_active and run.is_superseded:
@@ -126,7 +130,7 @@ class Runs:
         """The current run of this key in the store."""
         for stored in current(self._store.runs([self.experiment])):
             if place_of(stored.data.tags) == key.slot_and_identity:
-                return _held(stored)
+                return held(stored)
         return None
 
     def _supersede(self, old: Run, new_id: str) -> None:
@@ -161,7 +165,7 @@ class Runs:
             run.status = status
 
 
-def _held(stored: Any) -> Run:
+def held(stored: Any) -> Run:
     """What one of MLflow's runs holds."""
     return Run(
         run_id=stored.info.run_id,

@@ -22,6 +22,7 @@ from studies.claims.scorecard import (
     Draft,
     Margins,
     Part,
+    Unit,
     not_applicable,
     undecided,
 )
@@ -41,12 +42,14 @@ CLAIMS: Mapping[str, Claim] = {
         "The negative clamp of the top neurons of the first group of layers alone costs more on {benchmark} than that"
         " of every other group alone, and than that of as many random neurons of the same layers.",
         "Early layers matter most: the first four layers alone raise the error on NPI licensing in TSE by 20 %.",
+        Unit.OF_BENCHMARK,
     ),
     ACCUMULATES: Claim(
         "What the negative clamp of the top neurons costs on {benchmark} grows as deeper groups of layers are added, in"
         " the shallower and in the deeper half, and by more than with as many random neurons.",
         "Cumulative error grows with depth, most in ellipsis, subject-verb agreement, determiner-noun agreement and"
         " filler-gap.",
+        Unit.OF_BENCHMARK,
     ),
 }
 

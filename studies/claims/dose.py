@@ -18,6 +18,7 @@ from studies.claims.scorecard import (
     Margins,
     Part,
     Status,
+    Unit,
     not_applicable,
     undecided,
     undecided_after_all,
@@ -36,6 +37,7 @@ CLAIMS: Mapping[str, Claim] = {
         "Perplexity doubles at a smaller fraction of neurons under the negative clamp of the top neurons than under"
         " that of random ones.",
         "Perplexity doubles at about 2 % clamped in Llama 3.1 8B and Mistral 7B, about 5 % in Qwen3 8B.",
+        Unit.LOG_PERPLEXITY,
     )
 }
 

@@ -46,6 +46,22 @@ class Status(StrEnum):
     NOT_APPLICABLE = "not applicable"
 
 
+class Unit(StrEnum):
+    """What the effect of a claim is a difference of."""
+
+    ACCURACY = "accuracy"
+    LOG_PERPLEXITY = "log_perplexity"
+    """Nats: the logarithm of a ratio of perplexities."""
+    SURPRISAL = "surprisal"
+    """Nats a token or word."""
+    FRACTION = "fraction"
+    """Of a layer's neurons."""
+    OF_BENCHMARK = "of_benchmark"
+    """Whatever the benchmark in the claim's id measures, counted so that harm is positive."""
+    NUMBER = "number"
+    """A number without a unit: a correlation, a distance in standard deviations."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margins:
     """Effects that are too small to matter, by measure; part of what a claim says."""
@@ -83,6 +99,8 @@ class Verdict:
     """The numbers, or the reason for none, on one line."""
     published: str
     """What the paper found; shown beside, never tested."""
+    unit: Unit
+    """Of effect, contrast and margin."""
     margin: float | None = None
     """The effect that is too small to matter, in the effect's unit; None where the claim has none."""
     p_value: float | None = None
@@ -106,6 +124,7 @@ class Claim(NamedTuple):
     statement: str
     """With `{benchmark}` where each benchmark has a verdict of its own."""
     published: str
+    unit: Unit
 
 
 class Part(NamedTuple):
@@ -295,6 +314,7 @@ def verdicts(model: str, claims: Mapping[str, Claim], drafts: Sequence[Draft]) -
                 num_items=draft.num_items,
                 detail=draft.detail,
                 published=claims[name].published,
+                unit=claims[name].unit,
                 margin=draft.margin,
                 p_value=draft.p_value,
                 standard_error=draft.standard_error,

@@ -21,6 +21,7 @@ from studies.claims.scorecard import (
     Margins,
     Part,
     Status,
+    Unit,
     Verdict,
     format_interval,
     judged,
@@ -81,21 +82,25 @@ _CLAIMS = {
         "The Wasserstein distance of the neurons that are top at the last checkpoint, and of those that are top at the"
         " first trained one, rises up to the last, and more than that of the other neurons of their layers.",
         "WD of the cohort rises fast within the first 25k steps of Pythia's training.",
+        Unit.NUMBER,
     ),
     "weights_settle": Claim(
         "The cohort's weights turn less in a late stretch of training than in an early one of the same length, and slow"
         " down more than those of the other neurons of its layers.",
         "After the first 25k steps the neurons' weights settle.",
+        Unit.NUMBER,
     ),
     "wd_tracks_syntax": Claim(
         "From checkpoint to checkpoint the cohort's median Wasserstein distance, and its lead over the other neurons,"
         " change together with accuracy on {benchmark}.",
         "WD tracks TSE accuracy over training.",
+        Unit.NUMBER,
     ),
     "ablation_grows": Claim(
         "The cohort's negative clamp costs more on {benchmark} at the last checkpoint than at the first, also over the"
         " mean of as many random neurons.",
         "The same cohort's ablation grows more harmful over training.",
+        Unit.OF_BENCHMARK,
     ),
 }
 

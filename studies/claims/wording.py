@@ -5,7 +5,7 @@ Knows nothing of how a claim is judged.
 
 from collections.abc import Mapping
 
-from studies.claims.scorecard import Claim, Denial, Part, format_interval
+from studies.claims.scorecard import Claim, Denial, Part, Unit, format_interval
 from studies.statistics.effects import Effect
 
 CLAIMS: Mapping[str, Claim] = {
@@ -13,44 +13,53 @@ CLAIMS: Mapping[str, Claim] = {
         "The negative clamp of the top neurons raises perplexity, and more than that of as many random neurons.",
         "A top-1 % negative clamp raises perplexity far more than a random 1 %; perplexity doubles at about 2 % clamped"
         " in Llama 3.1 8B and Mistral 7B, about 5 % in Qwen3 8B.",
+        Unit.LOG_PERPLEXITY,
     ),
     "matched_cost": Claim(
         "More low-score neurons than top neurons must be clamped to reach the same perplexity.",
         "To match the top-1 % perplexity 35 % (Llama), 50 % (Mistral), 20 % (Qwen) of low-score neurons are needed.",
+        Unit.FRACTION,
     ),
     "syntax_loss": Claim(
         "At matched perplexity accuracy on {benchmark} drops under the clamp of the top neurons, and more than under"
         " the matched control.",
         "At matched perplexity BLiMP and TSE drop sharply for the top neurons and hardly for the matched control.",
+        Unit.ACCURACY,
     ),
     "syntax_spared": Claim(
         "At matched perplexity accuracy on {benchmark} does not change under the matched control by as much as the"
         " margin.",
         "At matched perplexity BLiMP and TSE drop sharply for the top neurons and hardly for the matched control.",
+        Unit.ACCURACY,
     ),
     "knowledge_loss": Claim(
         "At matched perplexity non-syntactic accuracy drops under the matched control, and more than under the clamp"
         " of the top neurons.",
         "Non-syntactic error: about +4 % for the top neurons, about +11 % for the matched control.",
+        Unit.ACCURACY,
     ),
     "knowledge_spared": Claim(
         "Non-syntactic accuracy does not change under the clamp of the top neurons by as much as the margin.",
         "Non-syntactic error: about +4 % for the top neurons, about +11 % for the matched control.",
+        Unit.ACCURACY,
     ),
     "double_dissociation": Claim(
         "At matched perplexity the clamp of the top neurons costs more syntactic accuracy than the matched control, the"
         " matched control more non-syntactic accuracy than the top neurons, and the two differences differ.",
         "Clamping the top 1 % hurts grammar badly and other skills little; a perplexity-matched clamp of many ordinary"
         " neurons does the opposite.",
+        Unit.ACCURACY,
     ),
     "negative_mass": Claim(
         "The most entangled neurons' distance to N(0, 1) lies below zero.",
         "The odd mass sits in the negative half; ReLU models (OPT) show a much weaker negative structure.",
+        Unit.NUMBER,
     ),
     "difficulty_agrees": Claim(
         "The negative clamp of the top neurons by mapping difficulty raises perplexity, and more than that of as many"
         " random neurons.",
         "Selecting by mapping difficulty gives the same picture: the two scores correlate.",
+        Unit.LOG_PERPLEXITY,
     ),
     "scaffolding": Claim(
         "The negative clamp of the top neurons adds more surprisal to determiners, punctuation, auxiliaries and"
@@ -58,17 +67,20 @@ CLAIMS: Mapping[str, Claim] = {
         " control.",
         "Excess surprisal sits on determiners, punctuation, auxiliaries and particles; on nouns, verbs, adjectives and"
         " adverbs it is near zero.",
+        Unit.SURPRISAL,
     ),
     "content_spared": Claim(
         "The negative clamp of the top neurons does not change the surprisal of nouns, verbs, adjectives and adverbs"
         " by as much as the margin.",
         "Excess surprisal sits on determiners, punctuation, auxiliaries and particles; on nouns, verbs, adjectives and"
         " adverbs it is near zero.",
+        Unit.SURPRISAL,
     ),
     "sign_not_magnitude": Claim(
         "Syntactic accuracy drops where the top neurons' activations lose their sign (signflip), and does not change by"
         " as much as the margin where only their positive values change (posrelu).",
         "It is the sign that matters, not the magnitude.",
+        Unit.ACCURACY,
     ),
 }
 

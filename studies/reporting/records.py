@@ -131,6 +131,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "num_items": verdict.num_items,
         "detail": verdict.detail,
         "published": verdict.published,
+        "unit": str(verdict.unit),
         "margin": verdict.margin,
         "p_value": verdict.p_value,
         "survives_holm": verdict.survives_holm,

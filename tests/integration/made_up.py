@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from orchestrator.record.frames import load_study
+import halfwave
 
 
 class Answer(NamedTuple):
@@ -75,7 +75,7 @@ def numbers(workdir: Path, study: str):
 
 def numbers_at(tracking_uri: str, study: str):
     """Every metric of every condition of the study, as recorded in MLflow; no timings among them."""
-    frame = load_study(tracking_uri, study).conditions
+    frame = halfwave.load(tracking_uri, study).conditions
     values = frame.set_index(["model", "condition"]).sort_index()
     return values.select_dtypes("number").drop(columns=["seed", "fraction"], errors="ignore").sort_index(axis=1)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+import halfwave
 from orchestrator.execution import pool
-from orchestrator.record.frames import load_study
 from orchestrator.steps.step import Role, State
 from orchestrator.study import Study
 from studies.neurons.clamps import CLAMP_KINDS
@@ -48,7 +48,7 @@ def test_a_study_with_an_added_intervention(tmp_path, monkeypatch):
     check_receipt(
         record.document(recorded["llama", "halfway", "evaluate.pairs"], "receipts/evaluate.pairs.json"), chosen
     )
-    items = load_study(study.tracking_uri, "halfway").items("pairs").query("condition == 'halfway'")
+    items = halfwave.load(study.tracking_uri, "halfway").items("pairs").query("condition == 'halfway'")
     plain, wanted = by_transformers(folder, tmp_path / "pairs.jsonl", chosen)
     found = items.sort_values("pair", key=lambda pairs: pairs.astype(int))[["logprob_good", "logprob_bad"]].to_numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=0)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import halfwave
 from actors.hf_model import load_model
 from actors.messages.model import ModelSource
 from actors.messages.probe import Probed
@@ -20,7 +21,6 @@ from actors.sites import SITES
 from actors.tokens import load_tokenizer
 from orchestrator.execution import pool
 from orchestrator.execution.engine_proofs import Verdict, compare
-from orchestrator.record.frames import load_study
 from orchestrator.steps.step import Role, State
 from orchestrator.study import Study
 from tests import oracles
@@ -162,5 +162,5 @@ def test_a_study_records_nothing_of_an_engine_that_computes_another_model(
         }
         reasons = {result.reasons[step] for step, state in result.states.items() if state is State.FAILED}
         assert len(reasons) == 1 and next(iter(reasons)).startswith("llama: vLLM and Transformers differ by ")
-    recorded = load_study(f"sqlite:///{tmp_path}/work/mlflow.db", "probed").conditions
+    recorded = halfwave.load(f"sqlite:///{tmp_path}/work/mlflow.db", "probed").conditions
     assert "pairs/accuracy" not in recorded or recorded.set_index("model")["pairs/accuracy"].drop("other").isna().all()

@@ -17,8 +17,8 @@ from mlflow.entities import Run, ViewType
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from typer.testing import CliRunner
 
+import halfwave
 from orchestrator.cli import app
-from orchestrator.record.frames import load_study
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.record import Record
 from orchestrator.study import Study
@@ -83,8 +83,10 @@ class Place(NamedTuple):
         )
 
     def found_numbers(self) -> pandas.DataFrame:
-        table = load_study(self.uri, self.study).conditions
-        return indexed(table[["model", "condition", *table.select_dtypes("number").columns]].to_dict("records"))
+        table = halfwave.load(self.uri, self.study).conditions
+        numbers = table.select_dtypes("number").columns.difference(["fraction", "num_neurons", "seed"])
+        metrics = [name for name in numbers if not name.startswith("delta/")]  # these are of the report
+        return indexed(table[["model", "condition", *metrics]].to_dict("records"))
 
 
 def of_neighbour(planned: dict[str, Any]) -> bool:

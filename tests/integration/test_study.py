@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+import halfwave
 from orchestrator.execution import pool
-from orchestrator.record.frames import load_study
 from orchestrator.steps.step import Role, State
 from orchestrator.study import Study
 from tests import oracles
@@ -237,7 +237,7 @@ def test_ctrl_c_twice_stops_at_once_and_closes_the_runs(root, tmp_path):
     told, complaint = driver.communicate(timeout=120)
     assert driver.returncode == 130 and "DONE" not in told, complaint
     assert "interrupted; what was committed is kept" in complaint and "Traceback" not in complaint
-    assert set(load_study(f"sqlite:///{tmp_path / 'mlflow.db'}", "tiny").conditions["status"]) <= {"KILLED"}
+    assert set(halfwave.load(f"sqlite:///{tmp_path / 'mlflow.db'}", "tiny").conditions["status"]) <= {"KILLED"}
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def recorded_curves(study_file: Path, workdir: Path):
     client = MlflowClient(f"sqlite:///{workdir / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(study_file.stem).experiment_id
     runs = client.search_runs([experiment], "tags.`halfwave.kind` = 'schedule'")
-    frame = load_study(client.tracking_uri, study_file.stem).conditions.set_index("condition")
+    frame = halfwave.load(client.tracking_uri, study_file.stem).conditions.set_index("condition")
     return result, client, runs, frame
 
 
@@ -369,7 +369,7 @@ def test_tasks_of_the_harness_are_a_benchmark_like_any_other(root, tmp_path):
     columns = {"tiny_choices/accuracy", "tiny_choices/accuracy_norm", "tiny_cloze/accuracy", "tiny_cloze/perplexity"}
     assert columns | {"multiple_choice/mean_accuracy"} <= set(frame.columns)
     assert frame.loc["top", "tiny_cloze/perplexity"] != frame.loc["baseline", "tiny_cloze/perplexity"]
-    items = load_study(client.tracking_uri, "tasks").items("lm_eval")
+    items = halfwave.load(client.tracking_uri, "tasks").items("lm_eval")
     assert set(items["uid"]) == {"tiny_choices", "tiny_bare", "tiny_cloze"} and len(items) == 2 * 12
     (benchmark,) = result.report["models"][0]["benchmarks"]
     assert (benchmark["name"], benchmark["label"]) == ("lm_eval", "tiny_choices, tiny_bare, tiny_cloze")

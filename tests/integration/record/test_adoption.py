@@ -6,9 +6,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+import halfwave
 from orchestrator.record import mlflow_store
 from orchestrator.record.client.failures import RecordError
-from orchestrator.record.frames import load_study
 from tests.integration.record.recorded import (
     MISSING,
     NEURONS,
@@ -32,7 +32,7 @@ def test_a_changed_definition_supersedes_and_going_back_restores(
     assert [run.info.run_id for run in store.runs(study, "condition")] == [new.run_id]  # as the interface lists them
     hidden = store.client.get_run(old.run_id)
     assert (hidden.data.tags["superseded_by"], hidden.info.lifecycle_stage) == (new.run_id, "deleted")
-    assert load_study(store.uri, study).conditions.run_id.tolist() == [new.run_id]
+    assert halfwave.load(store.uri, study).conditions.run_id.tolist() == [new.run_id]
     assert record.latest(study) == {("tiny", "wasserstein", "evaluate.tse"): new}
     assert record.latest("no such study") == {}
 
@@ -64,7 +64,7 @@ def test_superseded_runs_that_a_restore_made_visible_are_hidden_again(store: Sto
     store.client.delete_experiment(experiment)
     store.client.restore_experiment(experiment)
     assert len(store.runs(study, "condition")) == 2
-    assert load_study(store.uri, study).conditions.run_id.tolist() == [new.run_id]
+    assert halfwave.load(store.uri, study).conditions.run_id.tolist() == [new.run_id]
     store.record(study)
     assert [run.info.run_id for run in store.runs(study, "condition")] == [new.run_id]
 
@@ -80,7 +80,7 @@ def test_a_profile_is_shared_between_studies(store: StoreFolder, study: str) -> 
     assert adopted.run_id == run.info.run_id != step.run_id and adopted.artifacts == step.artifacts
     assert (run.data.metrics, run.data.tags["route"]) == ({"num_tokens": 4096.0}, "tree")
     assert run.data.tags["adopted_from"] == step.run_id
-    assert load_study(store.uri, f"{study}-2").neurons("tiny").wasserstein_distance.tolist() == [0.25, 0.5]
+    assert halfwave.load(store.uri, f"{study}-2").neurons("tiny").wasserstein_distance.tolist() == [0.25, 0.5]
     # each study prefers its own copy, and adopting it changes nothing
     assert known(second, f"{study}-1", "scores")["scores"] == adopted
     assert known(first, f"{study}-1", "scores")["scores"] == step

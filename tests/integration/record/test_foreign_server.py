@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import halfwave
 from orchestrator.record.client.credentials import VARIABLES, credential_for
 from orchestrator.record.client.failures import RecordError
-from orchestrator.record.frames import load_study
 from orchestrator.record.mlflow_store import Store
 from orchestrator.study import Study
 from studies.errors import StudyError
@@ -147,7 +147,7 @@ def test_a_server_that_a_study_file_names_is_used_where_there_is_nothing_to_send
     file = study_file(tmp_path, monkeypatch, recorder.uri)
     for verb in ("run", *VERBS):
         assert in_process(verb, file).code == 0
-    assert len(load_study(recorder.uri, tmp_path.name).items("embedded_pairs"))
+    assert len(halfwave.load(recorder.uri, tmp_path.name).items("embedded_pairs"))
     assert authorizations(recorder) == {""}
 
 
@@ -262,11 +262,11 @@ def test_a_place_that_a_server_names_is_used_only_if_the_user_allows_it(
     monkeypatch.setenv("HALFWAVE_ARTIFACT_ROOT", str(artifacts))
     for verb in VERBS:
         assert in_process(verb, file, *at).code == 0
-    assert len(load_study(server, tmp_path.name).items("embedded_pairs"))
+    assert len(halfwave.load(server, tmp_path.name).items("embedded_pairs"))
     monkeypatch.delenv("HALFWAVE_ARTIFACT_ROOT")
-    assert len(load_study(server, tmp_path.name, artifact_root=str(artifacts)).items("embedded_pairs"))
+    assert len(halfwave.load(server, tmp_path.name, artifact_root=str(artifacts)).items("embedded_pairs"))
     with pytest.raises(RecordError, match="has its artifacts at"):
-        load_study(server, tmp_path.name).items("embedded_pairs")
+        halfwave.load(server, tmp_path.name).items("embedded_pairs")
 
 
 def test_a_run_with_a_place_of_its_own_is_refused_too(

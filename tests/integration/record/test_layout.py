@@ -10,8 +10,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
+import halfwave
 from orchestrator.record.client.failures import RecordError
-from orchestrator.record.frames import load_study
 from orchestrator.record.record import Record
 from tests.integration.record.recorded import ENVIRONMENT, NEURONS, StoreFolder, commit, condition, profile
 
@@ -84,7 +84,7 @@ def test_a_run_shows_as_running_before_its_first_result(store: StoreFolder, stud
     record.begin(condition())
     (run,) = store.runs(study, "condition")
     assert (run.info.status, run.data.metrics) == ("RUNNING", {})
-    assert load_study(store.uri, study).conditions[["name", "status"]].values.tolist() == [
+    assert halfwave.load(store.uri, study).conditions[["name", "status"]].values.tolist() == [
         ["tiny · wasserstein", "RUNNING"]
     ]
     commit(record, condition(), "one", metrics={"perplexity": 40.0})
@@ -96,7 +96,7 @@ def test_a_deleted_study_says_how_to_bring_it_back(store: StoreFolder, study: st
     store.record(study).close("FINISHED")
     experiment = store.client.get_experiment_by_name(study).experiment_id
     store.client.delete_experiment(experiment)
-    for opening in (store.record, lambda name: load_study(store.uri, name)):
+    for opening in (store.record, lambda name: halfwave.load(store.uri, name)):
         with pytest.raises(RecordError) as error:
             opening(study)
         assert str(error.value) == (
@@ -126,7 +126,10 @@ def test_a_store_that_cannot_be_used_is_named(store: StoreFolder, tmp_path: Path
         Record(str(unused), outbox=tmp_path / "spool")
     assert re.fullmatch(rf"cannot open the MLflow store \S*{re.escape(str(unused))}: .*sqlite.*", str(error.value))
     refused: list[tuple[Callable[[], object], str]] = [
-        (lambda: load_study(f"sqlite:///{tmp_path}/none.db", "x"), f"no MLflow store at {tmp_path}/none.db"),
+        (
+            lambda: halfwave.load(f"sqlite:///{tmp_path}/none.db", "x"),
+            f"there is no MLflow store at {tmp_path}/none.db",
+        ),
         (lambda: commit(store.record(None), condition(), "x"), "no study is open; call open_study first"),
     ]
     for use, message in refused:

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.artifacts import list_artifacts
 from mlflow.entities import ViewType
 
+import halfwave
 from orchestrator.record.client.failures import RecordError
-from orchestrator.record.frames import load_study
 from orchestrator.record.keys import RunKey
 from orchestrator.record.lease import TAG, encode_claim, own_claim
 from orchestrator.record.local_store import sqlite_uri
@@ -92,7 +92,7 @@ def test_a_moved_project_is_reported_planned_and_run_without_computing_anything(
     after = in_process("report", *at_work(new))
     assert after.code == 0 and after.out == before.out
     assert json.loads(in_process("plan", *at_work(new), "--json").out)["forecast"]["makespan"] == 0
-    frames = load_study(sqlite_uri(new / ".halfwave" / "mlflow.db"), "moved")
+    frames = halfwave.load(sqlite_uri(new / ".halfwave" / "mlflow.db"), "moved")
     assert len(frames.items("embedded_pairs")) and len(frames.neurons("model"))
     assert recorded_places(new) == {(old / ".halfwave" / "artifacts").as_uri()}, "who only reads changes nothing"
     ran = in_process("run", *at_work(new))
@@ -228,7 +228,7 @@ def test_a_record_that_is_mounted_read_only_is_validated_planned_and_reported(
     for verb in ("validate", "plan", "report", "gc"):
         answer = in_process(verb, *at_work(mounted))
         assert answer.code == 0 and not answer.err, (verb, answer.err)
-    assert len(load_study(sqlite_uri(mounted / ".halfwave" / "mlflow.db"), "moved").items("embedded_pairs"))
+    assert len(halfwave.load(sqlite_uri(mounted / ".halfwave" / "mlflow.db"), "moved").items("embedded_pairs"))
     refused = in_process("run", *at_work(mounted))
     assert refused.code == 2 and refused.err == (
         f"halfwave: cannot write in {mounted}/.halfwave: Read-only file system; choose another working folder with "

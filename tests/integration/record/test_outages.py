@@ -18,10 +18,10 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
+import halfwave
 from orchestrator.record import mlflow_store, sender
 from orchestrator.record import record as record_module
 from orchestrator.record.client.failures import RecordError, Unreachable
-from orchestrator.record.frames import load_study
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.sender import LONGEST_PAUSE_S
 from tests.integration.record.recorded import (
@@ -48,7 +48,7 @@ def test_killed_before_the_tag_the_step_is_unknown_and_can_be_redone(
 
     elsewhere = store.record(study, outbox=f"{study}-other")  # as if the outbox was lost too
     assert known(elsewhere, study, "half") == {}
-    assert load_study(store.uri, study).conditions.columns.intersection(["blimp/accuracy"]).empty
+    assert halfwave.load(store.uri, study).conditions.columns.intersection(["blimp/accuracy"]).empty
     redone = commit(elsewhere, condition(), "half", metrics={"blimp/accuracy": 0.25})
     assert known(elsewhere, study, "half") == {"half": redone}
     assert store.runs(study, "condition")[0].data.metrics == {"blimp/accuracy": 0.25}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import halfwave
 from orchestrator.record.client.failures import RecordError
-from orchestrator.record.frames import load_study
 from orchestrator.record.record import Record
 from tests.integration.record.recorded import (
     ITEMS,
@@ -45,7 +45,7 @@ def test_a_real_server_round_trip_and_its_loss(
     new = commit(record, condition("random", identity="cc"), "new")
     assert known(record, study, "one", "old", "new") == {"one": step, "old": old, "new": new}
     assert record.adopt(condition("random", identity="cc"), old) == replace(old, run_id=new.run_id)
-    assert load_study(server, "remote").items("tse").shape == (2, 5)
+    assert halfwave.load(server, "remote").items("tse").shape == (2, 5)
     assert (record.ui_command(), record.ui_link()[: len(server)]) == (server, server)
 
     blob = next((tmp_path / "blobs").rglob(f"{step.run_id}/**/blimp.parquet"))
@@ -76,7 +76,7 @@ def test_the_database_of_a_server_is_read_without_it_but_for_artifacts(empty_dat
         commit(record, condition(), "one", metrics={"blimp/accuracy": 0.5})
         assert record.close("FINISHED") == 0
     database = f"sqlite:///{tmp_path}/mlflow.db"
-    study = load_study(database, "remote")
+    study = halfwave.load(database, "remote")
     assert study.conditions["blimp/accuracy"].tolist() == [0.5]
     told = r"has its artifacts on a tracking server; open the store through that server, with --tracking-uri http"
     with pytest.raises(RecordError, match=rf"run \w+ {told}"):

@@ -11,9 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+import halfwave
 from orchestrator.record.client import patience
 from orchestrator.record.client.failures import RecordError, Unreachable
-from orchestrator.record.frames import load_study
 from orchestrator.study import Study
 from tests.integration.made_up import Command
 from tests.integration.made_up_actors import compute
@@ -136,7 +136,7 @@ def test_damage_that_the_review_finds_is_computed_again_by_the_next_run(
 ) -> None:
     name, server = study_file.parent.name, ("--tracking-uri", at.uri)
     assert in_process("run", study_file, *server).code == 0
-    numbers = load_study(at.uri, name).conditions
+    numbers = halfwave.load(at.uri, name).conditions
     items, run_id = at.blob(name, "wasserstein", "embedded_pairs.parquet"), at.run(name, "wasserstein").info.run_id
     items.write_bytes(b"")
     forget_report(at, name)
@@ -155,16 +155,16 @@ def test_damage_that_the_review_finds_is_computed_again_by_the_next_run(
     ]
     ran = in_process("run", study_file, *server)
     assert ran.code == 0 and "1 steps computed, 3 cached" in ran.out
-    again = load_study(at.uri, name).conditions.set_index("condition")["embedded_pairs/accuracy"]
+    again = halfwave.load(at.uri, name).conditions.set_index("condition")["embedded_pairs/accuracy"]
     assert again["wasserstein"] == numbers.set_index("condition")["embedded_pairs/accuracy"]["wasserstein"]
 
     items.write_bytes(b"")  # found by whoever reads it, while no run needs it
     with pytest.raises(RecordError) as error:
-        load_study(at.uri, name).items("embedded_pairs")
+        halfwave.load(at.uri, name).items("embedded_pairs")
     assert str(error.value) == f"{damage} by `run --verify`, which reads all of a server back"
     assert "0 steps computed" in in_process("run", study_file, *server).out
     assert "1 steps computed, 3 cached" in in_process("run", study_file, "--verify", *server).out
-    assert len(load_study(at.uri, name).items("embedded_pairs"))
+    assert len(halfwave.load(at.uri, name).items("embedded_pairs"))
 
 
 # -- lost answers ----------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_a_lost_answer_to_a_creation_creates_nothing_twice(
     at.proxy.rule = once("POST", path, LOSE_ANSWER)
     commit(record, condition(), "one")
     assert len(at.runs(study, "wasserstein", ViewType.ALL)) == 1
-    assert record.close("FINISHED") == 0 and len(load_study(at.uri, study).conditions) == 1
+    assert record.close("FINISHED") == 0 and len(halfwave.load(at.uri, study).conditions) == 1
 
 
 def test_runs_that_were_created_twice_count_once_and_are_put_right_at_the_next_opening(
@@ -197,7 +197,7 @@ def test_runs_that_were_created_twice_count_once_and_are_put_right_at_the_next_o
     third = at.client.create_run(first.info.experiment_id, tags=first.data.tags)
     committed = at.client.get_run(first.info.run_id).data.tags["step.evaluate.blimp"]
     at.client.set_tag(third.info.run_id, "step.evaluate.blimp", committed)
-    assert load_study(at.uri, study).conditions.run_id.tolist() == [first.info.run_id]
+    assert halfwave.load(at.uri, study).conditions.run_id.tolist() == [first.info.run_id]
     assert known(record, study, "one")["one"] == step and list(record.latest(study).values()) == [step]
     record.close("FINISHED")
 
@@ -259,7 +259,7 @@ def test_a_wrong_answer_is_one_line_that_says_what_to_check(
     at: Place, store: StoreFolder, answer: Reply | str, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     at.proxy.rule = lambda call: answer
-    reads = (lambda: load_study(at.uri, "n"), lambda: store.record("n"), lambda: known(store.record(None), "n", "a"))
+    reads = (lambda: halfwave.load(at.uri, "n"), lambda: store.record("n"), lambda: known(store.record(None), "n", "a"))
     for read in reads:
         started = time.monotonic()
         with pytest.raises(Unreachable) as error:
@@ -370,7 +370,7 @@ def test_a_metric_that_was_edited_is_said_and_put_right(
         f"metrics were changed in MLflow at {at.uri}: perplexity of run tiny · wasserstein ({step.run_id}) is 99 there "
         "and 30.5 in the record; what was recorded is used"
     )
-    assert load_study(at.uri, study).conditions.perplexity.tolist() == [30.5]
+    assert halfwave.load(at.uri, study).conditions.perplexity.tolist() == [30.5]
     store.record(None).warn_of_edits(study)
     assert [entry.getMessage() for entry in caplog.records] == [line, line]
     caplog.clear()
@@ -379,4 +379,4 @@ def test_a_metric_that_was_edited_is_said_and_put_right(
     assert at.run(study, "wasserstein").data.metrics == {"blimp/accuracy": 0.8125, "perplexity": 30.5}
     caplog.clear()
     store.record(study).close("FINISHED")
-    assert load_study(at.uri, study).conditions.perplexity.tolist() == [30.5] and not caplog.records
+    assert halfwave.load(at.uri, study).conditions.perplexity.tolist() == [30.5] and not caplog.records

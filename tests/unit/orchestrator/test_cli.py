@@ -87,7 +87,11 @@ def test_the_keys_of_a_plan_as_json(study_file: Path, monkeypatch: pytest.Monkey
 
 REFUSED = {
     "a mistake in the file": ("validate", "claim: x\n", "{file}:8: claim: unknown key; did you mean 'claims'?"),
-    "no report": ("report", "", "s has no report yet; run it first"),
+    "no report": (
+        "report", "",
+        "s has no report yet: there is no MLflow store at {file.parent}/work/mlflow.db; run the study first, or name "
+        "its store with --workdir or --tracking-uri",
+    ),
     "gc in the store that the file names": (
         "gc", "tracking_uri: sqlite:///own.db\n",
         "there is no MLflow store at {file.parent}/work/own.db; name it with --workdir or --tracking-uri",
@@ -106,7 +110,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     study_file.write_text(STUDY + more)
     monkeypatch.setattr(cli, "redact_logs", lambda: None)
-    monkeypatch.setattr(Study, "recorded", lambda study: SimpleNamespace(latest=lambda name: {}))
     words = ["halfwave", verb, str(study_file), "--workdir", str(study_file.parent / "work")]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:

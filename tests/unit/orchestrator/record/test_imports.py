@@ -8,7 +8,7 @@ def test_importing_the_record_imports_nothing_heavy() -> None:
     heavy = {"mlflow", "pandas", "numpy", "ray", "torch", "pydantic", "sqlalchemy"}
     code = f"""
 import sys
-import orchestrator.record.frames
+import orchestrator.record.recorded_study
 import orchestrator.record.record
 print(sorted({heavy!r} & set(sys.modules)))
 """

@@ -9,7 +9,7 @@ from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXI
 from studies.claims.deciding import what_would_decide
 from studies.claims.paper import DRAFTS
 from studies.claims.power import FACTOR, Assumed, ClaimPower, Design, claim_powers
-from studies.claims.scorecard import Claim, Margins, Part, judged, verdicts
+from studies.claims.scorecard import Claim, Margins, Part, Unit, judged, verdicts
 from studies.reporting.records import verdict_record
 from studies.statistics.effects import Component, Effect, contrast
 from studies.statistics.power import Layout, Spread, default_spread, planned_effect, power_to_show, power_to_spare
@@ -164,7 +164,7 @@ def test_an_undecided_claim_is_not_sent_for_more_units_than_there_are() -> None:
 def test_a_verdict_keeps_the_standard_error_of_its_effect() -> None:
     effect = Effect(0.1, (Component(0.02**2, 12.0, 40, "windows"),))
     draft = judged("c", [Part("a cost", effect, 1)], margin=0.02, detail="", num_items=40)
-    (verdict,) = verdicts("m", {"c": Claim("It costs.", "It cost them.")}, [draft])
+    (verdict,) = verdicts("m", {"c": Claim("It costs.", "It cost them.", Unit.NUMBER)}, [draft])
     assert (verdict.standard_error, verdict.df) == (pytest.approx(0.02), pytest.approx(12.0))
     record = verdict_record(verdict)
     assert (record["standard_error"], record["df"]) == (pytest.approx(0.02), pytest.approx(12.0))

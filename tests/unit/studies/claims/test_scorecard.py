@@ -10,6 +10,7 @@ from studies.claims.scorecard import (
     Draft,
     Part,
     Status,
+    Unit,
     format_interval,
     judge,
     judged,
@@ -21,8 +22,8 @@ from studies.statistics.effects import Component, Effect
 from studies.statistics.intervals import Interval
 
 CLAIMS = {
-    "cost": Claim("It costs.", "It cost them."),
-    "loss": Claim("Accuracy on {benchmark} drops.", "It dropped."),
+    "cost": Claim("It costs.", "It cost them.", Unit.NUMBER),
+    "loss": Claim("Accuracy on {benchmark} drops.", "It dropped.", Unit.ACCURACY),
 }
 MARGIN = 0.02
 

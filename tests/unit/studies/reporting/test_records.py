@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, MULTIPLE_CHOICE, PERPLEXITY, SURPRISAL, Measure
-from studies.claims.scorecard import Margins, Status, Verdict
+from studies.claims.scorecard import Margins, Status, Unit, Verdict
 from studies.reporting import records
 from studies.statistics.comparisons import COLUMNS, NoiseFloor
 from studies.statistics.doses import DOSE_COLUMNS
@@ -40,6 +40,7 @@ def test_a_verdict() -> None:
         num_items=20,
         detail="numbers",
         published="It cost them.",
+        unit=Unit.LOG_PERPLEXITY,
         margin=0.02,
         p_value=0.3,
         survives_holm=False,
@@ -54,6 +55,7 @@ def test_a_verdict() -> None:
         "num_items": 20,
         "detail": "numbers",
         "published": "It cost them.",
+        "unit": "log_perplexity",
         "margin": 0.02,
         "p_value": 0.3,
         "survives_holm": False,
@@ -232,3 +234,9 @@ def test_the_structure_of_a_neuron_table() -> None:
 )
 def test_the_columns_of_stored_tables(columns: tuple[str, ...], persisted: str) -> None:
     assert list(columns) == persisted.split()
+
+
+def test_the_words_of_units_are_persisted() -> None:
+    assert [str(unit) for unit in Unit] == [
+        "accuracy", "log_perplexity", "surprisal", "fraction", "of_benchmark", "number",
+    ]  # fmt: skip

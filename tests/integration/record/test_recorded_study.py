@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pandas
 import pytest
 
+import halfwave
 from orchestrator.record.client.failures import RecordError
-from orchestrator.record.frames import load_study
 from tests.integration.record.recorded import ITEMS, NEURONS, StoreFolder, broken_artifact, commit, condition, profile
 
 
@@ -18,7 +18,7 @@ def test_a_study_as_tidy_frames(store: StoreFolder, study: str) -> None:
         results = {"frames": {"items/blimp.parquet": table}, "metrics": {"blimp/accuracy": accuracy}}
         commit(record, condition(name, seed="0"), f"b-{name}", **results)
     commit(record, condition("random", seed="0"), "q", "perplexity", frames={}, metrics={"perplexity": 40.0})
-    frames = load_study(store.uri, study)
+    frames = halfwave.load(store.uri, study)
     table = frames.conditions.set_index("condition")
     assert sorted(table.index) == ["random", "wasserstein"] and set(table.model) == {"tiny"}
     assert table.loc["random", ["perplexity", "blimp/accuracy"]].tolist() == [40.0, 0.75]
@@ -37,7 +37,7 @@ def test_a_study_as_tidy_frames(store: StoreFolder, study: str) -> None:
         ),
         (lambda: frames.neurons("tinny"), "no profile of model 'tinny'; did you mean 'tiny'?"),
         (
-            lambda: load_study(store.uri, study + "s"),
+            lambda: halfwave.load(store.uri, study + "s"),
             f"MLflow at {store.uri} has no study '{study}s'; did you mean '{study}'?",
         ),
         (lambda: frames.neurons("tiny"), broken_artifact(store.uri, "neurons.parquet", scored.info.run_id)),

@@ -1,0 +1,68 @@
+"""The last recorded report of a study, found by its study file or by its name: the work behind `report`.
+
+Needs the record alone: of a study file only `study` and `tracking_uri` are used, nothing of it is looked up or run, and
+nothing is written. Raises StudyError, one line, where there is no such store, study or report.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.definition import report_note
+from orchestrator.notebook import load_from, open_reader
+from orchestrator.record.local_store import locate
+from orchestrator.record.recorded_study import REPORT, RecordedStudy
+from orchestrator.study_file.load import load_spec
+from orchestrator.workspace import default_store, default_workdir, outbox_folder, store_of_study_file
+from studies.errors import StudyError
+
+
+class LastReport(NamedTuple):
+    """A recorded report, and the study that it is of."""
+
+    study: RecordedStudy
+    document: Mapping[str, Any]
+    """The report as it was recorded."""
+    note: str
+    """What to say above it where the study file is not what it was made from; else empty."""
+
+
+def last_report(
+    file: Path | None,
+    name: str | None,
+    *,
+    workdir: Path | None = None,
+    tracking_uri: str | None = None,
+    artifact_root: str | None = None,
+) -> LastReport:
+    """The last report of the study of a file, or of this name, or of the only study of a store.
+
+    workdir: default as of every verb. tracking_uri: default that of the file, else the store in the working folder.
+    """
+    if file is not None and name is not None:
+        raise StudyError(f"--study: {file} names its study itself; give the file or the name")
+    place = workdir or default_workdir(file or Path("study.yaml"))
+    if file is None:
+        study = _study(tracking_uri or default_store(place), place, artifact_root, name)
+        return LastReport(study, _document(study), "")
+    spec, located = load_spec(file, trusted=True)  # nothing of it is run
+    uri = tracking_uri or store_of_study_file(spec.tracking_uri, located, place)
+    study = _study(uri, place, artifact_root, spec.study)
+    return LastReport(study, _document(study), report_note(file, located, study.last_reported))
+
+
+def _study(uri: str, workdir: Path, artifact_root: str | None, name: str | None) -> RecordedStudy:
+    database = locate(uri).database
+    if database is not None and not database.exists():
+        whose = "no report" if name is None else f"{name} has no report yet"
+        remedy = "run the study first, or name its store with --workdir or --tracking-uri"
+        raise StudyError(f"{whose}: there is no MLflow store at {database}; {remedy}")
+    return load_from(open_reader(uri, outbox_folder(workdir), artifact_root), name)
+
+
+def _document(study: RecordedStudy) -> Mapping[str, Any]:
+    """The report of a study as it was recorded. StudyError where there is none."""
+    if not study.has_report:
+        raise StudyError(study.why_no_report)
+    document: Mapping[str, Any] = study.document("", "", REPORT)
+    return document
