@@ -148,5 +148,5 @@ def _search(findings: Findings, model: ResolvedModel, condition: Condition) -> D
         treated=treated,
         chosen=matching.fraction,
         num_windows=None if matching.searched is None else len(matching.searched),
-        title=f"{model.display}: {condition.name}",
+        title=f"{model.display}, {condition.name}",
     )

@@ -20,7 +20,7 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import FAINT, PALE, Look, is_number, span, styled, words
-from studies.reporting.units import Unit, of_claim
+from studies.reporting.figures.units import Unit, of_verdict
 
 VERDICTS: Mapping[str, Look] = {
     "supported": Look("#117733", "o", "-"),
@@ -44,7 +44,7 @@ def claims(model: Mapping[str, Any]) -> Drawing | None:
     by_unit: dict[Unit, list[Mapping[str, Any]]] = {}
     for verdict in model["verdicts"]:
         if verdict["effect"] and verdict["effect"]["estimate"] is not None and verdict["status"] in VERDICTS:
-            by_unit.setdefault(of_claim(verdict["claim"], measures), []).append(verdict)
+            by_unit.setdefault(of_verdict(verdict, measures), []).append(verdict)
     if not by_unit:
         return None
     names = {unit: [_name(verdict["claim"]) for verdict in of_unit] for unit, of_unit in by_unit.items()}
@@ -52,7 +52,7 @@ def claims(model: Mapping[str, Any]) -> Drawing | None:
     contrast = Look(PALE, "|", "-")
     key = [*_verdict_key(by_unit.values()), Entry("contrast with the control", contrast), _margin_entry()]
     heights = [ROW * len(of_unit) + 8 for of_unit in by_unit.values()]
-    of = sheet(len(by_unit), Layout(height=heights, across=1, names=width, titles=False, key=key))
+    of = sheet(len(by_unit), Layout(height=heights, across=1, names=width, title_lines=0, key=key))
     for panel, (unit, of_unit) in zip(of.axes, by_unit.items(), strict=True):
         for y, verdict in enumerate(of_unit):
             _draw_margin(panel, y, verdict, unit)
@@ -116,7 +116,7 @@ def effects_across_models(report: Mapping[str, Any]) -> Drawing | None:
     names = [*models, *([SUMMARY] if summaries else [])]
     width = names_width(names, most=200)
     measures = {b["name"]: b["measure"] for m in report["models"] for b in m["benchmarks"]}
-    units = {claim: of_claim(claim, measures) for claim in effects}
+    units = {claim: of_verdict(next(iter(by_model.values())), measures) for claim, by_model in effects.items()}
     limits = {unit: _limits(unit, units, effects, summaries) for unit in set(units.values())}
     key = [*_verdict_key([by_model.values() for by_model in effects.values()]), *_summary_entries(summaries)]
     across = 3 if width < 150 else 2

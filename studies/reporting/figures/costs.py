@@ -19,13 +19,15 @@ from studies.reporting.figures.sheet import (
     sheet,
     zero_line,
 )
-from studies.reporting.figures.style import LOOKS, by_part, is_number, spoken, styled
-from studies.reporting.units import Unit, measured
+from studies.reporting.figures.style import LOOKS, by_part, is_number, spoken, styled, width_of
+from studies.reporting.figures.units import Unit, measured
 
 ROW = 18
 """Pixels of a condition's row."""
 FEW, MANY = 3, 2
 """Panels in a row of `conditions`, and with long names."""
+LONG_TITLE = 140.0
+"""Pixels of a name beyond which titles have two lines."""
 LARGE_RISE = 200.0
 """% beyond which a rise is shown as a multiple."""
 
@@ -65,9 +67,18 @@ def conditions(model: Mapping[str, Any]) -> Drawing | None:
         f"{spoken(line.name)} ({len(line.rows)} seeds)" if len(line.rows) > 1 else spoken(line.name) for line in lines
     ]
     width, height = names_width(names), ROW * len(lines) + 10
+    titles = [benchmark["label"] for benchmark in benchmarks]
+    title_lines = 2 if max(map(width_of, titles)) > LONG_TITLE else 1
     of = sheet(
         len(benchmarks),
-        Layout(height=height, across=FEW if width < 170 else MANY, names=width, shared=True, label_lines=2),
+        Layout(
+            height=height,
+            across=FEW if width < 170 else MANY,
+            names=width,
+            shared=True,
+            title_lines=title_lines,
+            label_lines=2,
+        ),
     )
     for panel, benchmark in zip(of.axes, benchmarks, strict=True):
         unit = measured(benchmark["measure"])

@@ -15,8 +15,8 @@ from studies.benchmarks.measures import Measure
 from studies.reporting.figures.marks import draw_curve
 from studies.reporting.figures.sheet import Drawing, Entry, Layout, Sheet, grid, set_labels, set_title, sheet, zero_line
 from studies.reporting.figures.style import INK, LOOKS, PALE, TEAL, Look, looks, percent, span, styled, words
+from studies.reporting.figures.units import Unit, measured
 from studies.reporting.records import measure_record
-from studies.reporting.units import Unit, measured
 from studies.statistics.increases import ALL
 
 PANEL = 150
@@ -51,7 +51,7 @@ def matching_curve(
         Entry("treated condition (target)", target, "line"),
         Entry("baseline", level, "line"),
     ]
-    of = sheet(1, Layout(height=230, across=1, titles=False, key=key))
+    of = sheet(1, Layout(height=230, across=1, title_lines=0, key=key))
     (panel,) = of.axes
     panel.set(xscale="log", yscale="log")
     for at, look in ((treated, target), (baseline, level)):

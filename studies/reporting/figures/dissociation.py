@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from studies.reporting.figures.marks import Estimate
-from studies.reporting.figures.sheet import Drawing, Entry, Layout, grid, set_labels, sheet, zero_line
+from studies.reporting.figures.sheet import MARK, Drawing, Entry, Layout, grid, set_labels, sheet, zero_line
 from studies.reporting.figures.style import INK, LOOKS, PAPER, SMALL, Look, is_number, styled
 
 PUBLISHED_ERRORS = {"treated": 4.0, "matched": 11.0}
@@ -35,7 +35,7 @@ def double_dissociation(models: Sequence[Mapping[str, Any]]) -> Drawing | None:
     pairs = [(model, *found) for model in models if (found := _pair(model)) is not None]
     if not pairs:
         return None
-    of = sheet(1, Layout(height=360, across=1, titles=False, key=_key([model for model, *_ in pairs])))
+    of = sheet(1, Layout(height=360, across=1, title_lines=0, key=_key([model for model, *_ in pairs])))
     (panel,) = of.axes
     for part, error in PUBLISHED_ERRORS.items():
         panel.axhline(error, color=PAPER, linewidth=1.2, linestyle=LOOKS[part].line, zorder=1)
@@ -82,7 +82,17 @@ def _draw(panel: Any, place: _Place, look: Look, number: str) -> None:
             panel.plot(*ends, color=look.colour, linewidth=1.2, zorder=2)
     panel.plot(x.value, y.value, look.marker, color=look.colour, markersize=11 if number else 7, zorder=4)
     if number:
-        panel.text(x.value, y.value, number, color="white", fontsize=SMALL, ha="center", va="center_baseline", zorder=6)
+        panel.text(
+            x.value,
+            y.value,
+            number,
+            color="white",
+            fontsize=SMALL,
+            ha="center",
+            va="center_baseline",
+            zorder=6,
+            label=MARK,
+        )
 
 
 def _labels(model: Mapping[str, Any], is_syntactic: bool) -> list[str]:

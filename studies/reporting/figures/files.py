@@ -15,13 +15,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 from studies.reporting.figures.sheet import Drawing
-from studies.reporting.figures.style import LARGE, PALE, PIXELS_AN_INCH, SMALL, WIDTH, settings, wrapped
+from studies.reporting.figures.style import BOLD, LARGE, PIXELS_AN_INCH, SMALL, WIDTH, settings, wrapped
 
 FOLDER = "figures"
 CAPTIONS = "captions.json"
 RASTER_DPI = 144
 """Of what an SVG holds as pixels."""
 LINE_HEIGHT = 1.35
+NOTE = "#555555"
+"""Colour of captions."""
 MARGIN = 8
 """Pixels beside a title or caption."""
 
@@ -101,14 +103,14 @@ def png(drawing: Drawing) -> bytes:
     high, width = figure.get_figheight() * inch, WIDTH - 2 * MARGIN
     buffer = io.BytesIO()
     with settings():
-        title, caption = (wrapped(drawing.title, width, LARGE), wrapped(drawing.caption, width, SMALL))
+        title, caption = (wrapped(drawing.title, width / BOLD, LARGE), wrapped(drawing.caption, width, SMALL))
         above, below = (
             len(lines) * size * LINE_HEIGHT * inch / 72 + MARGIN if lines[0] else 0.0
             for lines, size in ((title, LARGE), (caption, SMALL))
         )
         drawn = [
             _text(figure, "\n".join(title), 1 + (above - MARGIN / 2) / high, LARGE, fontweight="bold"),
-            _text(figure, "\n".join(caption), 0.0, SMALL, color=PALE),
+            _text(figure, "\n".join(caption), 0.0, SMALL, color=NOTE),
         ]
         whole = Bbox.from_extents(0, -below / inch, WIDTH / inch, (high + above) / inch)
         figure.savefig(buffer, format="png", dpi=inch, facecolor="white", bbox_inches=whole)

@@ -24,10 +24,8 @@ from studies.reporting.figures.sheet import (
     side_bar,
 )
 from studies.reporting.figures.style import (
-    MEDIUM,
     SMALL,
     WIDTH,
-    blended,
     by_part,
     fitted,
     ink_on,
@@ -37,14 +35,14 @@ from studies.reporting.figures.style import (
     width_of,
     words,
 )
+from studies.reporting.figures.units import POINTS, Unit, measured
 from studies.reporting.records import SIGNIFICANT, measure_record
-from studies.reporting.units import POINTS, Unit, measured
 from studies.statistics.increases import ALL
 
 CELL = 22
 """Height of a cell in pixels."""
-NUMBER = 34
-"""Width of a cell that holds a number."""
+LEAST = 120
+"""Height of a heat map of few rows: the label of its colours must fit."""
 UPRIGHT = 150
 """Most pixels of names that are written upwards."""
 FULL_STRENGTH = 200
@@ -176,9 +174,9 @@ def _heat_map(cells: _Cells, titles: Sequence[str], scale: _Scale) -> Sheet:
     upright = longest > 2 * wide
     tall = min(UPRIGHT, longest) if upright else LABEL * (2 if longest > wide else 1)
     layout = Layout(
-        height=CELL * len(names),
+        height=max(CELL * len(names), LEAST),
         names=width,
-        titles=False,
+        title_lines=0,
         right=SIDE_BAR,
         label_lines=math.ceil(tall / LABEL),
     )
@@ -218,18 +216,18 @@ def _places(largest: float) -> int:
 
 
 def _paint(panel: Any, cells: _Cells, colour_of: Any, mark: str, *, places: int, wide: float) -> None:
-    from matplotlib.patches import Rectangle
-
     values, strengths = cells.values.to_numpy(np.float64), _strengths(cells.counts)
     marks = cells.marks.to_numpy(object)
     known = [tuple(place) for place in np.argwhere(np.isfinite(values))]
     texts = numbers([round(float(values[place]), places) for place in known], signed=True)
     has_room = wide >= max((width_of(text + mark) + 6 for text in texts), default=0.0)
+    painted = np.ones((*values.shape, 3))
     for (y, x), text in zip(known, texts, strict=True):
-        colour = blended(colour_of(values[y, x]), float(strengths[y, x]))
-        panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
+        painted[y, x] = 1 - strengths[y, x] * (1 - np.array(colour_of(values[y, x])[:3]))
         written = (text if has_room else "") + (mark if marks[y, x] in (True, 1.0) else "")
         if written:
-            panel.text(x, y, written, ha="center", va="center", fontsize=SMALL, color=ink_on(colour))
+            ink = ink_on(tuple(painted[y, x]))
+            panel.text(x, y, written, ha="center", va="center", fontsize=SMALL, color=ink, zorder=3)
+    edges = (np.arange(size + 1) - 0.5 for size in values.shape[::-1])
+    panel.pcolormesh(*edges, painted, edgecolors="white", linewidth=1)
     panel.set_xlim(-0.5, values.shape[1] - 0.5)
-    panel.xaxis.label.set_fontsize(MEDIUM)

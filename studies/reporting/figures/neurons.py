@@ -79,7 +79,7 @@ def negative_shares(models: Sequence[Mapping[str, Any]]) -> Drawing:
     names = [f"{plain(model['display'])} ({plain(model['activation'])})" for model in models]
     width = names_width(names, most=260)
     key = [Entry("top 1 % of every layer by WD", ENTANGLED, "point"), Entry("others", OTHERS, "point")]
-    of = sheet(1, Layout(height=34 * len(models) + 10, across=1, names=width, titles=False, key=key))
+    of = sheet(1, Layout(height=34 * len(models) + 10, across=1, names=width, title_lines=0, key=key))
     (panel,) = of.axes
     for y, model in enumerate(models):
         share = model["structure"]["negative_share"]
@@ -116,9 +116,9 @@ def scores(
     treated, others = Look(LOOKS["treated"].colour, "o", ""), Look("#9a9a9a", "o", "")
     name = fitted(spoken(condition), 300)
     key = [Entry("all neurons", others, "point"), Entry(f"{name} ({len(selected):,} neurons)", treated, "point")]
-    of = sheet(1, Layout(height=330, across=1, titles=False, key=key))
+    of = sheet(1, Layout(height=330, across=1, title_lines=0, key=key))
     (panel,) = of.axes
-    panel.scatter(known[x], known[y], s=3, color=others.colour, alpha=0.35, linewidths=0, rasterized=True)
+    panel.scatter(known[x], known[y], s=3, color=others.colour, alpha=0.2, linewidths=0, rasterized=True)
     panel.scatter(selected[x], selected[y], s=9, color=treated.colour, alpha=0.8, linewidths=0, rasterized=True)
     for axis, values in (("x", known[x]), ("y", known[y])):
         if (values > 0).all():

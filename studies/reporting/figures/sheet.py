@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from studies.reporting.figures.style import (
+    BOLD,
     FAINT,
     INK,
     MEDIUM,
@@ -32,14 +33,14 @@ TITLE, TICKS, LABEL, LINE = 20, 18, 15, 15
 """Heights: of a panel's title, of tick labels, of a line of an axis label, of a line of the key."""
 GAP, EDGE = 26, 22
 """Between panels that share their names, and to the right of the last one: half a tick label fits."""
-NUMBERS = 74
+NUMBERS = 84
 """Width of the tick labels and the label of a vertical axis of numbers."""
-SIDE_BAR = 84
+SIDE_BAR = 106
 """Width of a scale of colours with its numbers and its label."""
+MARK = "mark"
+"""Label of a text that is data, and may lie where other data lie."""
 MIN_GAP = 7
 """Between two tick labels."""
-BOLD = 1.14
-"""How much wider bold letters are."""
 HANDLE = 24
 """Width of a line or marker in the key."""
 
@@ -77,6 +78,7 @@ class Sheet:
     """ids of axes whose numbers have a sign."""
     inner: set[int] = field(default_factory=set)
     """ids of panels that show the names or numbers of the first one in their row."""
+    title_lines: int = 1
 
     def high_of(self, panel: Any) -> float:
         """The height of a panel, in pixels."""
@@ -109,8 +111,8 @@ class Layout:
     """Width to the left of a panel, for names or numbers."""
     shared: bool = False
     """Whether only the first panel of a row has names."""
-    titles: bool = True
-    """Whether panels have titles."""
+    title_lines: int = 1
+    """Of the titles of panels."""
     label_lines: int = 1
     """Lines of the labels of horizontal axes."""
     right: float = EDGE
@@ -125,7 +127,10 @@ def sheet(count: int, layout: Layout) -> Sheet:
     names, right = layout.names, layout.right
     columns = max(1, min(count, layout.across))
     rows = math.ceil(count / columns)
-    top, bottom = (TITLE if layout.titles else 8), TICKS + LABEL * layout.label_lines + 4
+    top, bottom = (
+        (TITLE + LABEL * (layout.title_lines - 1) if layout.title_lines else 8),
+        TICKS + LABEL * layout.label_lines + 4,
+    )
     if layout.shared:
         wide = (WIDTH - names - right - GAP * (columns - 1)) / columns
         lefts = [names + column * (wide + GAP) for column in range(columns)]
@@ -151,12 +156,13 @@ def sheet(count: int, layout: Layout) -> Sheet:
         axes.append(panel)
     if lines:
         _draw_key(figure, lines, foot / total, foot)
-    return Sheet(figure, axes, wide, inner=inner)
+    return Sheet(figure, axes, wide, inner=inner, title_lines=layout.title_lines)
 
 
 def set_title(of: Sheet, panel: Any, title: str) -> None:
-    """The title of a panel, on one line."""
-    panel.set_title(fitted(title, (of.wide + EDGE / 2) / BOLD, size=MEDIUM), fontweight="bold")
+    """The title of a panel, on as many lines as the sheet has for it."""
+    shown = fitted(title, (of.wide + EDGE / 2) / BOLD, size=MEDIUM, lines=of.title_lines)
+    panel.set_title(shown, fontweight="bold")
 
 
 def set_labels(of: Sheet, panel: Any, *, x: str = "", y: str = "") -> None:
@@ -186,7 +192,9 @@ def side_bar(of: Sheet, panel: Any, colours: Any, label: str) -> None:
     place = panel.get_position()
     bar = of.figure.add_axes((place.x1 + 14 / WIDTH, place.y0, 12 / WIDTH, place.height), label="colours")
     of.figure.colorbar(colours, cax=bar)
-    bar.set_ylabel(fitted(label, of.high_of(panel) + TITLE, size=MEDIUM))
+    shown = fitted(label, of.high_of(panel) + TITLE, size=MEDIUM, lines=2)
+    bar.set_ylabel(shown)
+    bar.yaxis.set_label_coords((SIDE_BAR - 16 - LABEL * len(shown.split("\n"))) / 12, 0.5)
     bar.tick_params(length=2, pad=2)
     set_ticks(bar.yaxis, of.high_of(panel), signed=True)
 
@@ -246,7 +254,8 @@ def _candidates(scale: str, limits: tuple[float, float], least: float, *, most: 
             [value for value in values if low <= value <= high]
             for values in (_decades(least, high, digits) for digits in ((1, 2, 3, 5), (1, 2, 5), (1,)))
         ]
-        found += [every[::step] for every in [found[2]] for step in (2, 3, 4, 5, 6)]
+        every, fewer = found[2], math.ceil(len(found[2]) / most)
+        found += [every[::step] for step in range(max(2, fewer), fewer + 5)]
         if scale == "symlog":
             found = [[0.0, *values] if low <= 0 else values for values in found]
         found = [values for values in found if 3 <= len(values) <= 2 * most] or [_linear(low, high, 3)]

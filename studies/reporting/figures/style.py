@@ -21,8 +21,12 @@ WIDTH = 696
 """Of every figure."""
 SMALL, MEDIUM, LARGE = 8.0, 8.5, 9.5
 """Font sizes in points: numbers and names, labels of axes, titles."""
+BOLD = 1.14
+"""How much wider bold letters are."""
 INK, PALE, FAINT = "#222222", "#777777", "#d0d0d0"
 """Of text, of reference lines, of grids."""
+LONG_NUMBER = 6
+"""Characters of a number beyond which it is written as a power of ten where that is shorter."""
 PAPER = "#8a8a8a"
 """Of published values."""
 WIDE = 0x2E80
@@ -174,7 +178,7 @@ def width_of(text: str, size: float = SMALL) -> float:
     """The width of a line of text in pixels."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        return _measured(text, size)
+        return _measured(text if text.isprintable() else plain(text), size)
 
 
 def plain(text: str) -> str:
@@ -221,19 +225,20 @@ def wrapped(text: str, width: float, size: float) -> list[str]:
 
 
 def numbers(values: Sequence[float], *, signed: bool = False) -> list[str]:
-    """The values with as many decimal places as tell them apart, all with the same."""
-    largest, span = max(map(abs, values), default=0.0), (max(values) - min(values)) if values else 0.0
-    if largest >= 1e6 or 0 < largest < 1e-4:
-        return [_minus(f"{value:+.3g}" if signed and value else f"{value:.3g}") for value in values]
-    tolerance = 1e-6 * (span or largest or 1.0)
+    """The values with as many decimal places as tell them apart, all with the same; as powers of ten where shorter."""
+    largest, width = max(map(abs, values), default=0.0), (max(values) - min(values)) if values else 0.0
+    tolerance = 1e-6 * (width or largest or 1.0)
     places = next((p for p in range(9) if all(abs(round(v, p) - v) <= tolerance for v in values)), 9)
-    form = f"+,.{places}f" if signed else f",.{places}f"
-    return [_minus(format(value, form if round(value, places) else f",.{places}f")) for value in values]
+    sign = "+" if signed else ""
+    plainly = [_minus(format(v, f"{sign if round(v, places) else ''},.{places}f")) for v in values]
+    shortly = [_short(format(v, f"{sign}.2e")) if v else "0" for v in values]
+    is_odd = largest >= 1e6 or 0 < largest < 1e-3 or max(map(len, plainly), default=0) > LONG_NUMBER
+    return shortly if is_odd and len(set(shortly)) == len(values) else plainly
 
 
 def scale_numbers(values: Sequence[float]) -> list[str]:
     """Values over decades, each with its own decimal places: 0.05, 2, 3,000."""
-    return [_minus(f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:g}") for value in values]
+    return [_short(f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:g}") for value in values]
 
 
 def span(counts: Sequence[int]) -> str:
@@ -245,6 +250,14 @@ def span(counts: Sequence[int]) -> str:
 def percent(fraction: float) -> str:
     """`1 %`, `34.8 %`."""
     return f"{100 * fraction:.3g} %"
+
+
+def _short(number: str) -> str:
+    """`2.5e−6` for 2.50e-06, `3e9` for 3e+09; others as they are."""
+    mantissa, _, exponent = number.partition("e")
+    if not exponent:
+        return _minus(number)
+    return _minus(f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(exponent)}")
 
 
 def _minus(number: str) -> str:

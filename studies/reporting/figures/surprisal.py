@@ -48,7 +48,7 @@ def excess_by_class(table: pd.DataFrame, *, kind: str, title: str) -> Drawing:
     names = [f"{name} (n = {count:,})" for name, count in zip(rows["name"], rows["num_items"], strict=True)]
     key = [*(Entry(label, look, "point") for label, (_, look) in SETS.items()), Entry("others", OTHERS, "point")]
     width = names_width(names)
-    of = sheet(1, Layout(height=ROW * len(rows) + 10, across=1, names=width, titles=False, key=key if look_of else ()))
+    of = sheet(1, Layout(height=ROW * len(rows) + 10, across=1, names=width, title_lines=0, key=key if look_of else ()))
     (panel,) = of.axes
     for y, row in enumerate(rows.itertuples(index=False)):
         draw_estimate(panel, y, Estimate(row.excess, row.low, row.high), look_of.get(row.name, OTHERS))
@@ -84,7 +84,7 @@ def excess_by_condition(model: Mapping[str, Any], benchmark: str) -> Drawing | N
     seeds = {name: len(by_name[name]) for name in shown}
     key = [Entry(f"{spoken(n)} ({seeds[n]} seeds)" if seeds[n] > 1 else spoken(n), look_of[n], "point") for n in shown]
     row_height = 7 * len(shown) + 8
-    of = sheet(1, Layout(height=row_height * len(names) + 10, across=1, names=width, titles=False, key=key))
+    of = sheet(1, Layout(height=row_height * len(names) + 10, across=1, names=width, title_lines=0, key=key))
     (panel,) = of.axes
     for y, one in enumerate(classes):
         for number, name in enumerate(shown):

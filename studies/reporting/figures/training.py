@@ -23,8 +23,8 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import PALE, Look, looks, spoken, styled
+from studies.reporting.figures.units import measured
 from studies.reporting.records import measure_record
-from studies.reporting.units import measured
 from studies.statistics.training import ALL_NEURONS
 
 PANEL = 150

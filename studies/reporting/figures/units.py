@@ -1,7 +1,7 @@
 """The units in which people read effects: percentage points, %, nats.
 
-Owns which unit belongs to the effect of a claim and to what a benchmark measures, and the way from a recorded number to
-the one that is read. Knows no figure and no page.
+Owns the way from a recorded number to the one that is read: of the units that verdicts name, and of what a benchmark
+measures. Knows no figure and no page.
 """
 
 import math
@@ -37,21 +37,13 @@ PERCENT = Unit("%", "perplexity", is_ratio=True)
 SURPRISAL = Unit("nats a token", "surprisal")
 FRACTION = Unit("percentage points of all neurons", "neurons clamped", 100.0)
 
-OF_CLAIMS: Mapping[str, Unit] = {
-    "perplexity_cost": PERCENT,
-    "difficulty_agrees": PERCENT,
-    "treated_doubles_first": PERCENT,
-    "matched_cost": FRACTION,
-    "syntax_loss": POINTS,
-    "syntax_spared": POINTS,
-    "knowledge_loss": POINTS,
-    "knowledge_spared": POINTS,
-    "double_dissociation": POINTS,
-    "sign_not_magnitude": POINTS,
-    "scaffolding": SURPRISAL,
-    "content_spared": SURPRISAL,
+OF_EFFECTS: Mapping[str, Unit] = {
+    "accuracy": POINTS,
+    "log_perplexity": PERCENT,
+    "surprisal": SURPRISAL,
+    "fraction": FRACTION,
 }
-"""Of the claims on one model; those on depth have the unit of their benchmark."""
+"""{unit of a verdict (`scorecard.Unit`): how it is read}."""
 
 
 def measured(measure: Mapping[str, Any]) -> Unit:
@@ -63,12 +55,10 @@ def measured(measure: Mapping[str, Any]) -> Unit:
     return Unit("nats a token" if measure["name"] == "surprisal" else "", measure["name"])
 
 
-def of_claim(claim: str, benchmarks: Mapping[str, Mapping[str, Any]]) -> Unit:
-    """The unit of a claim's effect. benchmarks: {name: measure}, for claims on one of them; others are bare numbers."""
-    name, _, benchmark = claim.partition("/")
-    if name in OF_CLAIMS:
-        return OF_CLAIMS[name]
-    if benchmark in benchmarks:
+def of_verdict(verdict: Mapping[str, Any], benchmarks: Mapping[str, Mapping[str, Any]]) -> Unit:
+    """The unit of a verdict's effect, contrast and margin. benchmarks: {name: measure}."""
+    _, _, benchmark = verdict["claim"].partition("/")
+    if verdict["unit"] == "of_benchmark" and benchmark in benchmarks:
         of_benchmark = measured(benchmarks[benchmark])
         return of_benchmark._replace(quantity=f"cost in {of_benchmark.quantity}")
-    return Unit("", "effect")
+    return OF_EFFECTS.get(verdict["unit"], Unit("", "effect"))

@@ -90,6 +90,10 @@ def model_part(
     }
 
 
+UNITS = {"perplexity_cost": "log_perplexity", "matched_cost": "fraction", "scaffolding": "surprisal"}
+"""Of claims; others are about accuracy."""
+
+
 def verdict(
     claim: str, effect: float | None, *, status: str = "undecided", half: float | None = 0.01
 ) -> dict[str, Any]:
@@ -97,6 +101,7 @@ def verdict(
     return {
         "claim": claim,
         "status": status,
+        "unit": UNITS.get(claim, "accuracy"),
         "effect": None if effect is None else cell(effect, half),
         "contrast": None if effect is None else cell(0.7 * effect, half),
         "margin": None if claim == "matched_cost" else 0.02,
