@@ -263,9 +263,9 @@ class Study:
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
         that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
         other versions or on other devices, and compare only what was computed alike. takeover: run it although another
-        driver seems to; that one stops. verify: read every artifact back first, also from a server.
-        The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
-        KeyboardInterrupt is raised. Raises StudyError if the store or the cluster does not answer.
+        driver seems to; that one stops. verify: read every artifact back first, also from a server. The first Ctrl-C
+        lets running steps finish, the second stops at once; either way the runs are closed and KeyboardInterrupt is
+        raised. Raises StudyError if the store or the cluster does not answer.
         """
         from orchestrator.execution.alike import Alike
         from orchestrator.execution.runner import Runner

@@ -28,7 +28,8 @@ from studies.claims.scorecard import (
 )
 from studies.claims.wording import random_sets, shown
 from studies.neurons.layer_groups import LayerGroup, layer_ranges
-from studies.statistics.increases import MIN_CONDITIONS, cost_over, costs, growth_over_randoms, mean_cost, slope
+from studies.statistics.depth import cost_over, costs, growth_over_randoms, mean_cost, slope
+from studies.statistics.increases import MIN_CONDITIONS
 from studies.statistics.items import BenchmarkItems, Items
 from studies.statistics.random_controls import over_randoms
 

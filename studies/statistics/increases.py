@@ -1,23 +1,19 @@
 """What an ablation costs: the increase over the baseline, where in depth it arises, and whether it grows.
 
 Owns the increase (of the error, of log-perplexity, of surprisal) with its paired bootstrap interval, its table by layer
-group and phenomenon, and Page's test for a trend over ordered conditions (cumulative depth, training), which ranks the
-groups within a block and so shows an order and no size. And what claims estimate of costs over depth: one group of
-layers against another, and growth from group to group. Knows nothing of models.
+group and phenomenon, and Page's test for a trend over ordered conditions (cumulative depth, training). Knows nothing of
+models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import scipy
 
 from studies.neurons.layer_groups import LayerGroup
-from studies.statistics.effects import Effect, mean_difference
 from studies.statistics.intervals import Interval, difference
-from studies.statistics.items import Items, item_changes, paired_values
-from studies.statistics.random_controls import OverRandoms, over_randoms
+from studies.statistics.items import Items
 
 ALL = "all"
 """The phenomenon that stands for all items together."""
@@ -86,46 +82,3 @@ def _block_costs(items: Items) -> pd.Series:
     """Mean value of each block, negated where a lower one is worse."""
     means = items.table.groupby(items.measure.block)[items.measure.value].mean()
     return -means if items.measure.higher_is_better else means
-
-
-# ---- costs item by item, as effects for claims: means over the units of `effects`
-
-
-def costs(treated: Items, baseline: Items) -> Items:
-    """The items with, in place of their value, by how much it is worse than the baseline's: of a right answer 0 to 1.
-
-    Raises ValueError if the item sets differ.
-    """
-    better = baseline.measure.higher_is_better
-    return item_changes(baseline, treated) if better else item_changes(treated, baseline)
-
-
-def mean_cost(of_items: Items) -> Effect:
-    """The mean of `costs`."""
-    return mean_difference(of_items.values, of_items)
-
-
-def cost_over(first: Items, other: Items, share: float = 1.0) -> Effect:
-    """The mean of one group's `costs` minus `share` times those of another."""
-    values, others = paired_values(first, other)
-    return mean_difference(values - share * others, other)
-
-
-def slope(in_order: Sequence[Items], num_layers: Sequence[int]) -> Effect:
-    """By how much the `costs` grow per layer: least squares over the groups, item by item.
-
-    in_order: of cumulative groups, shallow to deep; num_layers: how many layers each of them covers.
-    """
-    score_G = np.asarray(num_layers, dtype=np.float64) - np.mean(num_layers)
-    values_GN = np.stack([paired_values(of_group, in_order[0])[0] for of_group in in_order])
-    return mean_difference(score_G @ values_GN / (score_G @ score_G), in_order[0])
-
-
-def growth_over_randoms(ends: tuple[Items, Items], randoms: Mapping[str, tuple[Items, Items]]) -> OverRandoms:
-    """How much more the costs grow between two conditions than under random controls; (first, last) `costs` of each."""
-    return over_randoms(_growth(ends), {name: _growth(of_random) for name, of_random in randoms.items()})
-
-
-def _growth(ends: tuple[Items, Items]) -> Items:
-    first, last = ends
-    return item_changes(last, first)
