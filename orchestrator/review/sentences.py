@@ -112,15 +112,18 @@ def _flipped(findings: Findings, model: ResolvedModel, condition: str, benchmark
 
 
 def _with_texts(found: pd.DataFrame, texts: pd.DataFrame | None, key: tuple[str, ...]) -> pd.DataFrame:
-    """The flips with their texts, in the order in which they are read: what, which sentences, by how much, where."""
+    """The flips with their texts.
+
+    The first two columns are those by which MLflow compares runs, a text and what became of it; then come the other
+    texts, by how much the decision moved, and where the item is from."""
     columns = list(key)
     if texts is None or not set(columns) <= set(texts.columns):
         return found
     whole = found.merge(texts, on=columns, how="left", validate="many_to_one", suffixes=("", "_of_text"))
-    first = [name for name in (CHANGE, "phenomenon") if name in found]
-    sentences = [name for name in texts.columns if name not in columns]
-    rest = [name for name in found.columns if name not in {*columns, *first}]
-    return whole[[*first, *sentences, *rest, *columns]]
+    shown, *others = [name for name in texts.columns if name not in columns]
+    about = [name for name in ("phenomenon",) if name in found]
+    rest = [name for name in found.columns if name not in {*columns, *about, CHANGE}]
+    return whole[[shown, CHANGE, *others, *about, *rest, *columns]]
 
 
 def logged_tables(flipped: Mapping[str, object]) -> dict[str, str]:

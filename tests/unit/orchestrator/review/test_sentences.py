@@ -71,7 +71,7 @@ def test_flipped_items_stand_with_their_sentences_on_every_run_but_random_ones()
     table = record.last("flipped", "flipped/pairs.json")
     pairs = pd.DataFrame(table["data"], columns=table["columns"])
     assert pairs.columns.tolist() == [
-        "change", "phenomenon", "good", "bad", "logprob_good_before", "logprob_good_after",
+        "good", "change", "bad", "phenomenon", "logprob_good_before", "logprob_good_after",
         "logprob_bad_before", "logprob_bad_after", "uid", "pair",
     ]  # fmt: skip
     assert pairs["good"].tolist() == ["good 3", "good 2", "good 1", "good 0"] and set(pairs["change"]) == {"lost"}
