@@ -234,8 +234,10 @@ class RecordedStudy:
         return self._required(f"texts/{benchmark}.parquet", "study", labels=())
 
     def flipped(self, benchmark: str) -> "pandas.DataFrame":
-        """The items whose result differs from the baseline's, of every treated and matched condition: `change` is lost
-        or gained; log-probabilities end in `_before` and `_after`. RecordError where none are recorded."""
+        """The items whose result differs from the baseline's, of every condition but random ones, those first whose
+        decision moved most: `change` is lost or gained, log-probabilities end in `_before` and `_after`.
+
+        RecordError where none are recorded: of windows and documents, and by versions before 9 of the report."""
         import pandas
 
         def read(step: Committed, path: str) -> "pandas.DataFrame":
