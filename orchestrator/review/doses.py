@@ -18,7 +18,8 @@ from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
-from studies.reporting import figures
+from studies.reporting.figures.curves import dose_curves
+from studies.reporting.figures.files import recorded
 from studies.reporting.records import doubling_record
 from studies.statistics.doses import dose_response, doubling_fraction
 
@@ -81,12 +82,20 @@ def _measure(findings: Findings, model: ResolvedModel, curves: Curves) -> StepRe
     if not tables:
         return None
     table = pd.concat(tables)
+    drawing = dose_curves(
+        table,
+        doubling,
+        findings.measures,
+        names=findings.displayed,
+        parts={condition.base: condition.part for doses in curves.values() for condition in doses.values()},
+        title=model.display,
+    )
     return StepResult(
         metrics=_doubling_metrics(findings, doubling),
         series=_series(findings, model, curves),
         frames={"dose_response.parquet": table},
         documents={SUMMARY: {"doubling": doubling}},
-        files={"figures/dose-response.png": figures.dose_curves(table, doubling, findings.measures, title=model.label)},
+        files=recorded({"dose-response": drawing}),
     )
 
 

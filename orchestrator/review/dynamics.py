@@ -24,7 +24,9 @@ from orchestrator.steps.step import BASELINE, review_id
 from studies.claims.power import RANDOM, TREATED
 from studies.claims.training import SERIES_CLAIM_SETS, WD, TrainingEvidence, wd_and_accuracy, wd_correlation
 from studies.neurons.selection import NeuronSet
-from studies.reporting import training_figures
+from studies.reporting.figures import training as figures
+from studies.reporting.figures.files import recorded
+from studies.reporting.figures.sheet import Drawing
 from studies.reporting.records import interval_record, margins_record, trend_record, verdict_record
 from studies.statistics import training
 from studies.statistics.increases import increase
@@ -126,30 +128,29 @@ class _Series:
                 "effects.parquet": effects,
             },
             documents={SUMMARY: self._summary(evidence)},
-            files=self._figures(evidence, scores, weights, effects),
+            files=recorded(self._drawings(evidence, scores, weights, effects)),
         )
 
-    def _figures(
+    def _drawings(
         self, evidence: TrainingEvidence, scores: pd.DataFrame, weights: pd.DataFrame, effects: pd.DataFrame
-    ) -> dict[str, bytes]:
-        title, randoms = self._name, {c.name for c in self._conditions if c.seed is not None}
-        roles = training_figures.Roles(self._treated, randoms)
-        drawn = {"scores": training_figures.trajectory_figure(scores, roles, title=title)}
+    ) -> dict[str, Drawing]:
+        title, measures, names = self._name, self._findings.measures, self._findings.displayed
+        conditions = figures.Conditions(
+            {BASELINE: BASELINE, **{condition.name: condition.part for condition in self._conditions}},
+            {c.name: c.without_seed for c in self._conditions if c.seed is not None},
+        )
+        drawn = {"scores": figures.trajectory_figure(scores, conditions, title=title)}
         if len(weights):
-            long_title = f"{title}: cosine dissimilarity to the checkpoint before"
-            drawn["weights"] = training_figures.trajectory_figure(weights, roles, title=long_title, log=True)
+            drawn["weights"] = figures.trajectory_figure(weights, conditions, title=title, of_weights=True)
         if headlines := self._headlines():
-            logarithmic = [b.label for b in self._plan.study.benchmarks if b.measure.is_log]
-            drawn["benchmarks"] = training_figures.condition_figure(
-                headlines, roles, logarithmic=logarithmic, title=title
-            )
+            by_label = {names[benchmark]: measure for benchmark, measure in measures.items()}
+            drawn["benchmarks"] = figures.condition_figure(headlines, conditions, by_label, title=title)
         if len(effects):
-            measures = self._findings.measures
-            drawn["effects"] = training_figures.effect_figure(effects, roles, measures, title=title)
+            drawn["effects"] = figures.effect_figure(effects, conditions, measures, names=names, title=title)
         if points := _points(evidence):
             note = f"cohort of {self._treated} at {self._cohort_model.label}"
-            drawn["correlation"] = training_figures.correlation_figure(points, title=title, note=note)
-        return {f"figures/{name}.png": png for name, png in drawn.items()}
+            drawn["correlation"] = figures.correlation_figure(points, names=names, title=title, note=note)
+        return drawn
 
     def _evidence(self) -> TrainingEvidence:
         findings, models = self._findings, self._models.items()

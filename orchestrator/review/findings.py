@@ -91,6 +91,8 @@ class Findings:
         self.plan, self.outcome, self.record = plan, outcome, record
         self.measures: dict[str, Measure] = {benchmark.name: benchmark.measure for benchmark in plan.study.benchmarks}
         """{benchmark: what it measures}."""
+        self.displayed: dict[str, str] = {benchmark.name: benchmark.label for benchmark in plan.study.benchmarks}
+        """{benchmark: its name in tables and figures}."""
         self.failures: list[str] = []
         """Parts of the review that could not be made, with the reason; the report lists them."""
         self._damaged: set[str] = set()

@@ -18,7 +18,10 @@ from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
 from studies.neurons.layer_groups import LayerGroup
-from studies.reporting import figures
+from studies.reporting.figures.curves import depth_by_phenomenon, depth_curves
+from studies.reporting.figures.files import recorded
+from studies.reporting.figures.heat_maps import layer_heat_map
+from studies.reporting.figures.sheet import Drawing
 from studies.reporting.records import trend_record
 from studies.statistics.increases import ALL, layer_effects, trend
 
@@ -100,14 +103,6 @@ def _measure(findings: Findings, model: ResolvedModel, schedule: _Schedule) -> S
                 trends[benchmark] = trend_record(trend(by_group))
     if not tables:
         return None
-    title = f"{model.label}: {schedule.name} ({schedule.kind} groups)"
-    heat_maps = {
-        f"figures/{benchmark}-by-layers.png": figures.layer_heat_map(
-            table, benchmark=benchmark, measure=findings.measures[benchmark], title=title
-        )
-        for benchmark, table in tables.items()
-        if table["phenomenon"].nunique() > 1
-    }
     p_values = {f"trend/{benchmark}/p_value": test["p_value"] for benchmark, test in trends.items()}
     names = [group.name for group in schedule.groups]
     return StepResult(
@@ -115,8 +110,20 @@ def _measure(findings: Findings, model: ResolvedModel, schedule: _Schedule) -> S
         series=_series(findings, model, schedule, tables),
         frames={EFFECTS: pd.concat(table.assign(benchmark=benchmark) for benchmark, table in tables.items())},
         documents={SUMMARY: {"schedule": schedule.kind, "groups": names, "trends": trends}},
-        files={**heat_maps, "figures/depth.png": figures.depth_curves(tables, findings.measures, title=title)},
+        files=recorded(_drawings(findings, f"{model.display}: {schedule.name} ({schedule.kind} groups)", tables)),
     )
+
+
+def _drawings(findings: Findings, title: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Drawing]:
+    """The costs of every benchmark over depth, and by phenomenon where it has several."""
+    measures, names = findings.measures, findings.displayed
+    drawings = {"depth": depth_curves(tables, measures, names=names, title=title)}
+    for benchmark, table in tables.items():
+        if table["phenomenon"].nunique() > 1:
+            measure, name = measures[benchmark], names[benchmark]
+            drawings[f"{benchmark}-by-layers"] = layer_heat_map(table, benchmark=name, measure=measure, title=title)
+            drawings[f"{benchmark}-depth"] = depth_by_phenomenon(table, measure, benchmark=name, title=title)
+    return drawings
 
 
 def _series(

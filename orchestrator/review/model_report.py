@@ -1,18 +1,16 @@
-"""What one model adds to the report: table, findings, verdicts, figures.
+"""What one model adds to the report: table, findings, verdicts.
 
-Owns the rows of the table and which figures are drawn; `studies.reporting` has the form of both. Whatever did not
-finish is left out.
+Owns what is compared and found; `rows` has the table, `drawings` the figures, `studies.reporting` the form of all.
+Whatever did not finish is left out.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from orchestrator.planning.conditions import NOISE_FLOOR, Condition
+from orchestrator.planning.conditions import NOISE_FLOOR
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.review.curve_evidence import CURVE_CLAIMS, curve_drafts
 from orchestrator.review.doses import record_doses
@@ -27,33 +25,20 @@ from studies.claims.paper import DRAFTS
 from studies.claims.scorecard import Draft, Verdict, verdicts
 from studies.claims.wording import CLAIMS
 from studies.neurons.matching import SearchLimits, tolerance
-from studies.reporting import figures, records, text
+from studies.reporting import records, text
 from studies.statistics.comparisons import NoiseFloor, compare, noise_floor, seed_summary, within_noise
 from studies.statistics.neuron_table import overlaps
 
 COMPARISONS = "comparisons.parquet"
-MAX_FILE_NAME = 100
-"""Characters of a model or condition in an artifact path; MLflow takes 250 for the whole path."""
 REPEATED = 1.01
 """A perplexity that is measured again in other packs moves by far less than a hundredth of a search's tolerance."""
-
-
-def file_name(name: str) -> str:
-    """A name as MLflow allows it in an artifact path: `matched/layers=0-3,8` becomes `matched_layers_0-3_8`.
-
-    A name that is too long is cut, and ends in the beginning of its sha256.
-    """
-    allowed = re.sub(r"[^\w. -]", "_", name)
-    if len(allowed) <= MAX_FILE_NAME:
-        return allowed
-    return f"{allowed[: MAX_FILE_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 class ModelReport:
     """One model's part of the report."""
 
     def __init__(self, findings: Findings, model: ResolvedModel) -> None:
-        self._findings, self._model, self.label = findings, model, model.label
+        self._findings, self.model, self.label = findings, model, model.label
         self._plan, self._conditions = findings.plan, findings.plan.conditions[model.label]
         self._whole = [c for c in self._conditions if c.is_whole and not c.not_applicable]
         self._seeded = {condition.name for condition in self._conditions if condition.seed is not None}
@@ -62,7 +47,7 @@ class ModelReport:
 
     def build(self) -> dict[str, Any]:
         """This part as plain JSON."""
-        findings, model = self._findings, self._model
+        findings, model = self._findings, self.model
         benchmarks = self._plan.study.benchmarks
         floors = self._noise_floors()
         by_benchmark = {benchmark: records.noise_record(floor) for benchmark, floor in floors.items()}
@@ -95,43 +80,6 @@ class ModelReport:
             "verdicts": [records.verdict_record(verdict) for verdict in self._verdicts()],
         }
 
-    def figures(self, part: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-        """(name, PNG) of every figure that can be drawn; `part` is what `build` returned."""
-        findings, prefix = self._findings, file_name(self.label)
-        drawn = []
-        if any(row["cells"] for row in part["rows"] if row["role"] != "baseline" and not row["spread"]):
-            drawn.append((f"{prefix}-conditions", figures.conditions(part)))
-        neurons = findings.neuron_table(self._model)
-        if neurons is not None:
-            drawn.append((f"{prefix}-wasserstein-distance", figures.wasserstein_by_layer(neurons, title=self.label)))
-        examples = findings.examples(self._model)
-        if examples is not None:
-            drawn.append((f"{prefix}-entangled-neurons", figures.entangled_neurons(*examples, title=self.label)))
-        if self._model.selects_itself:  # otherwise the searches were another checkpoint's
-            drawn += [
-                (f"{prefix}-{file_name(condition.name)}-curve", png)
-                for condition in self._conditions
-                if (png := self._matching_curve(condition)) is not None
-            ]
-        return drawn
-
-    def _matching_curve(self, condition: Condition) -> bytes | None:
-        """The figure of a finished search; None where there was none, or nothing to match."""
-        findings = self._findings
-        if condition.spec.match is None or not findings.has_neurons(condition):
-            return None
-        curve = findings.matching_curve(condition)
-        if curve.empty:
-            return None
-        matching = findings.matching(condition)
-        baseline, treated = matching.baseline, matching.treated  # on the windows that were searched
-        if matching.searched is None:  # a search of version 3, on the windows of the evidence
-            baseline, treated = (findings.perplexity(self._model, name) for name in (BASELINE, condition.reference))
-        if baseline is None or treated is None:
-            return None
-        title = f"{self.label}: {condition.name}"
-        return figures.matching_curve(curve, baseline=baseline, treated=treated, title=title)
-
     @cached_property
     def _unmatched(self) -> dict[str, str]:
         """{condition: why it could not be matched}, of the controls whose search has ended without a match."""
@@ -141,21 +89,21 @@ class ModelReport:
 
     def _noise_floors(self) -> dict[str, NoiseFloor]:
         """{benchmark: how far the baseline moves on another pack plan}."""
-        baseline, other = (self._findings.items(self._model, name) for name in (BASELINE, NOISE_FLOOR))
+        baseline, other = (self._findings.items(self.model, name) for name in (BASELINE, NOISE_FLOOR))
         return {
             name: noise_floor(baseline[name], other[name])
             for name in baseline
-            if name in other and self._findings.alike(self._model, NOISE_FLOOR, BASELINE, name)
+            if name in other and self._findings.alike(self.model, NOISE_FLOOR, BASELINE, name)
         }
 
     def _within_noise(self, floors: Mapping[str, NoiseFloor]) -> list[dict[str, Any]]:
         """The effects of whole conditions that are no larger than the noise floor of their benchmark."""
-        findings, baseline = self._findings, self._findings.items(self._model, BASELINE)
+        findings, baseline = self._findings, self._findings.items(self.model, BASELINE)
         return [
             records.within_noise_record(condition.name, benchmark, found)
             for condition in self._whole
-            for benchmark, items in findings.items(self._model, condition.name).items()
-            if benchmark in floors and findings.alike(self._model, condition.name, BASELINE, benchmark)
+            for benchmark, items in findings.items(self.model, condition.name).items()
+            if benchmark in floors and findings.alike(self.model, condition.name, BASELINE, benchmark)
             if (found := within_noise(items, baseline[benchmark], floors[benchmark])) is not None
         ]
 
@@ -169,8 +117,8 @@ class ModelReport:
         pairs += [(condition.reference, condition.name) for condition in self._whole if condition.spec.match]
         tables = []
         for condition, against in pairs:
-            items = [findings.items(self._model, name) for name in (condition, against)]
-            alike = [b for b in items[0] if b in items[1] and findings.alike(self._model, condition, against, b)]
+            items = [findings.items(self.model, name) for name in (condition, against)]
+            alike = [b for b in items[0] if b in items[1] and findings.alike(self.model, condition, against, b)]
             items = [{benchmark: of_condition[benchmark] for benchmark in alike} for of_condition in items]
             table = compare(*items, condition=condition, against=against)
             if len(table):
@@ -183,13 +131,13 @@ class ModelReport:
     def _no_longer_matched(self) -> list[dict[str, Any]]:
         """Matched controls whose perplexity, measured again since the search, is no longer the treated condition's."""
         findings, entries = self._findings, list[dict[str, Any]]()
-        differ = {(entry.condition, entry.benchmark) for entry in findings.not_compared(self._model)}
+        differ = {(entry.condition, entry.benchmark) for entry in findings.not_compared(self.model)}
         perplexity = perplexity_name(self._plan)
-        for condition in self._conditions if self._model.selects_itself else ():  # else another checkpoint's search
+        for condition in self._conditions if self.model.selects_itself else ():  # else another checkpoint's search
             search, names = condition.spec.match, (BASELINE, condition.reference, condition.name)
             if search is None or any((name, perplexity) in differ for name in names):
                 continue
-            baseline, treated, own = (findings.perplexity(self._model, name) for name in names)
+            baseline, treated, own = (findings.perplexity(self.model, name) for name in names)
             if baseline is None or treated is None or own is None:
                 continue
             limits = SearchLimits(within=search.within, within_rise=search.within_rise)
@@ -206,7 +154,7 @@ class ModelReport:
         for condition in self._conditions:
             if condition.seed is not None and not condition.not_applicable:
                 by_seed = controls.setdefault(condition.without_seed, {})
-                by_seed[condition.name] = self._findings.metrics(self._model, condition.name)
+                by_seed[condition.name] = self._findings.metrics(self.model, condition.name)
         headlines = [metric for benchmark in self._plan.study.benchmarks for metric in benchmark.headlines]
         return [
             {"condition": name, "metric": metric, "seeds": len(by_seed), **summary[metric]}
@@ -219,7 +167,7 @@ class ModelReport:
     def _structure(self) -> dict[str, Any]:
         """Statistics of the neuron table and overlaps of neuron sets but seeded ones; empty where there is no table."""
         findings = self._findings
-        structure, neurons = findings.structure(self._model), findings.neuron_table(self._model)
+        structure, neurons = findings.structure(self.model), findings.neuron_table(self.model)
         if structure is None or neurons is None:
             return {}
         with_neurons = [c for c in self._conditions if c.is_whole and findings.has_neurons(c)]
@@ -238,7 +186,7 @@ class ModelReport:
         if claims is None:
             return []
         drafts: list[Draft] = []
-        if claims in DRAFTS and (evidence := claims_evidence(self._findings, self._model)):
+        if claims in DRAFTS and (evidence := claims_evidence(self._findings, self.model)):
             drafts += DRAFTS[claims](evidence)
-        drafts += curve_drafts(self._findings, self._model)
+        drafts += curve_drafts(self._findings, self.model)
         return verdicts(self.label, {**CLAIMS, **CURVE_CLAIMS}, drafts)

@@ -17,13 +17,13 @@ from orchestrator.record.encoding import encode_json
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.record import Record
 from orchestrator.review.across_models import record_across_models
+from orchestrator.review.drawings import Reviewed, report_figures
 from orchestrator.review.dynamics import record_dynamics
 from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
-from orchestrator.review.model_report import ModelReport
+from orchestrator.review.model_report import COMPARISONS, ModelReport
 from orchestrator.review.sentences import record_flips, record_texts
 from orchestrator.steps.step import BROKEN, FINISHED, review_id
-from studies.reporting.figures import negative_shares
 from studies.reporting.markdown import markdown
 from studies.reporting.records import REPORT, margins_record
 
@@ -73,7 +73,8 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     across: list[dict[str, Any]] = []
     with findings.unless_failed("claims across models"):
         across = record_across_models(plan.study.models, models)
-    figures = _figures(findings, built)
+    reviewed = [Reviewed(part.model, content, part.tables.get(COMPARISONS)) for part, content in built]
+    figures = report_figures(findings, reviewed, across)
     report = {
         "study": plan.study.spec.study,
         "models": models,
@@ -154,15 +155,3 @@ def _tables(parts: list[ModelReport]) -> dict[str, pd.DataFrame]:
         for name, table in part.tables.items():
             tables.setdefault(name, []).append(table.assign(model=part.label))
     return {name: pd.concat(of_models) for name, of_models in tables.items()}
-
-
-def _figures(findings: Findings, built: list[tuple[ModelReport, dict[str, Any]]]) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    for part, content in built:
-        with findings.unless_failed(f"figures of {part.label}"):
-            files |= {f"figures/{name}.png": png for name, png in part.figures(content)}
-    scored = [content for _, content in built if content["structure"]]
-    if len(scored) > 1:
-        with findings.unless_failed("figure of the negative shares"):
-            files["figures/negative-share.png"] = negative_shares(scored)
-    return files

@@ -13,7 +13,7 @@ from orchestrator.review.findings import Findings
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.reporting import records
-from studies.statistics.deltas import delta
+from studies.statistics.comparisons import delta
 
 UNMATCHED = "cannot be matched"
 

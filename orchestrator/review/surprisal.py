@@ -17,7 +17,9 @@ from orchestrator.review.recorded import ReviewStep, adopt_or_make, broken_runs
 from orchestrator.steps.result import StepResult
 from orchestrator.steps.step import BASELINE, review_id
 from studies.benchmarks.annotation import Annotation
-from studies.reporting import figures
+from studies.reporting.figures.files import recorded
+from studies.reporting.figures.sheet import Drawing
+from studies.reporting.figures.surprisal import excess_by_class
 from studies.reporting.records import contrast_record
 from studies.reporting.surprisal_page import examples_page
 from studies.statistics.excess_surprisal import CLOSED, OPEN, Excess
@@ -80,19 +82,19 @@ def _measure(findings: Findings, model: ResolvedModel, name: str, condition: Con
     annotation, excess = findings.plan.annotations[name], findings.excess(model, name, condition.name, BASELINE)
     table = excess.table()
     summary = _summary(excess, table, annotation)
-    title = f"{model.label}: {condition.name}, {findings.plan.benchmark(name).label}"
-    files: dict[str, bytes] = {}
+    title = f"{model.display}: {condition.name}, {findings.plan.benchmark(name).label}"
+    drawings: dict[str, Drawing] = {}
     documents: dict[str, Any] = {f"excess/{name}.json": summary}
     if condition.is_whole:
         for kind in {"upos", "relation"} & set(table["kind"]):
-            files[f"figures/{name}-{kind}.png"] = figures.excess_bars(table, kind=kind, title=title)
+            drawings[f"{name}-{kind}"] = excess_by_class(table, kind=kind, title=title)
         page = examples_page(excess.items, annotation.documents, annotation.words, title=title)
         documents[f"excess/{name}-sentences.html"] = page
     return StepResult(
         metrics=_metrics(table, summary, name),
         frames={f"excess/{name}.parquet": table},
         documents=documents,
-        files=files,
+        files=recorded(drawings, captions=f"{name}-captions.json"),  # a run has the steps of several benchmarks
     )
 
 

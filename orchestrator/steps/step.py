@@ -56,11 +56,11 @@ class StepKind:
 
 
 REVIEW_VERSIONS = {
-    "layers": 2,  # the effects of a layer schedule
+    "layers": 3,  # the effects of a layer schedule
     "doses": 3,  # a dose-response
     "summary": 2,  # the mean accuracy of a condition's multiple-choice benchmarks
-    "dynamics": 3,  # a series of checkpoints over training
-    "excess": 2,  # excess surprisal by part of speech
+    "dynamics": 4,  # a series of checkpoints over training
+    "excess": 3,  # excess surprisal by part of speech
     "texts": 1,  # the texts of a benchmark's items
     "flipped": 1,  # the items that a condition answers otherwise than the baseline
     "report": 9,

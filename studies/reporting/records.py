@@ -14,8 +14,7 @@ import pandas as pd
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Measure
 from studies.claims.scorecard import Margins, Status, Verdict
 from studies.statistics.across_models import Summary
-from studies.statistics.comparisons import NoiseFloor, WithinNoise
-from studies.statistics.deltas import Delta
+from studies.statistics.comparisons import Delta, NoiseFloor, WithinNoise
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
 from studies.statistics.intervals import Interval, estimate

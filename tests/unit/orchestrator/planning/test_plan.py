@@ -96,11 +96,11 @@ VERSIONS = {
     "select": 1,
     "evaluate": 3,
     "match": 4,
-    "layers": 2,
-    "doses": 2,
+    "layers": 3,
+    "doses": 3,
     "summary": 2,
-    "dynamics": 3,
-    "excess": 2,
+    "dynamics": 4,
+    "excess": 3,
     "report": 8,
 }
 

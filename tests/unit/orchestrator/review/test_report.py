@@ -9,9 +9,9 @@ from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.record.encoding import encode
 from orchestrator.record.keys import RunKey
+from orchestrator.review.drawings import file_name
 from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
-from orchestrator.review.model_report import file_name
 from orchestrator.steps.step import State
 from studies.benchmarks.choices import ChoiceBenchmark
 
