@@ -140,6 +140,7 @@ def test_the_studies_of_a_store_last_run_first_with_their_verdicts(
     place.client.create_experiment("somebody else's")
     (parent,) = place.runs("damaged", "study")
     place.artifact(parent, "report.json").write_bytes(b"{}")
+    assert repr(halfwave.load(place.folder, "damaged")).startswith("<study damaged: 1 model, 2 conditions; ")
     with caplog.at_level(logging.WARNING):
         found = halfwave.studies(place.folder)
     assert found.study.tolist() == ["damaged", "judged", "only"] and found.last_run.is_monotonic_decreasing
