@@ -156,8 +156,8 @@ def test_the_studies_of_a_store_last_run_first_with_their_verdicts(
 
 
 def test_what_waits_in_the_outbox_is_part_of_the_study(place: StoreFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left by a driver that died during an outage: a step of a run that MLflow knows, one of a run that it does not, and
-    one of a condition that was changed, whose earlier run will be superseded."""
+    """Left by a driver that died during an outage: a step of a run that MLflow knows, one of a run that it does not,
+    and one of a condition that was changed, whose earlier run will be superseded."""
     record = Record(place.uri, outbox=place.folder / "spool")
     record.open_study("waiting", definition="", resolved={}, environment={})
     commit(record, condition("top"), "one")
