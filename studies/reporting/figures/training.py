@@ -23,8 +23,7 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import PALE, Look, looks, spoken, styled
-from studies.reporting.figures.units import measured
-from studies.reporting.records import measure_record
+from studies.reporting.figures.units import increased
 from studies.statistics.training import ALL_NEURONS
 
 PANEL = 150
@@ -165,9 +164,7 @@ def effect_figure(
     look_of = conditions.looks(listed)
     of = sheet(len(benchmarks), Layout(height=PANEL, across=2, key=_key(listed, conditions)))
     for panel, benchmark in zip(of.axes, benchmarks, strict=True):
-        measure = measures[benchmark]
-        unit = measured(measure_record(measure))
-        unit = unit._replace(quantity="error") if measure.is_graded else unit
+        unit = increased(measures[benchmark])
         rows = effects[effects["benchmark"] == benchmark]
         read = rows[["step", "condition"]].join(rows[["estimate", "low", "high"]].map(unit.read))
         for group, look in look_of.items():
