@@ -6,7 +6,6 @@ interrupted.
 Modules are imported in the verbs that need them, so that no verb waits for imports that only others need.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -25,7 +24,6 @@ from orchestrator.redaction import redact_logs, redacted
 from studies.errors import StudyError, printable
 
 if TYPE_CHECKING:
-    from orchestrator.jobs.submit import Job
     from orchestrator.study import Study
 
 app = typer.Typer(
@@ -148,7 +146,7 @@ def plan(
     """Show every step and why it is not cached; then which special tokens the texts get, the power of each claim, which
     models fit, what runs side by side, and for how long."""
     from orchestrator import terminal
-    from orchestrator.study import plan_json
+    from orchestrator.planned_steps import plan_json
 
     opened = _open(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
     _warn(opened.warnings)
@@ -242,6 +240,7 @@ def submit(
     this environment, the job gets the tracking URI, HF_HUB_OFFLINE and its like, and the variables that --env names.
     Ctrl-C asks the job to stop and waits until it has closed its runs.
     """
+    from orchestrator.jobs.follow import follow
     from orchestrator.jobs.submit import RunOptions
     from orchestrator.jobs.submit import submit as send
 
@@ -263,7 +262,7 @@ def submit(
     if no_wait:
         print(printable(job.id))
     else:
-        raise typer.Exit(_follow(job))
+        raise typer.Exit(follow(job))
 
 
 @app.command()
@@ -277,7 +276,8 @@ def report(
     artifact_root: ArtifactRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the last recorded report of a study, from the record alone: models and data are not needed."""
+    """Print the last recorded report of a study and write its page, from the record alone: models and data are not
+    needed."""
     from orchestrator import terminal
     from orchestrator.last_report import last_report
 
@@ -287,7 +287,12 @@ def report(
     if as_json:
         print(json.dumps(found.document, indent=2))
     else:
-        terminal.show_report(terminal.make_console(), found.document)
+        console = terminal.make_console()
+        terminal.show_report(console, found.document)
+        try:
+            terminal.show_line(console, f"Read the page:    {found.write_page()}")
+        except StudyError as error:  # the report was printed, and nothing is lost
+            _say(str(error))
 
 
 @app.command()
@@ -358,24 +363,6 @@ def _say(text: str) -> None:
     """Print a message, each of its lines, to stderr, which holds no results."""
     for line in redacted(text).split("\n"):
         print(f"halfwave: {printable(line)}", file=sys.stderr)
-
-
-def _follow(job: "Job") -> int:
-    """Print a job's log to its end; returns its exit code. Ctrl-C stops the job, a second one ends the wait for it."""
-    from orchestrator.jobs.submit import INTERRUPTED
-
-    try:
-        return job.follow(lambda text: print(streams.plain(text), end="", flush=True))
-    except KeyboardInterrupt:
-        print(
-            f"halfwave: job {job.id} has been asked to stop and is closing its runs; "
-            "press Ctrl-C again to leave without waiting",
-            file=sys.stderr,
-        )
-        with contextlib.suppress(KeyboardInterrupt):
-            job.stop()
-            print("halfwave: stopped; what was committed is kept, submit again to resume", file=sys.stderr)
-        return INTERRUPTED
 
 
 def entry() -> None:

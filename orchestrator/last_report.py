@@ -1,7 +1,8 @@
 """The last recorded report of a study, found by its study file or by its name: the work behind `report`.
 
 Needs the record alone: of a study file only `study` and `tracking_uri` are used, nothing of it is looked up or run, and
-nothing is written. Raises StudyError, one line, where there is no such store, study or report.
+nothing is written but the page, when asked for. Raises StudyError, one line, where there is no such store, study or
+report.
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,18 @@ class LastReport(NamedTuple):
     """The report as it was recorded."""
     note: str
     """What to say above it where the study file is not what it was made from; else empty."""
+    workdir: Path
+    """The working folder, which may be absent."""
+
+    def write_page(self) -> Path:
+        """Make the page of the study, and write it into the working folder; returns where.
+
+        StudyError where it cannot be written."""
+        from orchestrator.page.content import page_content
+        from orchestrator.page.files import page_folder, write_page
+        from studies.reporting.page.render import page
+
+        return write_page(page_folder(self.workdir, self.study.name), page(page_content(self.study)))
 
 
 def last_report(
@@ -44,11 +57,11 @@ def last_report(
     place = workdir or default_workdir(file or Path("study.yaml"))
     if file is None:
         study = _study(tracking_uri or default_store(place), place, artifact_root, name)
-        return LastReport(study, _document(study), "")
+        return LastReport(study, _document(study), "", place)
     spec, located = load_spec(file, trusted=True)  # nothing of it is run
     uri = tracking_uri or store_of_study_file(spec.tracking_uri, located, place)
     study = _study(uri, place, artifact_root, spec.study)
-    return LastReport(study, _document(study), report_note(file, located, study.last_reported))
+    return LastReport(study, _document(study), report_note(file, located, study.last_reported), place)
 
 
 def _study(uri: str, workdir: Path, artifact_root: str | None, name: str | None) -> RecordedStudy:

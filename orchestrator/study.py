@@ -10,8 +10,9 @@ how a step is run, recorded or reviewed. Invariant: Ray is imported and started 
 """
 
 import contextlib
+import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,10 @@ import psutil
 from actors.messages.stream import Progress
 from orchestrator.definition import definition_of, second_file
 from orchestrator.execution.interrupt import Interrupt
+from orchestrator.planned_steps import PlannedStep
 from orchestrator.planning.compared import evaluated_again
 from orchestrator.planning.plan import Plan, build_plan
-from orchestrator.planning.power import PlannedPower, earlier_spreads, power_records, powers
+from orchestrator.planning.power import PlannedPower, earlier_spreads, powers
 from orchestrator.planning.resolve import resolve
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.keys import Committed
@@ -54,7 +56,9 @@ from orchestrator.workspace import (
     outbox_folder,
     store_of_study_file,
 )
-from studies.errors import StudyError
+from studies.errors import StudyError, describe
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from orchestrator.execution.runner import Runner
@@ -78,6 +82,8 @@ class Result(NamedTuple):
     """The shell command that starts MLflow's interface on the record."""
     ui_link: str
     """The address of the study in that interface."""
+    page: str
+    """Where the page lies on disk, or why there is none."""
 
     @property
     def computed(self) -> int:
@@ -93,43 +99,6 @@ class Result(NamedTuple):
     def complete(self) -> bool:
         """Whether no step, and no part of the review, failed or was skipped. What is not applicable has not failed."""
         return not self.report["unfinished"]
-
-
-class PlannedStep(NamedTuple):
-    """One line of `plan`."""
-
-    step: Step
-    cached: bool
-    reason: str
-    """Why it is not cached; empty if it is."""
-    flops: float
-    """Estimated floating-point operations."""
-    again: bool = False
-    """Whether it is recorded, and will be evaluated again under the versions installed here."""
-    idle: bool = False
-    """Whether there is nothing to compute, because of the finding of a recorded step."""
-
-
-def plan_json(
-    study: str,
-    planned: Iterable[PlannedStep],
-    special_tokens: Mapping[str, Any],
-    forecast: Forecast,
-    power: Sequence[PlannedPower] = (),
-) -> dict[str, Any]:
-    """What `plan --json` prints. Every key is written out, so that renaming a field changes no output."""
-    steps = [
-        {
-            "id": entry.step.id,
-            "step": entry.step.title,
-            "cached": entry.cached,
-            "reason": entry.reason,
-            "flops": entry.flops,
-        }
-        for entry in planned
-    ]
-    after = {"special_tokens": special_tokens, "power": power_records(power), "forecast": forecast.as_json()}
-    return {"study": study, "steps": steps} | after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,10 +263,9 @@ class Study:
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
         that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
         other versions or on other devices, and compare only what was computed alike. takeover: run it although another
-        driver seems to; that one stops. verify: read every artifact back first, also from a server.
-
-        The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed and
-        KeyboardInterrupt is raised. Raises StudyError if the store or the cluster does not answer.
+        driver seems to; that one stops. verify: read every artifact back first, also from a server. The first Ctrl-C
+        lets running steps finish, the second stops at once; either way the runs are closed and KeyboardInterrupt is
+        raised. Raises StudyError if the store or the cluster does not answer.
         """
         from orchestrator.execution.alike import Alike
         from orchestrator.execution.runner import Runner
@@ -319,7 +287,7 @@ class Study:
                     self._compute(runner, address, silence_seconds, patience_seconds)
                 outcome = (found := runner.outcome())._replace(reasons=redacted(found.reasons))
                 with record.waiting(interrupt.draining):
-                    reviewed = self._review(outcome, record)
+                    reviewed, page = self._review(outcome, record)
                 status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
             except KeyboardInterrupt:
                 status = "KILLED"
@@ -334,18 +302,35 @@ class Study:
             why_unsent=f"in {outbox_folder(self.workdir)}: {record.why_waiting or 'MLflow refuses them'}",
             ui_command=record.ui_command(),
             ui_link=record.ui_link(),
+            page=page,
         )
 
-    def _review(self, outcome: "Outcome", record: Record) -> "Review":
-        """The review; where the store stays away meanwhile, a report that says so."""
+    def _review(self, outcome: "Outcome", record: Record) -> tuple["Review", str]:
+        """The review, and where its page lies; where the store stays away meanwhile, a report that says so."""
+        from orchestrator.review.mlflow_pages import show_pages
         from orchestrator.review.report import review, unreviewed
 
         try:
             reviewed = review(self.plan, outcome, record)
         except Unreachable as error:
-            return unreviewed(self.plan, str(error))
+            return unreviewed(self.plan, str(error)), "not written: there is no report"
         record.reported()
-        return reviewed
+        try:
+            show_pages(self.plan, outcome, record, reviewed.report)
+        except Exception as error:  # of any kind: the pages hold nothing that is not recorded elsewhere
+            log.warning("MLflow's pages are not up to date: %s", describe(error))
+        return reviewed, self._page(record)
+
+    def _page(self, record: Record) -> str:
+        """Where the page of the last report lies; why there is none, whatever the reason: it costs nothing else."""
+        from orchestrator.page.files import page_folder, write_page
+        from orchestrator.page.recorded import record_page
+
+        try:
+            return str(write_page(page_folder(self.workdir, self.spec.study), record_page(record, self.spec.study)))
+        except Exception as error:
+            log.debug("an error that nobody expected", exc_info=error)
+            return f"not written ({describe(error)})"
 
     def _compute(self, runner: "Runner", address: str | None, silence_seconds: float, patience_seconds: float) -> None:
         from orchestrator.execution.session import compute
@@ -367,7 +352,7 @@ class Study:
             definition=self.path.read_text(encoding="utf-8"),
             resolved=self.plan.study.document(),
             environment=environment(),
-            metrics=[metric for benchmark in self.plan.study.benchmarks for metric in benchmark.headlines],
+            metrics=self.plan.columns,
             source=definition_of(self.path, self.plan.study.located),
             takeover=takeover,
         )

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.planned_steps import PlannedStep
 from orchestrator.planning.power import PlannedPower, power_lines
 from orchestrator.scheduling.forecast import Forecast
-from orchestrator.study import PlannedStep, Result
+from orchestrator.study import Result
 from studies.claims.power import FACTOR
 from studies.errors import StudyError, printable
 from studies.reporting.records import completed
@@ -245,3 +246,4 @@ def show_result(console: Console, result: Result, seconds: float) -> None:
         )
     show_line(console, f"Open the record:  {result.ui_command}")
     show_line(console, f"then              {result.ui_link}")
+    show_line(console, f"Read the page:    {result.page}")

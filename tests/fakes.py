@@ -19,6 +19,7 @@ from actors.messages.stream import Finished, Opened
 from orchestrator.planning.plan import Plan
 from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.keys import NOTHING, Committed, RunKey
+from orchestrator.record.pages.run_page import RunPage
 from orchestrator.scheduling.cluster import Resident
 from orchestrator.scheduling.decisions import Start
 from orchestrator.scheduling.placement import Demand, Node
@@ -243,6 +244,31 @@ class FakePool:
         return self.unplaceable
 
 
+class FakePages:
+    """The pages of a study, in memory."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, RunPage] = {}
+        """{run: its page}."""
+        self.note = ""
+        self.samples: list[Mapping[str, float]] = []
+
+    def show(self, key: RunKey, page: RunPage) -> None:
+        self.shown[key.name] = page
+
+    def describe(self, text: str) -> None:
+        self.note = text
+
+    def sample(self, metrics: Mapping[str, float]) -> None:
+        self.samples.append(metrics)
+
+    def view_address(self, view: str = "halfwave") -> str:
+        return f"#/view/{view}"
+
+    def run_address(self, key: RunKey, artifact: str = "") -> str:
+        return f"#/runs/{key.name}/{artifact}"
+
+
 class FakeRecord:
     """What was committed, in memory."""
 
@@ -253,7 +279,7 @@ class FakeRecord:
         self.finished: dict[str, str] = {}
         """{run: status}."""
         self.begun: set[str] = set()
-        self.notes: list[str] = []
+        self.pages = FakePages()
         self.withdrawn: list[str] = []
         self.damaged: set[str] = set()
         self.unreadable: set[str] = set()
@@ -311,9 +337,6 @@ class FakeRecord:
 
     def intact(self, step_ids: Sequence[str]) -> dict[str, Committed]:
         return {step: committed for step, committed in self.known(step_ids).items() if self.verify(committed)}
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
     def replace_document(self, step_id: str, path: str, **changes: Any) -> None:
         """As if an earlier run had recorded a document with other values."""

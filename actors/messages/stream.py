@@ -1,8 +1,9 @@
 """The messages around the results: an actor answers a request with a stream of them.
 
-Any number of `Progress`, then the results. A stream that ends without its results has failed.
+Any number of `Progress` and `Load`, then the results. A stream that ends without its results has failed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.messages.model import EngineFacts
@@ -49,6 +50,14 @@ class Progress:
     done: int
     total: int
     unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the machine of an actor is busy with."""
+
+    metrics: Mapping[str, float]
+    """By the names that they are recorded under: `system/<machine>/cpu_utilization_percentage`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,9 @@ from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.messages.model import ModelSource
-from actors.messages.stream import ActorLost, EngineDied, Opened, RequestFailed
+from actors.messages.stream import ActorLost, EngineDied, Load, Opened, RequestFailed
 from orchestrator.execution import scratch
+from orchestrator.node_load import LoadMeter
 from orchestrator.redaction import redact_logs
 from studies.errors import TextError, one_line
 
@@ -33,7 +34,7 @@ class Host:
         group; options: Ray's options for each of them."""
         redact_logs()
         self._scratch = scratch.use_own_folder()
-        self._path = path
+        self._path, self._meter = path, LoadMeter()
         self._source: ModelSource | None = None
         self._actor: Any = None
         group = get_current_placement_group() if num_siblings else None
@@ -67,7 +68,10 @@ class Host:
             answer = getattr(self._actor, method)
             divides = self._siblings and "others" in inspect.signature(answer).parameters
             options = {"others": [self._ask(sibling) for sibling in self._siblings]} if divides else {}
-            yield from answer(request, **options)
+            for message in answer(request, **options):
+                yield message
+                if (load := self._meter.due()) is not None:
+                    yield load
         except (EngineDied, *DEAD) as error:
             yield ActorLost(reason=one_line(error))
         except Exception as error:  # sent on, not swallowed: the driver fails the request's steps
@@ -96,7 +100,7 @@ def _messages(stream: Any) -> Iterator[Any]:
         match ray.get(item):
             case RequestFailed(error=error):
                 raise RuntimeError(f"in another shard: {error}")
-            case Opened():
+            case Opened() | Load():
                 pass
             case message:
                 yield message

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from actors.messages.ablation import Part
 from actors.messages.probe import Reference, ReferenceRequest
-from actors.messages.stream import ActorLost, Finished, Opened, OutOfMemory, Progress, RequestFailed, StepFailed
+from actors.messages.stream import ActorLost, Finished, Load, Opened, OutOfMemory, Progress, RequestFailed, StepFailed
 from orchestrator.execution.actor_pool import ActorPool
 from orchestrator.execution.alike import Alike
 from orchestrator.execution.context import RunContext
@@ -198,6 +198,8 @@ class Runner:
                 self._opened(actor, message)
             case Reference():
                 self._proofs.add(message)
+            case Load(metrics=metrics):
+                self._record.pages.sample(metrics)
             case Progress():
                 self._on_progress(self._plan.steps[message.step], message)
             case Part():

@@ -12,12 +12,16 @@ from typing import ClassVar
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec, LayerGroupsSpec, StudySpec
-from studies.neurons.clamps import Clamp
+from studies.neurons.clamps import NAMED_CLAMPS, Clamp
 from studies.neurons.layer_groups import LayerGroup, layer_groups
 
 NOISE_FLOOR = "noise floor"
 """The baseline on another pack plan: not a condition, but it has evaluations like one."""
 NOT_APPLICABLE = "not applicable (ReLU): what it does to the negative half, ReLU does already"
+
+PARTS = (BASELINE, "treated", "matched", "random", "sign", "other", "neighbour")
+"""What a condition is beside the treated one, in the order in which tables show them: `sign` is the same neurons under
+another operation, `neighbour` that of a matched control."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,9 @@ class Baseline:
     """The empty set of neurons on the same path as every condition, scored on every benchmark."""
 
     name: ClassVar[str] = BASELINE
+    part: ClassVar[str] = BASELINE
+    is_whole: ClassVar[bool] = True
+    seed: ClassVar[None] = None
     clamp: ClassVar[None] = None
     neurons: ClassVar[None] = None
     role_of_neurons: ClassVar[str] = "neurons"
@@ -78,6 +85,19 @@ class Condition:
         return self.group is None and self.dose is None and not self.is_neighbour
 
     @property
+    def part(self) -> str:
+        """What it is beside the treated condition, for tables and figures; one of `PARTS`."""
+        if self.is_neighbour:
+            return "neighbour"
+        if self.spec.match is not None:
+            return "matched"
+        if self.spec.select == "random":
+            return "random"
+        if self.spec.select == "top":
+            return "treated" if is_treated(self.spec) else "sign"
+        return "other"
+
+    @property
     def has_neighbour(self) -> bool:
         """Whether its search is asked for a neighbour, too: claims rest on whole matched controls alone."""
         return self.spec.match is not None and self.is_whole and not self.not_applicable
@@ -119,6 +139,11 @@ def expand(spec: StudySpec, model: ResolvedModel) -> Iterator[Condition]:
         seeds = condition.seeds if condition.select == "random" else (None,)
         for group, dose, seed in product(groups, spread.doses or (None,), seeds):
             yield Condition(base=name, spec=condition, seed=seed, group=group, dose=dose)
+
+
+def is_treated(spec: ConditionSpec) -> bool:
+    """Whether it puts the negative clamp, which the claims are about, on top neurons."""
+    return spec.select == "top" and spec.clamp == NAMED_CLAMPS["negative"]
 
 
 def layer_variants(condition: ConditionSpec, num_layers: int) -> tuple[LayerGroup | None, ...]:

@@ -13,6 +13,7 @@ from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.resolve import PROFILE, ResolvedStudy
 from orchestrator.planning.run_keys import baseline_run, condition_run, profile_run
 from orchestrator.record.keys import Committed, RunKey
+from orchestrator.record.pages.views import DELTA
 from orchestrator.steps import evaluate, examples, match, profile, select, weights
 from orchestrator.steps.identity import identify
 from orchestrator.steps.kind import ActorStepKind, ModelStepKind, PlannedModel
@@ -47,6 +48,13 @@ class Plan:
         """Every metric that the finished evaluations of a condition recorded."""
         steps = self.evaluations.get((model, condition), {}).values()
         return {name: value for step in steps if step in committed for name, value in committed[step].metrics.items()}
+
+    @property
+    def columns(self) -> list[str]:
+        """The metrics that MLflow's tables of conditions show: first what each costs, then the values themselves."""
+        benchmarks = self.study.benchmarks
+        values = [metric for benchmark in benchmarks for metric in benchmark.headlines]
+        return [*(f"{DELTA}{benchmark.name}" for benchmark in benchmarks), *values]
 
     @property
     def series(self) -> dict[str, list[ResolvedModel]]:

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.planning.conditions import Condition
+from orchestrator.planning.conditions import Condition, is_treated
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.plan import Plan
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.claims.power import DIFFICULTY, DIFFICULTY_RANDOM, MATCHED, POSRELU, RANDOM, SIGNFLIP, TREATED
 from studies.claims.scorecard import Margins
-from studies.neurons.clamps import NAMED_CLAMPS, Clamp
+from studies.neurons.clamps import Clamp
 
 _SAME = ("select", "score", "fraction", "clamp", "layers")
 """Fields in which conditions on the same neurons agree."""
@@ -66,11 +66,6 @@ def _treated(whole: Mapping[str, Condition]) -> str | None:
     return next((name for name in (*references, *whole) if name in whole and is_treated(whole[name].spec)), None)
 
 
-def is_treated(spec: ConditionSpec) -> bool:
-    """Whether it puts the negative clamp, which the claims are about, on top neurons."""
-    return spec.select == "top" and spec.clamp == NAMED_CLAMPS["negative"]
-
-
 def _variant(whole: Mapping[str, Condition], treated: ConditionSpec, **changes: Any) -> str | None:
     """The condition that differs from the treated one in these fields alone."""
     wanted = treated.model_copy(update=changes)
@@ -87,24 +82,6 @@ def _randoms(conditions: Sequence[Condition], treated: str | None, clamp: Clamp)
     for condition in controls:
         by_neurons.setdefault(condition.neurons, condition.name)
     return tuple(by_neurons.values())
-
-
-def part(condition: Condition) -> str:
-    """What a condition is beside the treated one, for tables and figures.
-
-    One of `treated`, `matched`, `neighbour` (of a matched control), `random`, `sign` (the same neurons, another
-    operation) and `other`.
-    """
-    spec = condition.spec
-    if condition.is_neighbour:
-        return "neighbour"
-    if spec.match is not None:
-        return "matched"
-    if spec.select == "random":
-        return "random"
-    if spec.select == "top":
-        return "treated" if is_treated(spec) else "sign"
-    return "other"
 
 
 def margins(plan: Plan) -> Margins:

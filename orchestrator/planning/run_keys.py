@@ -6,10 +6,11 @@ tag.
 
 from collections.abc import Mapping
 
-from orchestrator.planning.conditions import Baseline, Condition
+from orchestrator.planning.conditions import PARTS, Baseline, Condition
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.record.keys import RunKey
+from orchestrator.record.keys import NOTHING, RunKey
 from orchestrator.record.limits import MAX_NAME
+from orchestrator.record.pages.views import CONDITIONS, MEMBERS, ORDER, SHOWN
 from orchestrator.steps.identity import identify
 from orchestrator.study_file.spec import StudySpec
 from studies.neurons.layer_groups import layer_ranges
@@ -32,7 +33,8 @@ def baseline_run(model: ResolvedModel) -> RunKey:
         "schedule": "",
         "seed": "",
     }
-    return _run_key("condition", model, Baseline.name, identity=_identity(model, Baseline()), params=params)
+    tags = _view_tags(model, Baseline())
+    return _run_key("condition", model, Baseline.name, identity=_identity(model, Baseline()), params=params, tags=tags)
 
 
 def condition_run(spec: StudySpec, model: ResolvedModel, condition: Condition) -> RunKey:
@@ -51,7 +53,20 @@ def condition_run(spec: StudySpec, model: ResolvedModel, condition: Condition) -
         "schedule": condition.group.schedule if condition.group else "",
         "seed": "" if condition.seed is None else str(condition.seed),
     }
-    return _run_key("condition", model, condition.name, identity=_identity(model, condition), params=params)
+    identity, tags = _identity(model, condition), _view_tags(model, condition)
+    return _run_key("condition", model, condition.name, identity=identity, params=params, tags=tags)
+
+
+def _view_tags(model: ResolvedModel, condition: Condition | Baseline) -> dict[str, str]:
+    """What a condition is, in which of MLflow's views its run is shown, and where it stands there: by model, then as in
+    `PARTS`, then by name and seed."""
+    seed = "" if condition.seed is None else f" {condition.seed:010d}"
+    name = condition.name if isinstance(condition, Baseline) else condition.without_seed
+    return {
+        "part": condition.part,
+        SHOWN: CONDITIONS if condition.is_whole else MEMBERS,
+        ORDER: f"{model.label} {PARTS.index(condition.part)} {name}{seed}",
+    }
 
 
 def _identity(model: ResolvedModel, condition: Condition | Baseline) -> str:
@@ -64,9 +79,17 @@ def _identity(model: ResolvedModel, condition: Condition | Baseline) -> str:
     return identify(payload | {"neighbour": True} if condition.is_neighbour else payload)
 
 
-def _run_key(kind: str, model: ResolvedModel, condition: str, *, identity: str, params: Mapping[str, str]) -> RunKey:
+def _run_key(
+    kind: str,
+    model: ResolvedModel,
+    condition: str,
+    *,
+    identity: str,
+    params: Mapping[str, str],
+    tags: Mapping[str, str] = NOTHING,
+) -> RunKey:
     of_model = {"model": model.label, "revision": model.revision or "local", "dtype": model.dtype}
-    tags = {"model.note": model.note} if model.note else {}
+    tags = {**tags, **({"model.note": model.note} if model.note else {})}
     if model.checkpoint is not None:
         tags["training_step"] = str(model.checkpoint.step)
     return RunKey(

@@ -1,4 +1,4 @@
-"""The bytes of artifacts: tables as parquet, documents as JSON or text, and their sha256.
+"""The bytes of artifacts: tables as parquet and, for people, as CSV; documents as JSON or text; their sha256.
 
 Raises ValueError for a path that MLflow would alter and for a value that JSON cannot hold. Refuses to know where the
 bytes go.
@@ -19,6 +19,10 @@ Document: TypeAlias = Mapping[str, object] | Sequence[object] | str
 """JSON data (dicts, lists and their leaves), or a text."""
 
 
+MAX_CSV = 10_000_000
+"""Bytes: beyond it MLflow's page takes long to open a table, and a store would grow by more than it is worth."""
+
+
 def digest(content: bytes) -> str:
     """sha256, in hex."""
     return hashlib.sha256(content).hexdigest()
@@ -27,17 +31,31 @@ def digest(content: bytes) -> str:
 def encode(
     *, frames: Mapping[str, "pandas.DataFrame"], documents: Mapping[str, Document], files: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """{artifact path: bytes}: frames as parquet (the index is not kept), documents as JSON or text by suffix.
+    """{artifact path: bytes}: frames as parquet (the index is not kept) with a CSV of the same name beside it, which
+    MLflow opens at once; documents as JSON or text by suffix. A CSV of more than `MAX_CSV` bytes is left out.
 
     Raises ValueError for a bad or repeated path and for content that does not fit its suffix."""
-    paths = [*frames, *documents, *files]
+    paths = [*frames, *map(csv_path, frames), *documents, *files]
     for path in paths:
         check_path(path)
         if paths.count(path) > 1:
             raise ValueError(f"artifact path {path!r} is given twice")
     payload = {path: _parquet(path, frame) for path, frame in frames.items()}
+    tables = {csv_path(path): encode_csv(frame) for path, frame in frames.items()}
+    payload |= {path: content for path, content in tables.items() if len(content) <= MAX_CSV}
     payload |= {path: _text(path, document).encode() for path, document in documents.items()}
     return payload | {path: bytes(content) for path, content in files.items()}
+
+
+def csv_path(path: str) -> str:
+    """Where the CSV of a table lies, given its parquet file."""
+    return path.removesuffix(".parquet") + ".csv"
+
+
+def encode_csv(frame: "pandas.DataFrame") -> bytes:
+    """A table as CSV for people and spreadsheets: nine significant digits, the index is not kept. The parquet file has
+    every bit."""
+    return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
 def encode_json(document: Document) -> str:

@@ -1,13 +1,12 @@
 """The MLflow store: experiments, runs and artifacts, in MLflow's words.
 
-Owns the paging, the saved view of an experiment, and artifacts, which are read back after writing and verified on
-reading; where those of a SQLite store lie, `local_store` says. Raises as `client.calls` does, and `DamagedArtifact`.
+Owns the paging, and artifacts, which are read back after writing and verified on reading; where those of a SQLite store
+lie, `local_store` says. Raises as `client.calls` does, and `DamagedArtifact`.
 Refuses to know which study is open, what a step is, and when to try again.
 Invariant: with `creation`, `client.calls` and `client.credentials` the only module that imports mlflow, and only once a
 store is opened, because that takes seconds; by then telemetry is off, and nothing of MLflow's is printed to stdout.
 """
 
-import json
 import posixpath
 import shlex
 import sqlite3
@@ -17,7 +16,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from orchestrator.record.client.answers import WEB_PAGE, is_web_page
 from orchestrator.record.client.artifact_places import ArtifactPlaces
@@ -28,15 +26,15 @@ from orchestrator.record.encoding import digest
 from orchestrator.record.limits import MAX_BATCH
 from orchestrator.record.local_store import ARTIFACTS, LocalStore, folder_of, locate, remove_run_folder, write_file
 from orchestrator.record.outbox import folder_size
-from orchestrator.record.tags import KIND, SUPERSEDED, VIEW
+from orchestrator.record.pages import links
+from orchestrator.record.pages.run_page import RunInput
+from orchestrator.record.pages.views import view_tags
+from orchestrator.record.tags import KIND, SUPERSEDED
 from studies.errors import StudyError, did_you_mean
 from studies.files import read_bytes
 
 PAGE = 200
 """Runs per search request; each comes with all its metrics."""
-
-_VIEW_PARAMS = ("model", "condition", "fraction", "intervention")
-"""Params that the saved view shows as columns."""
 
 
 class Store(Calls):
@@ -97,26 +95,31 @@ class Store(Calls):
             raise Unreachable(f"MLflow at {self.safe_uri} does not answer: {error}") from error
 
     def open_experiment(self, name: str, metrics: Sequence[str] = ()) -> str:
-        """The id of the experiment of this name, created if there is none; its saved view shows these metrics.
+        """The id of the experiment of this name, created if there is none; its saved views show these metrics.
 
         A server chooses where the artifacts of a new one lie. RecordError as by `experiment`, and for a database
         without a place for artifacts."""
-        view = saved_view(metrics)
-        experiment = self.experiment(name) or self._new_experiment(name, view)
+        views = view_tags(metrics)
+        experiment = self.experiment(name) or self._new_experiment(name, views)
         if self.local and self.local.is_served(experiment.artifact_location):
             raise RecordError(f"MLflow at {self.safe_uri}: study {name!r} {self.local.SERVED}")
-        if experiment.tags.get(VIEW) != view:
-            self.call("set_experiment_tag", experiment.experiment_id, VIEW, view)
+        self.tag_experiment(experiment.experiment_id, views, experiment.tags)
         return experiment.experiment_id
 
-    def _new_experiment(self, name: str, view: str) -> Any:
+    def tag_experiment(self, experiment_id: str, tags: Mapping[str, str], held: Mapping[str, str]) -> None:
+        """Set tags of an experiment, all but those that it has already. held: its tags."""
+        for name, value in tags.items():
+            if held.get(name) != value:
+                self.call("set_experiment_tag", experiment_id, name, value)
+
+    def _new_experiment(self, name: str, views: Mapping[str, str]) -> Any:
         place = None
         if self.local is not None:
             place = self.local.artifacts.as_uri()  # MLflow percent-decodes plain paths
         elif self.removes_runs:
             place = self._places.for_database()
         try:
-            self.call("create_experiment", name, artifact_location=place, tags={VIEW: view})
+            self.call("create_experiment", name, artifact_location=place, tags=dict(views))
         except RecordError:
             if self.experiment(name) is None:  # else it was created and the answer lost, or by another driver
                 raise
@@ -163,6 +166,11 @@ class Store(Calls):
         """Log one metric at several steps: (step, value) pairs, dated with Unix time in milliseconds."""
         self._log_points(run_id, [(name, step, value) for step, value in pairs], date_ms)
 
+    def log_samples(self, run_id: str, samples: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log metrics at several times: (Unix time in seconds, which is the step as well; {metric: value})."""
+        for second, metrics in samples:
+            self._log_points(run_id, [(name, second, value) for name, value in metrics.items()], second * 1000)
+
     def _log_points(self, run_id: str, points: Sequence[tuple[str, int, float]], date_ms: int) -> None:
         from mlflow.entities import Metric
 
@@ -205,6 +213,19 @@ class Store(Calls):
         last = max(history, key=lambda metric: (metric.step, metric.timestamp), default=Metric(name, value, 0, 0))
         date_ms = max(int(time.time() * 1000), last.timestamp + 1)
         self.call("log_batch", run_id, metrics=[Metric(name, value, date_ms, last.step)])
+
+    def log_inputs(self, run_id: str, inputs: Sequence[RunInput]) -> None:
+        """Log data sets and models as the inputs of a run; one that it has stays single."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        datasets = [
+            DatasetInput(
+                Dataset(one.name, one.short_digest, "halfwave", one.source),
+                [InputTag("mlflow.data.context", one.context), InputTag("digest", one.digest)],
+            )
+            for one in inputs
+        ]
+        self.call("log_inputs", run_id, datasets)
 
     # ---- artifacts
 
@@ -367,30 +388,13 @@ class Store(Calls):
 
     def ui_command(self) -> str:
         """The shell command that opens MLflow on this store (a password left out), or the address of its server."""
-        if server := self._server():
-            return server
-        return f"mlflow ui --backend-store-uri {shlex.quote(self.safe_uri)} --port 5000"
+        return links.ui_command(self.uri if self.is_server else "", self.safe_uri)
 
     def ui_link(self, experiment_id: str) -> str:
         """The address of an experiment, opened on a table of its conditions; valid while `ui_command` runs."""
-        server = self._server() or "http://127.0.0.1:5000"
-        view = "workflowType=machine_learning&viewStateShareKey=halfwave"  # without it MLflow opens on GenAI traces
-        return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{view}"
+        return links.printed(self.uri if self.is_server else "", links.view_address(experiment_id))
 
-    def _server(self) -> str:
-        """The address of the tracking server, without user and password; '' where the store is a database."""
-        parts = urlsplit(self.uri)
-        if not self.is_server:
-            return ""
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def saved_view(metrics: Sequence[str]) -> str:
-    """The value of `VIEW`: one row per condition, with these metrics beside the params that define it."""
-    state = {
-        "searchFilter": f"tags.`{KIND}` = 'condition'",
-        "orderByKey": "params.`model`",  # unless sorted by date, the interface lists child runs flat, not folded away
-        "orderByAsc": True,
-        "selectedColumns": [*(f"params.`{name}`" for name in _VIEW_PARAMS), *(f"metrics.`{name}`" for name in metrics)],
-    }
-    return json.dumps({"name": "Halfwave: conditions", "createdAt": 0, "state": json.dumps(state)})
+    def addresses(self, experiment_id: str, run_id: str) -> dict[str, str]:
+        """{what: where the interface shows it}, of a study's runs, and of its own run with what is recorded on it."""
+        server, own = self.uri if self.is_server else "", links.artifacts_address(experiment_id, run_id)
+        return {"All runs": self.ui_link(experiment_id), "Tables and figures": links.printed(server, own)}

@@ -244,6 +244,10 @@ class Reader:
         content = self._patiently(lambda: self._store.fetch(run_id, path)) if run_id else None
         return (content or b"").decode(errors="replace")
 
+    def addresses(self, experiment_id: str, run_id: str) -> dict[str, str]:
+        """{what: where MLflow's interface shows it}, of a study's runs and of its own one."""
+        return self._store.addresses(experiment_id, run_id)
+
     @property
     def uri(self) -> str:
         """The tracking URI of the store, without a password."""

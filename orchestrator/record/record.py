@@ -26,10 +26,11 @@ from orchestrator.record.encoding import Document, digest, encode, encode_json
 from orchestrator.record.entry import Entry, check_entry
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.lease import Lease
-from orchestrator.record.limits import MAX_TAG, check_key, check_series, check_texts
+from orchestrator.record.limits import check_key, check_series
 from orchestrator.record.local_store import ARTIFACTS, locate
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
+from orchestrator.record.pages.writer import Pages
 from orchestrator.record.reader import Reader
 from orchestrator.record.runs import Run, Runs, new_params
 from orchestrator.record.sender import Sender, withdrawal
@@ -37,7 +38,6 @@ from orchestrator.record.tags import (
     ADOPTED_FROM_OUTBOX,
     DEFINITION,
     INVOCATION,
-    NOTE,
     REPORTED,
     STEP,
     Definition,
@@ -100,6 +100,8 @@ class Record(Reader):
         self.study = ""
         """The study that is open; empty before `open_study` and after `close`."""
         self._invocation = ""
+        self.pages = Pages(store, self._runs, self._sender)
+        """What MLflow's pages show beside what is committed."""
         self._source: Definition | None = None
 
     # ---- opening
@@ -144,6 +146,7 @@ class Record(Reader):
         self.study = study
         self._store.relocate()
         self._runs.load(self._experiment)
+        self.pages.open(study, self._experiment)
         self._open_parent(parent, texts)
         self._sender.load(study)
         self.flush()
@@ -275,13 +278,6 @@ class Record(Reader):
             raise ValueError(f"run status {status!r}: allowed are 'FINISHED', 'FAILED' and 'KILLED'")
         key, _ = check_key(key), self._opened()
         self._sender.change(key.slot_and_identity, partial(self._close_run, key, status))
-        self._sender.send()
-
-    def note(self, text: str) -> None:
-        """Set the description that MLflow shows on the parent run (Markdown)."""
-        self._opened()
-        tags = check_texts("tag", {NOTE: redacted(text)}, MAX_TAG)
-        self._sender.change("note", partial(self._runs.tag, self._runs.parent, tags))
         self._sender.send()
 
     def reported(self) -> None:

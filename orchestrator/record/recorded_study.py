@@ -11,6 +11,7 @@ record, is an empty table or a RecordError, one line that names what there is: e
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.record.client.failures import DamagedArtifact, RecordError
@@ -143,8 +144,24 @@ class RecordedStudy:
     def resolved(self) -> dict[str, Any]:
         """What the names of the study file stood for at the last run: models, data, parameters; empty where that is not
         recorded. Belongs to no step, so it is not verified."""
+        return self._attached_json("resolved.json")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """The machine, packages and commit of the last run; empty where that is not recorded. As `resolved` not
+        verified."""
+        return self._attached_json("environment.json")
+
+    def addresses(self) -> dict[str, str]:
+        """{what: where MLflow shows it}: the study's runs, and its own run with every table and figure.
+
+        Empty where only the outbox knows the study."""
+        runs = [run.run_id for run in self._of_kind("study") if run.run_id]
+        return self._reader.addresses(self.experiment_id, runs[0]) if runs and self.experiment_id else {}
+
+    def _attached_json(self, path: str) -> dict[str, Any]:
         try:
-            found = json.loads(self._attachment("resolved.json") or "{}")
+            found = json.loads(self._attachment(path) or "{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
@@ -186,9 +203,7 @@ class RecordedStudy:
         """Every whole condition against the baseline, and every treated one against its matched control, by phenomenon:
         model, condition, against, benchmark, phenomenon, the difference, its interval and its tests. Empty where there
         is no report, or nothing that can be compared."""
-        table = self._table("comparisons.parquet", "study", labels=())
-        labels = [name for name in LABELS if name in table.columns]
-        return table[[*labels, *table.columns.difference(labels, sort=False)]]
+        return _labels_first(self._table("comparisons.parquet", "study", labels=()))
 
     @cached_property
     def benchmarks(self) -> "pandas.DataFrame":
@@ -258,7 +273,7 @@ class RecordedStudy:
 
     def doses(self) -> "pandas.DataFrame":
         """The increases over the baseline by fraction of neurons; empty where there are no doses."""
-        return self._table("dose_response.parquet", "schedule", labels=("model",))
+        return _labels_first(self._table("dose_response.parquet", "schedule", labels=("model",)))
 
     def trajectories(self) -> "pandas.DataFrame":
         """The scores of neuron sets over training, after the column `series`; a change of weights is the quantity
@@ -340,7 +355,9 @@ class RecordedStudy:
         """As `_table`; RecordError where no run has recorded such a table."""
         recorded = {path for run in self._of_kind(kind) for step in run.steps.values() for path in step.artifacts}
         if path not in recorded:
-            raise RecordError(f"no run of this study recorded {path}{did_you_mean(path, recorded)}")
+            folder, _, file = path.rpartition("/")
+            names = [PurePosixPath(one).stem for one in recorded if one.rpartition("/")[0] == folder]
+            raise RecordError(f"no run of this study recorded {path}{did_you_mean(PurePosixPath(file).stem, names)}")
         return self._table(path, kind, **how)
 
     def _table(
@@ -364,3 +381,9 @@ class RecordedStudy:
                     columns = [*labels, *(name for name in table.columns if name not in labels)]
                     tables.append(table.assign(**{label: getattr(run.slot, label) for label in labels})[columns])
         return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame(columns=list(labels))
+
+
+def _labels_first(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """The table, beginning with the columns that say of which model and condition a row is."""
+    labels = [name for name in LABELS if name in table.columns]
+    return table[[*labels, *table.columns.difference(labels, sort=False)]]

@@ -7,14 +7,16 @@ know of steps, artifacts and outages: a call that MLflow does not answer raises 
 is. Invariant: after `ensure(key)` the key's run is the only current one in its slot.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey, Slot
 from orchestrator.record.mlflow_store import Store
-from orchestrator.record.tags import KIND, STEP, SUPERSEDED, place_of, run_tags
+from orchestrator.record.pages.run_page import RunPage, difference
+from orchestrator.record.tags import KIND, NOTE, STEP, SUPERSEDED, place_of, run_tags
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +28,10 @@ class Run:
     status: str
     params: dict[str, str]
     tags: dict[str, str]
+    metrics: dict[str, float] = field(default_factory=dict)
+    """As they were when the runs were loaded, and what `show` has logged since; other metrics are not followed."""
+    inputs: set[tuple[str, str]] = field(default_factory=set)
+    """(name, digest) of each, as MLflow has them; followed like the metrics."""
 
     @property
     def is_superseded(self) -> bool:
@@ -158,6 +164,28 @@ class Runs:
             self._store.log_tags(run.run_id, tags)
             run.tags |= tags
 
+    def show(self, key: RunKey, page: RunPage) -> None:
+        """Bring the page of the key's run up to date; nothing is written that it shows already.
+
+        Does nothing where there is no current run of this key."""
+        run = self.find(key)
+        if run is None or run.is_superseded:
+            return
+        found = difference(page, NOTE, run.tags, run.metrics, run.inputs)
+        for name in found.removed:
+            self._store.remove_tag(run.run_id, name)
+            del run.tags[name]
+        self.tag(run, found.tags)
+        if found.new_metrics:
+            self._store.log_metrics(run.run_id, found.new_metrics, date_ms=int(time.time() * 1000))
+            run.metrics |= found.new_metrics
+        for name, value in found.changed_metrics.items():
+            self._store.restore_metric(run.run_id, name, value)
+            run.metrics[name] = value
+        if found.inputs:
+            self._store.log_inputs(run.run_id, found.inputs)
+            run.inputs |= {(one.name, one.short_digest) for one in found.inputs}
+
     def terminate(self, run: Run, status: str) -> None:
         """Close a run with a status, unless it has that status already."""
         if run.status != status:
@@ -167,12 +195,15 @@ class Runs:
 
 def held(stored: Any) -> Run:
     """What one of MLflow's runs holds."""
+    inputs = stored.inputs.dataset_inputs if stored.inputs else ()
     return Run(
         run_id=stored.info.run_id,
         name=stored.info.run_name,
         status=stored.info.status,
         params=dict(stored.data.params),
         tags=dict(stored.data.tags),
+        metrics=dict(stored.data.metrics),
+        inputs={(one.dataset.name, one.dataset.digest) for one in inputs},
     )
 
 

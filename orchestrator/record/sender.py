@@ -17,7 +17,7 @@ from orchestrator.record.keys import RunKey, Slot
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.runs import Runs
-from orchestrator.record.tags import ADOPTED
+from orchestrator.record.tags import ADOPTED, shown_tags
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Sender:
         for name, pairs in entry.series.items():
             self._store.log_series(run.run_id, name, pairs, date_ms=date_ms)
         adopted = {ADOPTED: entry.adopted_from} if entry.adopted_from else {}
-        self._runs.tag(run, {**entry.tags, **adopted})
+        self._runs.tag(run, {**shown_tags(entry.tags, entry.step_name), **adopted})
         tag = commit_tag(self._store, run.run_id, entry)
         self._runs.tag(run, tag)
         self._store.confirm_tags(run.run_id, tag)

@@ -24,13 +24,19 @@ DEFINITION, REPORTED = "halfwave.last_run.", "halfwave.report."
 its last report was made from."""
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 VIEW = "mlflow.sharedViewState.halfwave"
-"""On the experiment: a saved view, as the interface of MLflow 3.17 keeps them. Every study's experiment has it."""
+"""On the experiment: its saved view. Every study's experiment has it."""
 
 RESERVED = (STEP, "halfwave.", INVOCATION, SUPERSEDED, ADOPTED)
 """Prefixes of names that no step may use for its own tags."""
 
 ADOPTED_FROM_OUTBOX = "the spool"
 """The value of `ADOPTED` where the results were copied before they had reached any run."""
+
+
+def shown_tags(tags: Mapping[str, str], step_name: str) -> dict[str, str]:
+    """Those of a step's tags that stand on its run. What ends in the step's own name, such as `route.evaluate.blimp`,
+    is bookkeeping: the tag that commits the step holds it, as it holds all of them, and the run's page stays short."""
+    return {name: value for name, value in tags.items() if not name.endswith(f".{step_name}")}
 
 
 class Definition(NamedTuple):

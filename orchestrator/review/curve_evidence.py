@@ -6,9 +6,9 @@ control refers to. Knows neither the claims' effects nor the rule by which they 
 
 from collections.abc import Callable, Mapping, Sequence
 
-from orchestrator.planning.conditions import Condition
+from orchestrator.planning.conditions import Condition, is_treated
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.planning.roles import is_treated, margins
+from orchestrator.planning.roles import margins
 from orchestrator.review.evidence import graded_benchmarks, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.steps.step import BASELINE

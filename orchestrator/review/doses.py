@@ -12,7 +12,6 @@ import pandas as pd
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.planning.roles import part
 from orchestrator.record.keys import RunKey
 from orchestrator.review.findings import Findings
 from orchestrator.review.recorded import ReviewStep, adopt_or_make
@@ -25,8 +24,9 @@ from studies.reporting.records import doubling_record
 from studies.statistics.doses import dose_response, doubling_fraction
 
 SUMMARY = "doses.json"
-STEPS_PER_UNIT = 10_000
-"""MLflow's steps are whole numbers: a dose is its fraction in units of 0.01 %."""
+STEPS_PER_UNIT = 1_000_000
+"""MLflow's steps are whole numbers: a dose is its fraction in parts per million, as the names of its metrics say."""
+SERIES = "dose_ppm"
 
 Curves = Mapping[str, Mapping[float, Condition]]
 """{condition, with its seed: {fraction: the condition at this dose}}."""
@@ -87,7 +87,7 @@ def _measure(findings: Findings, model: ResolvedModel, curves: Curves) -> StepRe
         doubling,
         findings.measures,
         names=findings.displayed,
-        parts={condition.base: part(condition) for doses in curves.values() for condition in doses.values()},
+        parts={condition.base: condition.part for doses in curves.values() for condition in doses.values()},
         title=model.display,
     )
     return StepResult(
@@ -115,11 +115,11 @@ def _doubling_metrics(findings: Findings, doubling: Sequence[Mapping[str, Any]])
 
 
 def _series(findings: Findings, model: ResolvedModel, curves: Curves) -> dict[str, dict[int, float]]:
-    """{condition and metric: {MLflow's step of the dose: value}} of every dose's own run."""
+    """{`dose_ppm/<condition>/<metric>`: {dose in parts per million: value}} of every dose's own run."""
     series: dict[str, dict[int, float]] = {}
     for name, doses in curves.items():
         for dose, condition in doses.items():
             for metric, value in findings.metrics(model, condition.name).items():
-                metric_over_doses = series.setdefault(f"{name.replace('=', '_')}/{metric}", {})
+                metric_over_doses = series.setdefault(f"{SERIES}/{name.replace('=', '_')}/{metric}", {})
                 metric_over_doses[round(STEPS_PER_UNIT * dose)] = value
     return series

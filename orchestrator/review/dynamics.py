@@ -13,7 +13,7 @@ import pandas as pd
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.planning.roles import margins, part, roles
+from orchestrator.planning.roles import margins, roles
 from orchestrator.record.keys import RunKey
 from orchestrator.review.evidence import graded_benchmarks, perplexity_name
 from orchestrator.review.findings import Findings
@@ -136,7 +136,7 @@ class _Series:
     ) -> dict[str, Drawing]:
         title, measures, names = self._name, self._findings.measures, self._findings.displayed
         conditions = figures.Conditions(
-            {BASELINE: BASELINE, **{condition.name: part(condition) for condition in self._conditions}},
+            {BASELINE: BASELINE, **{condition.name: condition.part for condition in self._conditions}},
             {c.name: c.without_seed for c in self._conditions if c.seed is not None},
         )
         drawn = {"scores": figures.trajectory_figure(scores, conditions, title=title)}

@@ -22,12 +22,10 @@ from orchestrator.review.dynamics import record_dynamics
 from orchestrator.review.findings import Findings
 from orchestrator.review.mean_accuracy import record_mean_accuracies
 from orchestrator.review.model_report import COMPARISONS, ModelReport
+from orchestrator.review.sentences import record_flips, record_texts
 from orchestrator.steps.step import BROKEN, FINISHED, review_id
 from studies.reporting.markdown import markdown
 from studies.reporting.records import REPORT, margins_record
-
-NOTE_LENGTH = 7000
-"""Characters of the report that the parent run shows as its note; MLflow cuts tags at 8,000."""
 
 
 class Review(NamedTuple):
@@ -55,6 +53,8 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
     if recorded is not None and recorded["unfinished"] == unfinished:  # else a part of it failed, and is tried again
         return Review(recorded, True)
     findings = Findings(plan, outcome, record)
+    with findings.unless_failed("texts of the items"):
+        record_texts(findings)
     with findings.unless_failed("mean accuracies"):
         record_mean_accuracies(findings)
     built: list[tuple[ModelReport, dict[str, Any]]] = []
@@ -62,6 +62,8 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         with findings.unless_failed(f"report of {model.label}"):
             part = ModelReport(findings, model)
             content = part.build()
+            with findings.unless_failed(f"flipped items of {model.label}"):
+                _add_flips(content, record_flips(findings, model))
             encode_json(content)  # a number that JSON does not have costs this model's part, not the report
             built.append((part, content))
     parts, models = [part for part, _ in built], [content for _, content in built]
@@ -91,8 +93,14 @@ def review(plan: Plan, outcome: Outcome, record: Record) -> Review:
         documents={REPORT: report, "report.md": description},
         files=figures,
     )
-    record.note(description[:NOTE_LENGTH])
     return Review(report, False)
+
+
+def _add_flips(content: dict[str, Any], flipped: Mapping[str, Any]) -> None:
+    """Say in the rows of a model how many items each condition lost and gained."""
+    for row in content["rows"]:
+        if row["condition"] in flipped:
+            row["flipped"] = flipped[row["condition"]]
 
 
 def unreviewed(plan: Plan, reason: str) -> Review:

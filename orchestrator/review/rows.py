@@ -9,12 +9,11 @@ from typing import Any
 
 from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.planning.roles import part
 from orchestrator.review.findings import Findings
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.reporting import records
-from studies.statistics.deltas import delta
+from studies.statistics.comparisons import delta
 
 UNMATCHED = "cannot be matched"
 
@@ -53,7 +52,7 @@ class Rows:
         return {
             "condition": condition.name,
             "role": condition.spec.select,
-            "part": part(condition),
+            "part": condition.part,
             "of": condition.without_seed + ("/neighbour" if condition.is_neighbour else ""),
             "reference": condition.reference,
             "neurons": self._neurons(condition),

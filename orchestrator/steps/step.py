@@ -61,7 +61,10 @@ REVIEW_VERSIONS = {
     "summary": 2,  # the mean accuracy of a condition's multiple-choice benchmarks
     "dynamics": 4,  # a series of checkpoints over training
     "excess": 3,  # excess surprisal by part of speech
+    "texts": 1,  # the texts of a benchmark's items
+    "flipped": 1,  # the items that a condition answers otherwise than the baseline
     "report": 9,
+    "page": 1,  # the report as HTML
 }
 """{review step: version}. Review steps are made from finished steps and are part of no plan."""
 

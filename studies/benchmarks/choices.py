@@ -95,6 +95,22 @@ class ChoiceBenchmark:
         return self.request.estimated_tokens
 
     @property
+    def item_texts(self) -> pd.DataFrame | None:
+        """A choice with a context of its own stands behind it, as it was scored."""
+        rows = [
+            (
+                item.id,
+                item.context,
+                [" ".join(parts) for parts in zip(item.contexts, item.choices, strict=True)],
+                item.gold,
+            )
+            if item.contexts
+            else (item.id, item.context, list(item.choices), item.gold)
+            for item in self.items
+        ]
+        return pd.DataFrame(rows, columns=["id", "context", "choices", "gold"])
+
+    @property
     def metric_prefixes(self) -> tuple[str, ...]:
         return (self.name,)
 

@@ -138,6 +138,11 @@ class PairBenchmark:
         return self.request.estimated_tokens
 
     @property
+    def item_texts(self) -> pd.DataFrame | None:
+        rows = [(pair.uid, pair.pair, pair.good, pair.bad) for pair in self.pairs]
+        return pd.DataFrame(rows, columns=["uid", "pair", "good", "bad"])
+
+    @property
     def headlines(self) -> tuple[str, ...]:
         return (f"{self.name}/accuracy",)
 

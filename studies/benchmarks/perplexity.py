@@ -94,6 +94,10 @@ class PerplexityBenchmark:
         return self.request.estimated_tokens
 
     @property
+    def item_texts(self) -> pd.DataFrame | None:
+        return None
+
+    @property
     def identity_params(self) -> Mapping[str, int | str | None]:
         return {"window": self.window, "tokens": self.num_tokens, "bos": self.bos}
 

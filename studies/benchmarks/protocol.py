@@ -97,6 +97,10 @@ class Benchmark(Protocol):
             def estimated_tokens(self) -> float:
                 return self.request.estimated_tokens
 
+            @property
+            def item_texts(self) -> pd.DataFrame | None:
+                return pd.DataFrame({"sentence": self.sentences})
+
             def results(
                 self,
                 sums: np.ndarray,
@@ -137,6 +141,14 @@ class Benchmark(Protocol):
     @property
     def estimated_tokens(self) -> float:
         """Estimated number of tokens, for the size of a step and the time left."""
+
+    @property
+    def item_texts(self) -> pd.DataFrame | None:
+        """The texts of the items, for people to read; recorded once. None where an item is no text: a window.
+
+        The measure's key columns, then, of pairs, `good` and `bad`; of questions, `context`, `choices` (a list) and
+        `gold` (the index of the right choice). Of tokens, a row for each document: `document` and `text`.
+        """
 
     @property
     def identity_params(self) -> Mapping[str, int | str | None]:

@@ -132,6 +132,10 @@ class SurprisalBenchmark:
         return self.request.estimated_tokens
 
     @property
+    def item_texts(self) -> pd.DataFrame | None:
+        return pd.DataFrame({"document": range(len(self.documents)), "text": self.documents})
+
+    @property
     def identity_params(self) -> Mapping[str, int | str | None]:
         return {"window": self.window, "stride": self.stride, "bos": self.bos}
 

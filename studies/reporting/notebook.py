@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from studies.errors import printable
-from studies.reporting.text import format_cell
+from studies.reporting.page.quantities import interval, unit_of
 
 FOLDER, FORMATS = "figures", ("svg", "png")
 
@@ -74,26 +74,27 @@ def _words(caption: Any) -> dict[str, str]:
 
 
 def headline(study: str, report: Mapping[str, Any]) -> str:
-    """A study as its claims over models and series of checkpoints, with status and effect of each."""
+    """A study as its claims over models and series of checkpoints, with status and effect of each, in the units of the
+    page."""
     judged = [part for part in (*report["models"], *report.get("series", ())) if part.get("verdicts")]
     by_claim: dict[str, dict[str, str]] = {}
     sentences: dict[str, str] = {}
     for part in judged:
         for verdict in part["verdicts"]:
             sentences.setdefault(verdict["claim"], verdict["statement"])
-            by_claim.setdefault(verdict["claim"], {})[part["label"]] = _cell(verdict)
+            by_claim.setdefault(verdict["claim"], {})[part["label"]] = _cell(verdict, part.get("benchmarks", []))
     lines = [_row("th", ["claim", *(shown(part["label"]) for part in judged)])]
     for claim, cells in by_claim.items():
         sentence = f"<b>{shown(claim)}</b><br><small>{shown(sentences[claim])}</small>"
         lines.append(_row("td", [sentence, *(cells.get(part["label"], "-") for part in judged)]))
     table = f"<table>{''.join(lines)}</table>" if by_claim else "<p>The study judges no claims.</p>"
-    unfinished = f"<p>{len(report['unfinished'])} steps are not finished.</p>" if report.get("unfinished") else ""
+    unfinished = f"<p>Steps not finished: {len(report['unfinished'])}</p>" if report.get("unfinished") else ""
     return f"<h3>{shown(study)}</h3>{table}{unfinished}"
 
 
-def _cell(verdict: Mapping[str, Any]) -> str:
-    effect = format_cell(verdict.get("effect"))
-    return f"<b>{shown(verdict['status'])}</b><br>{shown(effect)}"
+def _cell(verdict: Mapping[str, Any], benchmarks: list[Mapping[str, Any]]) -> str:
+    effect = interval(verdict.get("effect"), unit_of(verdict, benchmarks))
+    return f'<b>{shown(verdict["status"])}</b><br><span style="white-space:nowrap">{shown(effect)}</span>'
 
 
 def _row(cell: str, contents: list[str]) -> str:

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Measure
 from studies.claims.scorecard import Margins, Status, Verdict
 from studies.statistics.across_models import Summary
-from studies.statistics.comparisons import NoiseFloor, WithinNoise
-from studies.statistics.deltas import Delta
+from studies.statistics.comparisons import Delta, NoiseFloor, WithinNoise
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
 from studies.statistics.intervals import Interval, estimate
@@ -67,6 +67,26 @@ def benchmark_record(
 def delta_record(found: Delta) -> dict[str, Any]:
     """What a condition costs on a benchmark, as plain JSON."""
     return {**interval_record(found.interval), "num_items": found.num_items, "basis": found.basis}
+
+
+def table_record(table: pd.DataFrame, digits: int) -> dict[str, Any]:
+    """A table as MLflow's `log_table` writes it and `load_table` reads it (pandas' orient `split`, without the index).
+
+    digits: decimal places of numbers that are not whole; what is missing is null.
+    """
+    rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    data = [[_plain(value, digits) for value in row] for row in rows]
+    return {"columns": [str(name) for name in table.columns], "data": data}
+
+
+def _plain(value: Any, digits: int) -> Any:
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(one, digits) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, digits) if math.isfinite(value) else None
+    return value
 
 
 def completed(report: Mapping[str, Any]) -> dict[str, Any]:

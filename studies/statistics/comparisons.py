@@ -2,7 +2,8 @@
 
 Two conditions are compared item by item; intervals are bootstrapped over items and again over whole paradigms or
 templates (are they a sample of all possible ones?), McNemar's p values are Holm-corrected over the phenomena of a
-benchmark. Tests and corrections are statsmodels' and scipy's. Knows nothing of models, nor of how results came about.
+benchmark. A `Delta` is the one difference that report, figures and MLflow show, estimated as the claims estimate it.
+Tests and corrections are statsmodels' and scipy's. Knows nothing of models, nor of how results came about.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 import scipy  # `scipy.stats` is loaded on first use: that takes seconds, and a plan needs none of it
 
+from studies.statistics.effects import effect
 from studies.statistics.increases import ALL
-from studies.statistics.intervals import clustered_difference, difference
+from studies.statistics.intervals import Interval, clustered_difference, difference
 from studies.statistics.items import (
     BenchmarkItems,
     Items,
@@ -142,6 +144,28 @@ def _graded(treated: Items, control: Items) -> dict[str, Any]:
 
     accuracies = (items.values.mean() for items in (treated, control))
     return {**mcnemar(treated, control)._asdict(), "effect_size": float(proportion_effectsize(*accuracies))}
+
+
+class Delta(NamedTuple):
+    """A paired difference."""
+
+    interval: Interval
+    """Condition minus baseline: of accuracy, else in nats (the logarithm of a ratio of perplexities). At 95 %; bounds
+    are nan where nothing says how the difference varies."""
+    num_items: int
+    basis: str
+    """What varies: `67 paradigms`."""
+
+
+def delta(condition: Items, baseline: Items) -> Delta:
+    """The difference between a condition and the baseline. Raises ValueError where their item sets differ."""
+    measure = baseline.measure
+    if measure.resamples_clusters and measure.cluster is not None:  # items of a document are not independent
+        clusters = baseline.table[measure.cluster].nunique()
+        noun = measure.cluster if clusters == 1 else f"{measure.cluster}s"
+        return Delta(difference(condition, baseline), len(baseline), f"{clusters:,} {noun}")
+    found = effect(condition, baseline)
+    return Delta(found.interval(), len(baseline), found.basis)
 
 
 def seed_summary(by_seed: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

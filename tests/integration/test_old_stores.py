@@ -181,6 +181,22 @@ def test_the_numbers_are_read_as_they_were(finished: Place) -> None:
     pandas.testing.assert_frame_equal(finished.found_numbers(), finished.numbers(), check_exact=True)
 
 
+def test_every_member_of_the_study_is_read(finished: Place) -> None:
+    """What the earlier version did not record is missing, and nothing else."""
+    study = halfwave.load(finished.workdir, finished.study)
+    assert len(study.conditions) and study.conditions.fraction.notna().any() and study.definition
+    assert set(study.models) == {row["model"] for row in finished.expected["metrics"]}
+    claims = sum(len(part["verdicts"]) for part in (*study.report["models"], *study.report["series"]))
+    assert len(study.verdicts) == claims and claims and study.verdicts.margin.isna().all()
+    assert len(study.comparisons) and all(len(study.items(name)) for name in study.benchmarks.name)
+    assert all(len(study.neurons(model)) for model in study.models)
+    schedules = {step for run in finished.runs() if kind(run) == "schedule" for step in run.data.tags}
+    for table, step in ((study.layers(), "layers"), (study.doses(), "doses"), (study.trajectories(), "dynamics")):
+        assert len(table) > 0 if f"step.{step}" in schedules else table.empty
+    assert study.figures and all(figure.png and figure.svg is None for figure in study.figures.values())
+    assert all(text not in study._repr_html_() for text in ("nan", "None"))
+
+
 def test_the_report_is_read_as_it_was(finished: Place) -> None:
     assert finished.answer("report") == finished.expected["report"]
 

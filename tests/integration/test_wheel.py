@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 
 PACKAGES = ("orchestrator", "actors", "studies")
 IMPORTED = (
+    "halfwave",
     "orchestrator.cli",
     "orchestrator.execution.runner",
     "actors.messages.ablation",

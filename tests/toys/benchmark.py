@@ -113,6 +113,10 @@ class Echo:
     def estimated_tokens(self) -> float:
         return self.request.estimated_tokens
 
+    @property
+    def item_texts(self) -> pd.DataFrame | None:
+        return pd.DataFrame(self.texts).drop(columns="distance")
+
     def results(
         self,
         sums: np.ndarray,

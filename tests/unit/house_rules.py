@@ -48,7 +48,13 @@ FLOORS = (
     ("actors.tokens",),
     ("actors.probe", "actors.matched_control"),
     ("actors.scoring", "actors.ablation"),
-    ("orchestrator.address", "orchestrator.checkout", "orchestrator.redaction", "orchestrator.streams"),
+    (
+        "orchestrator.address",
+        "orchestrator.checkout",
+        "orchestrator.node_load",
+        "orchestrator.redaction",
+        "orchestrator.streams",
+    ),
     ("orchestrator.study_file", "orchestrator.record"),
     ("orchestrator.steps", "orchestrator.workspace"),
     ("orchestrator.planning",),
@@ -59,7 +65,8 @@ FLOORS = (
         "orchestrator.definition",
         "orchestrator.notebook",
     ),
-    ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display", "orchestrator.last_report"),
+    ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display", "orchestrator.page"),
+    ("orchestrator.last_report", "orchestrator.planned_steps"),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
     ("orchestrator.cli",),
@@ -92,6 +99,8 @@ ONLY_IN = {
     "yaml": ("orchestrator.study_file.located",),
     "typer": ("orchestrator.cli",),
     "tokenizers": ("orchestrator.planning.tokenizer_files", "actors.gguf_tokenizer"),
+    "jinja2": ("studies.reporting.page.render", "studies.benchmarks.harness"),
+    "markupsafe": ("studies.reporting.page.render",),
     "rich": ("orchestrator.terminal", "orchestrator.live_display"),
 }
 """Of the packages that are shipped, these modules alone may import it."""

@@ -49,6 +49,28 @@ def test_importing_says_so_too(hiding: Path, tmp_path: Path) -> None:
     assert done.returncode and done.stderr.count("\n") == 1 and line(hiding) in done.stderr
 
 
+def test_a_notebook_is_told_so_once_it_asks_for_a_study(hiding: Path, tmp_path: Path) -> None:
+    """Importing looks for none of our packages, so that the line stands where something is asked for."""
+    code = """
+import sys
+import halfwave
+heavy = {"mlflow", "pandas", "numpy", "ray", "torch", "vllm", "orchestrator", "actors", "studies"}
+assert not heavy & set(sys.modules)
+for ask in (halfwave.load, halfwave.studies):
+    try:
+        ask("anywhere")
+    except ImportError as error:
+        print(error)
+"""
+    done = python("-c", code, cwd=tmp_path, path=hiding.parent)
+    assert (done.stdout, done.stderr) == (2 * f"{line(hiding)}\n", "")
+    imported = f"import {hiding.name}; {code.partition('heavy')[0]}halfwave.load('.')"
+    done = python("-c", imported, cwd=tmp_path, path=hiding.parent)
+    assert done.stderr.splitlines()[-1] == f"ImportError: {line(hiding)}", (
+        "also where the other one is imported already"
+    )
+
+
 def test_a_folder_without_modules_hides_nothing_of_an_ordinary_installation(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "mine.yaml").write_text("study: mine\n")

@@ -23,6 +23,7 @@ import pandas as pd
 from annotated_types import Ge, Le, MinLen
 
 from studies.benchmarks.annotation import Annotation
+from studies.benchmarks.harness.samples import Sample, first_filter, gold, metric_value, readable, require_gradable
 from studies.benchmarks.harness.sandbox import harness_context
 from studies.benchmarks.harness.task_sources import forget_modules, grading_code, has_own_results
 from studies.benchmarks.hub import about_to_ask
@@ -44,9 +45,6 @@ FEWSHOT_SEED = 1234
 
 Definition = Any
 """A task of the harness, which has no types: `lm_eval.api.task.Task`."""
-
-Sample = dict[str, Any]
-"""What the harness's evaluator returns for one document; the keys are its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +85,8 @@ class Question(NamedTuple):
     """Its number in the task's evaluation split."""
     requests: tuple[int, ...]
     """Indices of its requests among the benchmark's texts."""
+    gold: int | None = None
+    """The number of the right choice; None where the task has no single one."""
 
 
 class Answers(NamedTuple):
@@ -152,6 +152,16 @@ class TaskBenchmark:
     def estimated_tokens(self) -> float:
         return self.request.estimated_tokens
 
+    @property
+    def item_texts(self) -> pd.DataFrame | None:
+        """gold is missing where a task has no single right choice."""
+        rows = []
+        for question in self.questions:
+            requests = [(self.contexts[i], self.continuations[i]) for i in question.requests]
+            rows.append((question.task, question.document, *readable(requests), question.gold))
+        texts = pd.DataFrame(rows, columns=["uid", "pair", "context", "choices", "gold"])
+        return texts.astype({"gold": "Int64"})
+
     def results(
         self,
         sums: np.ndarray,
@@ -180,7 +190,7 @@ class TaskBenchmark:
                 correct = greedy[requests[0]] if single else predicted in np.atleast_1d(sample["target"])
             row = {"uid": question.task, "pair": question.document, "logprobs": sums[requests].tolist()}
             row |= {"predicted": predicted, "correct": float(correct)}
-            rows.append(row | {metric: _metric_value(sample[metric]) for metric in sample["metrics"]})
+            rows.append(row | {metric: metric_value(sample[metric]) for metric in sample["metrics"]})
         return pd.DataFrame(rows)
 
     def metrics(self, items: pd.DataFrame) -> dict[str, float]:
@@ -289,19 +299,19 @@ class _Harness(NamedTuple):
         with self.sandboxed():
             evaluated = evaluate(lm, {"tasks": dict(self.definitions)}, samples=chosen, bootstrap_iters=0)
         # One filter's samples for each document: the filters of log-likelihood tasks do not change the answers.
-        return {task: _first_filter(evaluated["samples"][task]) for task in self.definitions}
+        return {task: first_filter(evaluated["samples"][task]) for task in self.definitions}
 
 
 def _benchmark(name: str, harness: _Harness, code: Mapping[str, Any], *, syntactic: bool) -> TaskBenchmark:
     definitions = harness.definitions
     instances: list[Any] = []
     samples = harness.evaluate(None, instances)
-    _require_gradable(samples)
+    require_gradable(samples)
     requests: dict[tuple[str, int], list[int]] = {}
     for index, instance in enumerate(instances):
         requests.setdefault((instance.task_name, instance.doc_id), []).append(index)
     questions = tuple(
-        Question(task, document, tuple(requests[task, i]))
+        Question(task, document, tuple(requests[task, i]), gold(samples[task][i]["target"], len(requests[task, i])))
         for task, chosen in harness.documents.items()
         for i, document in enumerate(chosen)
     )
@@ -363,35 +373,10 @@ def _needs_greedy(definition: Definition) -> bool:
     )
 
 
-def _metric_value(value: Any) -> float | list[float]:
-    """A document's metric: a number, or the target and prediction that F1 and Matthews' correlation aggregate."""
-    is_scalar: bool = np.isscalar(value)
-    return float(value) if is_scalar else [float(part) for part in value]
-
-
-def _require_gradable(samples: Mapping[str, list[Sample]]) -> None:
-    """Raises StudyError unless every document is right or wrong and its metrics are numbers."""
-    for task, (first, *_) in samples.items():
-        if "acc" not in first["metrics"] and len(first["arguments"]) > 1 and isinstance(first["target"], str):
-            raise StudyError(f"lm-eval's task {task} has neither an accuracy nor the number of a choice as its target")
-        for metric in first["metrics"]:
-            try:
-                _metric_value(first[metric])
-            except (TypeError, ValueError):
-                kind = type(first[metric]).__name__
-                raise StudyError(
-                    f"lm-eval's task {task}: the metric {metric} of a document is not a number but {kind}"
-                ) from None
-
-
 def _split(context: str, continuation: str) -> tuple[str, str]:
     """White space at the end of a context belongs to the continuation, as in the harness's own models."""
     stripped = context.rstrip()
     return stripped, context[len(stripped) :] + continuation
-
-
-def _first_filter(samples: list[Sample]) -> list[Sample]:
-    return [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
 
 
 def _documents(available: int, wanted: int | None, task: str) -> list[int]:

@@ -108,7 +108,9 @@ def grids(content: Content) -> list[Grid]:
                 if name in parts and parts[name]["part"] == part and parts[name]["seed"] is None
             ]
             if order:
-                made.append(_grid(content, model["label"], benchmark, rows, order, limit, f"flips-{len(made)}"))
+                means = {name: parts[name]["deltas"].get(benchmark["name"]) for name in order}
+                cells = _cells(content, model["label"], benchmark["name"], order, limit, f"flips-{len(made)}")
+                made.append(_grid(model["label"], benchmark["label"], rows, means, cells))
     return made
 
 
@@ -118,34 +120,48 @@ def page_name(cell: Cell) -> str:
     return f"flipped-{plain[:150]}.html"
 
 
+def _cells(
+    content: Content, model: str, benchmark: str, conditions: Sequence[str], limit: int, prefix: str
+) -> list[Behind]:
+    """The items behind every cell of a grid."""
+    return [
+        one
+        for number_of, condition in enumerate(conditions)
+        for cell in [Cell(model, condition, benchmark)]
+        if cell in content.flips
+        for one in _behind(cell, content.flips[cell], limit, f"{prefix}-{number_of}")
+    ]
+
+
 def _grid(
-    content: Content,
     model: str,
-    benchmark: Mapping[str, Any],
+    benchmark: str,
     rows: pd.DataFrame,
-    conditions: Sequence[str],
-    limit: int,
-    prefix: str,
+    means: Mapping[str, Mapping[str, Any] | None],
+    behind: Sequence[Behind],
 ) -> Grid:
-    behind: list[Behind] = []
-    for number_of, condition in enumerate(conditions):
-        cell = Cell(model, condition, benchmark["name"])
-        if cell in content.flips:
-            behind += _behind(cell, content.flips[cell], limit, f"{prefix}-{number_of}")
+    """means: {condition: the difference that the claims estimate}, over all phenomena, which weigh the same."""
     anchors = {(one.condition, one.phenomenon): one.anchor for one in behind}
     by_place = {(row.condition, row.phenomenon): row for row in rows.itertuples(index=False)}
+
+    def change(condition: str, phenomenon: str) -> Change | None:
+        anchor = anchors.get((condition, phenomenon), "")
+        if phenomenon == ALL:
+            mean = means[condition]
+            return None if mean is None else _mean(mean, anchor)
+        row = by_place.get((condition, phenomenon))
+        return None if row is None else _change(row, anchor)
+
     phenomena = [ALL, *sorted(set(rows["phenomenon"]) - {ALL})]
-    lines = tuple(
-        Line(
-            phenomenon,
-            tuple(
-                _change(by_place[place], anchors.get(place, "")) if place in by_place else None
-                for place in ((condition, phenomenon) for condition in conditions)
-            ),
-        )
-        for phenomenon in phenomena
-    )
-    return Grid(model, benchmark["label"], tuple(conditions), lines, tuple(behind))
+    names = {ALL: "mean over phenomena" if len(phenomena) > 1 else ALL}
+    lines = (Line(names.get(name, name), tuple(change(condition, name) for condition in means)) for name in phenomena)
+    return Grid(model, benchmark, tuple(means), tuple(lines), tuple(behind))
+
+
+def _mean(found: Mapping[str, Any], anchor: str) -> Change:
+    unit, num_items = str(Unit.ACCURACY), found["num_items"]
+    colour = _colour(found["estimate"], num_items)
+    return Change(number(found["estimate"], unit), interval(found, unit), num_items, False, colour, anchor)
 
 
 def _change(row: Any, anchor: str) -> Change:

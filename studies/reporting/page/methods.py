@@ -91,12 +91,12 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _evaluation(study: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
     named = "; ".join(f"{one['label']} (digest {one['digest'][:12]})" for one in resolved["benchmarks"])
-    options = "; ".join(
-        f"{one['kind']}: "
-        + ", ".join(f"{key} {value}" for key, value in one.items() if key != "kind" and value is not None)
+    given = {
+        one["kind"]: [f"{key} {value}" for key, value in one.items() if key != "kind" and value is not None]
         for one in study["evaluate"]
-    )
-    return f"Evaluated on {named}. Options: {options}. Preset “{study['preset']}”."
+    }
+    options = "; ".join(f"{kind}: {', '.join(values)}" for kind, values in given.items() if values)
+    return f"Evaluated on {named}. {f'Options: {options}. ' if options else ''}Preset “{study['preset']}”."
 
 
 def _statistics(study: Mapping[str, Any]) -> str:
@@ -104,9 +104,9 @@ def _statistics(study: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{name} {value:g}" for name, value in margins.items())
     return (
         "Conditions are compared item by item. Effects are means over units (paradigms, templates, tasks, windows, "
-        "documents) with fixed phenomena, intervals are Student's t at 95 %; a claim is SUPPORTED where all its intervals"
-        " lie beyond 0, ABSENT where the 90 % interval lies inside the margin, CONTRADICTED where one lies beyond 0 on the"
-        f" other side, else UNDECIDED. Effects too small to matter: {sizes or 'not set'}."
+        "documents) with fixed phenomena, intervals are Student's t at 95 %; a claim is SUPPORTED where all its"
+        " intervals lie beyond 0, ABSENT where the 90 % interval lies inside the margin, CONTRADICTED where one lies"
+        f" beyond 0 on the other side, else UNDECIDED. Effects too small to matter: {sizes or 'not set'}."
     )
 
 

@@ -53,10 +53,13 @@ def number(value: float | None, unit: str, *, sign: bool = True) -> str:
     """`+11.2`, `−0.2`; a dash for none."""
     if value is None or math.isnan(value):
         return NOTHING
-    text = f"{scaled(value, unit):{'+' if sign else ''}.{digits_of(unit)}f}"
-    if float(text) == 0:  # a zero has no side
-        text = text.lstrip("+-")
-    return text.replace("-", MINUS)
+    return signed(scaled(value, unit), digits_of(unit), "+" if sign else "")
+
+
+def signed(value: float, digits: int, sign: str = "+") -> str:
+    """`+0.25`, `−0.25`, `0.00`: a zero has no side."""
+    text = f"{value:{sign}.{digits}f}"
+    return (text.lstrip("+-") if float(text) == 0 else text).replace("-", MINUS)
 
 
 def interval(found: Mapping[str, Any] | None, unit: str) -> str:

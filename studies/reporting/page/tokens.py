@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from studies.reporting.page.content import Passages
+from studies.reporting.page.quantities import signed
 
 SENTENCES = 12
 """Sentences of a benchmark: half of them those that became most surprising under the first condition, half even."""
@@ -100,14 +101,14 @@ def _sentence(span: tuple[int, int, int], text: str, table: pd.DataFrame, full: 
     if end > written:
         pieces.append(Piece(text[written:end], "", ""))
     mean = float((inside["after"] - inside["before"]).mean()) if len(inside) else 0.0
-    return Sentence(f"{mean:+.2f}", tuple(pieces))
+    return Sentence(signed(mean, 2), tuple(pieces))
 
 
 def _piece(text: str, row: Any, full: float) -> Piece:
     change = row.after - row.before
     red, green, blue = (213, 94, 0) if change > 0 else (0, 114, 178)
     colour = f"rgba({red},{green},{blue},{0.7 * min(1.0, abs(change) / full):.2f})"
-    return Piece(text, colour, f"{row.before:.2f} → {row.after:.2f} nats, {change:+.2f}")
+    return Piece(text, colour, f"{row.before:.2f} → {row.after:.2f} nats, {signed(change, 2)}")
 
 
 def all_shown(passages: Sequence[Passages]) -> list[Shown]:

@@ -6,7 +6,7 @@ Owns what is summed up of each. An evaluation without a receipt is counted and n
 from typing import NamedTuple
 
 from studies.reporting.page.content import Content, Proof
-from studies.reporting.page.quantities import NOTHING, share
+from studies.reporting.page.quantities import NOTHING, share, signed
 from studies.reporting.text import special_token_lines
 
 
@@ -64,7 +64,9 @@ def matches(content: Content) -> list[Matched]:
     for match in content.matches:
         error = match.why_unmatched or NOTHING
         if match.target and match.reached:
-            error = f"{match.reached:.3f} for {match.target:.3f} ({100 * (match.reached / match.target - 1):+.2f} %)"
+            error = (
+                f"{match.reached:.3f} for {match.target:.3f} ({signed(100 * (match.reached / match.target - 1), 2)} %)"
+            )
         found.append(Matched(match.model, match.condition, share(match.fraction), error))
     return found
 

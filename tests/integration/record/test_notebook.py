@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -14,6 +15,7 @@ import halfwave
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.keys import RunKey
 from orchestrator.record.local_store import sqlite_uri
+from orchestrator.record.record import Record
 from orchestrator.record.recorded_study import RecordedStudy
 from orchestrator.record.tags import Definition
 from tests.integration.record.recorded import ITEMS, NEURONS, StoreFolder, commit, condition, fail_with, profile
@@ -28,13 +30,30 @@ def report(*statuses: str) -> dict[str, object]:
     return {"study": "s", "models": [part], "series": [], "unfinished": []}
 
 
+def project(folder: Path, template: Path) -> StoreFolder:
+    """A project with a copy of a working folder in it."""
+    workdir = Path(shutil.copytree(template, folder / "a project" / ".halfwave"))
+    return StoreFolder(uri=sqlite_uri(workdir / "mlflow.db"), folder=workdir)
+
+
 @pytest.fixture
-def place(tmp_path: Path, empty_database: Path) -> StoreFolder:
-    """A project with a working folder and an empty store in it."""
-    folder = tmp_path / "a project" / ".halfwave"
-    folder.mkdir(parents=True)
-    shutil.copy(empty_database, folder)
-    return StoreFolder(uri=sqlite_uri(folder / "mlflow.db"), folder=folder)
+def empty(tmp_path: Path, empty_database: Path) -> StoreFolder:
+    """A project with a store that nothing is recorded in."""
+    return project(tmp_path, empty_database.parent)
+
+
+@pytest.fixture(scope="module")
+def recorded_once(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """The working folder of the study `only`."""
+    made = project(tmp_path_factory.mktemp("once"), empty_database.parent)
+    ran(made, "only")
+    return made.folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, recorded_once: Path) -> StoreFolder:
+    """A project in whose store `only` is recorded."""
+    return project(tmp_path, recorded_once)
 
 
 def ran(place: StoreFolder, name: str, *statuses: str) -> None:
@@ -51,6 +70,11 @@ def ran(place: StoreFolder, name: str, *statuses: str) -> None:
     assert record.close("FINISHED") == 0
 
 
+def edited(place: StoreFolder) -> Any:
+    """The run of a condition, for a test to change."""
+    return next(run for run in place.runs("only", "condition") if "top" in run.info.run_name)
+
+
 @pytest.fixture
 def at_home(place: StoreFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(place.folder.parent.parent))
@@ -60,7 +84,6 @@ def at_home(place: StoreFolder, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_is_found_by_its_uri_its_file_its_folder_and_its_project(
     place: StoreFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran(place, "only")
     monkeypatch.chdir(place.folder.parent)
     names: tuple[str | Path, ...] = (
         place.uri, place.folder / "mlflow.db", place.folder, place.folder.parent, ".", ".halfwave",
@@ -78,7 +101,7 @@ def test_a_store_is_found_by_its_uri_its_file_its_folder_and_its_project(
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "several": (lambda folder: halfwave.load(folder),
-                "the store {uri} has several studies, name one of them: one, two"),
+                "the store {uri} has several studies, name one of them: only, two"),
     "another": (lambda folder: halfwave.load(folder, "tow"),
                 "MLflow at {uri} has no study 'tow'; did you mean 'two'?"),
     "no folder": (lambda folder: halfwave.load(folder / "none"), "there is no MLflow store at {folder}/none"),
@@ -93,7 +116,6 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def test_a_place_without_the_study_is_one_line_and_nothing_is_created(place: StoreFolder) -> None:
-    ran(place, "one")
     ran(place, "two")
     (place.folder / "artifacts").mkdir(exist_ok=True)
     before = sorted(place.folder.iterdir())
@@ -104,10 +126,10 @@ def test_a_place_without_the_study_is_one_line_and_nothing_is_created(place: Sto
     assert sorted(place.folder.iterdir()) == before
 
 
-def test_an_empty_store_has_no_study_yet(place: StoreFolder) -> None:
-    assert halfwave.studies(place.folder).empty
+def test_an_empty_store_has_no_study_yet(empty: StoreFolder) -> None:
+    assert halfwave.studies(empty.folder).empty
     with pytest.raises(RecordError, match=r"^the store .* has no study yet$"):
-        halfwave.load(place.folder)
+        halfwave.load(empty.folder)
 
 
 def test_the_studies_of_a_store_last_run_first_with_their_verdicts(
@@ -115,13 +137,12 @@ def test_the_studies_of_a_store_last_run_first_with_their_verdicts(
 ) -> None:
     ran(place, "judged", "supported", "supported", "not applicable")
     ran(place, "damaged", "absent")
-    ran(place, "unreviewed")
     place.client.create_experiment("somebody else's")
     (parent,) = place.runs("damaged", "study")
     place.artifact(parent, "report.json").write_bytes(b"{}")
     with caplog.at_level(logging.WARNING):
         found = halfwave.studies(place.folder)
-    assert found.study.tolist() == ["unreviewed", "damaged", "judged"] and found.last_run.is_monotonic_decreasing
+    assert found.study.tolist() == ["damaged", "judged", "only"] and found.last_run.is_monotonic_decreasing
     assert str(found.last_run.dtype.tz) == "UTC" and found.models.tolist() == [1, 1, 1]
     assert found.conditions.tolist() == [2, 2, 2]
     judged = found.set_index("study").loc["judged"]
@@ -135,8 +156,6 @@ def test_the_studies_of_a_store_last_run_first_with_their_verdicts(
 
 def test_what_waits_in_the_outbox_is_part_of_the_study(place: StoreFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left by a driver that died during an outage: a step of a run that MLflow knows, and of one that it does not."""
-    from orchestrator.record.record import Record
-
     record = Record(place.uri, outbox=place.folder / "spool")
     record.open_study("waiting", definition="", resolved={}, environment={})
     commit(record, condition("top"), "one")
@@ -150,7 +169,7 @@ def test_what_waits_in_the_outbox_is_part_of_the_study(place: StoreFolder, monke
     assert table.index.tolist() == ["top", "late"] and table["tse/accuracy"].tolist() == [0.5, 0.5]
     assert (table.loc["late", "run_id"], table.loc["late", "status"], table.loc["late", "seed"]) == ("", "", 1)
     assert table.loc["top", "blimp/accuracy"] == 0.8125 and pandas.isna(table.loc["late", "blimp/accuracy"])
-    assert len(found.items("tse")) == 4 and halfwave.studies(place.folder).conditions.tolist() == [2]
+    assert len(found.items("tse")) == 4 and halfwave.studies(place.folder).set_index("study").conditions["waiting"] == 2
     by_uri_alone = RecordedStudy(place.record(None), "waiting")  # of another outbox
     assert by_uri_alone.conditions.condition.tolist() == ["top"]
 
@@ -182,9 +201,7 @@ def test_an_open_record_is_read_while_the_store_is_away(place: StoreFolder, monk
 def test_a_metric_that_was_changed_in_mlflow_is_one_logged_line(
     place: StoreFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ran(place, "edited")
-    (top,) = [run for run in place.runs("edited", "condition") if "top" in run.info.run_name]
-    place.client.log_metric(top.info.run_id, "blimp/accuracy", 1.0)
+    place.client.log_metric(edited(place).info.run_id, "blimp/accuracy", 1.0)
     with caplog.at_level(logging.WARNING):
         found = halfwave.load(place.folder)
     assert found.conditions["blimp/accuracy"].tolist() == [0.8125, 0.8125]
@@ -195,8 +212,7 @@ def test_a_metric_that_was_changed_in_mlflow_is_one_logged_line(
 
 
 def test_a_damaged_artifact_is_named_with_its_path(place: StoreFolder) -> None:
-    ran(place, "damaged")
-    (top,) = [run for run in place.runs("damaged", "condition") if "top" in run.info.run_name]
+    top = edited(place)
     place.artifact(top, "items/blimp.parquet").write_bytes(b"PAR1")
     with pytest.raises(DamagedArtifact, match=rf"^artifact items/blimp\.parquet of run {top.info.run_id} in MLflow"):
         halfwave.load(place.folder).items("blimp")

@@ -33,7 +33,7 @@ def test_a_study_as_tidy_frames(store: StoreFolder, study: str) -> None:
     refused: list[tuple[Callable[[], object], str]] = [
         (
             lambda: frames.items("blmp"),
-            "no run of this study recorded items/blmp.parquet; did you mean 'items/blimp.parquet'?",
+            "no run of this study recorded items/blmp.parquet; did you mean 'blimp'?",
         ),
         (lambda: frames.neurons("tinny"), "no profile of model 'tinny'; did you mean 'tiny'?"),
         (

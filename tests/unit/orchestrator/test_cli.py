@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli
+from orchestrator.planned_steps import PlannedStep
 from orchestrator.planning.power import PlannedPower
 from orchestrator.scheduling.forecast import Fit, Forecast
-from orchestrator.study import PlannedStep, Study
+from orchestrator.study import Study
 from studies.claims.power import ClaimPower
 from tests.unit.orchestrator.planning.test_resolve import make_folder
 

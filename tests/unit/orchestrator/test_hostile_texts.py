@@ -12,9 +12,9 @@ from rich.console import Console
 from actors.messages.stream import Progress
 from orchestrator import cli, streams
 from orchestrator.live_display import Display
+from orchestrator.planned_steps import PlannedStep
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.steps.step import State
-from orchestrator.study import PlannedStep
 from orchestrator.terminal import UNBOUNDED, show_line, show_plan, show_report
 from studies.errors import Mistakes, StudyError, printable
 from tests.hostile import HOSTILE

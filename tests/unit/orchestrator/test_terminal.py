@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from orchestrator.planned_steps import PlannedStep
 from orchestrator.planning.power import PlannedPower
 from orchestrator.scheduling.forecast import Fit, Forecast
-from orchestrator.study import PlannedStep
 from orchestrator.terminal import UNBOUNDED, make_console, show_plan, show_report
 from studies.claims.power import ClaimPower
 

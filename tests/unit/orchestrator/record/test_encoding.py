@@ -1,8 +1,11 @@
 """The bytes of artifacts."""
 
+import io
+
 import pandas
 import pytest
 
+from orchestrator.record import encoding
 from orchestrator.record.encoding import Document, decode_document, decode_frame, digest, encode
 
 TABLE = pandas.DataFrame({"uid": ["a", "b"], "correct": [1.0, 0.5]}, index=[7, 8])
@@ -22,6 +25,24 @@ def test_what_is_encoded_is_decoded() -> None:
     assert decode_frame(payload["t.parquet"]).equals(TABLE.reset_index(drop=True))
     assert decode_document("a.json", payload["a.json"]) == {"é": [1]}
     assert decode_document("b.md", payload["b.md"]) == "é\n"
+
+
+def test_every_table_has_a_csv_beside_it_unless_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = TABLE.assign(text=['a "quoted", text', "line\nbreak"], number=[1 / 3, None], choices=[["x"], ["y", "z"]])
+    payload = encode(frames={"t.parquet": table, "a/b.parquet": TABLE}, documents={}, files={})
+    assert set(payload) == {"t.parquet", "t.csv", "a/b.parquet", "a/b.csv"}
+    assert payload["a/b.csv"] == b"uid,correct\na,1\nb,0.5\n"
+    read = pandas.read_csv(io.BytesIO(payload["t.csv"]))
+    assert read["text"].tolist() == table["text"].tolist() and read["number"].tolist()[0] == 0.333333333
+    monkeypatch.setattr(encoding, "MAX_CSV", 30)
+    assert set(encode(frames={"t.parquet": TABLE, "u.parquet": table}, documents={}, files={})) == {
+        "t.parquet", "t.csv", "u.parquet",
+    }  # fmt: skip
+
+
+def test_a_file_in_the_place_of_a_csv_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'t\.csv' is given twice"):
+        encode(frames={"t.parquet": TABLE}, documents={}, files={"t.csv": b""})
 
 
 def test_a_digest_is_sha256() -> None:

@@ -151,6 +151,21 @@ def test_verdicts_of_models_and_series_with_their_intervals_as_columns() -> None
     assert found.loc[1, ["estimate", "contrast", "margin"]].isna().all() and found.detail[1] == "few"
 
 
+def test_a_study_shows_its_claims_over_models_in_the_units_of_the_page() -> None:
+    effect = {"estimate": -0.1, "low": -0.2, "high": 0.0}
+    loss = {"claim": "loss/blimp", "statement": "It drops.", "model": "m", "status": "supported", "effect": effect}
+    parts = [
+        report(verdicts=[{**loss, "unit": "of_benchmark"}])["models"][0],
+        report(label="n", verdicts=[{**loss, "status": "absent", "effect": None}])["models"][0],
+    ]
+    html = study(parent({**report(), "models": parts, "unfinished": ["a step"]}))._repr_html_()
+    words = [word for word in re.split(r"<[^>]*>", html) if word]
+    assert words == [
+        "s", "claim", "m", "n", "loss/blimp", "It drops.", "supported", "−10.0 pp [−20.0, 0.0]", "absent", "–",
+        "Steps not finished: 1",
+    ]  # fmt: skip
+
+
 def test_a_report_of_the_first_version_is_read_with_what_it_has() -> None:
     """Without measures, margins, p values, parts, series."""
     early = {"claim": "c", "statement": "S.", "model": "m", "status": "holds", "effect": None, "contrast": None,
@@ -235,7 +250,7 @@ def test_neurons_and_the_sets_of_conditions_and_of_a_controls_neighbour() -> Non
 
 
 def test_schedules_and_series_say_what_they_are_of() -> None:
-    curve = pandas.DataFrame({"condition": ["dose"], "estimate": [0.5]})
+    curve = pandas.DataFrame({"estimate": [0.5], "condition": ["dose"]})
     depth = pandas.DataFrame({"group": ["0-3"], "estimate": [1.0]})
     scores, weights = (pandas.DataFrame({"step": [1], "quantity": [name], "median": [0.5]}) for name in ("wd", "up"))
     found = study(
@@ -250,7 +265,7 @@ def test_schedules_and_series_say_what_they_are_of() -> None:
     assert found.trajectories()[["series", "quantity"]].values.tolist() == [
         ["pythia", "wd"], ["pythia", "cosine_dissimilarity/up"],
     ]  # fmt: skip
-    assert list(found.training_effects().columns) == ["series", "condition", "estimate"]
+    assert list(found.training_effects().columns) == ["series", "estimate", "condition"]
 
 
 # ---- figures and documents
@@ -293,7 +308,9 @@ def test_documents_by_the_place_of_their_run() -> None:
 
 REFUSED: Mapping[str, tuple[Callable[[RecordedStudy], object], str]] = {
     "items": (lambda found: found.items("blmp"),
-              "no run of this study recorded items/blmp.parquet; did you mean 'items/blimp.parquet'?"),
+              "no run of this study recorded items/blmp.parquet; did you mean 'blimp'?"),
+    "items of nothing alike": (lambda found: found.items("capitals"),
+                               "no run of this study recorded items/capitals.parquet; allowed: blimp"),
     "texts": (lambda found: found.items("blimp", texts=True), "no run of this study recorded texts/blimp.parquet"),
     "flipped": (lambda found: found.flipped("blimp"), "no run of this study recorded flipped/blimp.json"),
     "excess": (lambda found: found.excess("blimp"), "no run of this study recorded excess/blimp.parquet"),
@@ -329,6 +346,8 @@ def test_names_are_text_in_html() -> None:
         found = RecordedStudy(Reader(parent(recorded, more=files)), name)  # type: ignore[arg-type]
         shown = found._repr_html_() + found.figures["f"]._repr_html_()
         tags = set(re.findall(r"</?([a-z0-9]+)", shown))
-        assert tags <= {"h3", "table", "tr", "th", "td", "b", "br", "small", "figure", "img", "figcaption"}, shown
+        assert tags <= {"h3", "table", "tr", "th", "td", "b", "br", "small", "span", "figure", "img", "figcaption"}, (
+            shown
+        )
         assert shown.count("<img ") == 1 and 'onload="' not in shown and "onload='" not in shown
         assert "\n" not in repr(found)

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey
+from orchestrator.record.pages.run_page import RunInput, RunPage
 from orchestrator.record.runs import Runs, current, twins
 from tests.unit.orchestrator.record.examples import KEY, STUDY_KEY
 
@@ -35,6 +36,16 @@ class FakeStore:
     def remove_tag(self, run_id: str, name: str) -> None:
         self.calls.append(("delete_tag", run_id, name))
 
+    def log_metrics(self, run_id: str, metrics: dict[str, float], *, date_ms: int) -> None:
+        assert date_ms > 1_700_000_000_000
+        self.calls.append(("metrics", run_id, dict(metrics)))
+
+    def restore_metric(self, run_id: str, name: str, value: float) -> None:
+        self.calls.append(("metric again", run_id, name, value))
+
+    def log_inputs(self, run_id: str, inputs: list[RunInput]) -> None:
+        self.calls.append(("inputs", run_id, [one.name for one in inputs]))
+
     def runs(self, experiments: list[str]) -> list[Any]:
         return self.stored
 
@@ -48,9 +59,8 @@ def stored(run_id: str, identity: str, *, status: str = "FINISHED", stage: str =
     """A condition run as MLflow returns it."""
     place = {"halfwave.kind": "condition", "halfwave.model": "tiny", "halfwave.condition": "wasserstein"}
     info = SimpleNamespace(run_id=run_id, run_name=KEY.name, status=status, lifecycle_stage=stage, experiment_id="1")
-    return SimpleNamespace(
-        info=info, data=SimpleNamespace(params=dict(KEY.params), tags={**place, "halfwave.identity": identity, **tags})
-    )
+    data = SimpleNamespace(params=dict(KEY.params), tags={**place, "halfwave.identity": identity, **tags}, metrics={})
+    return SimpleNamespace(info=info, data=data, inputs=None)
 
 
 @pytest.fixture
@@ -186,3 +196,56 @@ def test_of_twins_the_oldest_that_holds_commits_stays(store: FakeStore) -> None:
 def test_a_key_of_another_kind_is_another_slot(runs: Runs) -> None:
     profile = RunKey(kind="profile", model="tiny", name="x", identity="aa11")
     assert runs.ensure(profile) is not runs.ensure(KEY) and not runs.ensure(profile).is_superseded
+
+
+PAGE = RunPage(
+    note="costs",
+    tags={"claim.a": "supported"},
+    owned=("claim.",),
+    metrics={"delta/blimp": -0.5},
+    inputs=(RunInput("blimp", "ab" * 32, "hub", "benchmark"),),
+)
+
+
+def test_a_page_is_written_once_and_then_only_where_it_differs(store: FakeStore, runs: Runs) -> None:
+    run = runs.ensure(KEY).run_id
+    store.calls.clear()
+    runs.show(KEY, PAGE)
+    assert store.calls == [
+        ("tags", run, {"claim.a": "supported", "mlflow.note.content": "costs"}),
+        ("metrics", run, {"delta/blimp": -0.5}),
+        ("inputs", run, ["blimp"]),
+    ]
+    store.calls.clear()
+    runs.show(KEY, PAGE)
+    assert store.calls == []
+    runs.show(KEY, replace(PAGE, tags={"claim.b": "absent"}, metrics={"delta/blimp": 0.25}, note=""))
+    assert store.calls == [
+        ("delete_tag", run, "claim.a"),
+        ("delete_tag", run, "mlflow.note.content"),
+        ("tags", run, {"claim.b": "absent"}),
+        ("metric again", run, "delta/blimp", 0.25),
+    ]
+
+
+def test_what_mlflow_shows_already_is_known_when_the_runs_are_loaded(store: FakeStore) -> None:
+    held = stored("there", "aa11", **{"claim.a": "supported", "mlflow.note.content": "costs"})
+    held.data.metrics = {"delta/blimp": -0.5}
+    dataset = SimpleNamespace(dataset=SimpleNamespace(name="blimp", digest="ab" * 16))
+    held.inputs = SimpleNamespace(dataset_inputs=[dataset])
+    store.stored = [held]
+    runs = Runs(store)
+    runs.load("1")
+    store.calls.clear()
+    runs.show(KEY, PAGE)
+    assert store.calls == []
+
+
+def test_a_run_that_is_not_there_or_was_superseded_has_no_page(store: FakeStore, runs: Runs) -> None:
+    runs.show(KEY, PAGE)
+    assert store.calls == []
+    runs.ensure(KEY)
+    runs.ensure(replace(KEY, identity="bb22"))
+    store.calls.clear()
+    runs.show(KEY, PAGE)
+    assert store.calls == []

@@ -92,6 +92,15 @@ def entry(step_id: str, condition: str = "wasserstein") -> Entry:
     return replace(ENTRY, step_id=step_id, key=replace(KEY, condition=condition), digests=digests)
 
 
+def test_a_tag_that_is_named_after_its_step_stands_in_the_commit_alone(sender: Sender, store: FakeStore) -> None:
+    """A page of MLflow shows every tag; this one is read from the commit."""
+    kept = {"route": "tree", "route.evaluate.blimp": "tree", "route.evaluate.tse": "flat"}
+    sender.add(replace(entry("a"), tags=kept), PAYLOAD)
+    sender.send()
+    set_on_run = [call[2] for call in store.log if call[0] == "tags"]
+    assert set_on_run == [["adopted_from", "route", "route.evaluate.tse"], ["step.evaluate.blimp"]]
+
+
 def test_the_tag_that_commits_a_step_is_sent_last(sender: Sender, store: FakeStore) -> None:
     sender.add(entry("a"), PAYLOAD)
     assert sender.is_waiting(entry("a")) and sender.num_unsent == 1

@@ -39,7 +39,7 @@ def tasks(**fields: Any) -> TaskBenchmark:
     given: dict[str, Any] = {"choices": ("x", "y"), "is_syntactic": False, "margins": False} | fields
     texts: dict[str, Any] = {"contexts": ("a", "bb"), "continuations": (" c", " ddd")}
     rest: dict[str, Any] = {
-        "questions": (Question("x", 3, (0,)), Question("y", 0, (1,))),
+        "questions": (Question("x", 3, (0,)), Question("y", 0, (1,), 0)),
         "digest": "d",
         "evaluate": lambda answers: {},
         "aggregations": {},
@@ -63,6 +63,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "digest": "88cde4b3d71aac46d4089bbbed0731bf0b3b89fe57862932bcd017518a790032",
             "request": Windows(text=TEXT, window=4, stride=4, num_tokens=None),
             "estimated_tokens": 15 / 4.5,
+            "item_texts": None,
             "identity_params": {"window": 4, "tokens": None, "bos": "tokenizer"},
             "scoring_version": 1,
             "metric_prefixes": ("perplexity",),
@@ -97,6 +98,11 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
                 items=TextItems(of_texts=(0, 0, 1, 1, 2, 2), places=("short:a 0", "short:a 1", "long:b 0")),
             ),
             "estimated_tokens": 49 / 4.5,
+            "item_texts": [
+                {"uid": "short:a", "pair": "0", "good": "good one", "bad": "bad one"},
+                {"uid": "short:a", "pair": "1", "good": "good two", "bad": "bad two"},
+                {"uid": "long:b", "pair": "0", "good": "good three", "bad": "bad three"},
+            ],
             "identity_params": {},
             "scoring_version": 1,
             "metric_prefixes": ("pairs",),
@@ -124,6 +130,10 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
                 items=TextItems(of_texts=(0, 0, 1, 1), places=("a", "b")),
             ),
             "estimated_tokens": 14 / 4.5,
+            "item_texts": [
+                {"id": "a", "context": "c", "choices": ["p", "q"], "gold": 1},
+                {"id": "b", "context": "", "choices": ["c1 r", "c2 r"], "gold": 0},
+            ],
             "identity_params": {},
             "scoring_version": 1,
             "metric_prefixes": ("know",),
@@ -143,6 +153,10 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "digest": "d",
             "request": SHORT_TEXT,
             "estimated_tokens": 9 / 4.5,
+            "item_texts": [
+                {"uid": "x", "pair": 3, "context": "a", "choices": ["c"], "gold": None},
+                {"uid": "y", "pair": 0, "context": "bb", "choices": ["ddd"], "gold": 0},
+            ],
             "identity_params": {},
             "scoring_version": 1,
             "metric_prefixes": ("x", "y"),
@@ -176,6 +190,7 @@ MEMBERS: dict[str, tuple[Benchmark, dict[str, Any]]] = {
             "digest": "effec99b87c132beec51361af8710c83bdcc1f17ec26269f0a8c009a554c6116",
             "request": Documents(texts=("a bc", "dé"), window=8, stride=7),
             "estimated_tokens": 6 / 4.5,
+            "item_texts": [{"document": 0, "text": "a bc"}, {"document": 1, "text": "dé"}],
             "identity_params": {"window": 8, "stride": 7, "bos": "tokenizer"},
             "scoring_version": 1,
             "metric_prefixes": ("surprisal-x",),
@@ -192,14 +207,21 @@ PROPERTIES = [name for name, member in vars(Benchmark).items() if isinstance(mem
 
 @pytest.mark.parametrize(("benchmark", "expected"), MEMBERS.values(), ids=MEMBERS)
 def test_the_members_of_a_benchmark(benchmark: Benchmark, expected: dict[str, Any]) -> None:
-    assert {name: getattr(benchmark, name) for name in expected} == expected
+    assert {name: plain(getattr(benchmark, name)) for name in expected} == expected
+
+
+def plain(member: Any) -> Any:
+    """A member; of a table, its rows."""
+    if not isinstance(member, pd.DataFrame):
+        return member
+    return member.astype(object).where(member.notna(), None).to_dict("records")
 
 
 def test_every_member_of_every_class_is_held_above() -> None:
     held: dict[type, set[str]] = {}
     for benchmark, expected in MEMBERS.values():
         held.setdefault(type(benchmark), set()).update(expected)
-    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 14
+    assert held == {benchmark_class: set(PROPERTIES) for benchmark_class in CLASSES} and len(PROPERTIES) == 15
 
 
 @pytest.mark.parametrize("benchmark_class", CLASSES)
@@ -216,6 +238,17 @@ def test_the_example_in_the_docstring_is_a_benchmark(tmp_path: Path) -> None:
     example: Benchmark = options.load("s", settings)
     assert all(hasattr(example, name) for name in PROPERTIES) and example.measure == options.measure
     assert example.request == Continuations(contexts=("the cat", "it"), continuations=(" sat", " ran"))
+    assert plain(example.item_texts) == [{"sentence": "the cat sat"}, {"sentence": "it ran"}]
     items = example.results(np.array([-2.0, -4.0]), np.array([1, 2]))
     assert items["surprisal"].tolist() == [2.0, 4.0]
     assert example.metrics(items) == {"s/surprisal": 3.0} and example.headlines == ("s/surprisal",)
+
+
+@pytest.mark.parametrize("benchmark", [benchmark for benchmark, _ in MEMBERS.values()], ids=MEMBERS)
+def test_texts_have_the_key_of_the_items(benchmark: Benchmark) -> None:
+    """Of tokens a row is a document; else every item has one row, under the columns by which conditions are paired."""
+    texts = benchmark.item_texts
+    if texts is not None:
+        key = [column for column in benchmark.measure.key if column in texts]
+        assert key == (["document"] if benchmark.annotation else list(benchmark.measure.key))
+        assert not texts.duplicated(key).any()

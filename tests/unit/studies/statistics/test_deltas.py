@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL
-from studies.statistics.deltas import delta
+from studies.statistics.comparisons import delta
 from studies.statistics.effects import effect
 from studies.statistics.intervals import difference
 from studies.statistics.items import Items

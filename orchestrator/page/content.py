@@ -1,0 +1,148 @@
+"""A recorded study -> what its page shows.
+
+Owns which parts of the record stand on the page, and which conditions: the texts of flipped items for treated and
+matched ones, tokens for these and the first random one. Reads the record alone. Callers rely on: what a study did not
+ask for, or an earlier version did not record, is absent; a damaged artifact raises DamagedArtifact, which names it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
+from orchestrator.record.recorded_study import RecordedStudy
+from orchestrator.steps.artifacts import MATCHING, receipt
+from orchestrator.steps.step import BASELINE
+from studies.reporting.page.content import Cell, Content, Link, Match, Passages, Picture, Proof
+
+SHOWN_CONDITIONS = 6
+"""Conditions whose tokens are coloured."""
+
+
+def page_content(study: RecordedStudy) -> Content:
+    """Everything on the page of a study. RecordError where it has no report."""
+    report = study.report
+    reported = study.last_reported
+    return Content(
+        study=study.name,
+        report=report,
+        comparisons=study.comparisons,
+        flips=dict(_flips(study, report)),
+        passages=tuple(_passages(study, report)),
+        pictures={name: Picture(f.svg, f.png, f.title, f.caption) for name, f in study.figures.items()},
+        proofs=tuple(_proofs(study, report)),
+        matches=tuple(_matches(study, report)),
+        definition=study.definition,
+        resolved=study.resolved,
+        environment=study.environment,
+        finished=reported.started[:10] if reported else "",
+        links=tuple(Link(name, address) for name, address in study.addresses().items()),
+        store=study.uri,
+        command=f"halfwave run {reported.file}" if reported else "",
+    )
+
+
+def _absent(error: RecordError) -> None:
+    """Pass over what is not recorded, but over nothing that is damaged or out of reach."""
+    if isinstance(error, DamagedArtifact | Unreachable):
+        raise error
+
+
+def _flips(study: RecordedStudy, report: dict[str, Any]) -> Iterator[tuple[Cell, pd.DataFrame]]:
+    """The flipped items of every condition that has some recorded, with their texts."""
+    for benchmark in dict.fromkeys(b["name"] for model in report["models"] for b in model["benchmarks"]):
+        try:
+            flipped = study.flipped(benchmark)
+        except RecordError as error:
+            _absent(error)
+            continue
+        for (model, condition), rows in flipped.groupby(["model", "condition"], sort=False):
+            yield Cell(model, condition, benchmark), rows.drop(columns=["model", "condition"]).reset_index(drop=True)
+
+
+def _passages(study: RecordedStudy, report: dict[str, Any]) -> Iterator[Passages]:
+    """The scored tokens of every benchmark of documents whose texts are recorded."""
+    for model in report["models"]:
+        for benchmark in model["benchmarks"]:
+            if benchmark["measure"]["name"] != "surprisal":
+                continue
+            try:
+                items, texts = study.items(benchmark["name"]), study.texts(benchmark["name"])
+            except RecordError as error:
+                _absent(error)
+                continue
+            of_model = dict(list(items[items["model"] == model["label"]].groupby("condition")))
+            if BASELINE not in of_model:
+                continue
+            before = of_model[BASELINE].reset_index(drop=True)
+            tokens = {}
+            for condition in _whole(model)[:SHOWN_CONDITIONS]:
+                after = of_model.get(condition)
+                if after is not None and len(after) == len(before):  # else it was scored on other documents
+                    tokens[condition] = pd.DataFrame(
+                        {
+                            **{name: before[name] for name in ("document", "start", "end")},
+                            "before": before["surprisal"],
+                            "after": after["surprisal"].to_numpy(),
+                        }
+                    )
+            by_document = dict(zip(texts["document"].astype(int), texts["text"].astype(str), strict=True))
+            yield Passages(model["label"], benchmark["label"], by_document, tokens)
+
+
+def _whole(model: dict[str, Any]) -> list[str]:
+    """The conditions whose tokens are shown: treated, matched, sign controls, and one seed of each random control."""
+    order = ("treated", "matched", "sign", "other", "random")
+    rows = [row for row in model["rows"] if row["part"] in order and not row["spread"]]
+    first = {row["of"]: row for row in reversed(rows)}
+    kept = [row for row in rows if first[row["of"]] is row]
+    return [row["condition"] for row in sorted(kept, key=lambda row: order.index(row["part"]))]
+
+
+def _proofs(study: RecordedStudy, report: dict[str, Any]) -> Iterator[Proof]:
+    for model in report["models"]:
+        for row in model["rows"]:
+            recorded = study.documents(model["label"], row["condition"])
+            for benchmark in row["cells"]:
+                path = receipt(f"evaluate.{benchmark}")
+                if path in recorded:
+                    found = study.document(model["label"], row["condition"], path)
+                    yield _proof(model["label"], row["condition"], benchmark, found)
+
+
+def _proof(model: str, condition: str, benchmark: str, found: dict[str, Any]) -> Proof:
+    engine, proof = found.get("engine", {}), found.get("receipt", {})
+    versions = [f"{name} {version}" for name, version in engine.get("versions", {}).items()]
+    return Proof(
+        model=model,
+        condition=condition,
+        benchmark=benchmark,
+        num_neurons=found.get("num_neurons", 0),
+        layers_confirmed=proof.get("layers_matched", 0),
+        clipped_fraction=proof.get("clipped_fraction", 0.0),
+        route=found.get("route", ""),
+        engine=", ".join(filter(None, [engine.get("device", ""), engine.get("dtype", ""), *versions])),
+        difference=engine.get("probe_difference"),
+        tolerance=engine.get("probe_tolerance"),
+    )
+
+
+def _matches(study: RecordedStudy, report: dict[str, Any]) -> Iterator[Match]:
+    for model in report["models"]:
+        for row in model["rows"]:
+            if row["part"] == "matched" and MATCHING in study.documents(model["label"], row["condition"]):
+                yield _match(model["label"], row, study.document(model["label"], row["condition"], MATCHING))
+
+
+def _match(model: str, row: dict[str, Any], found: dict[str, Any]) -> Match:
+    """Its perplexity and that of its target on the windows of the evidence; of earlier versions they are not known."""
+    evidence = found.get("evidence") or {}
+    return Match(
+        model=model,
+        condition=row["condition"],
+        fraction=found.get("fraction"),
+        target=evidence.get("treated"),
+        reached=evidence.get("accepted"),
+        why_unmatched=found.get("reason", ""),
+    )

@@ -1,0 +1,36 @@
+"""A page on disk, where it is opened without MLflow.
+
+Owns where it lies below a working folder. Every file is written whole or not at all.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from orchestrator.page.recorded import BESIDE
+from studies.errors import StudyError
+from studies.reporting.page.render import PAGE, Page
+
+FOLDER = "reports"
+
+
+def page_folder(workdir: Path, study: str) -> Path:
+    """The folder of a study's page: `.halfwave/reports/<study>`."""
+    return workdir / FOLDER / (re.sub(r"[^\w.-]", "_", study).strip(".") or "_")
+
+
+def write_page(folder: Path, made: Page) -> Path:
+    """Write a page and the pages beside it; returns the place of the first. StudyError where that cannot be."""
+    files = {PAGE: made.html, **{BESIDE + name: html for name, html in made.beside.items()}}
+    try:
+        for name, html in files.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+            unfinished.write_text(html, encoding="utf-8")
+            unfinished.replace(file)
+    except OSError as error:
+        raise StudyError(
+            f"the page cannot be written to {folder}: {error.strerror}; choose another place with --workdir"
+        ) from None
+    return folder / PAGE
