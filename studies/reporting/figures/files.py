@@ -19,7 +19,7 @@ from studies.reporting.figures.style import BOLD, LARGE, PIXELS_AN_INCH, SMALL, 
 
 FOLDER = "figures"
 CAPTIONS = "captions.json"
-RASTER_DPI = 144
+RASTER_DPI = 120
 """Of what an SVG holds as pixels."""
 LINE_HEIGHT = 1.35
 NOTE = "#555555"

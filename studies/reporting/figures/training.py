@@ -117,11 +117,13 @@ def condition_figure(
     conditions: Conditions,
     measures: Mapping[str, Measure],
     *,
+    counts: Mapping[str, int],
     title: str,
 ) -> Drawing:
     """One panel per benchmark: every condition's headline over training.
 
-    values: {benchmark's label: {condition: {training step: value}}}; measures: {benchmark's label: its measure}.
+    values: {benchmark's label: {condition: {training step: value}}}; measures, counts: {benchmark's label: its measure,
+    the number of its items}.
     """
     names = list(dict.fromkeys(name for by_condition in values.values() for name in by_condition))
     look_of = conditions.looks(names)
@@ -141,8 +143,8 @@ def condition_figure(
         set_title(of, panel, label)
     return of.finished(
         f"{title}: results over training",
-        f"Every condition at each of {steps.nunique()} checkpoints, on all items of the benchmark; bands: lowest to "
-        "highest seed. Intervals stand at the differences to the baseline.",
+        f"Every condition at each of {steps.nunique()} checkpoints; n = {_counted(counts)}. Bands: lowest to highest "
+        "seed. Intervals stand at the differences to the baseline.",
     )
 
 
@@ -153,12 +155,13 @@ def effect_figure(
     measures: Mapping[str, Measure],
     *,
     names: Mapping[str, str],
+    counts: Mapping[str, int],
     title: str,
 ) -> Drawing:
     """One panel per benchmark: what each condition costs over training, with 95 % bands.
 
     effects: columns step, condition, benchmark, estimate, low, high; measures and names: {benchmark: its measure, its
-    display name}.
+    display name}; counts: {display name: number of items}.
     """
     benchmarks, listed = (list(dict.fromkeys(effects[column])) for column in ("benchmark", "condition"))
     look_of = conditions.looks(listed)
@@ -177,7 +180,8 @@ def effect_figure(
     return of.finished(
         f"{title}: cost of the ablation over training",
         f"Increase over the baseline of the same checkpoint with 95 % bootstrap band, paired by item, at each of "
-        f"{effects['step'].nunique()} checkpoints; of several seeds their mean, lowest and highest.",
+        f"{effects['step'].nunique()} checkpoints; n = {_counted(counts)}. Of several seeds their mean, lowest and "
+        "highest.",
     )
 
 
@@ -210,6 +214,11 @@ def correlation_figure(
         f"{steps[-1]:,} (bright); {note}. Points follow each other in time and are no independent sample: "
         "there is no interval.",
     )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """`400 (BLiMP), 16 (perplexity)`."""
+    return ", ".join(f"{count:,} ({name})" for name, count in counts.items())
 
 
 def _draw(panel: Any, rows: pd.DataFrame, look: Look, column: str, *, banded: bool) -> None:

@@ -89,15 +89,16 @@ def test_every_statistic_follows_a_measure_of_ones_own() -> None:
     assert floor == (180, pytest.approx(0.25), 0, None)
     grown = growth({0: baseline, 10: baseline, 20: baseline}, {0: margins(0.2), 10: margins(0.6), 20: treated})
     assert grown.difference.low > 0 and grown.trend.p_value < 0.01
-    measures, names = {"m": MARGIN}, {"m": "margins"}
+    measures = {"m": MARGIN}
     doses = doses.assign(condition="top", base="top", benchmark="m")
+    of_both = {"names": {"m": "margins"}, "title": "t"}
     checkpoints = {"step": [0, 1], "condition": "top", "benchmark": "m", "estimate": 1.0, "low": 0, "high": 2}
     conditions = training.Conditions({"top": "treated"}, {})
     drawn = [
         heat_maps.layer_heat_map(effects, benchmark="m", measure=MARGIN, title="t"),
-        curves.depth_curves({"m": effects}, measures, names=names, title="t"),
-        curves.dose_curves(doses, [], measures, names=names, parts={"top": "treated"}, title="t"),
-        training.effect_figure(pd.DataFrame(checkpoints), conditions, measures, names=names, title="t"),
+        curves.depth_curves({"m": effects}, measures, **of_both),
+        curves.dose_curves(doses, [], measures, parts={"top": "treated"}, **of_both),
+        training.effect_figure(pd.DataFrame(checkpoints), conditions, measures, counts={"m": 180}, **of_both),
     ]
     assert [faults(drawing) for drawing in drawn] == [[]] * 4
 

@@ -112,7 +112,7 @@ def test_no_double_dissociation_without_both_conditions_and_both_kinds(missing: 
 def test_claims_have_the_unit_of_their_effect_and_those_without_one_are_left_out() -> None:
     verdicts = [verdict("perplexity_cost", 0.1), verdict("syntax_loss/blimp", -0.05), verdict("negative_mass", None)]
     perplexity, accuracy = panels(claims(model_part() | {"verdicts": verdicts}))
-    assert (names(perplexity), names(accuracy)) == (["perplexity cost"], ["syntax loss: blimp"])
+    assert (names(perplexity), names(accuracy)) == (["perplexity cost"], ["syntax loss: BLiMP"])
     markers = [line for line in accuracy.lines if line.get_marker() == "D"]
     assert [float(line.get_xdata()[0]) for line in markers] == [pytest.approx(-5.0)]
     assert claims(model_part() | {"verdicts": verdicts[2:]}) is None
@@ -124,10 +124,13 @@ def test_claims_of_one_unit_share_an_axis_over_models() -> None:
         model_part(name) | {"verdicts": [verdict("perplexity_cost", p), verdict("x/blimp", s), verdict("y/blimp", -s)]}
         for name, (p, s) in effects.items()
     ]
-    across = [{"claim": claim, "summary": None} for claim in ("perplexity_cost", "x/blimp", "y/blimp")]
+    judged = {"summary": None, "by_status": {"supported": ["a"], "undecided": ["b"]}}
+    across = [{"claim": claim, **judged} for claim in ("perplexity_cost", "x/blimp", "y/blimp")]
     first, second, third = panels(effects_across_models({"models": models, "across_models": across}))
     assert second.get_xlim() == third.get_xlim() != first.get_xlim()
     assert effects_across_models({"models": models[:1], "across_models": across}) is None
+    judged["by_status"].pop("undecided")
+    assert effects_across_models({"models": models, "across_models": across}) is None, "a checkpoint that is no model"
 
 
 def colours(drawing: Drawing | None) -> dict[tuple[int, int], str]:
@@ -210,7 +213,7 @@ def test_excess_of_all_conditions_has_one_axis_and_misses_nobody() -> None:
 def test_costs_over_training_have_the_bands_of_the_table_and_seeds_are_one() -> None:
     effects = training_effects(["top", "random/seed=0", "random/seed=1"], (1, 10, 100))
     conditions = Conditions({"top": "treated"}, {f"random/seed={seed}": "random" for seed in (0, 1)})
-    perplexity, _ = panels(effect_figure(effects, conditions, MEASURES, names=LABELS, title="m"))
+    perplexity, _ = panels(effect_figure(effects, conditions, MEASURES, names=LABELS, counts={}, title="m"))
     assert len(perplexity.collections) == 2
     rows = effects[(effects["condition"] == "top") & (effects["benchmark"] == "perplexity")]
     top = perplexity.collections[0].get_paths()[0].vertices[:, 1].max()
