@@ -93,7 +93,7 @@ def depth_curves(
     return of.finished(
         f"{title}: cost over depth",
         f"Increase over the baseline with 95 % bootstrap band, paired by item; n = {_counted(counts)}. "
-        "Depth: the last layer of the group.",
+        "Depth: the layers up to the end of the group.",
     )
 
 
@@ -136,6 +136,7 @@ def _finish_depth(of: Sheet, panel: Any, unit: Unit) -> None:
     zero_line(panel, vertical=False)
     grid(panel, "y")
     of.signed.add(id(panel.yaxis))
+    of.whole.add(id(panel.xaxis))
     set_labels(of, panel, x="depth (layers)", y=unit.label)
 
 

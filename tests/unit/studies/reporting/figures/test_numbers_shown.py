@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from studies.benchmarks.measures import MINIMAL_PAIRS
 from studies.reporting.figures.claims import claims, effects_across_models
 from studies.reporting.figures.costs import conditions
-from studies.reporting.figures.curves import dose_curves, matching_curve
+from studies.reporting.figures.curves import depth_curves, dose_curves, matching_curve
 from studies.reporting.figures.dissociation import double_dissociation
 from studies.reporting.figures.heat_maps import forgotten, layer_heat_map
 from studies.reporting.figures.sheet import Drawing
@@ -171,6 +171,12 @@ def test_harm_is_red_whichever_way_a_benchmark_counts() -> None:
     lost = colours(forgotten(comparisons(["wasserstein"], ("a", "b")).assign(difference=-0.3, num_items=900),
                              model_part(), "blimp"))[0, 0]  # fmt: skip
     assert harmed == lost and int(lost[1:3], 16) > int(lost[5:7], 16)
+
+
+def test_layers_are_whole_numbers() -> None:
+    table = layer_effects(3, ()).assign(depth=[1, 2, 3])
+    for panel in panels(depth_curves({"blimp": table}, MEASURES, names=LABELS, title="m")):
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize("chosen", [0.1, None])
