@@ -56,7 +56,7 @@ class RecordedStudy:
         self._recorded = reader.recorded_runs(name)
 
     def __repr__(self) -> str:
-        counts = {"model": len(self.models), "condition": len(self._of_kind("condition"))}
+        counts = {"model": len(self._models), "condition": len(self._of_kind("condition"))}
         said = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items())
         return printable(f"<study {self.name}: {said}; {self.uri}>")
 
@@ -113,8 +113,13 @@ class RecordedStudy:
     @property
     def models(self) -> list[str]:
         """Labels of the models, in the order of the report."""
-        found = [run.slot.model for run in (*self._of_kind("condition"), *self._of_kind("profile"))]
-        return list(dict.fromkeys([*(part["label"] for part in self._known["models"]), *found]))
+        return list(dict.fromkeys([*(part["label"] for part in self._known["models"]), *self._models]))
+
+    @property
+    def _models(self) -> list[str]:
+        """Labels of the models that have a run of their own."""
+        runs = [*self._of_kind("profile"), *self._of_kind("condition")]
+        return list(dict.fromkeys(run.slot.model for run in runs))
 
     @cached_property
     def runs(self) -> "pandas.DataFrame":
@@ -234,8 +239,10 @@ class RecordedStudy:
         return self._required(f"texts/{benchmark}.parquet", "study", labels=())
 
     def flipped(self, benchmark: str) -> "pandas.DataFrame":
-        """The items whose result differs from the baseline's, of every treated and matched condition: `change` is lost
-        or gained; log-probabilities end in `_before` and `_after`. RecordError where none are recorded."""
+        """The items whose result differs from the baseline's, of every condition but random ones, those first whose
+        decision moved most: `change` is lost or gained, log-probabilities end in `_before` and `_after`.
+
+        RecordError where none are recorded: of windows and documents, and by versions before 9 of the report."""
         import pandas
 
         def read(step: Committed, path: str) -> "pandas.DataFrame":

