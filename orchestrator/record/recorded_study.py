@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # pandas takes half a second to import
 
 _Content = TypeVar("_Content")
 
-REPORT, CAPTIONS = "report.json", "figures/captions.json"
+REPORT, CAPTIONS = "report.json", "captions.json"
 EVALUATION, NEIGHBOUR = "evaluate.", "/neighbour"
 """What the name of an evaluation's step begins with, before that of its benchmark; what the name of the condition ends
 in that scores the neighbour of a matched control, whose run has its neurons."""
@@ -313,8 +313,8 @@ class RecordedStudy:
             prefix = "" if run.slot.kind == "study" else f"{run.slot.model}/{run.slot.condition}/"
             for step in run.steps.values():
                 files = {path: partial(self._read, self._reader.content, step, path) for path in step.artifacts}
-                has_captions = CAPTIONS in step.artifacts
-                captions = self._read(self._reader.document, step, CAPTIONS) if has_captions else {}
+                path = next((path for path in step.artifacts if path.endswith(CAPTIONS)), None)
+                captions = self._read(self._reader.document, step, path) if path else {}
                 found |= figures(files, captions, prefix=prefix)
         return found
 

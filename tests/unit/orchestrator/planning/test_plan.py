@@ -101,7 +101,10 @@ VERSIONS = {
     "summary": 2,
     "dynamics": 4,
     "excess": 3,
-    "report": 8,
+    "texts": 1,
+    "flipped": 1,
+    "report": 9,
+    "page": 1,
 }
 
 
