@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.definition import report_note
-from orchestrator.notebook import load_from, open_reader
+from orchestrator.notebook import load_from, open_reader, reader_of
 from orchestrator.record.local_store import locate
 from orchestrator.record.recorded_study import REPORT, RecordedStudy
 from orchestrator.study_file.load import load_spec
@@ -56,21 +56,26 @@ def last_report(
         raise StudyError(f"--study: {file} names its study itself; give the file or the name")
     place = workdir or default_workdir(file or Path("study.yaml"))
     if file is None:
-        study = _study(tracking_uri or default_store(place), place, artifact_root, name)
+        uri = tracking_uri or default_store(place)
+        _require_store(uri, name)
+        is_of_place = workdir is not None or tracking_uri is None  # else what waits in its outbox is for another store
+        reader = open_reader(uri, outbox_folder(place), artifact_root) if is_of_place else reader_of(uri, artifact_root)
+        study = load_from(reader, name)
         return LastReport(study, _document(study), "", place)
     spec, located = load_spec(file, trusted=True)  # nothing of it is run
     uri = tracking_uri or store_of_study_file(spec.tracking_uri, located, place)
-    study = _study(uri, place, artifact_root, spec.study)
+    _require_store(uri, spec.study)
+    study = load_from(open_reader(uri, outbox_folder(place), artifact_root), spec.study)
     return LastReport(study, _document(study), report_note(file, located, study.last_reported), place)
 
 
-def _study(uri: str, workdir: Path, artifact_root: str | None, name: str | None) -> RecordedStudy:
+def _require_store(uri: str, name: str | None) -> None:
+    """StudyError where a SQLite store is absent, so that the study has no report in it."""
     database = locate(uri).database
     if database is not None and not database.exists():
         whose = "no report" if name is None else f"{name} has no report yet"
         remedy = "run the study first, or name its store with --workdir or --tracking-uri"
         raise StudyError(f"{whose}: there is no MLflow store at {database}; {remedy}")
-    return load_from(open_reader(uri, outbox_folder(workdir), artifact_root), name)
 
 
 def _document(study: RecordedStudy) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.record.client.failures import DamagedArtifact, RecordError
+from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.local_store import locate, sqlite_uri
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
@@ -75,25 +75,26 @@ def studies(place: str | os.PathLike[str], artifact_root: str | None = None) -> 
 def _about(reader: Reader, name: str) -> dict[str, Any]:
     """The row of a study in the list of studies."""
     study = RecordedStudy(reader, name)
-    last = study.last_run
+    last, runs = study.last_run, study.runs
     statuses: dict[str, int] = {}
     try:
         statuses = study.verdicts["status"].value_counts().to_dict()
-    except DamagedArtifact as error:
+    except Unreachable:
+        raise
+    except RecordError as error:
         log.warning("%s: %s", name, error)
-    kinds = study.runs["kind"].value_counts()
     return {
         "study": name,
-        "models": int(kinds.get("profile", 0)),
-        "conditions": int(kinds.get("condition", 0)),
+        "models": runs[runs["kind"].isin(("profile", "condition"))]["model"].nunique(),
+        "conditions": int((runs["kind"] == "condition").sum()),
         "last_run": last.started if last else None,
         **{status: statuses.get(status, 0) for status in STATUSES},
     }
 
 
 def reader_of(place: str | os.PathLike[str], artifact_root: str | None = None) -> Reader:
-    """What reads the store at a place as of `load`, and the outbox of its working folder. RecordError if there is no
-    store."""
+    """What reads the store at a place as of `load`, and what waits in the outbox beside a SQLite file. RecordError if
+    there is no store."""
     named = os.fspath(place)
     is_uri = "://" in named or named.startswith("sqlite:") or named in SCHEMELESS
     uri = named if is_uri else _store_at(Path(named).expanduser())
@@ -112,7 +113,7 @@ def open_reader(uri: str, outbox: Path | None, artifact_root: str | None = None)
 def _store_at(path: Path) -> str:
     """The tracking URI of the SQLite store at a path: the file itself, or in its folder, or in its `.halfwave`."""
     if not path.is_dir():
-        return sqlite_uri(path.absolute())
+        return sqlite_uri(Path(os.path.abspath(path)))
     for workdir in (path, path / FOLDER):
         if (workdir / "mlflow.db").exists():
             return default_store(workdir)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # pandas takes half a second to import
 
 _Content = TypeVar("_Content")
 
-REPORT, CAPTIONS = "report.json", "figures/captions.json"
+REPORT, CAPTIONS = "report.json", "captions.json"
 EVALUATION, NEIGHBOUR = "evaluate.", "/neighbour"
 """What the name of an evaluation's step begins with, before that of its benchmark; what the name of the condition ends
 in that scores the neighbour of a matched control, whose run has its neurons."""
@@ -56,7 +56,7 @@ class RecordedStudy:
         self._recorded = reader.recorded_runs(name)
 
     def __repr__(self) -> str:
-        counts = {"model": len(self.models), "condition": len(self._of_kind("condition"))}
+        counts = {"model": len(self._models), "condition": len(self._of_kind("condition"))}
         said = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items())
         return printable(f"<study {self.name}: {said}; {self.uri}>")
 
@@ -113,8 +113,13 @@ class RecordedStudy:
     @property
     def models(self) -> list[str]:
         """Labels of the models, in the order of the report."""
-        found = [run.slot.model for run in (*self._of_kind("condition"), *self._of_kind("profile"))]
-        return list(dict.fromkeys([*(part["label"] for part in self._known["models"]), *found]))
+        return list(dict.fromkeys([*(part["label"] for part in self._known["models"]), *self._models]))
+
+    @property
+    def _models(self) -> list[str]:
+        """Labels of the models that have a run of their own."""
+        runs = [*self._of_kind("profile"), *self._of_kind("condition")]
+        return list(dict.fromkeys(run.slot.model for run in runs))
 
     @cached_property
     def runs(self) -> "pandas.DataFrame":
@@ -234,8 +239,10 @@ class RecordedStudy:
         return self._required(f"texts/{benchmark}.parquet", "study", labels=())
 
     def flipped(self, benchmark: str) -> "pandas.DataFrame":
-        """The items whose result differs from the baseline's, of every treated and matched condition: `change` is lost
-        or gained; log-probabilities end in `_before` and `_after`. RecordError where none are recorded."""
+        """The items whose result differs from the baseline's, of every condition but random ones, those first whose
+        decision moved most: `change` is lost or gained, log-probabilities end in `_before` and `_after`.
+
+        RecordError where none are recorded: of windows and documents, and by versions before 9 of the report."""
         import pandas
 
         def read(step: Committed, path: str) -> "pandas.DataFrame":
@@ -306,8 +313,8 @@ class RecordedStudy:
             prefix = "" if run.slot.kind == "study" else f"{run.slot.model}/{run.slot.condition}/"
             for step in run.steps.values():
                 files = {path: partial(self._read, self._reader.content, step, path) for path in step.artifacts}
-                has_captions = CAPTIONS in step.artifacts
-                captions = self._read(self._reader.document, step, CAPTIONS) if has_captions else {}
+                path = next((path for path in step.artifacts if path.endswith(CAPTIONS)), None)
+                captions = self._read(self._reader.document, step, path) if path else {}
                 found |= figures(files, captions, prefix=prefix)
         return found
 

@@ -139,18 +139,27 @@ class _Series:
             {BASELINE: BASELINE, **{condition.name: condition.part for condition in self._conditions}},
             {c.name: c.without_seed for c in self._conditions if c.seed is not None},
         )
+        counts = self._counts()
         drawn = {"scores": figures.trajectory_figure(scores, conditions, title=title)}
         if len(weights):
             drawn["weights"] = figures.trajectory_figure(weights, conditions, title=title, of_weights=True)
         if headlines := self._headlines():
             by_label = {names[benchmark]: measure for benchmark, measure in measures.items()}
-            drawn["benchmarks"] = figures.condition_figure(headlines, conditions, by_label, title=title)
+            drawn["benchmarks"] = figures.condition_figure(headlines, conditions, by_label, counts=counts, title=title)
         if len(effects):
-            drawn["effects"] = figures.effect_figure(effects, conditions, measures, names=names, title=title)
+            drawn["effects"] = figures.effect_figure(
+                effects, conditions, measures, names=names, counts=counts, title=title
+            )
         if points := _points(evidence):
             note = f"cohort of {self._treated} at {self._cohort_model.label}"
             drawn["correlation"] = figures.correlation_figure(points, names=names, title=title, note=note)
         return drawn
+
+    def _counts(self) -> dict[str, int]:
+        """{benchmark's label: number of items}, of the benchmarks with a result of the baseline."""
+        items = [self._findings.items(model, BASELINE) for model in self._models.values()]
+        counts = {name: len(of_benchmark) for of_model in items for name, of_benchmark in of_model.items()}
+        return {self._findings.displayed[name]: count for name, count in counts.items()}
 
     def _evidence(self) -> TrainingEvidence:
         findings, models = self._findings, self._models.items()

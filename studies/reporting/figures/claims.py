@@ -40,14 +40,14 @@ def claims(model: Mapping[str, Any]) -> Drawing | None:
 
     model: its part of the report. None where no claim has an effect.
     """
-    measures = {b["name"]: b["measure"] for b in model["benchmarks"]}
+    measures, labels = ({b["name"]: b[key] for b in model["benchmarks"]} for key in ("measure", "label"))
     by_unit: dict[Unit, list[Mapping[str, Any]]] = {}
     for verdict in model["verdicts"]:
         if verdict["effect"] and verdict["effect"]["estimate"] is not None and verdict["status"] in VERDICTS:
             by_unit.setdefault(of_verdict(verdict, measures), []).append(verdict)
     if not by_unit:
         return None
-    names = {unit: [_name(verdict["claim"]) for verdict in of_unit] for unit, of_unit in by_unit.items()}
+    names = {unit: [_name(verdict["claim"], labels) for verdict in of_unit] for unit, of_unit in by_unit.items()}
     width = names_width([name for of_unit in names.values() for name in of_unit], most=240)
     contrast = Look(PALE, "|", "-")
     key = [*_verdict_key(by_unit.values()), Entry("contrast with the control", contrast), _margin_entry()]
@@ -72,10 +72,10 @@ def claims(model: Mapping[str, Any]) -> Drawing | None:
     )
 
 
-def _name(claim: str) -> str:
-    """`syntax loss: blimp`."""
+def _name(claim: str, labels: Mapping[str, str]) -> str:
+    """`syntax loss: BLiMP`; labels: {benchmark: its displayed name}."""
     name, _, benchmark = claim.partition("/")
-    return f"{words(name)}: {benchmark}" if benchmark else words(name)
+    return f"{words(name)}: {labels.get(benchmark, benchmark)}" if benchmark else words(name)
 
 
 def _counts(verdicts: Any) -> str:
@@ -110,12 +110,12 @@ def effects_across_models(report: Mapping[str, Any]) -> Drawing | None:
     effects = _effects(report)
     if not effects:
         return None
-    models = [m["display"] for m in report["models"] if any(m["label"] in by_model for by_model in effects.values())]
-    labels = [m["label"] for m in report["models"] if any(m["label"] in by_model for by_model in effects.values())]
+    models = [model for model in report["models"] if any(model["label"] in by_model for by_model in effects.values())]
     summaries = {entry["claim"]: entry["summary"] for entry in report.get("across_models", ()) if entry["summary"]}
-    names = [*models, *([SUMMARY] if summaries else [])]
+    names = [*(model["display"] for model in models), *([SUMMARY] if summaries else [])]
     width = names_width(names, most=200)
-    measures = {b["name"]: b["measure"] for m in report["models"] for b in m["benchmarks"]}
+    benchmarks = [b for m in report["models"] for b in m["benchmarks"]]
+    measures, labels = ({b["name"]: b[key] for b in benchmarks} for key in ("measure", "label"))
     units = {claim: of_verdict(next(iter(by_model.values())), measures) for claim, by_model in effects.items()}
     limits = {unit: _limits(unit, units, effects, summaries) for unit in set(units.values())}
     key = [*_verdict_key([by_model.values() for by_model in effects.values()]), *_summary_entries(summaries)]
@@ -126,21 +126,21 @@ def effects_across_models(report: Mapping[str, Any]) -> Drawing | None:
     )
     for panel, claim in zip(of.axes, sorted(effects, key=lambda c: list(units.values()).index(units[c])), strict=True):
         unit = units[claim]
-        for y, label in enumerate(labels):
-            if verdict := effects[claim].get(label):
+        for y, model in enumerate(models):
+            if verdict := effects[claim].get(model["label"]):
                 draw_estimate(panel, y, _read(verdict["effect"], unit), VERDICTS[verdict["status"]], size=6)
         if claim in summaries:
-            _draw_summary(panel, len(labels), summaries[claim], unit)
+            _draw_summary(panel, len(models), summaries[claim], unit)
         zero_line(panel)
         grid(panel)
         panel.set_xlim(limits[unit])
         of.signed.add(id(panel.xaxis))
         set_names(panel, names, width)
-        set_title(of, panel, _name(claim))
+        set_title(of, panel, _name(claim, labels))
         set_labels(of, panel, x=unit.label)
     return of.finished(
         "Effects across models",
-        f"Effect of each claim on each of {len(labels)} models with its 95 % interval (Student's t over units; "
+        f"Effect of each claim on each of {len(models)} models with its 95 % interval (Student's t over units; "
         f"{_counts([by_model.values() for by_model in effects.values()])}). {_summary_note(summaries)}Claims of one "
         "unit share an axis.",
     )
@@ -148,13 +148,14 @@ def effects_across_models(report: Mapping[str, Any]) -> Drawing | None:
 
 def _effects(report: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
     """{claim: {model: its verdict}}, of the effects that the report adds up over models."""
-    compared = {entry["claim"] for entry in report.get("across_models", ())}
+    entries = report.get("across_models", ())
+    judged = {entry["claim"]: {model for of in entry["by_status"].values() for model in of} for entry in entries}
     effects: dict[str, dict[str, Mapping[str, Any]]] = {}
     for model in report["models"]:
         for verdict in model["verdicts"]:
             effect = verdict["effect"]
             known = effect and effect["estimate"] is not None and verdict["status"] in VERDICTS
-            if known and verdict["claim"] in compared:
+            if known and model["label"] in judged.get(verdict["claim"], ()):
                 effects.setdefault(verdict["claim"], {})[model["label"]] = verdict
     return {claim: by_model for claim, by_model in effects.items() if len(by_model) > 1}
 

@@ -15,8 +15,7 @@ from studies.benchmarks.measures import Measure
 from studies.reporting.figures.marks import draw_curve
 from studies.reporting.figures.sheet import Drawing, Entry, Layout, Sheet, grid, set_labels, set_title, sheet, zero_line
 from studies.reporting.figures.style import INK, LOOKS, PALE, TEAL, Look, looks, percent, span, styled, words
-from studies.reporting.figures.units import Unit, measured
-from studies.reporting.records import measure_record
+from studies.reporting.figures.units import Unit, increased
 from studies.statistics.increases import ALL
 
 PANEL = 150
@@ -86,7 +85,7 @@ def depth_curves(
     """
     of = sheet(len(tables), Layout(height=PANEL, across=ACROSS))
     for panel, (benchmark, effects) in zip(of.axes, tables.items(), strict=True):
-        unit = _increase_unit(measures[benchmark])
+        unit = increased(measures[benchmark])
         _draw_depth(panel, effects, ALL, unit, WHOLE)
         _finish_depth(of, panel, unit)
         set_title(of, panel, names[benchmark])
@@ -94,7 +93,7 @@ def depth_curves(
     return of.finished(
         f"{title}: cost over depth",
         f"Increase over the baseline with 95 % bootstrap band, paired by item; n = {_counted(counts)}. "
-        "Depth: the last layer of the group.",
+        "Depth: the layers up to the end of the group.",
     )
 
 
@@ -105,7 +104,7 @@ def depth_by_phenomenon(effects: pd.DataFrame, measure: Measure, *, benchmark: s
     effects: as `increases.layer_effects`; benchmark: its display name.
     """
     phenomena = [name for name in dict.fromkeys(effects["phenomenon"]) if name != ALL]
-    unit = _increase_unit(measure)
+    unit = increased(measure)
     whole, own = Look(PALE, "", "-"), Look(TEAL, "o", "-")
     key = [Entry("phenomenon, with its 95 % interval", own), Entry("all items", whole, "line")]
     of = sheet(len(phenomena), Layout(height=96, across=SMALL_ACROSS, shared=True, key=key))
@@ -137,13 +136,8 @@ def _finish_depth(of: Sheet, panel: Any, unit: Unit) -> None:
     zero_line(panel, vertical=False)
     grid(panel, "y")
     of.signed.add(id(panel.yaxis))
+    of.whole.add(id(panel.xaxis))
     set_labels(of, panel, x="depth (layers)", y=unit.label)
-
-
-def _increase_unit(measure: Measure) -> Unit:
-    """The unit of an increase over the baseline: of the error where more is better."""
-    unit = measured(measure_record(measure))
-    return unit._replace(quantity="error") if measure.is_graded else unit
 
 
 def _number_of(effects: pd.DataFrame, phenomenon: str) -> int:
@@ -185,7 +179,7 @@ def dose_curves(
         key += [Entry("doubled", DOUBLED, "line"), Entry("fraction at which it doubles", DOUBLES, "line")]
     of = sheet(len(benchmarks), Layout(height=PANEL + 20, across=ACROSS, key=key))
     for panel, benchmark in zip(of.axes, benchmarks, strict=True):
-        unit, rows = _increase_unit(measures[benchmark]), table[table["benchmark"] == benchmark]
+        unit, rows = increased(measures[benchmark]), table[table["benchmark"] == benchmark]
         unit = _draw_doses(panel, rows, unit, of_base)
         if shown[benchmark]:
             _draw_doubling(panel, unit, [entry for entry in doubling if entry["benchmark"] == benchmark])

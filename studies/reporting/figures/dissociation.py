@@ -122,7 +122,8 @@ def _place(model: Mapping[str, Any], row: Mapping[str, Any], baseline: Mapping[s
     changes = []
     for kind in (True, False):
         names = [b["name"] for b in _benchmarks(model, kind)]
-        if not names or any(name not in row["deltas"] or name not in baseline["cells"] for name in names):
+        sides = row["deltas"], baseline["cells"]
+        if not names or any(name not in of or of[name]["estimate"] is None for of in sides for name in names):
             return None
         error = 1 - math.fsum(baseline["cells"][name]["estimate"] for name in names) / len(names)
         if error <= 0:

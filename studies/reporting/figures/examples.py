@@ -14,6 +14,8 @@ PANEL = 112
 """Height of a neuron's density in pixels."""
 DENSITY = 210
 """Width of a density."""
+LEFT = 34
+"""Width of the label to the left of it."""
 TEXT_GAP, TEXT_LINE, OUTPUT_WIDTH = 22, 14, 46
 """Pixels between a density and the texts, of a line of text, and of the output in front of it."""
 OUTPUT, NORMAL = Look(SKY, "", "-"), Look(INK, "", "-")
@@ -28,7 +30,7 @@ def entangled_neurons(densities: pd.DataFrame, pairs: pd.DataFrame, *, title: st
     """
     neurons = list(densities.groupby(["layer", "neuron"], sort=False))[:SHOWN_NEURONS]
     key = [Entry("density of the output", OUTPUT, "patch"), Entry("normal, same mean and std", NORMAL, "line")]
-    of = sheet(len(neurons), Layout(height=PANEL, across=1, names=34, right=WIDTH - 34 - DENSITY, key=key))
+    of = sheet(len(neurons), Layout(height=PANEL, across=1, names=LEFT, right=WIDTH - LEFT - DENSITY, key=key))
     for panel, ((layer, neuron), bins) in zip(of.axes, neurons, strict=True):
         _draw_density(panel, bins)
         ranked = pairs[(pairs["layer"] == layer) & (pairs["neuron"] == neuron)].nsmallest(SHOWN_PAIRS, "rank")
@@ -61,24 +63,32 @@ def _draw_density(panel: Any, bins: pd.DataFrame) -> None:
 
 def _write(of: Sheet, panel: Any, line: int, output: float, context: str, token: str, *, colour: str) -> None:
     """One line of text beside a density: the output, and the context as far back as it fits, cut between words."""
-    room = WIDTH - 34 - DENSITY - TEXT_GAP - 14
+    room = WIDTH - LEFT - DENSITY - TEXT_GAP - OUTPUT_WIDTH - 14
     number = f"{output:+.2f}".replace("-", "−")
-    end = f"[{plain(token)}]"
     y = 1 - (line * TEXT_LINE + 2) / of.high_of(panel)
-    for left, text, ink in ((0, number, colour), (OUTPUT_WIDTH, _tail(plain(context), end, room - OUTPUT_WIDTH), INK)):
+    for left, text, ink in ((0, number, colour), (OUTPUT_WIDTH, in_context(context, token, room), INK)):
         x = 1 + (TEXT_GAP + left) / of.wide
         panel.text(x, y, text, transform=panel.transAxes, color=ink, fontsize=SMALL, va="top")
 
 
-def _tail(context: str, end: str, width: float) -> str:
-    """The last whole words of a context, followed by its end; an end that is too long is cut."""
-    if width_of(f"{context} {end}") <= width:
-        return f"{context} {end}".strip()
-    while width_of(f"… {end}") > width:
-        end = f"{end[:-3]}…]"
-    kept: list[str] = []
-    for word in reversed(context.split()):
-        if width_of(f"… {' '.join([word, *kept])} {end}") > width:
+def in_context(context: str, token: str, width: float) -> str:
+    """`… to the cap[ital]`: the last whole words before a token, as many as fit, and the token in brackets.
+
+    A token that is too long is cut. A context begins anywhere in a text, so its first word is left out unless white
+    space stands before it.
+    """
+    shown = plain(token) or ("⏎" if "\n" in token else "␣")
+    words, apart = plain(context).split(), context[-1:].isspace() or token[:1].isspace()
+    if words and not context[:1].isspace():
+        words = words[1:] if len(words) > 1 or apart else words
+    glued = "" if apart or not words else words.pop()
+    while width_of(f"… {glued}[{shown}]") > width and len(shown) > 2:
+        shown = f"{shown.removesuffix('…')[:-1]}…"
+    while width_of(f"… {glued}[{shown}]") > width and glued:
+        glued = glued[1:]
+    kept: list[str] = [f"{glued}[{shown}]"]
+    for word in reversed(words):
+        if width_of(" ".join(["…", word, *kept])) > width:
             break
         kept.insert(0, word)
-    return " ".join(["…", *kept, end])
+    return " ".join(["…", *kept])

@@ -19,7 +19,7 @@ from studies.reporting.figures.style import BOLD, LARGE, PIXELS_AN_INCH, SMALL, 
 
 FOLDER = "figures"
 CAPTIONS = "captions.json"
-RASTER_DPI = 144
+RASTER_DPI = 120
 """Of what an SVG holds as pixels."""
 LINE_HEIGHT = 1.35
 NOTE = "#555555"
@@ -66,7 +66,7 @@ def svg(drawing: Drawing) -> bytes:
     _name_ids(root, "f" + hashlib.sha256(buffer.getvalue()).hexdigest()[:8] + "-")
     height = drawing.figure.get_figheight() * PIXELS_AN_INCH
     root.attrib |= {"width": f"{WIDTH}", "height": f"{height:.0f}", "role": "img", "aria-label": drawing.title}
-    root.set("style", "stroke-linejoin: round; stroke-linecap: butt; max-width: 100%; height: auto")
+    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
     description = ElementTree.Element(f"{{{_SVG}}}desc")
     description.text = drawing.caption
     root.insert(0, description)

@@ -35,8 +35,8 @@ from studies.reporting.figures.style import (
     width_of,
     words,
 )
-from studies.reporting.figures.units import POINTS, Unit, measured
-from studies.reporting.records import SIGNIFICANT, measure_record
+from studies.reporting.figures.units import POINTS, Unit, increased, measured
+from studies.reporting.records import SIGNIFICANT
 from studies.statistics.increases import ALL
 
 CELL = 22
@@ -126,8 +126,7 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, measure: Measure, t
 
     effects: as `increases.layer_effects`, of the benchmark, whose displayed name is given.
     """
-    unit = measured(measure_record(measure))
-    unit = unit._replace(quantity="error") if measure.is_graded else unit
+    unit = increased(measure)
     cells = _cells(
         effects.assign(
             row=effects["phenomenon"],
@@ -139,10 +138,10 @@ def layer_heat_map(effects: pd.DataFrame, *, benchmark: str, measure: Measure, t
     )
     layers = effects.drop_duplicates("group").sort_values("group")["layers"]
     titles = [f"layers {name}" for name in layers]
-    of = _heat_map(cells, titles, _Scale(unit, f"increase of {unit.label}", 1, "•"))
+    of = _heat_map(cells, titles, _Scale(unit, f"increase of {unit.label}" if unit.name else unit.label, 1, "•"))
     return of.finished(
         f"{title}: {benchmark}",
-        f"Increase over the baseline, paired by item: {unit.label}. • the 95 % bootstrap interval over items excludes "
+        f"Increase over the baseline, paired by item ({unit.label}). • the 95 % bootstrap interval over items excludes "
         f"0 (uncorrected). Paler: fewer than {FULL_STRENGTH} {measure.noun}.",
     )
 
@@ -207,7 +206,8 @@ def _largest(cells: _Cells, unit: Unit) -> float:
     known = np.isfinite(values)
     strong = values[known & (strengths >= 0.5)]
     chosen = strong if len(strong) else values[known]
-    return max(float(chosen.max()) if len(chosen) else 1.0, SMALLEST_SCALE if unit is POINTS else 1e-6)
+    least = SMALLEST_SCALE if unit.name == POINTS.name else 1e-6
+    return max(float(chosen.max()) if len(chosen) else 1.0, least)
 
 
 def _places(largest: float) -> int:

@@ -76,6 +76,8 @@ class Sheet:
     """Width of a panel, in pixels."""
     signed: set[int] = field(default_factory=set)
     """ids of axes whose numbers have a sign."""
+    whole: set[int] = field(default_factory=set)
+    """ids of axes of whole numbers, which have no ticks between them where there are three."""
     inner: set[int] = field(default_factory=set)
     """ids of panels that show the names or numbers of the first one in their row."""
     title_lines: int = 1
@@ -92,7 +94,7 @@ class Sheet:
         for panel in self.axes:
             for axis, length in ((panel.xaxis, self.wide), (panel.yaxis, self.high_of(panel))):
                 if panel.axison and not isinstance(axis.get_major_locator(), FixedLocator | NullLocator):
-                    set_ticks(axis, length, signed=id(axis) in self.signed)
+                    set_ticks(axis, length, signed=id(axis) in self.signed, whole=id(axis) in self.whole)
         for text in self.figure.findobj(Text):
             text.set_usetex(False)
             text.set_parse_math(False)
@@ -213,7 +215,7 @@ def grid(panel: Any, axis: str = "x") -> None:
 # ---- ticks
 
 
-def set_ticks(axis: Any, length: float, *, signed: bool = False) -> None:
+def set_ticks(axis: Any, length: float, *, signed: bool = False, whole: bool = False) -> None:
     """At least three ticks of which no label lies over another, on an axis of this length in pixels."""
     from matplotlib.ticker import NullLocator
 
@@ -222,7 +224,11 @@ def set_ticks(axis: Any, length: float, *, signed: bool = False) -> None:
     _widen(axis, scale)
     low, high = sorted(axis.get_view_interval())
     least = axis.get_transform().linthresh if scale == "symlog" else low
-    for values in _candidates(scale, (low, high), least, most=max(3, int(length / (48 if is_x else 26)))):
+    most = max(3, int(length / (48 if is_x else 26)))
+    candidates = _candidates(scale, (low, high), least, most=most)
+    if whole:
+        candidates = [of for of in candidates if all(value.is_integer() for value in of)] or candidates
+    for values in candidates:
         labels = scale_numbers(values) if scale != "linear" else numbers(values, signed=signed)
         places = _places(panel, values, is_x)
         if len(values) <= 3 or _are_apart(places, labels, is_x):

@@ -35,6 +35,7 @@ WIDE = 0x2E80
 SETTINGS: Mapping[str, Any] = {
     "font.family": "sans-serif",
     "font.size": SMALL,
+    "font.enable_last_resort": False,  # its boxes for what the font lacks are wider than the letters
     "text.color": INK,
     "text.usetex": False,
     "text.hinting": "no_hinting",  # widths are those that `width_of` measures

@@ -23,8 +23,7 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import PALE, Look, looks, spoken, styled
-from studies.reporting.figures.units import measured
-from studies.reporting.records import measure_record
+from studies.reporting.figures.units import increased
 from studies.statistics.training import ALL_NEURONS
 
 PANEL = 150
@@ -118,11 +117,13 @@ def condition_figure(
     conditions: Conditions,
     measures: Mapping[str, Measure],
     *,
+    counts: Mapping[str, int],
     title: str,
 ) -> Drawing:
     """One panel per benchmark: every condition's headline over training.
 
-    values: {benchmark's label: {condition: {training step: value}}}; measures: {benchmark's label: its measure}.
+    values: {benchmark's label: {condition: {training step: value}}}; measures, counts: {benchmark's label: its measure,
+    the number of its items}.
     """
     names = list(dict.fromkeys(name for by_condition in values.values() for name in by_condition))
     look_of = conditions.looks(names)
@@ -142,8 +143,8 @@ def condition_figure(
         set_title(of, panel, label)
     return of.finished(
         f"{title}: results over training",
-        f"Every condition at each of {steps.nunique()} checkpoints, on all items of the benchmark; bands: lowest to "
-        "highest seed. Intervals stand at the differences to the baseline.",
+        f"Every condition at each of {steps.nunique()} checkpoints; n = {_counted(counts)}. Bands: lowest to highest "
+        "seed. Intervals stand at the differences to the baseline.",
     )
 
 
@@ -154,20 +155,19 @@ def effect_figure(
     measures: Mapping[str, Measure],
     *,
     names: Mapping[str, str],
+    counts: Mapping[str, int],
     title: str,
 ) -> Drawing:
     """One panel per benchmark: what each condition costs over training, with 95 % bands.
 
     effects: columns step, condition, benchmark, estimate, low, high; measures and names: {benchmark: its measure, its
-    display name}.
+    display name}; counts: {display name: number of items}.
     """
     benchmarks, listed = (list(dict.fromkeys(effects[column])) for column in ("benchmark", "condition"))
     look_of = conditions.looks(listed)
     of = sheet(len(benchmarks), Layout(height=PANEL, across=2, key=_key(listed, conditions)))
     for panel, benchmark in zip(of.axes, benchmarks, strict=True):
-        measure = measures[benchmark]
-        unit = measured(measure_record(measure))
-        unit = unit._replace(quantity="error") if measure.is_graded else unit
+        unit = increased(measures[benchmark])
         rows = effects[effects["benchmark"] == benchmark]
         read = rows[["step", "condition"]].join(rows[["estimate", "low", "high"]].map(unit.read))
         for group, look in look_of.items():
@@ -180,7 +180,8 @@ def effect_figure(
     return of.finished(
         f"{title}: cost of the ablation over training",
         f"Increase over the baseline of the same checkpoint with 95 % bootstrap band, paired by item, at each of "
-        f"{effects['step'].nunique()} checkpoints; of several seeds their mean, lowest and highest.",
+        f"{effects['step'].nunique()} checkpoints; n = {_counted(counts)}. Of several seeds their mean, lowest and "
+        "highest.",
     )
 
 
@@ -213,6 +214,11 @@ def correlation_figure(
         f"{steps[-1]:,} (bright); {note}. Points follow each other in time and are no independent sample: "
         "there is no interval.",
     )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """`400 (BLiMP), 16 (perplexity)`."""
+    return ", ".join(f"{count:,} ({name})" for name, count in counts.items())
 
 
 def _draw(panel: Any, rows: pd.DataFrame, look: Look, column: str, *, banded: bool) -> None:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from studies.benchmarks.measures import Measure
+
 
 class Unit(NamedTuple):
     """How a recorded effect is read."""
@@ -51,8 +53,17 @@ def measured(measure: Mapping[str, Any]) -> Unit:
     if measure["name"] == "accuracy":
         return POINTS
     if measure["logarithmic"]:
-        return PERCENT
+        return PERCENT._replace(quantity=measure["name"])
     return Unit("nats a token" if measure["name"] == "surprisal" else "", measure["name"])
+
+
+def increased(measure: Measure) -> Unit:
+    """The unit of an increase over the baseline (`increases.increase`), in which harm is positive."""
+    if measure.is_graded:
+        return POINTS._replace(quantity="error")
+    if measure.is_log:
+        return PERCENT._replace(quantity=measure.name)
+    return Unit("", measure.increase_label)
 
 
 def of_verdict(verdict: Mapping[str, Any], benchmarks: Mapping[str, Mapping[str, Any]]) -> Unit:

@@ -28,11 +28,11 @@ _SECTIONS = (
     ("models", ("effects-across-models", "negative-share")),
     ("neurons", ("-scores", "-wasserstein-distance", "-entangled-neurons")),
     ("costs", ("-conditions",)),
-    ("forgotten", ("-forgotten",)),
+    ("", ("-forgotten",)),  # the page has a table of it, whose cells open their items
     ("matching", ("-curve",)),
     ("scorecard", ("-claims",)),
 )
-"""(section, endings of the names of its figures)."""
+"""(section, endings of the names of its figures); figures without a section are left out."""
 _OTHER_SECTION = "curves"
 _CONTENTS = {
     "scorecard": "Scorecard",
@@ -122,7 +122,7 @@ def _by_section(pictures: Mapping[str, Picture]) -> dict[str, list[dict[str, str
     sections: dict[str, list[dict[str, str]]] = {section: [] for section in (*_CONTENTS, "matching")}
     for name, picture in pictures.items():
         section = next((section for section, endings in _SECTIONS if name.endswith(endings)), _OTHER_SECTION)
-        if source := _source(picture):
+        if section and (source := _source(picture)):
             title = picture.title or name
             sections[section].append({"source": source, "title": title, "caption": picture.caption})
     return sections

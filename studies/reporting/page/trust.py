@@ -99,6 +99,7 @@ def remarks(content: Content) -> list[str]:
             f"{entry['perplexity']:.3f}, target {entry['treated']:.3f}."
             for entry in model.get("no_longer_matched", ())
         ]
-        lines += [f"{label}: {condition} cannot be matched: {why}." for condition, why in model["unmatched"].items()]
+        unmatched = model.get("unmatched", {}).items()  # reports of earlier versions do not say it
+        lines += [f"{label}: {condition} cannot be matched: {why}." for condition, why in unmatched]
         lines += [f"{label}: {line}." for line in special_token_lines(model.get("special_tokens", {}))]
     return lines

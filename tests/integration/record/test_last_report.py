@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.definition import definition_of
+from orchestrator.record.encoding import digest, encode
+from orchestrator.record.entry import Entry
 from orchestrator.record.keys import RunKey
 from orchestrator.record.local_store import sqlite_uri
+from orchestrator.record.outbox import Outbox
 from orchestrator.record.record import Record
 from orchestrator.study_file.load import load_spec
 from tests.integration.made_up import Command
@@ -82,6 +85,24 @@ def test_a_report_of_another_definition_says_so_from_the_file_alone(project: Pat
     )
     by_name = in_process("report", "--workdir", project / ".halfwave", "--study", "same")
     assert "this is the report of" not in by_name.out
+
+
+def test_what_waits_for_another_store_is_no_part_of_the_report(
+    project: Path, reported: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the outbox of the current folder waits a newer report of a study of the same name."""
+    newer = {**REPORT, "unfinished": ["of another store"]}
+    payload = encode(frames={}, documents={"report.json": newer}, files={})
+    key, digests = RunKey(kind="study", name="same"), {path: digest(content) for path, content in payload.items()}
+    waiting = Entry(
+        study="same", key=key, step_id="newer", step_name="report", metrics={}, series={}, tags={}, digests=digests,
+        written_ns=1,
+    )  # fmt: skip
+    Outbox(project / ".halfwave" / "spool").write(waiting, payload)
+    monkeypatch.chdir(project)
+    other = sqlite_uri(reported / ".halfwave" / "mlflow.db")
+    assert json.loads(in_process("report", "--tracking-uri", other, "--study", "same", "--json").out) == REPORT
+    assert json.loads(in_process("report", "--study", "same", "--json").out) == newer
 
 
 def test_a_store_that_the_file_names_is_read(project: Path, in_process: Command) -> None:

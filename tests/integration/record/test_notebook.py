@@ -140,6 +140,7 @@ def test_the_studies_of_a_store_last_run_first_with_their_verdicts(
     place.client.create_experiment("somebody else's")
     (parent,) = place.runs("damaged", "study")
     place.artifact(parent, "report.json").write_bytes(b"{}")
+    assert repr(halfwave.load(place.folder, "damaged")).startswith("<study damaged: 1 model, 2 conditions; ")
     with caplog.at_level(logging.WARNING):
         found = halfwave.studies(place.folder)
     assert found.study.tolist() == ["damaged", "judged", "only"] and found.last_run.is_monotonic_decreasing
@@ -155,23 +156,28 @@ def test_the_studies_of_a_store_last_run_first_with_their_verdicts(
 
 
 def test_what_waits_in_the_outbox_is_part_of_the_study(place: StoreFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left by a driver that died during an outage: a step of a run that MLflow knows, and of one that it does not."""
+    """Left by a driver that died during an outage: a step of a run that MLflow knows, one of a run that it does not,
+    and one of a condition that was changed, whose earlier run will be superseded."""
     record = Record(place.uri, outbox=place.folder / "spool")
     record.open_study("waiting", definition="", resolved={}, environment={})
     commit(record, condition("top"), "one")
+    commit(record, condition("changed"), "earlier")
     with monkeypatch.context() as outage:
         fail_with(outage, ConnectionError("away"))
         more = {"frames": {"items/tse.parquet": ITEMS}, "metrics": {"tse/accuracy": 0.5}}
         commit(record, condition("top"), "two", "evaluate.tse", **more)
         commit(record, condition("late", seed="1"), "three", "evaluate.tse", **more)
+        commit(record, condition("changed", identity="cc33", fraction="0.5"), "four", "evaluate.tse", **more)
     found = halfwave.load(place.folder, "waiting")
     table = found.conditions.set_index("condition")
-    assert table.index.tolist() == ["top", "late"] and table["tse/accuracy"].tolist() == [0.5, 0.5]
+    assert sorted(table.index) == ["changed", "late", "top"] and table["tse/accuracy"].tolist() == [0.5] * 3
+    changed = table.loc["changed"]
+    assert (changed.run_id, changed.fraction) == ("", 0.5) and pandas.isna(changed["blimp/accuracy"])
     assert (table.loc["late", "run_id"], table.loc["late", "status"], table.loc["late", "seed"]) == ("", "", 1)
     assert table.loc["top", "blimp/accuracy"] == 0.8125 and pandas.isna(table.loc["late", "blimp/accuracy"])
-    assert len(found.items("tse")) == 4 and halfwave.studies(place.folder).set_index("study").conditions["waiting"] == 2
+    assert len(found.items("tse")) == 6 and halfwave.studies(place.folder).set_index("study").conditions["waiting"] == 3
     by_uri_alone = RecordedStudy(place.record(None), "waiting")  # of another outbox
-    assert by_uri_alone.conditions.condition.tolist() == ["top"]
+    assert sorted(by_uri_alone.conditions.condition) == ["changed", "top"]
 
 
 def test_an_open_record_is_read_while_the_store_is_away(place: StoreFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,9 @@ import pytest
 from orchestrator.record.client.failures import DamagedArtifact, RecordError
 from orchestrator.record.keys import Committed, RecordedRun, Slot
 from orchestrator.record.recorded_study import RecordedStudy
+from orchestrator.review.layers import EFFECTS
+from orchestrator.review.model_report import COMPARISONS
+from orchestrator.review.sentences import flipped_table, texts_table
 from orchestrator.steps import artifacts
 from orchestrator.steps.step import BASELINE
 from tests.hostile import HOSTILE
@@ -187,12 +190,21 @@ def test_a_report_of_another_shape_is_one_line(odd: Any) -> None:
         _ = study(parent(odd)).report
 
 
+def test_comparisons_begin_with_what_they_are_of() -> None:
+    """The report records them with the model in their last column."""
+    table = pandas.DataFrame({"condition": ["top"], "against": [BASELINE], "difference": [-0.5], "model": ["m"]})
+    found = study(parent(report(), more={COMPARISONS: table})).comparisons
+    assert list(found.columns) == ["model", "condition", "against", "difference"] and found.difference.tolist() == [
+        -0.5
+    ]
+
+
 # ---- items
 
 
 def test_items_of_all_conditions_with_the_texts_that_the_model_was_shown() -> None:
     found = study(
-        parent(t={"texts/blimp.parquet": TEXTS}),
+        parent(t={texts_table("blimp"): TEXTS}),
         condition("top", evaluate__blimp={"items/blimp.parquet": PAIRS}),
         condition(BASELINE, model="n", evaluate__blimp={"items/blimp.parquet": PAIRS}),
     )
@@ -227,7 +239,7 @@ def test_texts_that_share_a_key_are_taken_in_order() -> None:
 
 def test_flipped_items_of_every_condition_that_has_them() -> None:
     table = {"columns": ["uid", "change"], "data": [["a", "lost"]]}
-    runs = [condition(name, f={"flipped/blimp.json": table}) for name in ("top", "matched")]
+    runs = [condition(name, f={flipped_table("blimp"): table}) for name in ("top", "matched")]
     found = study(*runs, condition(BASELINE)).flipped("blimp")
     assert found.values.tolist() == [["m", "top", "a", "lost"], ["m", "matched", "a", "lost"]]
 
@@ -255,7 +267,7 @@ def test_schedules_and_series_say_what_they_are_of() -> None:
     scores, weights = (pandas.DataFrame({"step": [1], "quantity": [name], "median": [0.5]}) for name in ("wd", "up"))
     found = study(
         (Slot("schedule", "m", "dose-response"), {}, {"doses": {"dose_response.parquet": curve}}),
-        (Slot("schedule", "m", "top"), {}, {"layers": {"layer_effects.parquet": depth}}),
+        (Slot("schedule", "m", "top"), {}, {"layers": {EFFECTS: depth}}),
         (Slot("schedule", "pythia", "training"), {}, {"dynamics": {
             "trajectories.parquet": scores, "weight_trajectories.parquet": weights, "effects.parquet": curve,
         }}),

@@ -78,7 +78,11 @@ def several(*names: str) -> list[dict[str, Any]]:
 def across(models: list[dict[str, Any]]) -> Drawing | None:
     """The claims of several models, one of them with a mean."""
     mean = cell(0.16, 0.03) | {"prediction_low": 0.05, "prediction_high": 0.3}
-    entries = [{"claim": claim, "summary": mean if claim == "perplexity_cost" else None} for claim in CLAIMS]
+    judged = {"undecided": [model["label"] for model in models]}
+    entries = [
+        {"claim": claim, "summary": mean if claim == "perplexity_cost" else None, "by_status": judged}
+        for claim in CLAIMS
+    ]
     return claims.effects_across_models({"models": models, "across_models": entries})
 
 
@@ -132,7 +136,7 @@ def headlines(level: float) -> dict[str, dict[str, dict[int, float]]]:
 
 def headline_figure(level: float) -> Drawing:
     measures = {"BLiMP": MINIMAL_PAIRS, LONG: PERPLEXITY}
-    return over_training.condition_figure(headlines(level), GROUPS, measures, title=ODD)
+    return over_training.condition_figure(headlines(level), GROUPS, measures, counts={LONG: 9}, title=ODD)
 
 
 def correlation(steps: tuple[int, ...], names: tuple[str, ...]) -> Drawing:
@@ -200,10 +204,10 @@ FIGURES: dict[str, Callable[[], Drawing | None]] = {
     ),
     "headlines": lambda: headline_figure(10.0),
     "effects over training": lambda: over_training.effect_figure(
-        training_effects(list(GROUPS.parts)[:4], STEPS), GROUPS, MEASURES, names=ODD_LABELS, title="m"
+        training_effects(list(GROUPS.parts)[:4], STEPS), GROUPS, MEASURES, names=ODD_LABELS, counts={}, title="m"
     ),
     "effects of one checkpoint": lambda: over_training.effect_figure(
-        unknown(training_effects(["top"], (0,))), GROUPS, MEASURES, names=LABELS, title=ODD
+        unknown(training_effects(["top"], (0,))), GROUPS, MEASURES, names=LABELS, counts={"BLiMP": 4000}, title=ODD
     ),
     "correlation": lambda: correlation(STEPS, ("blimp",)),
     "correlation, two checkpoints": lambda: correlation(STEPS[:2], ("a", LONG, ODD)),
