@@ -103,12 +103,7 @@ def _flipped(findings: Findings, model: ResolvedModel, condition: str, benchmark
         documents[flipped_table(name)] = table_record(table, DIGITS)
         files[f"flipped/{name}.csv"] = encode_csv(table)
         summary[name] = {change: int((found[CHANGE] == change).sum()) for change in (LOST, GAINED)}
-    return StepResult(
-        metrics={f"flipped/{name}_{change}": float(n) for name, of in summary.items() for change, n in of.items()},
-        frames={},
-        documents={**documents, SUMMARY: summary},
-        files=files,
-    )
+    return StepResult(metrics={}, frames={}, documents={**documents, SUMMARY: summary}, files=files)
 
 
 def _with_texts(found: pd.DataFrame, texts: pd.DataFrame | None, key: tuple[str, ...]) -> pd.DataFrame:

@@ -68,6 +68,8 @@ def test_a_condition_shows_what_it_costs_as_the_report_says_it(judged: Judged) -
     for condition in ("treated", "matched", "random/seed=1", "matched/neighbour"):
         page, row = pages[f"{condition} · a"], rows[condition]
         expected = {"num_neurons": row["num_neurons"], "fraction": row["fraction"]}
+        for benchmark, changes in row.get("flipped", {}).items():
+            expected |= {f"flipped/{benchmark}_{change}": number for change, number in changes.items()}
         for benchmark, delta in row["deltas"].items():
             bounds = {"": "estimate", "_low": "low", "_high": "high"}
             expected |= {f"delta/{benchmark}{suffix}": delta[part] for suffix, part in bounds.items()}
