@@ -35,8 +35,8 @@ from studies.reporting.figures.style import (
     width_of,
     words,
 )
-from studies.reporting.figures.units import POINTS, Unit, increased, measured
 from studies.reporting.records import SIGNIFICANT
+from studies.reporting.units import POINTS, Unit, increased, measured
 from studies.statistics.increases import ALL
 
 CELL = 22
