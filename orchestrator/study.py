@@ -323,11 +323,11 @@ class Study:
 
     def _page(self, record: Record) -> str:
         """Where the page of the last report lies; why there is none, whatever the reason: it costs nothing else."""
-        from orchestrator.page.files import page_folder, write_page
-        from orchestrator.page.recorded import record_page
+        from orchestrator.page.files import page_folder
+        from orchestrator.page.recorded import publish_page
 
         try:
-            return str(write_page(page_folder(self.workdir, self.spec.study), record_page(record, self.spec.study)))
+            return str(publish_page(record, self.spec.study, page_folder(self.workdir, self.spec.study)))
         except Exception as error:
             log.debug("an error that nobody expected", exc_info=error)
             return f"not written ({describe(error)})"

@@ -1,11 +1,15 @@
 """The page beside its report: looked up, or made and recorded.
 
-Owns the artifacts of a page and its step, whose id follows from that of the report, so that a page is made once for
-each report. Callers rely on: a page is made of what the record holds, also while a server is away, and of nothing else.
+Owns the step of a page, whose id follows from that of the report, so that a page is made once for each report. Callers
+rely on: a page is made of what the record holds, also while a server is away, and of nothing else; one that is on disk
+already is not read back.
 """
 
+from pathlib import Path
+
 from orchestrator.page.content import page_content
-from orchestrator.record.client.failures import DamagedArtifact
+from orchestrator.page.files import BESIDE, is_written, page_files, write_page
+from orchestrator.record.client.failures import DamagedArtifact, RecordError
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.reader import Reader
 from orchestrator.record.record import Record
@@ -14,30 +18,29 @@ from orchestrator.steps.step import review_id
 from studies.reporting.page.render import PAGE, Page, page
 
 STEP = "page"
-BESIDE = "pages/"
-"""Folder of the pages beside a page, as an artifact and on disk."""
 
 
-def record_page(record: Record, study: str) -> Page:
-    """The page of the last report of an open record, made and recorded unless it is known.
+def publish_page(record: Record, study: str, folder: Path) -> Path:
+    """The place of the page of the last report on disk, made, recorded and written unless it is there already.
 
-    Raises RecordError where the study has no report.
+    record: open. folder: of the page on disk. Raises RecordError where the study has no report.
     """
     last = record.latest(study).get(("", "", "report"))
-    step_id = None if last is None else review_id(STEP, {"study": study}, [last.step_id], {last.step_id: last})
-    known = record.intact([step_id]).get(step_id) if step_id else None
-    if known is not None and (found := _read(record, known)) is not None:
-        return found
+    if last is None:
+        raise RecordError(f"{study} has no report yet; run it first")
+    step_id = review_id(STEP, {"study": study}, [last.step_id], {last.step_id: last})
+    known = record.intact([step_id]).get(step_id)
+    if known is not None and is_written(folder, known.artifacts):
+        return folder / PAGE
+    found = _read(record, known) if known is not None else None
+    return write_page(folder, _made(record, study, step_id) if found is None else found)
+
+
+def _made(record: Record, study: str, step_id: str) -> Page:
+    """The page, made and recorded."""
     made = page(page_content(RecordedStudy(record, study)))
-    if step_id:
-        record.commit(
-            RunKey(kind="study", name=study),
-            step_id,
-            STEP,
-            metrics={},
-            frames={},
-            documents={PAGE: made.html, **{BESIDE + name: html for name, html in made.beside.items()}},
-        )
+    key = RunKey(kind="study", name=study)
+    record.commit(key, step_id, STEP, metrics={}, frames={}, documents=page_files(made))
     return made
 
 

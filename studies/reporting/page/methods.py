@@ -3,7 +3,7 @@
 Owns the sentences; each follows from the resolved study, none from a default of this module.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from studies.reporting.page.content import Content
@@ -29,14 +29,26 @@ def product(environment: Mapping[str, Any]) -> str:
 
 
 def paragraphs(content: Content) -> list[str]:
-    """The methods in prose; nothing where the record does not hold the resolved study."""
-    resolved = content.resolved
-    if "study" not in resolved:
-        return []
-    study = resolved["study"]
-    texts = [_models(resolved["models"]), _profile(study, resolved), _conditions(study)]
-    texts += [_evaluation(study, resolved), _statistics(study), _software(content.environment)]
-    return [text for text in texts if text]
+    """The methods in prose; a paragraph whose facts the record does not hold, as in stores of earlier versions, is left
+    out."""
+    resolved, study = content.resolved, content.resolved.get("study", {})
+    told = [
+        _told(lambda: _models(resolved["models"])),
+        _told(lambda: _profile(study["profile"], resolved["corpus"])),
+        _told(lambda: _conditions(study)),
+        _told(lambda: _evaluation(study, resolved)),
+        _told(lambda: _statistics(study["margins"])),
+        _software(content.environment),
+    ]
+    return [text for text in told if text]
+
+
+def _told(tell: Callable[[], str]) -> str:
+    """A paragraph; empty where one of its facts is missing."""
+    try:
+        return tell()
+    except (KeyError, TypeError):
+        return ""
 
 
 def _models(models: Sequence[Mapping[str, Any]]) -> str:
@@ -49,8 +61,7 @@ def _models(models: Sequence[Mapping[str, Any]]) -> str:
     return f"Models: {'; '.join(each)}."
 
 
-def _profile(study: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
-    profile, corpus = study["profile"], resolved["corpus"]
+def _profile(profile: Mapping[str, Any], corpus: Mapping[str, Any]) -> str:
     scores = " and ".join(score.replace("_", " ") for score in profile["scores"])
     first = "the first position of every window left out" if profile["skip_first"] else "every position counted"
     return (
@@ -99,14 +110,13 @@ def _evaluation(study: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
     return f"Evaluated on {named}. {f'Options: {options}. ' if options else ''}Preset “{study['preset']}”."
 
 
-def _statistics(study: Mapping[str, Any]) -> str:
-    margins = study.get("margins") or {}
+def _statistics(margins: Mapping[str, float]) -> str:
     sizes = ", ".join(f"{name} {value:g}" for name, value in margins.items())
     return (
         "Conditions are compared item by item. Effects are means over units (paradigms, templates, tasks, windows, "
         "documents) with fixed phenomena, intervals are Student's t at 95 %; a claim is SUPPORTED where all its"
         " intervals lie beyond 0, ABSENT where the 90 % interval lies inside the margin, CONTRADICTED where one lies"
-        f" beyond 0 on the other side, else UNDECIDED. Effects too small to matter: {sizes or 'not set'}."
+        f" beyond 0 on the other side, else UNDECIDED. Effects too small to matter: {sizes}."
     )
 
 

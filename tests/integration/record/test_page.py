@@ -10,8 +10,8 @@ import pytest
 import halfwave
 from orchestrator.cli import app
 from orchestrator.page.content import page_content
-from orchestrator.page.files import page_folder, write_page
-from orchestrator.page.recorded import record_page
+from orchestrator.page.files import page_folder
+from orchestrator.page.recorded import publish_page
 from orchestrator.record.client.failures import DamagedArtifact, RecordError
 from orchestrator.record.keys import RunKey
 from orchestrator.record.record import Record
@@ -71,9 +71,9 @@ def review(record: Record, study: str, step_id: str) -> None:
            files=figures)  # fmt: skip
 
 
-def test_it_shows_what_is_recorded(store: StoreFolder, study: str) -> None:
+def test_it_shows_what_is_recorded(store: StoreFolder, study: str, tmp_path: Path) -> None:
     record = recorded(store, study)
-    made = record_page(record, study)
+    made = publish_page(record, study, tmp_path).read_text()
     record.close("FINISHED")
     content = page_content(halfwave.load(store.uri, study))
     assert {cell: len(flipped) for cell, flipped in content.flips.items()} == {Cell("tiny", "wasserstein", "blimp"): 3}
@@ -86,26 +86,35 @@ def test_it_shows_what_is_recorded(store: StoreFolder, study: str) -> None:
     assert [match[1:5] for match in content.matches] == [("matched", 0.085, 48.166, 47.822)]
     assert content.definition == f"study: {study}\n" and content.environment["git_commit"] == "4f2a91c"
     assert [link.name for link in content.links] == ["All runs", "Tables and figures"]
-    assert "An arrow a model." in made.html and "+11.2 % [+9.7, +12.7]" in made.html and "UD-EWT" in made.html
-    assert "data:image/svg+xml;base64,PHN2Zy8+" in made.html and "47.822 for 48.166 (−0.71 %)" in made.html
+    assert "An arrow a model." in made and "+11.2 % [+9.7, +12.7]" in made and "UD-EWT" in made
+    assert "data:image/svg+xml;base64,PHN2Zy8+" in made and "47.822 for 48.166 (−0.71 %)" in made
 
 
 def test_it_is_made_once_for_each_report_and_again_where_it_is_damaged(
-    store: StoreFolder, study: str, monkeypatch: pytest.MonkeyPatch
+    store: StoreFolder, study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = recorded(store, study)
-    first = record_page(record, study)
+    first = publish_page(record, study, tmp_path)
+    html = first.read_text()
     (parent,) = store.runs(study, "study")
-    assert store.artifact(parent, "report.html").read_text() == first.html
-    assert {path.name for path in store.artifact(parent, "pages").iterdir()} == set(first.beside)
+    assert store.artifact(parent, "report.html").read_text() == html
+    beside = sorted(path.name for path in store.artifact(parent, "pages").iterdir())
+    assert beside == sorted(path.name for path in (tmp_path / "pages").iterdir()) and len(beside) == 1
     with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.page.recorded.page", None)
-        assert record_page(record, study) == first
+        patch.setattr("orchestrator.page.recorded.page", None)  # it would fail
+        assert publish_page(record, study, tmp_path / "elsewhere").read_text() == html
+        patch.setattr("orchestrator.page.recorded._read", None)
+        assert publish_page(record, study, tmp_path) == first, "what is on disk is not read back"
+        first.write_text("cut")
+        with pytest.raises(TypeError):
+            publish_page(record, study, tmp_path)
     store.artifact(parent, "report.html").write_text("cut")
-    assert record_page(record, study).html == first.html
-    assert store.artifact(parent, "report.html").read_text() == first.html
+    assert publish_page(record, study, tmp_path).read_text() == html
+    assert store.artifact(parent, "report.html").read_text() == html
+    before = record.latest(study)["", "", "page"].step_id
     review(record, study, "another")
-    assert record_page(record, study).html == first.html and record.latest(study)["", "", "page"]
+    assert publish_page(record, study, tmp_path).read_text() == html
+    assert record.latest(study)["", "", "page"].step_id != before
     record.close("FINISHED")
 
 
@@ -113,7 +122,7 @@ def test_a_copied_store_gives_the_same_page_without_anything_else(
     store: StoreFolder, study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = recorded(store, study)
-    first = record_page(record, study).html
+    first = publish_page(record, study, tmp_path / "first").read_text()
     record.close("FINISHED")
     copy = tmp_path / "elsewhere" / ".halfwave"
     shutil.copytree(store.folder, copy)
@@ -127,24 +136,25 @@ def test_a_copied_store_gives_the_same_page_without_anything_else(
     assert len(list((written.parent / "pages").iterdir())) == 1
 
 
-def test_a_study_without_a_report_has_no_page_and_a_damaged_part_is_named(store: StoreFolder, study: str) -> None:
+def test_a_study_without_a_report_has_no_page_and_a_damaged_part_is_named(
+    store: StoreFolder, study: str, tmp_path: Path
+) -> None:
     record = store.record(study)
     with pytest.raises(RecordError, match="has no report yet"):
-        record_page(record, study)
+        publish_page(record, study, tmp_path)
     record.close("FINISHED")
     record = recorded(store, study)
     (run,) = (run for run in store.runs(study, "condition") if run.data.tags["halfwave.condition"] == "wasserstein")
     store.artifact(run, "flipped/blimp.json").write_text("{}")
     with pytest.raises(DamagedArtifact, match=r"artifact flipped/blimp\.json"):
-        record_page(record, study)
+        publish_page(record, study, tmp_path)
     record.close("FINISHED")
 
 
 def test_a_page_that_cannot_be_written_is_one_line(store: StoreFolder, study: str, tmp_path: Path) -> None:
     record = recorded(store, study)
-    made = record_page(record, study)
-    record.close("FINISHED")
     (tmp_path / "reports").write_text("a file")
     with pytest.raises(StudyError, match=r"^the page cannot be written to .*; choose another place with --workdir$"):
-        write_page(page_folder(tmp_path, study), made)
+        publish_page(record, study, page_folder(tmp_path, study))
+    record.close("FINISHED")
     assert page_folder(tmp_path, "../a b/c") == tmp_path / "reports" / "_a_b_c"
