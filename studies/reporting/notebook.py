@@ -12,7 +12,8 @@ from html import escape
 from typing import Any
 
 from studies.errors import printable
-from studies.reporting.page.quantities import interval, unit_of
+from studies.reporting.page.quantities import interval
+from studies.reporting.units import of_verdict
 
 FOLDER, FORMATS = "figures", ("svg", "png")
 
@@ -93,7 +94,7 @@ def headline(study: str, report: Mapping[str, Any]) -> str:
 
 
 def _cell(verdict: Mapping[str, Any], benchmarks: list[Mapping[str, Any]]) -> str:
-    effect = interval(verdict.get("effect"), unit_of(verdict, benchmarks))
+    effect = interval(verdict.get("effect"), of_verdict(verdict, {b["name"]: b["measure"] for b in benchmarks}))
     return f'<b>{shown(verdict["status"])}</b><br><span style="white-space:nowrap">{shown(effect)}</span>'
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from studies.reporting.markdown import plain
 from studies.reporting.page.headline import headline
-from studies.reporting.page.quantities import interval, unit_of_benchmark
+from studies.reporting.page.quantities import interval
 from studies.reporting.page.scorecard import Judged, rows
+from studies.reporting.units import measured
 
 MAX_REASON = 600
 """Characters of the reason why a step did not finish."""
@@ -23,7 +24,7 @@ def condition_note(model: Mapping[str, Any], row: Mapping[str, Any]) -> str:
         return plain(f"{model['display']} as it is, on the same path as every condition.")
     subject = f"{row['neurons']}: " if row.get("neurons") else ""
     costs = [
-        f"{benchmark['label']} {interval(row['deltas'][benchmark['name']], unit_of_benchmark(benchmark))}"
+        f"{benchmark['label']} {interval(row['deltas'][benchmark['name']], measured(benchmark['measure']))}"
         for benchmark in model["benchmarks"]
         if benchmark["name"] in row["deltas"]
     ]

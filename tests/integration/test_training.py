@@ -141,7 +141,8 @@ def test_metrics_stand_at_their_training_steps(trained):
     assert history[-1].value == own and runs["treated · m@step30"].data.tags["training_step"] == "30"
     artifacts = {one.path for one in client.list_artifacts(run_.info.run_id, "figures")}
     names = ("scores", "weights", "benchmarks", "effects", "correlation")
-    assert artifacts == {f"figures/{name}.png" for name in names}
+    files = {f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")}
+    assert artifacts == files | {"figures/captions.json"}
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import FAINT, PALE, Look, is_number, span, styled, words
-from studies.reporting.figures.units import Unit, of_verdict
+from studies.reporting.units import Unit, of_verdict
 
 VERDICTS: Mapping[str, Look] = {
     "supported": Look("#117733", "o", "-"),

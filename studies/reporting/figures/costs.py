@@ -20,7 +20,7 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import LOOKS, by_part, is_number, spoken, styled, width_of
-from studies.reporting.figures.units import Unit, measured
+from studies.reporting.units import Unit, measured
 
 ROW = 18
 """Pixels of a condition's row."""

@@ -15,7 +15,7 @@ from studies.benchmarks.measures import Measure
 from studies.reporting.figures.marks import draw_curve
 from studies.reporting.figures.sheet import Drawing, Entry, Layout, Sheet, grid, set_labels, set_title, sheet, zero_line
 from studies.reporting.figures.style import INK, LOOKS, PALE, TEAL, Look, looks, percent, span, styled, words
-from studies.reporting.figures.units import Unit, increased
+from studies.reporting.units import Unit, increased
 from studies.statistics.increases import ALL
 
 PANEL = 150

@@ -14,7 +14,6 @@ from studies.reporting.figures.style import INK, LOOKS, PAPER, SMALL, Look, is_n
 
 PUBLISHED_ERRORS = {"treated": 4.0, "matched": 11.0}
 """Non-syntactic error of the paper, in % over the baseline's (Kong et al., ICLR 2026); it gives no interval."""
-SYNTACTIC, OTHER = "syntactic", "non-syntactic"
 
 
 class _Place(NamedTuple):
@@ -59,7 +58,7 @@ def double_dissociation(models: Sequence[Mapping[str, Any]]) -> Drawing | None:
         f"Paired change of the error, in % of the baseline's error. Syntactic: {', '.join(syntactic)}; non-syntactic: "
         f"{', '.join(others)}; benchmarks of one kind weigh the same. 95 % intervals (Student's t over units), put "
         "together over benchmarks as independent. A double dissociation points down and to the right. Grey: the "
-        "paper's non-syntactic errors, of other models; its syntactic ones are not published as numbers.",
+        "paper's non-syntactic errors, of other models; of its syntactic ones no numbers are known here.",
     )
 
 

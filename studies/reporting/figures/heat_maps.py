@@ -35,8 +35,8 @@ from studies.reporting.figures.style import (
     width_of,
     words,
 )
-from studies.reporting.figures.units import POINTS, Unit, increased, measured
 from studies.reporting.records import SIGNIFICANT
+from studies.reporting.units import POINTS, Unit, increased, measured
 from studies.statistics.increases import ALL
 
 CELL = 22
@@ -82,8 +82,9 @@ class _Scale(NamedTuple):
 def forgotten(comparisons: pd.DataFrame, model: Mapping[str, Any], benchmark: str) -> Drawing | None:
     """Phenomena down, conditions across: the paired difference to the baseline, with marks for Holm-corrected p.
 
-    comparisons: as `comparisons.compare`, of this model against the baseline; model: its part of the report. The seeds
-    of a random control are one column, their mean. None where the benchmark has fewer than two phenomena.
+    The first row is the mean over phenomena, as the claims estimate it. comparisons: as `comparisons.compare`, of this
+    model against the baseline; model: its part of the report. The seeds of a random control are one column, their mean.
+    None where the benchmark has fewer than two phenomena.
     """
     described = next(b for b in model["benchmarks"] if b["name"] == benchmark)
     unit, rows = measured(described["measure"]), comparisons[comparisons["benchmark"] == benchmark]
@@ -91,6 +92,7 @@ def forgotten(comparisons: pd.DataFrame, model: Mapping[str, Any], benchmark: st
     rows = rows[rows["condition"].isin(by_name)]
     if rows["phenomenon"].nunique() < 3:  # one of them stands for all items
         return None
+    rows = pd.concat([_means(by_name, benchmark, rows), rows[rows["phenomenon"] != ALL]], ignore_index=True)
     column_of = {name: name if row["seed"] is None else row["of"] for name, row in by_name.items()}
     parts = {column_of[name]: by_name[name]["part"] for name in dict.fromkeys(rows["condition"])}
     seeds = rows.groupby(rows["condition"].map(column_of))["condition"].nunique()
@@ -107,7 +109,7 @@ def forgotten(comparisons: pd.DataFrame, model: Mapping[str, Any], benchmark: st
     )
     titles = [spoken(name) + (f" (mean of {seeds[name]})" if seeds[name] > 1 else "") for name in columns]
     scale = _Scale(unit, f"change of {unit.label}", -1 if described["higher_is_better"] else 1, "*")
-    of = _heat_map(cells, titles, scale)
+    of = _heat_map(cells, titles, scale, whole="mean over phenomena")
     more = f" {further} further conditions are in comparisons.parquet." if further > 0 else ""
     is_tested = rows["p_holm"].notna().any()
     tested = (
@@ -118,6 +120,18 @@ def forgotten(comparisons: pd.DataFrame, model: Mapping[str, Any], benchmark: st
         f"Paired difference to the baseline, {unit.label}. {tested}Paler: fewer than {FULL_STRENGTH} "
         f"{described['items']}.{more}",
     )
+
+
+def _means(by_name: Mapping[str, Mapping[str, Any]], benchmark: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """A row of `rows` for every condition in it: the difference over all phenomena, each of which weighs the same."""
+    deltas = {name: by_name[name]["deltas"].get(benchmark) for name in dict.fromkeys(rows["condition"])}
+    means = [
+        {"condition": name, "num_items": delta["num_items"], "difference": delta["estimate"]}
+        for name, delta in deltas.items()
+        if delta is not None
+    ]
+    table = pd.DataFrame(means, columns=["condition", "num_items", "difference"])
+    return table.assign(benchmark=benchmark, phenomenon=ALL, p_holm=np.nan)
 
 
 @styled
@@ -157,14 +171,14 @@ def _cells(table: pd.DataFrame, columns: Sequence[Any]) -> _Cells:
     return _Cells(values, counts, marks)
 
 
-def _heat_map(cells: _Cells, titles: Sequence[str], scale: _Scale) -> Sheet:
-    """The cells, with the number of items beside the name of each row."""
+def _heat_map(cells: _Cells, titles: Sequence[str], scale: _Scale, whole: str = "all") -> Sheet:
+    """The cells, with the number of items beside the name of each row; whole: the name of the row `ALL`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     counts = cells.counts.max(axis=1)
     names = [
-        f"{'all' if name == ALL else words(name)} (n = {int(counts[name]):,})" if counts[name] > 0 else words(name)
+        f"{whole if name == ALL else words(name)} (n = {int(counts[name]):,})" if counts[name] > 0 else words(name)
         for name in cells.values.index
     ]
     width = names_width(names, most=230)

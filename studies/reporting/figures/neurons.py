@@ -56,7 +56,7 @@ def wasserstein_by_layer(neurons: pd.DataFrame, *, title: str) -> Drawing:
     for panel in of.axes:
         grid(panel, "y")
         of.whole.add(id(panel.xaxis))
-    set_title(of, left, "distance of the pre-activations to N(0, 1)")
+    set_title(of, left, "distance to N(0, 1)")
     set_title(of, right, "share of it below zero")
     set_labels(of, left, x="layer", y="Wasserstein distance (log.)")
     set_labels(of, right, x="layer", y="negative share of WD")

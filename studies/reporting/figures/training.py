@@ -23,7 +23,7 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import PALE, Look, looks, spoken, styled
-from studies.reporting.figures.units import increased
+from studies.reporting.units import increased
 from studies.statistics.training import ALL_NEURONS
 
 PANEL = 150

@@ -7,7 +7,8 @@ Members of schedules and doses have tables of their own elsewhere.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from studies.reporting.page.quantities import NOTHING, interval, number, share, suffix, unit_of_benchmark
+from studies.reporting.page.quantities import NOTHING, interval, number, share
+from studies.reporting.units import measured
 
 
 class Cost(NamedTuple):
@@ -61,7 +62,8 @@ def _table(model: Mapping[str, Any]) -> Table:
 
 
 def _heading(benchmark: Mapping[str, Any]) -> str:
-    return f"{benchmark['label']} ({suffix(unit_of_benchmark(benchmark)).strip()})"
+    unit = measured(benchmark["measure"]).suffix.strip()
+    return f"{benchmark['label']} ({unit})" if unit else benchmark["label"]
 
 
 def _score(cell: Mapping[str, Any] | None, digits: int) -> str:
@@ -84,7 +86,7 @@ def _row(rows: Sequence[Mapping[str, Any]], benchmarks: Sequence[Mapping[str, An
 
 def _cost(deltas: Sequence[Mapping[str, Any] | None], benchmark: Mapping[str, Any]) -> Cost:
     known = [delta for delta in deltas if delta is not None]
-    unit = unit_of_benchmark(benchmark)
+    unit = measured(benchmark["measure"])
     if not known:
         return Cost(NOTHING, "")
     if len(known) == 1:
@@ -92,4 +94,4 @@ def _cost(deltas: Sequence[Mapping[str, Any] | None], benchmark: Mapping[str, An
     estimates = [delta["estimate"] for delta in known]
     band = f"{number(min(estimates), unit)} to {number(max(estimates), unit)}"
     mean = number(sum(estimates) / len(estimates), unit)
-    return Cost(f"{mean}{suffix(unit)}, {band}", f"mean and range of {len(known)} seeds")
+    return Cost(f"{mean}{unit.suffix}, {band}", f"mean and range of {len(known)} seeds")

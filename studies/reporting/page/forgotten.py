@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from studies.claims.scorecard import Unit
 from studies.reporting.page.content import Cell, Content
 from studies.reporting.page.quantities import interval, number
 from studies.reporting.records import SIGNIFICANT
+from studies.reporting.units import POINTS
 from studies.statistics.increases import ALL
 
 PER_CELL = 50
@@ -159,16 +159,16 @@ def _grid(
 
 
 def _mean(found: Mapping[str, Any], anchor: str) -> Change:
-    unit, num_items = str(Unit.ACCURACY), found["num_items"]
+    num_items = found["num_items"]
     colour = _colour(found["estimate"], num_items)
-    return Change(number(found["estimate"], unit), interval(found, unit), num_items, False, colour, anchor)
+    return Change(number(found["estimate"], POINTS), interval(found, POINTS), num_items, False, colour, anchor)
 
 
 def _change(row: Any, anchor: str) -> Change:
     bounds = {"estimate": row.difference, "low": _known(row.low), "high": _known(row.high)}
     return Change(
-        number(row.difference, str(Unit.ACCURACY)),
-        interval(bounds, str(Unit.ACCURACY)),
+        number(row.difference, POINTS),
+        interval(bounds, POINTS),
         int(row.num_items),
         bool(row.p_holm < SIGNIFICANT),
         _colour(row.difference, int(row.num_items)),

@@ -7,8 +7,9 @@ smallest effect that these data could have shown is named.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.claims.scorecard import Status, Unit
-from studies.reporting.page.quantities import number, scaled, share, suffix
+from studies.claims.scorecard import Status
+from studies.reporting.page.quantities import number, share
+from studies.reporting.units import PERCENT, POINTS
 from studies.statistics.effects import POWER, t_quantile
 from studies.statistics.intervals import CONFIDENCE
 
@@ -66,7 +67,7 @@ def _cost(model: Mapping[str, Any], *, named: bool) -> str:
 
 def _moves(rise: float, *, short: bool = False) -> str:
     """`raises perplexity by 11.2 %`, in short `by 0.8 %`; rise: of log-perplexity."""
-    size = f"by {abs(scaled(rise, str(Unit.LOG_PERPLEXITY))):.1f} %"
+    size = f"by {abs(PERCENT.read(rise)):.1f} %"
     if rise >= 0:
         return size if short else f"raises perplexity {size}"
     return f"lower it {size}" if short else f"lowers perplexity {size}"
@@ -79,7 +80,7 @@ def _grammar(model: Mapping[str, Any]) -> list[str]:
         return _counts([model])
     status, effect = verdict["status"], verdict["effect"]
     if status == Status.SUPPORTED:
-        by = number(abs(effect["estimate"]), str(Unit.ACCURACY), sign=False)
+        by = number(abs(effect["estimate"]), POINTS, sign=False)
         return [
             f"It is grammar that goes: syntactic accuracy falls by {by} pp more than under a control at the same "
             "perplexity, which costs other skills more."
@@ -87,7 +88,7 @@ def _grammar(model: Mapping[str, Any]) -> list[str]:
     if status == Status.CONTRADICTED:
         return ["It is not grammar that goes: at the same perplexity the differences point the other way."]
     if status == Status.ABSENT:
-        within = number(verdict["margin"], str(Unit.ACCURACY), sign=False)
+        within = number(verdict["margin"], POINTS, sign=False)
         return [
             "It is not grammar in particular that goes: at the same perplexity a difference is smaller than "
             f"{within} pp."
@@ -97,7 +98,7 @@ def _grammar(model: Mapping[str, Any]) -> list[str]:
     smallest = detectable(verdict)
     if smallest is None:
         return [f"Whether it is grammar that goes is undecided: {verdict['detail']}."]
-    size = number(smallest, str(Unit.ACCURACY), sign=False)
+    size = number(smallest, POINTS, sign=False)
     return [
         f"Whether it is grammar that goes, these {verdict['num_items']:,} items cannot tell: effects under ±{size} pp "
         "do not show here."
@@ -131,12 +132,11 @@ def _numbers(verdicts: Sequence[Mapping[str, Any]]) -> str:
 
 def _smallest(model: Mapping[str, Any]) -> str:
     """The smallest effect that the undecided claim nearest to a decision could have shown."""
-    undecided = [v for v in model["verdicts"] if v["status"] == Status.UNDECIDED and v.get("unit") == Unit.ACCURACY]
+    undecided = [v for v in model["verdicts"] if v["status"] == Status.UNDECIDED and v.get("unit") == "accuracy"]
     sizes = [size for verdict in undecided for size in [detectable(verdict)] if size is not None]
     if not sizes:
         return ""
-    unit = str(Unit.ACCURACY)
-    return f" Effects on accuracy under ±{number(min(sizes), unit, sign=False)}{suffix(unit)} do not show here."
+    return f" Effects on accuracy under ±{number(min(sizes), POINTS, sign=False)}{POINTS.suffix} do not show here."
 
 
 def _series(series: Mapping[str, Any]) -> list[str]:

@@ -31,6 +31,8 @@ _SECTIONS = (
     ("", ("-forgotten",)),  # the page has a table of it, whose cells open their items
     ("matching", ("-curve",)),
     ("scorecard", ("-claims",)),
+    ("tokens", ("-excess",)),
+    ("", ("-upos", "-relation")),  # of one condition each; the section on tokens has all conditions on one axis
 )
 """(section, endings of the names of its figures); figures without a section are left out."""
 _OTHER_SECTION = "curves"

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from studies.claims.scorecard import Status
-from studies.reporting.page.quantities import NOTHING, interval, margin, p_value, unit_of
+from studies.reporting.page.quantities import NOTHING, interval, margin, p_value
+from studies.reporting.units import of_verdict
 
 AGREEMENT: Mapping[str, str] = {
     str(Status.SUPPORTED): "same direction",
@@ -77,7 +78,7 @@ def _all(report: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Judged]
 def _judged(
     verdict: Mapping[str, Any], model: str, benchmarks: list[Mapping[str, Any]], table: list[Mapping[str, Any]]
 ) -> Judged:
-    unit = unit_of(verdict, benchmarks)
+    unit = of_verdict(verdict, {benchmark["name"]: benchmark["measure"] for benchmark in benchmarks})
     survives = verdict.get("survives_holm")
     parts = ("baseline", "treated", "matched", "random") if verdict["status"] != Status.NOT_APPLICABLE else ()
     return Judged(

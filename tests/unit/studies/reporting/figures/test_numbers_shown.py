@@ -18,8 +18,8 @@ from studies.reporting.figures.sheet import Drawing
 from studies.reporting.figures.style import LOOKS
 from studies.reporting.figures.surprisal import excess_by_condition
 from studies.reporting.figures.training import Conditions, correlation_figure, effect_figure
-from studies.reporting.figures.units import increased, measured, of_verdict
 from studies.reporting.records import doubling_record, measure_record
+from studies.reporting.units import increased, measured, of_verdict
 from studies.statistics.intervals import Interval
 from tests.unit.studies.reporting.figures.made_up import (
     CONDITIONS,

@@ -21,6 +21,10 @@ class Unit(NamedTuple):
     factor: float = 1.0
     is_ratio: bool = False
     """Whether the effect is the logarithm of a ratio, which is read as a change in %."""
+    suffix: str = ""
+    """What stands behind a number in a text: ` pp`."""
+    digits: int = 3
+    """Decimal places in a text."""
 
     def read(self, value: float | None) -> float:
         """The recorded number in this unit; nan for None."""
@@ -34,10 +38,10 @@ class Unit(NamedTuple):
         return f"{self.quantity}, {self.name}" if self.name else self.quantity
 
 
-POINTS = Unit("percentage points", "accuracy", 100.0)
-PERCENT = Unit("%", "perplexity", is_ratio=True)
-SURPRISAL = Unit("nats a token", "surprisal")
-FRACTION = Unit("percentage points of all neurons", "neurons clamped", 100.0)
+POINTS = Unit("percentage points", "accuracy", 100.0, suffix=" pp", digits=1)
+PERCENT = Unit("%", "perplexity", is_ratio=True, suffix=" %", digits=1)
+SURPRISAL = Unit("nats a token", "surprisal", suffix=" nats")
+FRACTION = Unit("percentage points of all neurons", "neurons clamped", 100.0, suffix=" pp", digits=1)
 
 OF_EFFECTS: Mapping[str, Unit] = {
     "accuracy": POINTS,
@@ -54,7 +58,7 @@ def measured(measure: Mapping[str, Any]) -> Unit:
         return POINTS
     if measure["logarithmic"]:
         return PERCENT._replace(quantity=measure["name"])
-    return Unit("nats a token" if measure["name"] == "surprisal" else "", measure["name"])
+    return SURPRISAL if measure["name"] == "surprisal" else Unit("", measure["name"])
 
 
 def increased(measure: Measure) -> Unit:
@@ -67,9 +71,11 @@ def increased(measure: Measure) -> Unit:
 
 
 def of_verdict(verdict: Mapping[str, Any], benchmarks: Mapping[str, Mapping[str, Any]]) -> Unit:
-    """The unit of a verdict's effect, contrast and margin. benchmarks: {name: measure}."""
+    """The unit of a verdict's effect, contrast and margin; a plain number where a report before version 9 does not say
+    it. benchmarks: {name: measure}."""
     _, _, benchmark = verdict["claim"].partition("/")
-    if verdict["unit"] == "of_benchmark" and benchmark in benchmarks:
+    unit = verdict.get("unit", "")
+    if unit == "of_benchmark" and benchmark in benchmarks:
         of_benchmark = measured(benchmarks[benchmark])
         return of_benchmark._replace(quantity=f"cost in {of_benchmark.quantity}")
-    return OF_EFFECTS.get(verdict["unit"], Unit("", "effect"))
+    return OF_EFFECTS.get(unit, Unit("", "effect"))
