@@ -17,6 +17,7 @@ from orchestrator.planning.roles import margins, roles
 from orchestrator.record.keys import RunKey
 from orchestrator.review.evidence import graded_benchmarks, perplexity_name
 from orchestrator.review.findings import Findings
+from orchestrator.review.mlflow_pages import verdict_page
 from orchestrator.review.recorded import ReviewStep, adopt_or_make
 from orchestrator.steps.identity import identify
 from orchestrator.steps.result import StepResult
@@ -85,7 +86,10 @@ class _Series:
         )
         step = ReviewStep(self._step_id(), "dynamics", (key,))
         summaries = adopt_or_make(self._findings, [step], lambda _: self._measure(), summary=SUMMARY)
-        return summaries.get(step.id)
+        summary = summaries.get(step.id)
+        if summary is not None:
+            self._findings.record.pages.show(key, verdict_page(summary["verdicts"]))
+        return summary
 
     def _checkpoints(self) -> list[list[Any]]:
         return [[model.label, step, model.digest] for step, model in self._models.items()]

@@ -6,7 +6,8 @@ written.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.planning.models import ResolvedModel
@@ -92,18 +93,24 @@ class _Keys:
 def _profile_page(plan: Plan, model: ResolvedModel, key: RunKey, report: Mapping[str, Any], keys: _Keys) -> RunPage:
     """The verdicts on a model, as tags and metrics, and what its neurons were profiled on."""
     part = next((part for part in report["models"] if part["label"] == model.label), None)
-    verdicts = part["verdicts"] if part else []
+    said = notes.model_note(report, part) if part else ""
+    corpus = plan.study.corpus
+    return replace(
+        verdict_page(part["verdicts"]) if part else RunPage(),
+        note=_note(said, *notes.failure_lines(keys.failures(key))),
+        inputs=(_model_input(model), RunInput(corpus.label, corpus.digest, corpus.source, "scoring text")),
+    )
+
+
+def verdict_page(verdicts: Sequence[Mapping[str, Any]]) -> RunPage:
+    """Verdicts as tags and metrics: of a model on its profile's run, of a training on its own."""
     metrics: dict[str, float] = {}
     for verdict in verdicts:
         metrics |= _interval(f"{CLAIM_METRIC}{_name(verdict['claim'])}", verdict.get("effect"))
-    said = notes.model_note(report, part) if part else ""
-    corpus = plan.study.corpus
     return RunPage(
-        note=_note(said, *notes.failure_lines(keys.failures(key))),
         tags={f"{CLAIM_TAG}{_name(verdict['claim'])}": str(verdict["status"]) for verdict in verdicts},
-        owned=(CLAIM_TAG,) if part else (),
+        owned=(CLAIM_TAG,),
         metrics=metrics,
-        inputs=(_model_input(model), RunInput(corpus.label, corpus.digest, corpus.source, "scoring text")),
     )
 
 

@@ -112,6 +112,8 @@ def test_a_series_of_checkpoints_has_its_report(monkeypatch: pytest.MonkeyPatch)
     details = {verdict["claim"]: verdict["detail"] for verdict in series["verdicts"]}
     assert details["ablation_grows/perplexity"] == "no perplexity items of random/seed=1 at step 0 (n = 3)"
     assert "top at step 50" in details["wd_rises"] and "top at step 10" in details["wd_rises"]
+    page = record.pages.shown["training dynamics · m"]
+    assert page.tags == {f"claim.{verdict['claim']}": verdict["status"] for verdict in series["verdicts"]}
 
 
 def test_a_noise_floor_of_other_versions_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
