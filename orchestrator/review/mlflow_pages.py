@@ -174,7 +174,7 @@ def _model_input(model: ResolvedModel) -> RunInput:
 
 
 def _links(pages: Pages, parent: RunKey) -> dict[str, str]:
-    """{what it opens: address}."""
+    """{what it opens: address}, the table of conditions first."""
     files = {name: pages.run_address(parent, name) for name in LINKED}
-    views = {"conditions": pages.view_address(), "members of schedules and doses": pages.view_address(MEMBERS)}
-    return {**files, **views, "the study's own run": pages.run_address(parent)}
+    views = {"members of schedules and doses": pages.view_address(MEMBERS)}
+    return {"Conditions": pages.view_address(), **files, **views, "the study's own run": pages.run_address(parent)}

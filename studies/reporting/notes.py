@@ -39,14 +39,14 @@ def failure_lines(failures: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def experiment_note(report: Mapping[str, Any], links: Mapping[str, str], limit: int) -> str:
-    """The note on an experiment, of which MLflow shows the first line before it is opened: headline, links, scorecard,
-    what is not finished.
+    """The note on an experiment: headline, links, scorecard, what is not finished.
 
-    links: {what it opens: address}; an empty address is left out. limit: characters.
+    links: {what it opens: address}; an empty address is left out. The first one stands before the headline, because
+    MLflow shows the first line of a note on whatever page it opens first. limit: characters.
     """
-    lines = [plain(" ".join(headline(report))), ""]
-    if known := [f"[{plain(name)}]({address})" for name, address in links.items() if address]:
-        lines += [" · ".join(known), ""]
+    first, *others = [f"[{plain(name)}]({address})" for name, address in links.items() if address] or [""]
+    lines = [" · ".join(filter(None, [first, plain(" ".join(headline(report)))])), ""]
+    lines += [" · ".join(others), ""] if others else []
     lines += _scorecard(report)
     if report["unfinished"]:
         lines += ["", "## Not finished", "", *(f"- {plain(_short(line))}" for line in report["unfinished"])]

@@ -14,7 +14,8 @@ from orchestrator.record.tags import KIND, VIEW
 MEMBER_VIEW = "mlflow.sharedViewState.halfwave-members"
 """On the experiment: the view of the members of layer schedules and doses, and of neighbours of matched controls."""
 EXPERIMENT_KIND = "mlflow.experimentKind"
-"""On the experiment: with `custom_model_development`, MLflow opens it on its runs and not on traces of chats."""
+"""On the experiment: `custom_model_development`, as MLflow's own dialog sets it. By it an interface without the switch
+between GenAI and model training opens the experiment on its runs; one with the switch follows that, or an address."""
 
 DELTA = "delta/"
 """Followed by a benchmark: the metric that says what a condition costs on it."""

@@ -102,7 +102,7 @@ def test_tables_of_flipped_items_are_named_on_their_run(judged: Judged) -> None:
 def test_the_experiment_begins_with_the_finding_and_leads_to_everything(judged: Judged) -> None:
     pages = judged.pages()
     note = pages.note
-    assert note.splitlines()[0].startswith("Clamping") and "| claim | a |" in note
+    assert note.splitlines()[0].startswith("[Conditions](#/view/halfwave) · Clamping") and "| claim | a |" in note
     for address in ("#/runs/by-hand/report.html", "#/view/halfwave)", "#/view/halfwave-members"):
         assert address in note
     assert pages.shown["by-hand"].note == note  # short enough

@@ -65,7 +65,8 @@ def test_the_note_of_an_experiment_has_links_scorecard_and_what_is_missing() -> 
         {**verdict, "claim": "other", "statement": "Other.", "status": "undecided", "effect": None, "unit": "accuracy"},
     ]
     report = {"study": "s", "models": [{**MODEL, "verdicts": verdicts}], "unfinished": ["evaluate.x m: failed (<b>)"]}
-    note = experiment_note(report, {"page": "#/p", "absent": ""}, 19_000)
-    assert "[page](#/p)" in note and "absent" not in note
+    note = experiment_note(report, {"runs": "#/r", "absent": "", "page": "#/p"}, 19_000)
+    assert note.startswith("[runs](#/r) · ") and "\n\n[page](#/p)\n\n" in note and "absent" not in note
+    assert experiment_note(report, {}, 19_000).split(" ")[0] not in ("", "·")
     assert "| Grammar \\| goes. | supported, +2.0 pp [+1.0, +3.0] |" in note and "| Other. | undecided |" in note
     assert note.endswith("- evaluate.x m: failed (&lt;b>)")

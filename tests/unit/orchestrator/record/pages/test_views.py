@@ -64,5 +64,5 @@ def test_a_tag_of_an_experiment_holds_the_view_of_many_benchmarks() -> None:
     assert [len(of_view) for of_view in charts] == [PINNED_CHARTS, PINNED_CHARTS]
 
 
-def test_mlflow_opens_the_experiment_on_its_runs() -> None:
+def test_the_experiment_is_one_of_models_and_not_of_chats() -> None:
     assert view_tags([])["mlflow.experimentKind"] == "custom_model_development"
