@@ -338,6 +338,11 @@ class FakeRecord:
     def intact(self, step_ids: Sequence[str]) -> dict[str, Committed]:
         return {step: committed for step, committed in self.known(step_ids).items() if self.verify(committed)}
 
+    def last(self, step_name: str, path: str) -> Any:
+        """A document of the step of this name that was recorded last."""
+        steps = [step for step, committed in self.steps.items() if committed.step_name == step_name]
+        return self._documents[steps[-1], path]
+
     def replace_document(self, step_id: str, path: str, **changes: Any) -> None:
         """As if an earlier run had recorded a document with other values."""
         self._documents[step_id, path] |= changes

@@ -18,7 +18,7 @@ from orchestrator.record.pages.run_page import RunInput, RunPage
 from orchestrator.record.pages.views import DELTA
 from orchestrator.record.pages.writer import MAX_NOTE, Pages
 from orchestrator.record.record import Record
-from orchestrator.review.sentences import logged_tables
+from orchestrator.review.sentences import FLIPPED, logged_tables
 from orchestrator.steps.step import BROKEN, FINISHED
 from studies.claims.scorecard import Status
 from studies.reporting import notes
@@ -132,10 +132,12 @@ def _note(*paragraphs: str) -> str:
 
 
 def _row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    """`delta/<benchmark>` with its interval, `num_neurons`, and the realised `fraction`."""
+    """`delta/<benchmark>` with its interval, `num_neurons`, the realised `fraction`, and how many items flipped."""
     metrics: dict[str, float] = {}
     for benchmark, delta in row["deltas"].items():
         metrics |= _interval(f"{DELTA}{benchmark}", delta)
+    for benchmark, changes in row.get("flipped", {}).items():
+        metrics |= {f"{FLIPPED}/{benchmark}_{change}": float(number) for change, number in changes.items()}
     if row["fraction"] is not None:
         metrics["fraction"] = _rounded(row["fraction"])
     if row["num_neurons"] is not None:

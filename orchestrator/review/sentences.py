@@ -64,22 +64,21 @@ def record_flips(findings: Findings, model: ResolvedModel) -> dict[str, dict[str
 
     Returns {condition: {benchmark: {lost, gained}}}; random controls are left out, and so is what cannot be compared.
     """
-    plan, committed = findings.plan, findings.committed
+    plan = findings.plan
     graded = {b.name: b for b in plan.study.benchmarks if b.measure.is_graded}
-    baseline = plan.evaluations[model.label, BASELINE]
+    baseline = findings.evaluations(model, BASELINE)
     steps: dict[str, ReviewStep] = {}
     compared: dict[str, tuple[str, list[str]]] = {}
     for condition in plan.conditions[model.label]:
-        evaluations = plan.evaluations.get((model.label, condition.name), {})
+        evaluations = findings.evaluations(model, condition.name)
         names = [
             name
             for name in graded
-            if {evaluations.get(name), baseline.get(name)} <= committed.keys()
-            and findings.alike(model, condition.name, BASELINE, name)
+            if name in evaluations and name in baseline and findings.alike(model, condition.name, BASELINE, name)
         ]
         if names and condition.is_whole and condition.part != "random":
             inputs = [step for name in names for step in (baseline[name], evaluations[name])]
-            step = review_id(FLIPPED, {"benchmarks": names}, inputs, committed)
+            step = review_id(FLIPPED, {"benchmarks": names}, inputs, findings.committed)
             steps[condition.name] = ReviewStep(step, FLIPPED, plan.runs[evaluations[names[0]]])
             compared.setdefault(step, (condition.name, names))
 
@@ -104,24 +103,22 @@ def _flipped(findings: Findings, model: ResolvedModel, condition: str, benchmark
         documents[flipped_table(name)] = table_record(table, DIGITS)
         files[f"flipped/{name}.csv"] = encode_csv(table)
         summary[name] = {change: int((found[CHANGE] == change).sum()) for change in (LOST, GAINED)}
-    return StepResult(
-        metrics={f"flipped/{name}_{change}": float(n) for name, of in summary.items() for change, n in of.items()},
-        frames={},
-        documents={**documents, SUMMARY: summary},
-        files=files,
-    )
+    return StepResult(metrics={}, frames={}, documents={**documents, SUMMARY: summary}, files=files)
 
 
 def _with_texts(found: pd.DataFrame, texts: pd.DataFrame | None, key: tuple[str, ...]) -> pd.DataFrame:
-    """The flips with their texts, in the order in which they are read: what, which sentences, by how much, where."""
+    """The flips with their texts.
+
+    The first two columns are those by which MLflow compares runs, a text and what became of it; then come the other
+    texts, by how much the decision moved, and where the item is from."""
     columns = list(key)
     if texts is None or not set(columns) <= set(texts.columns):
         return found
     whole = found.merge(texts, on=columns, how="left", validate="many_to_one", suffixes=("", "_of_text"))
-    first = [name for name in (CHANGE, "phenomenon") if name in found]
-    sentences = [name for name in texts.columns if name not in columns]
-    rest = [name for name in found.columns if name not in {*columns, *first}]
-    return whole[[*first, *sentences, *rest, *columns]]
+    shown, *others = [name for name in texts.columns if name not in columns]
+    about = [name for name in ("phenomenon",) if name in found]
+    rest = [name for name in found.columns if name not in {*columns, *about, CHANGE}]
+    return whole[[shown, CHANGE, *others, *about, *rest, *columns]]
 
 
 def logged_tables(flipped: Mapping[str, object]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from orchestrator.execution.runner import Runner
 from orchestrator.planning.plan import Plan
 from orchestrator.record.keys import RunKey
 from orchestrator.record.mlflow_store import Store
+from orchestrator.record.pages.run_page import RunPage
 from orchestrator.record.record import Record
 from orchestrator.record.sender import Sender
 from orchestrator.scheduling.placement import Demand
@@ -87,7 +88,8 @@ def test_the_record_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = f"it said {PLANTED['AWS_SECRET_ACCESS_KEY']} and {uri}"
     documents = {"a.json": {"error": [text]}, "a.md": text}
     record.commit(key, "id", "step", metrics={"x": 1.0}, frames={}, documents=documents, tags={"tag": text})
-    record.note(text)
+    record.pages.show(key, RunPage(note=text, tags={"shown": text}))
+    record.pages.describe(text)
     assert record.close("FINISHED") == (0 if sent else 1)
     assert_no_secret_under(tmp_path, files=5)
     if sent:

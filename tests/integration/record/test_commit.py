@@ -52,8 +52,8 @@ def test_what_was_committed_is_read_back(store: StoreFolder, study: str) -> None
     with pytest.raises(RecordError) as error:
         record.frame(step, "items/tse.parquet")
     assert str(error.value) == (
-        "step evaluate.blimp recorded no artifact 'items/tse.parquet'; it has: empty.bin, items/blimp.parquet, "
-        "selection.json, why.txt"
+        "step evaluate.blimp recorded no artifact 'items/tse.parquet'; it has: empty.bin, items/blimp.csv, "
+        "items/blimp.parquet, selection.json, why.txt"
     )
     assert store.outbox(study).entries() == []
 

@@ -12,6 +12,8 @@ import pytest
 
 import halfwave
 from orchestrator.record.client.failures import RecordError
+from orchestrator.record.keys import RunKey
+from orchestrator.record.pages.run_page import RunPage
 from orchestrator.record.record import Record
 from tests.integration.record.recorded import ENVIRONMENT, NEURONS, StoreFolder, commit, condition, profile
 
@@ -38,7 +40,7 @@ def test_one_parent_and_one_run_per_condition_visible_while_the_study_runs(store
 
     record.finish(condition("random"), "FINISHED")
     record.finish(condition("wasserstein"), "FAILED")
-    record.note("**clips** the negative half")
+    record.pages.show(RunKey(kind="study", name=study), RunPage(note="**clips** the negative half"))
     statuses = {run.info.run_name: run.info.status for run in store.runs(study, "condition")}
     assert statuses == {"tiny · random": "FINISHED", "tiny · wasserstein": "FAILED"}
     assert store.runs(study, "study")[0].info.status == "RUNNING"
@@ -114,7 +116,9 @@ def test_links(store: StoreFolder, study: str) -> None:
     experiment = store.client.get_experiment_by_name(study)
     assert f"/#/experiments/{experiment.experiment_id}/runs?" in record.ui_link()
     view = json.loads(experiment.tags["mlflow.sharedViewState.halfwave"])
-    commit(record, condition(), "one", metrics={"perplexity": 30.5})
+    shown_as = {"view": "conditions", "order": "tiny 1 wasserstein"}
+    commit(record, replace(condition(), tags=shown_as), "one", metrics={"perplexity": 30.5})
+    commit(record, replace(condition("deep"), tags={"view": "members"}), "two", metrics={"perplexity": 40.5})
     assert "metrics.`perplexity`" in json.loads(view["state"])["selectedColumns"]
     shown = store.client.search_runs([experiment.experiment_id], json.loads(view["state"])["searchFilter"])
     assert [run.info.run_name for run in shown] == ["tiny · wasserstein"]

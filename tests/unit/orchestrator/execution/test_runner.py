@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from actors.messages.ablation import EvaluateRequest, MatchRequest, Part
-from actors.messages.stream import ActorLost, Finished, OutOfMemory, RequestFailed, StepFailed
+from actors.messages.stream import ActorLost, Finished, Load, OutOfMemory, RequestFailed, StepFailed
 from orchestrator.execution.runner import Runner
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
@@ -472,3 +472,18 @@ def test_transitions_are_heard_in_order() -> None:
 def test_importing_the_runner_loads_neither_ray_nor_mlflow() -> None:
     code = "import sys, orchestrator.execution.runner; print(sorted({'ray', 'mlflow', 'torch'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_what_a_machine_is_busy_with_is_recorded_between_the_results() -> None:
+    study, record = plan(), FakeRecord()
+    load = {"system/node/cpu_utilization_percentage": 75.0}
+
+    def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
+        if isinstance(request, EvaluateRequest):
+            for step in request.interventions:
+                yield scored(step, request)
+                yield Load(metrics=load)
+            yield Finished()
+
+    outcome = run(study, FakePool(study, answer), record)
+    assert outcome.complete and record.pages.samples and all(sample == load for sample in record.pages.samples)

@@ -53,7 +53,9 @@ def test_runs_say_what_they_are():
         "model": "a", "revision": "local", "dtype": "float32", "condition": "random/seed=1", "selection": "random",
         "score": "", "fraction": "0.1", "intervention": "negative", "layers": "all", "schedule": "", "seed": "1",
     }  # fmt: skip
-    assert key.tags == {"model.note": "dequantised"} and key.kind == "condition"
+    assert key.kind == "condition" and key.tags == {
+        "model.note": "dequantised", "part": "random", "view": "conditions", "order": "a 3 random 0000000001",
+    }  # fmt: skip
     (key,) = found.runs[step_id(found, "match", "matched")]
     assert key.params["selection"] == "bottom, matched to treated" and key.params["score"] == "wasserstein_distance"
     (key,) = found.runs[step_id(found, "evaluate.perplexity", BASELINE)]
@@ -63,6 +65,27 @@ def test_runs_say_what_they_are():
     }  # fmt: skip
     (key,) = found.runs[step_id(found, "profile", "")]
     assert key.kind == "profile" and key.identity == step_id(found, "profile", "")
+
+
+def test_runs_are_sorted_by_what_they_are_and_members_are_shown_apart():
+    """As the saved views of MLflow sort them: by the tag `order`, as text."""
+    deep = "deep: {select: top, fraction: 0.1, layers: {groups: 2}, clamp: negative}"
+    layered = STUDY.replace("  random:", f"  {deep}\n  random:")
+    seeds = layered.replace("seeds: [0, 1]", "seeds: [2, 10]")
+    found = plan(seeds, models=[model("b", digest="2"), model()])
+    keys = {key.name: key for of_step in found.runs.values() for key in of_step if key.kind == "condition"}
+    shown = sorted((key.tags["order"], name) for name, key in keys.items() if key.tags["view"] == "conditions")
+    assert [name for _, name in shown] == [
+        f"{condition} · {label}"
+        for label in ("a", "b")
+        for condition in (BASELINE, "treated", "matched", "random/seed=2", "random/seed=10")
+    ]
+    members = {name for name, key in keys.items() if key.tags["view"] == "members"}
+    assert members == {
+        f"{condition} · {label}"
+        for label in ("a", "b")
+        for condition in ("deep/layers=0", "deep/layers=1", "matched/neighbour")
+    }
 
 
 def test_a_neuron_set_stands_on_the_run_of_every_checkpoint():

@@ -116,7 +116,7 @@ def test_an_added_benchmark_is_in_every_part_of_the_report(tmp_path: Path) -> No
     }
     assert ("random", "echo/margin") in {(seed["condition"], seed["metric"]) for seed in part["seeds"]}
     assert part["verdicts"] == []
-    note = record.notes[-1]
+    note = record.last("report", "report.md")
     assert "| condition | neurons | perplexity (validation) | echoes |" in note
     assert "echo log-probabilities by at most 0.0e+00 nats, 0 of 120 decisions" in note
 
@@ -153,7 +153,7 @@ def test_a_logarithm_is_reported_as_what_people_read_and_no_claim_on_accuracy_co
         "syntax_loss/embedded_pairs",
         "syntax_spared/embedded_pairs",
     }
-    assert f"| baseline | none | {cells[BASELINE]:.1f} [" in record.notes[-1]
+    assert f"| baseline | none | {cells[BASELINE]:.1f} [" in record.last("report", "report.md")
 
 
 def test_conditions_are_compared_on_an_added_benchmark_by_phenomenon(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_report_holds_every_condition_and_every_claim() -> None:
     assert [row["condition"] for row in rows] == [BASELINE, *conditions, "matched/neighbour"]
     assert all(set(row["deltas"]) == (set() if row["condition"] == BASELINE else set(row["cells"])) for row in rows)
     assert all(set(row["cells"]) == {"perplexity", "embedded_pairs", "embedded_knowledge"} for row in rows)
-    assert "double_dissociation" in verdicts(made.report) and record.notes
+    assert "double_dissociation" in verdicts(made.report) and record.last("report", "report.md")
 
 
 def answers_of_its_own(actor: str, start: Start, request: Any) -> Iterator[Any]:
@@ -252,6 +252,6 @@ def test_a_hostile_note_of_a_model_is_text_in_report_and_in_the_description_of_t
         study, record = plan(CLAIMS, models=[model(note=note)]), FakeRecord()
         made = review(study, run(study, record), record)
         assert made.report["unfinished"] == []
-        pages.append(rendered(record.notes[-1]))
+        pages.append(rendered(record.last("report", "report.md")))
         assert " ".join(printable(note).split()) in " ".join(pages[-1].text.split())
     assert pages[0].tags == pages[1].tags and "script" not in pages[1].tags
