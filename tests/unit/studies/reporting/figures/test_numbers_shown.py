@@ -144,12 +144,26 @@ def texts(drawing: Drawing | None) -> dict[tuple[int, int], str]:
     return {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in panels(drawing)[0].texts}
 
 
+def part_of_mean(estimate: float, num_items: int = 1000) -> dict[str, Any]:
+    """A model whose treated condition has this mean over the phenomena of BLiMP."""
+    part = model_part()
+    delta = {"estimate": estimate, "low": None, "high": None, "num_items": num_items, "basis": ""}
+    next(row for row in part["rows"] if row["condition"] == "wasserstein")["deltas"]["blimp"] = delta
+    return part
+
+
 def test_few_items_are_painted_paler_than_many() -> None:
     table = comparisons(["wasserstein"], ("few", "many")).assign(difference=-0.1)
     table["num_items"] = [1010, 10, 1000]
-    painted = colours(forgotten(table, model_part(), "blimp"))
+    painted = colours(forgotten(table, part_of_mean(-0.1), "blimp"))
     assert painted[0, 0] == painted[2, 0] != painted[1, 0]
     assert sum(int(painted[1, 0][i : i + 2], 16) for i in (1, 3, 5)) > 600, "next to white"
+
+
+def test_the_first_row_is_the_mean_over_phenomena_that_the_claims_estimate() -> None:
+    table = comparisons(["wasserstein"], ("a", "b")).assign(difference=-0.3, p_holm=0.001)
+    written = texts(forgotten(table, part_of_mean(0.05), "blimp"))
+    assert (written[0, 0], written[1, 0]) == ("+5", "−30*"), "not the items of all phenomena together"
 
 
 def test_phenomena_are_marked_by_corrected_p_and_means_over_seeds_are_not() -> None:
@@ -169,7 +183,7 @@ def test_harm_is_red_whichever_way_a_benchmark_counts() -> None:
     table = layer_effects(1, ("a",)).assign(estimate=0.3)
     harmed = colours(layer_heat_map(table, benchmark="b", measure=MINIMAL_PAIRS, title="m"))[0, 0]
     lost = colours(forgotten(comparisons(["wasserstein"], ("a", "b")).assign(difference=-0.3, num_items=900),
-                             model_part(), "blimp"))[0, 0]  # fmt: skip
+                             part_of_mean(-0.3), "blimp"))[0, 0]  # fmt: skip
     assert harmed == lost and int(lost[1:3], 16) > int(lost[5:7], 16)
 
 
