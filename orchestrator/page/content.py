@@ -14,7 +14,9 @@ from orchestrator.record.client.failures import DamagedArtifact, RecordError, Un
 from orchestrator.record.recorded_study import RecordedStudy
 from orchestrator.steps.artifacts import MATCHING, receipt
 from orchestrator.steps.step import BASELINE
+from studies.reporting.notebook import Figure
 from studies.reporting.page.content import Cell, Content, Link, Match, Passages, Picture, Proof
+from studies.reporting.page.render import section_of
 
 SHOWN_CONDITIONS = 6
 """Conditions whose tokens are coloured."""
@@ -30,7 +32,7 @@ def page_content(study: RecordedStudy) -> Content:
         comparisons=study.comparisons,
         flips=dict(_flips(study, report)),
         passages=tuple(_passages(study, report)),
-        pictures={name: Picture(f.svg, f.png, f.title, f.caption) for name, f in study.figures.items()},
+        pictures={name: _picture(figure) for name, figure in study.figures.items() if section_of(name)},
         proofs=tuple(_proofs(study, report)),
         matches=tuple(_matches(study, report)),
         definition=study.definition,
@@ -41,6 +43,12 @@ def page_content(study: RecordedStudy) -> Content:
         store=study.uri,
         command=f"halfwave run {reported.file}" if reported else "",
     )
+
+
+def _picture(figure: Figure) -> Picture:
+    """The SVG alone, where there is one."""
+    svg = figure.svg
+    return Picture(svg, figure.png if svg is None else None, figure.title, figure.caption)
 
 
 def _absent(error: RecordError) -> None:

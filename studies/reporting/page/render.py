@@ -123,11 +123,15 @@ def _by_section(pictures: Mapping[str, Picture]) -> dict[str, list[dict[str, str
     """{section: its figures}, with an entry for every section."""
     sections: dict[str, list[dict[str, str]]] = {section: [] for section in (*_CONTENTS, "matching")}
     for name, picture in pictures.items():
-        section = next((section for section, endings in _SECTIONS if name.endswith(endings)), _OTHER_SECTION)
-        if section and (source := _source(picture)):
+        if (section := section_of(name)) and (source := _source(picture)):
             title = picture.title or name
             sections[section].append({"source": source, "title": title, "caption": picture.caption})
     return sections
+
+
+def section_of(figure: str) -> str:
+    """The section in which a figure of the record stands, by its name; empty where it is on no page."""
+    return next((section for section, endings in _SECTIONS if figure.endswith(endings)), _OTHER_SECTION)
 
 
 def _source(picture: Picture) -> str:
