@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from studies.reporting.page import costs, forgotten, methods, quantities, scorecard, tokens, trust
+from studies.reporting.page import costs, downloads, forgotten, methods, quantities, scorecard, tokens, trust
 from studies.reporting.page.content import Content, Picture
 from studies.reporting.page.headline import headline
 from studies.reporting.text import across_models_lines, finding_lines, margin_lines, series_lines
@@ -93,6 +93,7 @@ def page(content: Content) -> Page:
         paper=methods.PAPER,
         product=methods.product(content.environment),
         definition=content.definition,
+        downloads=downloads.downloads(report),
         links=content.links,
         store=content.store,
         command=content.command,
