@@ -274,6 +274,9 @@ def report(
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
     artifact_root: ArtifactRoot = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Folder of the page; default: reports/STUDY in the working folder.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the last recorded report of a study and write its page, from the record alone: models and data are not
@@ -290,9 +293,10 @@ def report(
         console = terminal.make_console()
         terminal.show_report(console, found.document)
         try:
-            terminal.show_line(console, f"Read the page:    {found.write_page()}")
+            written = str(found.write_page(page))
         except StudyError as error:  # the report was printed, and nothing is lost
-            _say(str(error))
+            written = f"not written ({error}; name another folder with --page)"
+        terminal.show_line(console, f"Read the page:    {written}")
 
 
 @app.command()

@@ -29,15 +29,15 @@ class LastReport(NamedTuple):
     workdir: Path
     """The working folder, which may be absent."""
 
-    def write_page(self) -> Path:
-        """Make the page of the study, and write it into the working folder; returns where.
+    def write_page(self, folder: Path | None = None) -> Path:
+        """Make the page of the study, and write it into a folder, by default in the working folder; returns where.
 
-        StudyError where it cannot be written."""
+        StudyError where it cannot be made or written."""
         from orchestrator.page.content import page_content
         from orchestrator.page.files import page_folder, write_page
         from studies.reporting.page.render import page
 
-        return write_page(page_folder(self.workdir, self.study.name), page(page_content(self.study)))
+        return write_page(folder or page_folder(self.workdir, self.study.name), page(page_content(self.study)))
 
 
 def last_report(

@@ -45,7 +45,5 @@ def write_page(folder: Path, made: Page) -> Path:
             unfinished.write_text(html, encoding="utf-8")
             unfinished.replace(file)
     except OSError as error:
-        raise StudyError(
-            f"the page cannot be written to {folder}: {error.strerror}; choose another place with --workdir"
-        ) from None
+        raise StudyError(f"the page cannot be written to {folder}: {error.strerror}") from None
     return folder / PAGE

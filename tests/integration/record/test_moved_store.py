@@ -90,7 +90,9 @@ def test_a_moved_project_is_reported_planned_and_run_without_computing_anything(
     before = in_process("report", *at_work(old))
     old.rename(new)
     after = in_process("report", *at_work(new))
-    assert after.code == 0 and after.out == before.out
+    same, _, page = after.out.partition("Read the page:")
+    assert after.code == 0 and same == before.out.partition("Read the page:")[0]
+    assert Path(page.strip()).is_relative_to(new / ".halfwave" / "reports") and Path(page.strip()).is_file()
     assert json.loads(in_process("plan", *at_work(new), "--json").out)["forecast"]["makespan"] == 0
     frames = halfwave.load(sqlite_uri(new / ".halfwave" / "mlflow.db"), "moved")
     assert len(frames.items("embedded_pairs")) and len(frames.neurons("model"))
@@ -222,13 +224,17 @@ def mounted(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_record_that_is_mounted_read_only_is_validated_planned_and_reported(
-    mounted: Path, in_process: Command
+    mounted: Path, in_process: Command, tmp_path: Path
 ) -> None:
     before = contents(mounted)
     for verb in ("validate", "plan", "report", "gc"):
         answer = in_process(verb, *at_work(mounted))
         assert answer.code == 0 and not answer.err, (verb, answer.err)
     assert len(halfwave.load(sqlite_uri(mounted / ".halfwave" / "mlflow.db"), "moved").items("embedded_pairs"))
+    answer = in_process("report", *at_work(mounted))
+    assert "not written (the page cannot be written to " in answer.out and "with --page)" in answer.out
+    elsewhere = in_process("report", *at_work(mounted), "--page", str(tmp_path / "page"))
+    assert elsewhere.out.endswith(f"Read the page:    {tmp_path}/page/report.html\n")
     refused = in_process("run", *at_work(mounted))
     assert refused.code == 2 and refused.err == (
         f"halfwave: cannot write in {mounted}/.halfwave: Read-only file system; choose another working folder with "
