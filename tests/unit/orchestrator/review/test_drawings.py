@@ -12,6 +12,8 @@ from tests.fakes import FakeRecord
 from tests.plans import plan
 from tests.unit.orchestrator.review.test_review import CLAIMS, run
 
+pytestmark = pytest.mark.draws
+
 
 class Kept(FakeRecord):
     """A record that keeps files."""

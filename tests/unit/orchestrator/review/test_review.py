@@ -245,6 +245,7 @@ def replace_state(outcome: Outcome, step: str, state: State) -> Outcome:
     return outcome._replace(states={**outcome.states, step: state})
 
 
+@pytest.mark.draws
 def test_a_hostile_note_of_a_model_is_text_in_report_and_in_the_description_of_the_run() -> None:
     """And its figures, whose titles hold it, are drawn."""
     pages = []
