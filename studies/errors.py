@@ -133,3 +133,8 @@ def first_line(error: Exception | str) -> str:
     """As `one_line`, without what follows the first line: for errors that go on with a traceback or general hints."""
     lines = str(error).strip().splitlines()
     return one_line(lines[0] if lines else error)
+
+
+def unformulated(value: Any) -> Any:
+    """A cell of a CSV file; a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -5,6 +5,7 @@ matched ones, tokens for these and the first random one. Reads the record alone.
 ask for, or an earlier version did not record, is absent; a damaged artifact raises DamagedArtifact, which names it.
 """
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ SHOWN_CONDITIONS = 6
 def page_content(study: RecordedStudy) -> Content:
     """Everything on the page of a study. RecordError where it has no report."""
     report = study.report
-    reported = study.last_reported
+    reported, ran = study.last_reported, study.last_run
     return Content(
         study=study.name,
         report=report,
@@ -41,7 +42,9 @@ def page_content(study: RecordedStudy) -> Content:
         finished=reported.started[:10] if reported else "",
         links=tuple(Link(name, address) for name, address in study.addresses().items()),
         store=study.uri,
-        command=f"halfwave run {reported.file}" if reported else "",
+        command=f"halfwave run {shlex.quote(reported.file)}" if reported else "",
+        run_since=ran.started[:16] if ran and reported and ran.started != reported.started else "",
+        run_links=study.run_addresses(),
     )
 
 
@@ -71,32 +74,32 @@ def _flips(study: RecordedStudy, report: dict[str, Any]) -> Iterator[tuple[Cell,
 
 def _passages(study: RecordedStudy, report: dict[str, Any]) -> Iterator[Passages]:
     """The scored tokens of every benchmark of documents whose texts are recorded."""
-    for model in report["models"]:
-        for benchmark in model["benchmarks"]:
-            if benchmark["measure"]["name"] != "surprisal":
-                continue
-            try:
-                items, texts = study.items(benchmark["name"]), study.texts(benchmark["name"])
-            except RecordError as error:
-                _absent(error)
-                continue
-            of_model = dict(list(items[items["model"] == model["label"]].groupby("condition")))
-            if BASELINE not in of_model:
-                continue
-            before = of_model[BASELINE].reset_index(drop=True)
-            tokens = {}
-            for condition in _whole(model)[:SHOWN_CONDITIONS]:
-                after = of_model.get(condition)
-                if after is not None and len(after) == len(before):  # else it was scored on other documents
-                    tokens[condition] = pd.DataFrame(
-                        {
-                            **{name: before[name] for name in ("document", "start", "end")},
-                            "before": before["surprisal"],
-                            "after": after["surprisal"].to_numpy(),
-                        }
-                    )
-            by_document = dict(zip(texts["document"].astype(int), texts["text"].astype(str), strict=True))
+    models = report["models"]
+    of_documents = {b["name"]: b for m in models for b in m["benchmarks"] if b["measure"]["name"] == "surprisal"}
+    for name, benchmark in of_documents.items():
+        try:
+            items, texts = study.items(name), study.texts(name)
+        except RecordError as error:
+            _absent(error)
+            continue
+        by_document = dict(zip(texts["document"].astype(int), texts["text"].astype(str), strict=True))
+        for model in models:
+            tokens = _tokens(items[items["model"] == model["label"]], model, name)
             yield Passages(model["label"], benchmark["label"], by_document, tokens)
+
+
+def _tokens(items: pd.DataFrame, model: dict[str, Any], benchmark: str) -> dict[str, pd.DataFrame]:
+    """{condition: its tokens beside the baseline's}, of the conditions that are compared with it."""
+    place = ["document", "start", "end"]
+    scored = {str(name): rows.reset_index(drop=True) for name, rows in items.groupby("condition")}
+    before = scored.get(BASELINE)
+    compared = {row["condition"] for row in model["rows"] if benchmark in row["deltas"]}
+    tokens = {}
+    for condition in _whole(model)[:SHOWN_CONDITIONS]:
+        after = scored.get(condition)
+        if before is not None and after is not None and condition in compared and before[place].equals(after[place]):
+            tokens[condition] = before[place].assign(before=before["surprisal"], after=after["surprisal"])
+    return tokens
 
 
 def _whole(model: dict[str, Any]) -> list[str]:

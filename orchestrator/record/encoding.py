@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.record.limits import check_path
+from studies.errors import unformulated
 
 if TYPE_CHECKING:  # pandas takes half a second to import, and only reading and writing frames needs it
     import pandas
@@ -53,9 +54,11 @@ def csv_path(path: str) -> str:
 
 
 def encode_csv(frame: "pandas.DataFrame") -> bytes:
-    """A table as CSV for people and spreadsheets: nine significant digits, the index is not kept. The parquet file has
-    every bit."""
-    return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    """A table as CSV for people and spreadsheets: nine significant digits, the index is not kept, and a text that a
+    spreadsheet would take for a formula begins with an apostrophe. The parquet file has every bit."""
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    guarded = frame.assign(**{name: texts[name].map(unformulated) for name in texts})
+    return guarded.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
 def encode_json(document: Document) -> str:

@@ -393,8 +393,3 @@ class Store(Calls):
     def ui_link(self, experiment_id: str) -> str:
         """The address of an experiment, opened on a table of its conditions; valid while `ui_command` runs."""
         return links.printed(self.uri if self.is_server else "", links.view_address(experiment_id))
-
-    def addresses(self, experiment_id: str, run_id: str) -> dict[str, str]:
-        """{what: where the interface shows it}, of a study's runs, and of its own run with what is recorded on it."""
-        server, own = self.uri if self.is_server else "", links.artifacts_address(experiment_id, run_id)
-        return {"All runs": self.ui_link(experiment_id), "Tables and figures": links.printed(server, own)}

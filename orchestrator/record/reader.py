@@ -20,6 +20,7 @@ from orchestrator.record.entry import Entry
 from orchestrator.record.keys import NOTHING, Committed, RecordedRun, Slot
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
+from orchestrator.record.pages import links
 from orchestrator.record.runs import Run, current, held, twins
 from orchestrator.record.tags import (
     DEFINITION,
@@ -246,7 +247,17 @@ class Reader:
 
     def addresses(self, experiment_id: str, run_id: str) -> dict[str, str]:
         """{what: where MLflow's interface shows it}, of a study's runs and of its own one."""
-        return self._store.addresses(experiment_id, run_id)
+        own = links.printed(self._server, links.artifacts_address(experiment_id, run_id))
+        return {"All runs": self._store.ui_link(experiment_id), "Tables and figures": own}
+
+    def run_address(self, experiment_id: str, run_id: str) -> str:
+        """Where MLflow's interface shows a run."""
+        return links.printed(self._server, links.run_address(experiment_id, run_id))
+
+    @property
+    def _server(self) -> str:
+        """The URI of the tracking server; empty where the store is a database."""
+        return self._store.uri if self._store.is_server else ""
 
     @property
     def uri(self) -> str:

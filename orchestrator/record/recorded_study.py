@@ -158,11 +158,15 @@ class RecordedStudy:
         return self._attached_json("environment.json")
 
     def addresses(self) -> dict[str, str]:
-        """{what: where MLflow shows it}: the study's runs, and its own run with every table and figure.
-
-        Empty where only the outbox knows the study."""
+        """{what: where MLflow shows it}: its runs, and its own run. Empty where only the outbox knows the study."""
         runs = [run.run_id for run in self._of_kind("study") if run.run_id]
         return self._reader.addresses(self.experiment_id, runs[0]) if runs and self.experiment_id else {}
+
+    def run_addresses(self) -> dict[tuple[str, str], str]:
+        """{(model, condition): where MLflow shows its run}; empty as `addresses`."""
+        shown, own = self._reader.run_address, self.experiment_id
+        runs = [run for run in self._of_kind("condition") if run.run_id and own]
+        return {(run.slot.model, run.slot.condition): shown(own, run.run_id) for run in runs}
 
     def _attached_json(self, path: str) -> dict[str, Any]:
         try:

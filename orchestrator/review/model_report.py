@@ -4,7 +4,7 @@ Owns what is compared and found; `rows` has the table, `drawings` the figures, `
 Whatever did not finish is left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from orchestrator.planning.conditions import NOISE_FLOOR
 from orchestrator.planning.models import ResolvedModel
+from orchestrator.planning.roles import roles
 from orchestrator.review.curve_evidence import CURVE_CLAIMS, curve_drafts
 from orchestrator.review.doses import record_doses
 from orchestrator.review.evidence import claims_evidence, perplexity_name
@@ -61,6 +62,7 @@ class ModelReport:
                 records.benchmark_record(b.name, b.label, b.measure, is_syntactic=b.is_syntactic, digest=b.digest)
                 for b in benchmarks
             ],
+            "roles": records.roles_record(*self._roles()),
             "rows": condition_rows(findings, model, self._unmatched),
             "schedules": record_schedules(findings, model),
             "doubling": record_doses(findings, model),
@@ -86,6 +88,11 @@ class ModelReport:
         searched = [c for c in self._conditions if c.spec.match and self._findings.has_neurons(c)]
         reasons = {condition.name: self._findings.matching(condition).why_unmatched for condition in searched}
         return {name: reason for name, reason in reasons.items() if reason}
+
+    def _roles(self) -> tuple[Mapping[str, str], Mapping[str, Sequence[str]]]:
+        """{role: condition} and {role: random controls}, of the claims; empty where no condition is treated."""
+        found = roles(self._plan, self.model)
+        return ({}, {}) if found is None else (found.conditions, found.randoms)
 
     def _noise_floors(self) -> dict[str, NoiseFloor]:
         """{benchmark: how far the baseline moves on another pack plan}."""

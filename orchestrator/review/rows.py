@@ -14,6 +14,7 @@ from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec
 from studies.reporting import records
 from studies.statistics.comparisons import delta
+from studies.statistics.effects import mean_difference
 
 UNMATCHED = "cannot be matched"
 
@@ -39,11 +40,23 @@ class Rows:
                 yield neighbour
 
     def baseline(self) -> dict[str, Any]:
-        """The row of the baseline, which has no neurons and no difference to itself."""
-        cells = self._cells(BASELINE)
+        """The row of the baseline, which has no neurons and no difference to itself.
+
+        weighted: its accuracies with the weights of the claims, to which a difference is relative."""
+        cells, items = self._cells(BASELINE), self._findings.items(self._model, BASELINE)
         as_condition = {"condition": BASELINE, "role": "baseline", "part": "baseline", "of": BASELINE, "reference": ""}
         neurons = {"neurons": "none", "fraction": None, "num_neurons": 0, "seed": None}
-        return {**as_condition, **neurons, "spread": False, "remark": "", "cells": cells, "deltas": {}}
+        graded = {name: of_name for name, of_name in items.items() if of_name.measure.is_graded}
+        weighted = {name: mean_difference(of_name.values, of_name).value for name, of_name in graded.items()}
+        return {
+            **as_condition,
+            **neurons,
+            "spread": False,
+            "remark": "",
+            "cells": cells,
+            "deltas": {},
+            "weighted": weighted,
+        }
 
     def of(self, condition: Condition, unmatched: Mapping[str, str]) -> dict[str, Any]:
         """The row of a condition."""

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.planning.models import ResolvedModel
-from orchestrator.record.encoding import encode_csv
+from orchestrator.record.encoding import MAX_CSV, encode_csv
 from orchestrator.record.keys import RunKey
 from orchestrator.review.findings import Findings
 from orchestrator.review.recorded import ReviewStep, adopt_or_make, broken_runs
@@ -101,7 +101,8 @@ def _flipped(findings: Findings, model: ResolvedModel, condition: str, benchmark
         found = flips(treated[name], control[name])
         table = _with_texts(found, benchmark.item_texts, measure.key)
         documents[flipped_table(name)] = table_record(table, DIGITS)
-        files[f"flipped/{name}.csv"] = encode_csv(table)
+        if len(content := encode_csv(table)) <= MAX_CSV:
+            files[f"flipped/{name}.csv"] = content
         summary[name] = {change: int((found[CHANGE] == change).sum()) for change in (LOST, GAINED)}
     return StepResult(metrics={}, frames={}, documents={**documents, SUMMARY: summary}, files=files)
 

@@ -78,12 +78,15 @@ def headline(study: str, report: Mapping[str, Any]) -> str:
     """A study as its claims over models and series of checkpoints, with status and effect of each, in the units of the
     page."""
     judged = [part for part in (*report["models"], *report.get("series", ())) if part.get("verdicts")]
+    benchmarks = report["models"][0]["benchmarks"] if report["models"] else []  # a series has those of its checkpoints
     by_claim: dict[str, dict[str, str]] = {}
     sentences: dict[str, str] = {}
     for part in judged:
         for verdict in part["verdicts"]:
             sentences.setdefault(verdict["claim"], verdict["statement"])
-            by_claim.setdefault(verdict["claim"], {})[part["label"]] = _cell(verdict, part.get("benchmarks", []))
+            by_claim.setdefault(verdict["claim"], {})[part["label"]] = _cell(
+                verdict, part.get("benchmarks", benchmarks)
+            )
     lines = [_row("th", ["claim", *(shown(part["label"]) for part in judged)])]
     for claim, cells in by_claim.items():
         sentence = f"<b>{shown(claim)}</b><br><small>{shown(sentences[claim])}</small>"

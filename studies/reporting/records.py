@@ -64,6 +64,11 @@ def benchmark_record(
     }
 
 
+def roles_record(conditions: Mapping[str, str], randoms: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Which condition plays which role in the claims, as plain JSON: {role: condition}, {role: random controls}."""
+    return {"conditions": dict(conditions), "randoms": {role: list(names) for role, names in randoms.items()}}
+
+
 def delta_record(found: Delta) -> dict[str, Any]:
     """What a condition costs on a benchmark, as plain JSON."""
     return {**interval_record(found.interval), "num_items": found.num_items, "basis": found.basis}
@@ -104,7 +109,8 @@ def _completed_model(model: Mapping[str, Any]) -> dict[str, Any]:
     rows = [_completed_row(row) for row in model.get("rows", ())]
     doubling = [{"benchmark": PERPLEXITY.name, **entry} for entry in model["doubling"]]
     excess = [{"seed": _seed_of_name(entry["condition"]), **entry} for entry in model.get("excess", ())]
-    return {**model, "benchmarks": benchmarks, "rows": rows, "doubling": doubling, "excess": excess}
+    roles: dict[str, Any] = {"conditions": {}, "randoms": {}}
+    return {"roles": roles, **model, "benchmarks": benchmarks, "rows": rows, "doubling": doubling, "excess": excess}
 
 
 def _completed_benchmark(benchmark: Mapping[str, Any]) -> dict[str, Any]:

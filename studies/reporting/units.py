@@ -41,7 +41,7 @@ class Unit(NamedTuple):
 POINTS = Unit("percentage points", "accuracy", 100.0, suffix=" pp", digits=1)
 PERCENT = Unit("%", "perplexity", is_ratio=True, suffix=" %", digits=1)
 SURPRISAL = Unit("nats a token", "surprisal", suffix=" nats")
-FRACTION = Unit("percentage points of all neurons", "neurons clamped", 100.0, suffix=" pp", digits=1)
+FRACTION = Unit("percentage points of a layer's neurons", "neurons clamped", 100.0, suffix=" pp", digits=1)
 
 OF_EFFECTS: Mapping[str, Unit] = {
     "accuracy": POINTS,

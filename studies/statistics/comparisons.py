@@ -2,7 +2,7 @@
 
 Two conditions are compared item by item; intervals are bootstrapped over items and again over whole paradigms or
 templates (are they a sample of all possible ones?), McNemar's p values are Holm-corrected over the phenomena of a
-benchmark. A `Delta` is the one difference that report, figures and MLflow show, estimated as the claims estimate it.
+benchmark. A `Delta` is the one difference that report, figures and MLflow show, estimated as claims estimate an effect.
 Tests and corrections are statsmodels' and scipy's. Knows nothing of models, nor of how results came about.
 """
 
@@ -154,7 +154,7 @@ class Delta(NamedTuple):
     are nan where nothing says how the difference varies."""
     num_items: int
     basis: str
-    """What varies: `67 paradigms`."""
+    """What varies: `67 paradigms`; by Student's t unless it says `bootstrapped`."""
 
 
 def delta(condition: Items, baseline: Items) -> Delta:
@@ -163,7 +163,7 @@ def delta(condition: Items, baseline: Items) -> Delta:
     if measure.resamples_clusters and measure.cluster is not None:  # items of a document are not independent
         clusters = baseline.table[measure.cluster].nunique()
         noun = measure.cluster if clusters == 1 else f"{measure.cluster}s"
-        return Delta(difference(condition, baseline), len(baseline), f"{clusters:,} {noun}")
+        return Delta(difference(condition, baseline), len(baseline), f"{clusters:,} {noun}, bootstrapped")
     found = effect(condition, baseline)
     return Delta(found.interval(), len(baseline), found.basis)
 

@@ -102,7 +102,7 @@ def conditions(model: Mapping[str, Any]) -> Drawing | None:
         set_labels(of, panel, x=f"{unit.label}, over the baseline" if multiples else f"change of {unit.label}")
     return of.finished(
         f"{model['display']}: what each condition costs, against the baseline on the same items",
-        f"Difference to the baseline, paired by item, with its 95 % interval (Student's t over units: "
+        f"Difference to the baseline, paired by item, with its 95 % interval (Student's t over units, or as said: "
         f"{_bases(lines, benchmarks)}). {_seeds_note(lines)}Hollow: no interval is known.",
     )
 

@@ -57,8 +57,9 @@ def double_dissociation(models: Sequence[Mapping[str, Any]]) -> Drawing | None:
         "Double dissociation: an arrow from the matched control to the treated neurons",
         f"Paired change of the error, in % of the baseline's error. Syntactic: {', '.join(syntactic)}; non-syntactic: "
         f"{', '.join(others)}; benchmarks of one kind weigh the same. 95 % intervals (Student's t over units), put "
-        "together over benchmarks as independent. A double dissociation points down and to the right. Grey: the "
-        "paper's non-syntactic errors, of other models; of its syntactic ones no numbers are known here.",
+        "together over benchmarks as independent; the matched control at the fraction that was found. A double "
+        "dissociation points down and to the right. Grey: the paper's non-syntactic errors, of other models; of its "
+        "syntactic ones no numbers are known here.",
     )
 
 
@@ -104,16 +105,14 @@ def _benchmarks(model: Mapping[str, Any], is_syntactic: bool) -> list[Mapping[st
 
 
 def _pair(model: Mapping[str, Any]) -> tuple[_Place, _Place] | None:
-    """The places of the matched and of the treated condition, the first of each; None where one of them has none."""
-    whole = [row for row in model["rows"] if not row["spread"] and not row["remark"]]
-    by_part = {part: [row for row in whole if row["part"] == part] for part in ("baseline", "matched", "treated")}
-    if not all(by_part.values()):
+    """The places of the matched and of the treated condition of the claims; None where one of them has none."""
+    rows = {row["condition"]: row for row in model["rows"] if not row["remark"]}
+    by_role = model["roles"]["conditions"]
+    found = [rows.get(by_role.get(role, "")) for role in ("matched", "treated", "baseline")]
+    matched, treated, baseline = found
+    if matched is None or treated is None or baseline is None:
         return None
-    matched = by_part["matched"][0]
-    treated = next((row for row in by_part["treated"] if row["condition"] == matched["reference"]), None)
-    if treated is None:
-        return None
-    places = [_place(model, row, by_part["baseline"][0]) for row in (matched, treated)]
+    places = [_place(model, row, baseline) for row in (matched, treated)]
     return None if places[0] is None or places[1] is None else (places[0], places[1])
 
 
@@ -121,10 +120,10 @@ def _place(model: Mapping[str, Any], row: Mapping[str, Any], baseline: Mapping[s
     changes = []
     for kind in (True, False):
         names = [b["name"] for b in _benchmarks(model, kind)]
-        sides = row["deltas"], baseline["cells"]
-        if not names or any(name not in of or of[name]["estimate"] is None for of in sides for name in names):
+        weighted = baseline.get("weighted", {})
+        if not names or any(name not in of for of in (row["deltas"], weighted) for name in names):
             return None
-        error = 1 - math.fsum(baseline["cells"][name]["estimate"] for name in names) / len(names)
+        error = 1 - math.fsum(weighted[name] for name in names) / len(names)
         if error <= 0:
             return None
         changes.append(_mean([row["deltas"][name] for name in names], scale=-100 / error))

@@ -102,7 +102,12 @@ class Content:
     """What it was run with: `environment.json`."""
     finished: str = ""
     """When the report was made: 2026-12-01."""
+    run_since: str = ""
+    """When the study was last run, where that was after the run of the report; then the study file, what its names
+    stood for and the environment are those of the later run."""
     links: Sequence[Link] = ()
+    run_links: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """{(model, condition): where MLflow shows its run}."""
     store: str = ""
     """The tracking URI, without secrets."""
     command: str = ""

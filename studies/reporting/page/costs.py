@@ -23,9 +23,11 @@ class Row(NamedTuple):
     """One condition, or all seeds of one."""
 
     condition: str
+    members: tuple[str, ...]
+    """The conditions in it: one, or one per seed."""
     part: str
     neurons: str
-    """Number and share: `450 (1 %)`."""
+    """Number, and share of each layer: `450 (1 %)`."""
     remark: str
     costs: tuple[Cost, ...]
 
@@ -74,9 +76,11 @@ def _row(rows: Sequence[Mapping[str, Any]], benchmarks: Sequence[Mapping[str, An
     first = rows[0]
     count = "" if first["num_neurons"] is None else f"{first['num_neurons']:,}"
     neurons = f"{count} ({share(first['fraction'])})" if first["fraction"] is not None else count or NOTHING
-    of_seeds = f" ({len(rows)} seeds)" if len(rows) > 1 else ""
+    scored = sum(bool(row["deltas"]) for row in rows)
+    of_seeds = f" ({len(rows)} seeds)" if scored == len(rows) else f" ({scored} of {len(rows)} seeds)"
     return Row(
-        first["of"] + of_seeds if of_seeds else first["condition"],
+        first["of"] + of_seeds if len(rows) > 1 else first["condition"],
+        tuple(row["condition"] for row in rows),
         first["part"],
         neurons,
         first["remark"],

@@ -6,6 +6,8 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from studies.errors import unformulated
+
 VERDICTS = ("model", "claim", "status", "unit", "estimate", "low", "high", "num_items", "margin", "p_value")
 COSTS = ("model", "condition", "part", "fraction", "num_neurons", "seed", "benchmark", "estimate", "low", "high")
 
@@ -45,9 +47,5 @@ def _data(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_plain(cell) for cell in row] for row in rows)
+    writer.writerows([unformulated(cell) for cell in row] for row in rows)
     return f"data:text/csv;base64,{base64.b64encode(text.getvalue().encode()).decode()}"
-
-
-def _plain(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") and cell else cell

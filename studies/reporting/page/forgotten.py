@@ -5,7 +5,9 @@ in accuracy, and paler the fewer items it rests on. Callers rely on: at most `PE
 `BUDGET` on a page.
 """
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +23,8 @@ PER_CELL = 50
 """Flipped items behind one cell."""
 BUDGET = 6000
 """Flipped items on a page: about 2 MB."""
+MAX_NAME = 120
+"""Characters of a condition in the name of its page."""
 FULL_COLOUR = 0.10
 """A difference of accuracies at which a colour is at its strongest."""
 MANY_ITEMS = 200
@@ -115,9 +119,9 @@ def grids(content: Content) -> list[Grid]:
 
 
 def page_name(cell: Cell) -> str:
-    """The name of the page that has all flipped items of a condition."""
-    plain = "".join(c if c.isalnum() or c in "-." else "_" for c in f"{cell.model}-{cell.condition}-{cell.benchmark}")
-    return f"flipped-{plain[:150]}.html"
+    """The name of the page that has all flipped items of a condition; another one for each condition and benchmark."""
+    plain = re.sub(r"[^A-Za-z0-9.-]", "_", f"{cell.model}-{cell.condition}-{cell.benchmark}")
+    return f"flipped-{plain[:MAX_NAME]}-{hashlib.sha256(repr(tuple(cell)).encode()).hexdigest()[:8]}.html"
 
 
 def _cells(
@@ -217,10 +221,17 @@ def flip(row: Mapping[str, Any]) -> Flip:
         texts = [("question", str(row["context"]), "")]
         for index, choice in enumerate(row["choices"]):
             numbers = f"{before[index]:.2f} → {after[index]:.2f}" if index < len(before) and index < len(after) else ""
-            texts.append(("right" if index == row["gold"] else "wrong", str(choice), numbers))
+            texts.append((_answer(index, row.get("gold")), str(choice), numbers))
         return Flip(row["change"], tuple(texts))
     known = [f"{name} {value}" for name, value in row.items() if name in ("uid", "pair", "id")]
     return Flip(row["change"], (("item", ", ".join(known), ""),))
+
+
+def _answer(index: int, gold: Any) -> str:
+    """What a choice is; tasks with several right answers, or with a text for one, say of none that it is right."""
+    if not isinstance(gold, int | float) or math.isnan(gold):
+        return "choice"
+    return "right" if index == gold else "wrong"
 
 
 def _before_after(row: Mapping[str, Any], column: str) -> str:

@@ -1,36 +1,38 @@
-"""The finding of a study in one or two sentences, from its verdicts and differences alone.
+"""The finding of a study in a few sentences, from its verdicts and differences alone.
 
-Owns the sentences. Callers rely on: nothing is said that no recorded number says; where a claim is undecided, the
-smallest effect that these data could have shown is named.
+Owns the sentences. Callers rely on: nothing is said that no recorded number says: a change is called a rise or a fall
+only where its 95 % interval excludes 0, and what a verdict says of one half of a claim is not said of the other; where
+claims are undecided, the smallest effect that these data would show is named if it is known.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from studies.claims.scorecard import Status
-from studies.reporting.page.quantities import number, share
-from studies.reporting.units import PERCENT, POINTS
-from studies.statistics.effects import POWER, t_quantile
+from studies.reporting.page.quantities import interval, number, share
+from studies.reporting.units import PERCENT, POINTS, Unit, of_verdict
+from studies.statistics.effects import EQUIVALENCE_CONFIDENCE, POWER, t_quantile
 from studies.statistics.intervals import CONFIDENCE
 
 _GRAMMAR = "double_dissociation"
 MANY = 3
-"""Models from which on each is no longer named."""
+"""Models up to which each has a sentence of its own."""
+MULTIPLES = math.log(10)
+"""A rise of log-perplexity from which on it is told as a multiple."""
 
 
 def headline(report: Mapping[str, Any]) -> list[str]:
-    """The sentences; the first is the finding, others say how sure it is. One that names the study where nothing has
-    been measured."""
+    """The sentences; the first is the finding, others say how sure it is."""
     models: Sequence[Mapping[str, Any]] = report["models"]
-    costs = [sentence for model in models for sentence in [_cost(model, named=len(models) > 1)] if sentence]
-    if len(models) == 1:
-        sentences = [*costs, *_grammar(models[0])]
-    else:
-        counted = _counts(models)
-        sentences = [*(costs if len(models) <= MANY else []), *counted]
+    told = [sentence for model in models for sentence in [_cost(model, named=len(models) > 1)] if sentence]
+    sentences = told if len(models) <= MANY else []
+    sentences += _grammar(models[0]) if len(models) == 1 else _counts(models)
     for series in report.get("series", ()):
         sentences += _series(series)
-    return sentences or [f"{report['study']}: nothing has been measured yet."]
+    if not any(row["cells"] for model in models for row in model["rows"]) and not sentences:
+        return [f"{report['study']}: nothing has been measured yet."]
+    return sentences or [f"{report['study']} judges no claims; what each condition costs stands below."]
 
 
 def detectable(verdict: Mapping[str, Any]) -> float | None:
@@ -41,104 +43,143 @@ def detectable(verdict: Mapping[str, Any]) -> float | None:
     error = verdict.get("standard_error")
     if error is None:
         return None
-    df = verdict.get("df") or float("inf")
+    df = verdict.get("df") or math.inf
     return error * (t_quantile((1 - CONFIDENCE) / 2, df) + t_quantile(1 - POWER, df))
 
 
 def _cost(model: Mapping[str, Any], *, named: bool) -> str:
-    """`Clamping 450 neurons (1 %) raises perplexity by 11.2 %; as many random ones by 0.8 %.`"""
+    """`Clamping 450 neurons (1 % of each layer) raises perplexity by 11.2 %; as many random ones change it by +0.8 %.`
+
+    Empty where the model has no treated condition or no perplexity.
+    """
     benchmark = next((b["name"] for b in model["benchmarks"] if b["measure"]["logarithmic"]), None)
-    treated = next((row for row in model["rows"] if row["part"] == "treated" and not row["spread"]), None)
+    rows = {row["condition"]: row for row in model["rows"]}
+    treated = rows.get(model["roles"]["conditions"].get("treated", ""))
     if benchmark is None or treated is None or benchmark not in treated["deltas"]:
         return ""
-    rise = treated["deltas"][benchmark]["estimate"]
     of = f" of {model['label']}" if named else ""
     neurons = "the selected neurons" if treated["num_neurons"] is None else f"{treated['num_neurons']:,} neurons"
-    sentence = f"Clamping {neurons} ({share(treated['fraction'])}){of} {_moves(rise)}"
-    randoms = [
-        row["deltas"][benchmark]["estimate"]
-        for row in model["rows"]
-        if row["part"] == "random" and row["reference"] == treated["condition"] and benchmark in row["deltas"]
-    ]
+    part = "" if treated["fraction"] is None else f" ({share(treated['fraction'])} of each layer)"
+    sentence = f"Clamping {neurons}{part}{of} {_moves(treated['deltas'][benchmark])}"
+    names = model["roles"]["randoms"].get("random", ())
+    randoms = [rows[name]["deltas"][benchmark]["estimate"] for name in names if benchmark in rows[name]["deltas"]]
     if randoms:
-        sentence += f"; as many random ones {_moves(sum(randoms) / len(randoms), short=True)}"
+        mean = sum(randoms) / len(randoms)
+        sentence += f"; as many random ones change it by {number(mean, PERCENT)} %"
     return sentence + "."
 
 
-def _moves(rise: float, *, short: bool = False) -> str:
-    """`raises perplexity by 11.2 %`, in short `by 0.8 %`; rise: of log-perplexity."""
-    size = f"by {abs(PERCENT.read(rise)):.1f} %"
-    if rise >= 0:
-        return size if short else f"raises perplexity {size}"
-    return f"lower it {size}" if short else f"lowers perplexity {size}"
+def _moves(rise: Mapping[str, Any]) -> str:
+    """`raises perplexity by 11.2 %`, `multiplies perplexity by 12`; where its interval includes 0, or is not known,
+    `changes perplexity by +0.4 % [−0.2, +1.0]`. rise: of log-perplexity."""
+    estimate, low, high = (rise[name] for name in ("estimate", "low", "high"))
+    if low is None or high is None or low <= 0 <= high:
+        return f"changes perplexity by {interval(rise, PERCENT)}"
+    if estimate >= MULTIPLES:
+        return f"multiplies perplexity by {math.exp(min(estimate, 700.0)):,.3g}"
+    return f"{'raises' if estimate > 0 else 'lowers'} perplexity by {abs(PERCENT.read(estimate)):.1f} %"
 
 
 def _grammar(model: Mapping[str, Any]) -> list[str]:
-    """Whether it is grammar that goes, in words that follow from the verdict alone."""
+    """Whether it is grammar that goes; of one model without that claim, how its claims stand."""
     verdict = next((v for v in model["verdicts"] if v["claim"] == _GRAMMAR), None)
     if verdict is None:
         return _counts([model])
-    status, effect = verdict["status"], verdict["effect"]
-    if status == Status.SUPPORTED:
-        by = number(abs(effect["estimate"]), POINTS, sign=False)
-        return [
-            f"It is grammar that goes: syntactic accuracy falls by {by} pp more than under a control at the same "
-            "perplexity, which costs other skills more."
-        ]
-    if status == Status.CONTRADICTED:
-        return ["It is not grammar that goes: at the same perplexity the differences point the other way."]
-    if status == Status.ABSENT:
-        within = number(verdict["margin"], POINTS, sign=False)
-        return [
-            "It is not grammar in particular that goes: at the same perplexity a difference is smaller than "
-            f"{within} pp."
-        ]
+    status = verdict["status"]
     if status == Status.NOT_APPLICABLE:
         return ["Whether grammar goes is not asked of this model: the clamp changes nothing in it."]
+    if status == Status.SUPPORTED:
+        return [f"It is grammar that goes: {_syntax(verdict)}, which costs other skills more."]
+    known = f"{_syntax(verdict)}; " if verdict["effect"] else ""
+    if status == Status.CONTRADICTED:
+        return [_sentence(f"{known}the double dissociation is contradicted.")]
+    within = number(verdict["margin"], POINTS, sign=False)
+    if status == Status.ABSENT:
+        if _is_within(verdict):
+            return [
+                "It is not grammar in particular that goes: at the same perplexity the difference in syntactic"
+                f" accuracy is smaller than {within} pp."
+            ]
+        return [_sentence(f"{known}the double dissociation is absent: its other half is smaller than {within} pp.")]
+    return [_undecided(verdict)]
+
+
+def _undecided(verdict: Mapping[str, Any]) -> str:
     smallest = detectable(verdict)
-    if smallest is None:
-        return [f"Whether it is grammar that goes is undecided: {verdict['detail']}."]
+    if smallest is None or verdict["effect"] is None:
+        return f"Whether it is grammar that goes is undecided: {verdict['detail']}."
+    if _excludes_0(verdict["effect"]):
+        return _sentence(f"{_syntax(verdict)}; whether that is a double dissociation these data cannot tell.")
     size = number(smallest, POINTS, sign=False)
-    return [
-        f"Whether it is grammar that goes, these {verdict['num_items']:,} items cannot tell: effects under ±{size} pp "
-        "do not show here."
-    ]
+    return (
+        f"Whether it is grammar that goes, these {verdict['num_items']:,} items cannot tell: effects on syntax under "
+        f"±{size} pp do not show here."
+    )
+
+
+def _syntax(verdict: Mapping[str, Any]) -> str:
+    """Its first half: `syntactic accuracy is 2.5 pp lower than under a control at the same perplexity`."""
+    effect = verdict["effect"]
+    control = "under a control at the same perplexity"
+    if not _excludes_0(effect):
+        return f"syntactic accuracy differs by {interval(effect, POINTS)} from that {control}"
+    by = number(abs(effect["estimate"]), POINTS, sign=False)
+    return f"syntactic accuracy is {by} pp {'lower' if effect['estimate'] < 0 else 'higher'} than {control}"
+
+
+def _excludes_0(effect: Mapping[str, Any]) -> bool:
+    low, high = effect["low"], effect["high"]
+    return low is not None and high is not None and not low <= 0 <= high
+
+
+def _is_within(verdict: Mapping[str, Any]) -> bool:
+    """Whether the 90 % interval of the recorded effect lies inside the margin."""
+    error, margin, effect = verdict.get("standard_error"), verdict.get("margin"), verdict["effect"]
+    if error is None or margin is None or effect is None:
+        return False
+    half = t_quantile((1 - EQUIVALENCE_CONFIDENCE) / 2, verdict.get("df") or math.inf) * error
+    return abs(effect["estimate"]) + half < margin
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _counts(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """`Of 3 models, double_dissociation is supported in 1 and undecided in 2.`; of one model, how many claims."""
-    if not any(model["verdicts"] for model in models):
-        return []
-    if len(models) == 1:
-        return [f"Of {len(models[0]['verdicts'])} claims, {_numbers(models[0]['verdicts'])}.{_smallest(models[0])}"]
-    claims = [v["claim"] for model in models for v in model["verdicts"]]
-    first = _GRAMMAR if _GRAMMAR in claims else claims[0]
-    found = [v for model in models for v in model["verdicts"] if v["claim"] == first]
+    """`Of 7 claims 2 are supported and 5 undecided.`, and the smallest effects that undecided ones would show."""
     everything = [verdict for model in models for verdict in model["verdicts"]]
-    return [
-        f"Of {len(found)} models, {first.replace('_', ' ')} is {_numbers(found)}; of all {len(everything)} verdicts, "
-        f"{_numbers(everything)}."
-    ]
+    if not everything:
+        return []
+    smallest = _smallest(models)
+    if len(models) == 1:
+        return [f"Of {len(everything)} claims {_numbers(everything)}.", *smallest]
+    claims = [verdict["claim"] for verdict in everything]
+    first = _GRAMMAR if _GRAMMAR in claims else claims[0]
+    found = [verdict for verdict in everything if verdict["claim"] == first]
+    told = f"The claim {first.replace('_', ' ')} on {len(found)} models: {_numbers(found)}; of all {len(everything)}"
+    return [f"{told} verdicts {_numbers(everything)}.", *smallest]
 
 
 def _numbers(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    """`1 is supported`... as `supported in 1, undecided in 2`."""
-    counts: dict[str, int] = {}
-    for status in map(str, Status):
-        if number_of := sum(verdict["status"] == status for verdict in verdicts):
-            counts[status] = number_of
-    return ", ".join(f"{status} in {counted}" for status, counted in counts.items())
+    """`2 supported, 5 undecided`, in the order of the rules."""
+    counts = {status: sum(v["status"] == status for v in verdicts) for status in map(str, Status)}
+    return ", ".join(f"{counted} {status}" for status, counted in counts.items() if counted)
 
 
-def _smallest(model: Mapping[str, Any]) -> str:
-    """The smallest effect that the undecided claim nearest to a decision could have shown."""
-    undecided = [v for v in model["verdicts"] if v["status"] == Status.UNDECIDED and v.get("unit") == "accuracy"]
-    sizes = [size for verdict in undecided for size in [detectable(verdict)] if size is not None]
-    if not sizes:
-        return ""
-    return f" Effects on accuracy under ±{number(min(sizes), POINTS, sign=False)}{POINTS.suffix} do not show here."
+def _smallest(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """By unit, the smallest effect that the undecided claim nearest to a decision would have shown."""
+    sizes: dict[Unit, float] = {}
+    for model in models:
+        measures = {benchmark["name"]: benchmark["measure"] for benchmark in model["benchmarks"]}
+        for verdict in model["verdicts"]:
+            size = detectable(verdict)
+            if verdict["status"] == Status.UNDECIDED and size is not None and verdict["effect"] is not None:
+                unit = of_verdict(verdict, measures)
+                sizes[unit] = min(size, sizes.get(unit, math.inf))
+    told = [f"±{number(size, unit, sign=False)}{unit.suffix} ({unit.quantity})" for unit, size in sizes.items()]
+    return [f"What is undecided would show from {', '.join(told)} on."] if told else []
 
 
 def _series(series: Mapping[str, Any]) -> list[str]:
     judged = series["verdicts"]
-    return [f"Over the training of {series['label']}: {_numbers(judged)}, of {len(judged)} claims."] if judged else []
+    return [f"Over the training of {series['label']}, of {len(judged)} claims {_numbers(judged)}."] if judged else []

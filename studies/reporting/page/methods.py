@@ -87,13 +87,24 @@ def _condition(name: str, spec: Mapping[str, Any]) -> str:
             f"{match['perplexity_of']} (within {share(match['within'])} of it and {share(match['within_rise'])} of its"
             f" rise, at most {match['evaluations']} evaluations)"
         )
+    elif spec["select"] == "explicit":
+        chosen = "the neurons that the study file names"
     elif spec["select"] == "random":
-        chosen = f"random neurons, as many a layer as {spec['like'] or share(fraction)}, seeds {_listed(spec['seeds'])}"
+        amount = f"as many of each layer as {spec['like']} has" if spec["like"] else f"{share(fraction)} of each layer"
+        chosen = f"random neurons, {amount}, seeds {_listed(spec['seeds'])}"
     else:
         amount = _listed([share(one) for one in fraction]) if isinstance(fraction, list | tuple) else share(fraction)
         chosen = f"the {spec['select']} {amount} of each layer by {spec['score'].replace('_', ' ')}"
-    layers = f", layers {spec['layers']}" if spec.get("layers") else ""
-    return f"{name}: {operation} of {chosen}{layers}"
+    return f"{name}: {operation} of {chosen}{_layers(spec.get('layers'))}"
+
+
+def _layers(layers: Any) -> str:
+    """`, in the layers 0, 1`, `, layer groups 4 (cumulative)`; empty for all."""
+    if not layers:
+        return ""
+    if isinstance(layers, Mapping):
+        return f", layer groups {layers.get('groups')} ({layers.get('schedule')})"
+    return f", in the layers {_listed(layers)}"
 
 
 def _listed(values: Sequence[Any]) -> str:
@@ -102,11 +113,11 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _evaluation(study: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
     named = "; ".join(f"{one['label']} (digest {one['digest'][:12]})" for one in resolved["benchmarks"])
-    given = {
-        one["kind"]: [f"{key} {value}" for key, value in one.items() if key != "kind" and value is not None]
+    given = [
+        (one["kind"], [f"{key} {value}" for key, value in one.items() if key != "kind" and value is not None])
         for one in study["evaluate"]
-    }
-    options = "; ".join(f"{kind}: {', '.join(values)}" for kind, values in given.items() if values)
+    ]
+    options = "; ".join(f"{kind}: {', '.join(values)}" for kind, values in given if values)
     return f"Evaluated on {named}. {f'Options: {options}. ' if options else ''}Preset “{study['preset']}”."
 
 

@@ -35,8 +35,6 @@ class Judged(NamedTuple):
     p_value: str
     holm: str
     """`survives Holm`, `does not survive Holm`, or nothing."""
-    runs: tuple[str, ...]
-    """Conditions whose runs hold the items."""
 
 
 class Row(NamedTuple):
@@ -65,22 +63,30 @@ def counts(report: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(status, statuses.count(status)) for status in map(str, Status) if status in statuses]
 
 
+def roles(report: Mapping[str, Any]) -> list[str]:
+    """One line a model on which conditions the claims compare: `m: wasserstein (treated), matched (matched), ...`."""
+    lines = []
+    for model in report["models"]:
+        named = [f"{name} ({role})" for role, name in model["roles"]["conditions"].items()]
+        named += [f"{', '.join(names)} ({role})" for role, names in model["roles"]["randoms"].items() if names]
+        if named and model["verdicts"]:
+            lines.append(f"{model['label']}: {'; '.join(named)}")
+    return lines
+
+
 def _all(report: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Judged]]:
     for model in report["models"]:
         for verdict in model["verdicts"]:
-            yield verdict, _judged(verdict, model["label"], model["benchmarks"], model["rows"])
+            yield verdict, _judged(verdict, model["label"], model["benchmarks"])
     for series in report.get("series", ()):
         benchmarks = report["models"][0]["benchmarks"] if report["models"] else []
         for verdict in series["verdicts"]:
-            yield verdict, _judged(verdict, series["label"], benchmarks, [])
+            yield verdict, _judged(verdict, series["label"], benchmarks)
 
 
-def _judged(
-    verdict: Mapping[str, Any], model: str, benchmarks: list[Mapping[str, Any]], table: list[Mapping[str, Any]]
-) -> Judged:
+def _judged(verdict: Mapping[str, Any], model: str, benchmarks: list[Mapping[str, Any]]) -> Judged:
     unit = of_verdict(verdict, {benchmark["name"]: benchmark["measure"] for benchmark in benchmarks})
     survives = verdict.get("survives_holm")
-    parts = ("baseline", "treated", "matched", "random") if verdict["status"] != Status.NOT_APPLICABLE else ()
     return Judged(
         model=model,
         status=verdict["status"],
@@ -92,5 +98,4 @@ def _judged(
         margin=margin(verdict.get("margin"), unit),
         p_value=p_value(verdict.get("p_value")),
         holm="" if survives is None else f"{'survives' if survives else 'does not survive'} Holm",
-        runs=tuple(row["condition"] for row in table if row["part"] in parts and not row["spread"] and row["cells"]),
     )

@@ -17,9 +17,9 @@ class Engine(NamedTuple):
     engine: str
     routes: str
     num_evaluations: int
-    conditions: int
     clamps: str
-    """How many of the clamped evaluations the engine confirmed."""
+    """In how many of the clamped evaluations the engine confirmed the neurons, and in how many of these the clamp
+    changed nothing on the probe's texts."""
     difference: str
     """Largest difference to Transformers, with its tolerance."""
 
@@ -44,7 +44,8 @@ def engines(content: Content) -> list[Engine]:
 
 def _engine(model: str, engine: str, proofs: list[Proof]) -> Engine:
     clamped = [proof for proof in proofs if proof.num_neurons]
-    confirmed = [proof for proof in clamped if proof.layers_confirmed and proof.clipped_fraction > 0]
+    confirmed = [proof for proof in clamped if proof.layers_confirmed]
+    idle = sum(proof.clipped_fraction == 0 for proof in confirmed)
     compared = [proof for proof in proofs if proof.difference is not None and proof.tolerance is not None]
     worst = max(compared, key=lambda proof: proof.difference or 0.0, default=None)
     return Engine(
@@ -52,8 +53,7 @@ def _engine(model: str, engine: str, proofs: list[Proof]) -> Engine:
         engine,
         ", ".join(sorted({proof.route for proof in proofs})),
         len(proofs),
-        len({proof.condition for proof in proofs}),
-        f"{len(confirmed)} of {len(clamped)}",
+        f"{len(confirmed)} of {len(clamped)}" + (f", {idle} of them without a change on the probe" if idle else ""),
         NOTHING if worst is None else f"{worst.difference:.1e} nats (tolerance {worst.tolerance:.1e})",
     )
 

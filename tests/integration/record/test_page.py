@@ -39,6 +39,8 @@ def report(study: str) -> dict[str, Any]:
     part = examples.model("tiny")
     surprisal = {**examples.benchmark("blimp"), "name": "ewt", "label": "UD-EWT", "higher_is_better": False}
     part["benchmarks"].append({**surprisal, "measure": {"name": "surprisal", "digits": 3, "logarithmic": False}})
+    for row in part["rows"][1:]:
+        row["deltas"] |= {"ewt": {"estimate": 0.1, "low": None, "high": None, "num_items": 9, "basis": "1 document"}}
     return {**examples.report(part), "study": study}
 
 
@@ -81,6 +83,9 @@ def test_it_shows_what_is_recorded(store: StoreFolder, study: str, tmp_path: Pat
     assert list(passage.tokens) == ["wasserstein", "matched", "random/seed=0"] and passage.benchmark == "UD-EWT"
     treated = passage.tokens["wasserstein"]
     assert (treated["after"] - treated["before"]).round(9).tolist() == [round(0.1 * i, 9) for i in range(len(treated))]
+    assert set(content.run_links) == {
+        ("tiny", name) for name in ("baseline", "wasserstein", "matched", "random/seed=0")
+    }
     assert {proof.condition for proof in content.proofs} == {"baseline", "wasserstein", "matched", "random/seed=0"}
     assert content.proofs[0].engine == "cpu, float32, vllm 0.32.0" and content.proofs[0].difference == 1.5e-5
     assert [match[1:5] for match in content.matches] == [("matched", 0.085, 48.166, 47.822)]

@@ -11,7 +11,10 @@ BENCHMARKS = [
     {"name": "ppl", "label": "perplexity", "measure": PERPLEXITY, "higher_is_better": False},
     {"name": "blimp", "label": "BLiMP", "measure": ACCURACY, "higher_is_better": True},
 ]
-MODEL: dict[str, Any] = {"label": "m", "display": "m", "benchmarks": BENCHMARKS, "rows": [], "verdicts": []}
+ROLES: dict[str, Any] = {"conditions": {}, "randoms": {}}
+MODEL: dict[str, Any] = {
+    "label": "m", "display": "m", "benchmarks": BENCHMARKS, "roles": ROLES, "rows": [], "verdicts": [],
+}  # fmt: skip
 
 
 def row(**fields: Any) -> dict[str, Any]:

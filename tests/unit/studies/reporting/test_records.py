@@ -164,6 +164,7 @@ def test_an_earlier_report_is_completed_from_its_names_and_one_of_today_stays_as
         "benchmarks": [
             {**benchmark, "is_syntactic": True, "items": "words", "higher_is_better": True, "digest": "d"},
         ],
+        "roles": {"conditions": {"treated": "top"}, "randoms": {}},
         "rows": [{**row, "fraction": 0.1, "num_neurons": 3}],
         "doubling": [{"condition": "top", "benchmark": "code"}],
         "excess": [{"condition": "top/seed=1", "seed": None}],

@@ -43,10 +43,10 @@ def test_it_is_the_effect_that_claims_judge() -> None:
 
 def test_the_tokens_of_a_document_are_resampled_together() -> None:
     found = delta(tokens(0.1), tokens(0.0))
-    assert found.interval == difference(tokens(0.1), tokens(0.0)) and found.basis == "4 documents"
+    assert found.interval == difference(tokens(0.1), tokens(0.0)) and found.basis == "4 documents, bootstrapped"
     assert found.interval.low < found.interval.estimate < found.interval.high
     alone = delta(tokens(0.1, documents=1), tokens(0.0, documents=1))
-    assert alone.basis == "1 document" and math.isnan(alone.interval.low)
+    assert alone.basis == "1 document, bootstrapped" and math.isnan(alone.interval.low)
 
 
 def test_other_items_have_no_difference() -> None:

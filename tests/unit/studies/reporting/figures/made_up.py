@@ -60,7 +60,8 @@ def model_part(
     rows = [
         {"condition": "baseline", "part": "baseline", "role": "baseline", "of": "baseline", "reference": "",
          "seed": None, "fraction": None, "num_neurons": 0, "spread": False, "remark": "", "deltas": {},
-         "cells": {name: cell(estimates[name], 0.01) for name in MEASURES}}
+         "cells": {name: cell(estimates[name], 0.01) for name in MEASURES},
+         "weighted": {name: estimates[name] for name in ("blimp", "arc_easy")}}
     ]  # fmt: skip
     for name, part, seed_, reference in conditions:
         costs = {"perplexity": 0.15, "blimp": -0.06, "arc_easy": -0.01 if part == "treated" else -0.03}
@@ -83,11 +84,18 @@ def model_part(
             benchmark_record(name, labels[name], measure, is_syntactic=syntactic[name], digest="0")
             for name, measure in MEASURES.items()
         ],
+        "roles": {"conditions": {"baseline": "baseline", **_roles(conditions)}, "randoms": {}},
         "rows": rows,
         "verdicts": [],
         "excess": [],
         "structure": {},
     }
+
+
+def _roles(conditions: Sequence[tuple[str, str, int | None, str]]) -> dict[str, str]:
+    """{role: the first condition of this part}."""
+    named = [(part, name) for name, part, *_ in conditions if part in ("treated", "matched")]
+    return dict(reversed(named))
 
 
 UNITS = {"perplexity_cost": "log_perplexity", "matched_cost": "fraction", "scaffolding": "surprisal"}

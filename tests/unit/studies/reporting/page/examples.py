@@ -83,6 +83,10 @@ def model(label: str = "m", verdicts: list[dict[str, Any]] | None = None) -> dic
         "label": label,
         "display": label,
         "benchmarks": [benchmark("perplexity"), benchmark("blimp")],
+        "roles": {
+            "conditions": {"baseline": "baseline", "treated": "wasserstein", "matched": "matched"},
+            "randoms": {"random": ["random/seed=0", "random/seed=1"], "difficulty random": []},
+        },
         "rows": [row(name) for name in ("baseline", *DELTAS)],
         "schedules": [],
         "doubling": [],

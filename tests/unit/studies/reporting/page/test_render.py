@@ -115,6 +115,12 @@ def test_what_a_study_does_not_have_has_no_section() -> None:
     assert set(found.ids) == {"trust", "methods"} and "nothing has been measured yet" in found.text
 
 
+def test_a_later_run_is_said_and_conditions_lead_to_their_runs() -> None:
+    found = page(content(run_since="2026-12-02T10:00", run_links={("m", "matched"): "http://127.0.0.1:5000/#/r"})).html
+    assert "was run again at 2026-12-02T10:00" in found and '<a href="http://127.0.0.1:5000/#/r">matched</a>' in found
+    assert "was run again" not in page(content()).html
+
+
 def test_what_failed_is_on_the_page() -> None:
     found = read(report={**report(), "unfinished": ["evaluate blimp: failed (out of memory)"]})
     assert "What failed or was not finished" in found.text and "out of memory" in found.text

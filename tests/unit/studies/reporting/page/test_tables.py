@@ -1,6 +1,7 @@
 """The scorecard, the costs and the grid of what was forgotten: every number is the recorded one."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from studies.reporting.page import costs, forgotten, scorecard
@@ -30,7 +31,9 @@ def test_a_claim_is_one_row_with_all_models_and_those_on_a_training_come_last() 
     assert [row.claim for row in rows] == ["double_dissociation", "other", "wd_rises"]
     assert [(one.model, one.status) for one in rows[0].judged] == [("a", "supported"), ("b", "undecided")]
     assert rows[0].judged[0].here == "−2.5 pp [−4.0, −1.0]" and rows[1].judged[0].here == "−2.5 % [−3.9, −1.0]"
-    assert rows[0].judged[0].runs == ("baseline", "wasserstein", "random/seed=0", "random/seed=1", "matched")
+    assert scorecard.roles(found)[0] == (
+        "a: baseline (baseline); wasserstein (treated); matched (matched); random/seed=0, random/seed=1 (random)"
+    )
     assert scorecard.counts(found) == [("supported", 2), ("absent", 1), ("undecided", 1)]
 
 
@@ -93,8 +96,14 @@ def test_a_cell_opens_its_items_and_no_page_holds_too_many() -> None:
     assert max(len(one.flips) for one in grid.behind) == forgotten.PER_CELL
     conditions = [f"c{i}" for i in range(60)]
     cells = {Cell("m", name, f"b{j}"): flips(500) for name in conditions for j in range(5)}
-    (grid,) = forgotten.grids(content(flips={**cells, Cell("m", "wasserstein", "blimp"): flips(500)}))
-    assert all(len(one.flips) <= forgotten.BUDGET // 300 for one in grid.behind)
+    everything = [comparisons().assign(condition=name) for name in conditions]
+    part = model()
+    part["rows"] = [{**part["rows"][1], "condition": name, "of": name} for name in conditions]
+    part["benchmarks"] = [{**part["benchmarks"][1], "name": f"b{j}"} for j in range(5)]
+    tables = pd.concat([table.assign(benchmark=f"b{j}") for table in everything for j in range(5)])
+    grids = forgotten.grids(content(report=report(part), comparisons=tables, flips=cells))
+    shown = sum(len(one.flips) for grid in grids for one in grid.behind)
+    assert len(grids) == 5 and forgotten.BUDGET / 2 < shown <= forgotten.BUDGET
 
 
 def test_a_question_shows_its_choices_and_an_item_without_texts_its_key() -> None:
@@ -103,7 +112,26 @@ def test_a_question_shows_its_choices_and_an_item_without_texts_its_key() -> Non
     assert forgotten.flip(question).texts == (
         ("question", "Why?", ""), ("wrong", "a", "-2.00 → -1.00"), ("right", "b", "-1.00 → -3.00"),
     )  # fmt: skip
+    for gold in (None, float("nan"), [0, 1], "b"):
+        texts = forgotten.flip({**question, "gold": gold}).texts
+        assert [text[0] for text in texts] == ["question", "choice", "choice"], gold
     assert forgotten.flip({"uid": "u", "pair": 3, "change": "gained"}).texts == (("item", "uid u, pair 3", ""),)
+
+
+def test_every_condition_and_benchmark_has_a_page_of_its_own() -> None:
+    long = "x" * 300
+    cells = [Cell("m", "top", "x-blimp"), Cell("m", "top-x", "blimp"), Cell("m", "a/b", "c"), Cell("m", "a_b", "c"),
+             Cell(long, long, "one"), Cell(long, long, "two"), Cell("é" * 200, "日本", "b")]  # fmt: skip
+    names = [forgotten.page_name(cell) for cell in cells]
+    assert len(set(names)) == len(cells) and all(name.isascii() and len(name) < 200 for name in names)
+
+
+def test_seeds_without_results_are_not_counted() -> None:
+    part = model()
+    part["rows"][3]["deltas"] = {}
+    (table,) = costs.tables(report(part))
+    assert table.rows[1].condition == "random (1 of 2 seeds)"
+    assert table.rows[1].costs[0].estimate == "+0.8 % [+0.4, +1.2]"
 
 
 def test_without_comparisons_there_is_no_grid() -> None:
