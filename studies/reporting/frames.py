@@ -48,6 +48,8 @@ def conditions(runs: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]], repo
     first = [*OF_CONDITIONS, *OF_THE_REPORT]
     others = [name for name in names if name not in (*first, *deltas)]
     table = pd.DataFrame(rows, columns=[*first, *others, *deltas])
+    for name in ("part", "of", "reference"):  # texts, also where none is known
+        table[name] = table[name].astype(object)
     for name in ("fraction", "num_neurons", "seed"):
         numbers = pd.to_numeric(table[name], errors="coerce").astype(float)  # a run's params are texts, or empty
         table[name] = numbers if name == "fraction" else numbers.astype("Int64")

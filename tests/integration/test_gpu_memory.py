@@ -82,6 +82,7 @@ def open_with_free(source: ModelSource, free: float) -> Any:
     }
 
 
+@pytest.mark.long
 def test_an_engine_asks_for_what_it_needs(folder: Path, call: Callable[..., Any]) -> None:
     """By vLLM's default it would ask for 92 % of the GPU, and 76 of its 80 GiB belong to others."""
     opened = call(open_with_free, source_of(folder, gpu_bytes=NEED), 4)

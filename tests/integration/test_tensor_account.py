@@ -80,7 +80,7 @@ def test_every_family_is_broken() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", first_tier(sorted(SITES), ["llama", "gpt_neox", "gpt2", "bloom"]))
+@pytest.mark.parametrize("family", first_tier(sorted(SITES), ["llama", "gpt_neox", "gpt2"]))
 def test_a_tensor_that_vllm_drops_or_misses_is_named(family: str, dtype: str, tmp_path: Path, engines: Call) -> None:
     biased, taken, unfilled = BROKEN[family]
 
