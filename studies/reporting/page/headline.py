@@ -16,6 +16,7 @@ from studies.statistics.effects import EQUIVALENCE_CONFIDENCE, POWER, t_quantile
 from studies.statistics.intervals import CONFIDENCE
 
 _GRAMMAR = "double_dissociation"
+_STATUSES = frozenset(map(str, Status))
 MANY = 3
 """Models up to which each has a sentence of its own."""
 MULTIPLES = math.log(10)
@@ -25,6 +26,9 @@ MULTIPLES = math.log(10)
 def headline(report: Mapping[str, Any]) -> list[str]:
     """The sentences; the first is the finding, others say how sure it is."""
     models: Sequence[Mapping[str, Any]] = report["models"]
+    judged = [verdict for part in (*models, *report.get("series", ())) for verdict in part["verdicts"]]
+    if any(verdict["status"] not in _STATUSES for verdict in judged):
+        return [f"{report['study']} was judged by the rules of an earlier version; run it again for its finding."]
     told = [sentence for model in models for sentence in [_cost(model, named=len(models) > 1)] if sentence]
     sentences = told if len(models) <= MANY else []
     sentences += _grammar(models[0]) if len(models) == 1 else _counts(models)

@@ -134,6 +134,12 @@ def test_a_study_without_claims_has_been_measured_all_the_same() -> None:
     assert headline({**report(), "models": []}) == ["s: nothing has been measured yet."]
 
 
+def test_verdicts_of_an_earlier_version_are_not_told_in_todays_words() -> None:
+    old = {name: value for name, value in verdict("holds").items() if name not in ("margin", "unit", "standard_error")}
+    found = {**report(model(verdicts=[old])), "series": []}
+    assert headline(found) == ["s was judged by the rules of an earlier version; run it again for its finding."]
+
+
 def test_a_training_is_counted() -> None:
     part = {**model(verdicts=[]), "rows": []}
     series = {"label": "pythia", "verdicts": [verdict("absent", claim="wd_rises")]}
