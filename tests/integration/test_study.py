@@ -317,8 +317,8 @@ noise_floor: false
 def test_a_dose_response_is_one_request_and_is_recorded_over_the_dose(root, tmp_path):
     result, client, (run,), frame = recorded_curves(write_study(root, "doses.yaml", DOSES), tmp_path)
     assert run.info.run_name == "dose-response · llama"
-    history = client.get_metric_history(run.info.run_id, "top/perplexity")
-    assert [metric.step for metric in history] == [500, 2000, 5000]
+    history = client.get_metric_history(run.info.run_id, "dose_ppm/top/perplexity")
+    assert [metric.step for metric in history] == [50_000, 200_000, 500_000]
     wanted = [frame.loc[f"top/fraction={dose}", "perplexity"] for dose in ("0.05", "0.2", "0.5")]
     assert [metric.value for metric in history] == wanted and len(set(wanted)) == 3
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
