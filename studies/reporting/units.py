@@ -10,6 +10,12 @@ from typing import Any, NamedTuple
 
 from studies.benchmarks.measures import Measure
 
+LARGE_RISE = 200.0
+"""A rise of perplexity, in %, beyond which it is told as a multiple."""
+FULL_STRENGTH = 200
+"""Items from which on a cell of a table or heat map has the whole colour; below, its strength is the square root of
+their share."""
+
 
 class Unit(NamedTuple):
     """How a recorded effect is read."""

@@ -70,7 +70,7 @@ def difference(
         removed.append(note_tag)
     return Difference(
         tags={name: value for name, value in wanted.items() if tags.get(name) != value},
-        removed=removed if page.owned or page.note == "" else [],
+        removed=removed,
         new_metrics={name: value for name, value in page.metrics.items() if name not in metrics},
         changed_metrics={n: value for n, value in page.metrics.items() if n in metrics and metrics[n] != value},
         inputs=[one for one in page.inputs if (one.name, one.short_digest) not in inputs],

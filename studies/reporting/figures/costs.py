@@ -20,7 +20,7 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import LOOKS, by_part, is_number, spoken, styled, width_of
-from studies.reporting.units import Unit, measured
+from studies.reporting.units import LARGE_RISE, Unit, measured
 
 ROW = 18
 """Pixels of a condition's row."""
@@ -28,8 +28,6 @@ FEW, MANY = 3, 2
 """Panels in a row of `conditions`, and with long names."""
 LONG_TITLE = 140.0
 """Pixels of a name beyond which titles have two lines."""
-LARGE_RISE = 200.0
-"""% beyond which a rise is shown as a multiple."""
 
 
 class _Line(NamedTuple):

@@ -15,15 +15,13 @@ from studies.benchmarks.measures import Measure
 from studies.reporting.figures.marks import draw_curve
 from studies.reporting.figures.sheet import Drawing, Entry, Layout, Sheet, grid, set_labels, set_title, sheet, zero_line
 from studies.reporting.figures.style import INK, LOOKS, PALE, TEAL, Look, looks, percent, span, styled, words
-from studies.reporting.units import Unit, increased
+from studies.reporting.units import LARGE_RISE, Unit, increased
 from studies.statistics.increases import ALL
 
 PANEL = 150
 """Height of a panel in pixels."""
 ACROSS, SMALL_ACROSS = 2, 3
 """Panels in a row: benchmarks, phenomena."""
-LARGE_RISE = 200.0
-"""% beyond which a rise is shown as a multiple."""
 WHOLE = Look(INK, "o", "-")
 """Of all items of a benchmark."""
 DOUBLED, DOUBLES = Look(PALE, "", "--"), Look(PALE, "", ":")

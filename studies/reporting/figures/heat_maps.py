@@ -36,7 +36,7 @@ from studies.reporting.figures.style import (
     words,
 )
 from studies.reporting.records import SIGNIFICANT
-from studies.reporting.units import POINTS, Unit, increased, measured
+from studies.reporting.units import FULL_STRENGTH, POINTS, Unit, increased, measured
 from studies.statistics.increases import ALL
 
 CELL = 22
@@ -45,8 +45,6 @@ LEAST = 120
 """Height of a heat map of few rows: the label of its colours must fit."""
 UPRIGHT = 150
 """Most pixels of names that are written upwards."""
-FULL_STRENGTH = 200
-"""Items from which on a cell has the whole colour; below, its strength is the square root of their share."""
 PALEST = 0.12
 SHOWN_CONDITIONS = 24
 """Columns of `forgotten`."""

@@ -16,7 +16,7 @@ import pandas as pd
 from studies.reporting.page.content import Cell, Content
 from studies.reporting.page.quantities import interval, number
 from studies.reporting.records import SIGNIFICANT
-from studies.reporting.units import POINTS
+from studies.reporting.units import FULL_STRENGTH, POINTS
 from studies.statistics.increases import ALL
 
 PER_CELL = 50
@@ -27,8 +27,6 @@ MAX_NAME = 120
 """Characters of a condition in the name of its page."""
 FULL_COLOUR = 0.10
 """A difference of accuracies at which a colour is at its strongest."""
-MANY_ITEMS = 200
-"""Items from which on a cell is not paler."""
 _SHOWN_PARTS = ("treated", "matched", "sign", "random", "other")
 
 
@@ -187,7 +185,7 @@ def _known(value: float) -> float | None:
 def _colour(difference: float, num_items: int) -> str:
     """Orange for lost accuracy, blue for gained; paler the fewer items there are."""
     red, green, blue = (213, 94, 0) if difference < 0 else (0, 114, 178)
-    strength = min(1.0, abs(difference) / FULL_COLOUR) * min(1.0, math.sqrt(num_items / MANY_ITEMS))
+    strength = min(1.0, abs(difference) / FULL_COLOUR) * min(1.0, math.sqrt(num_items / FULL_STRENGTH))
     return f"rgba({red},{green},{blue},{0.75 * strength:.2f})"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from studies.claims.scorecard import Status
 from studies.reporting.page.quantities import interval, number, share
-from studies.reporting.units import PERCENT, POINTS, Unit, of_verdict
+from studies.reporting.units import LARGE_RISE, PERCENT, POINTS, Unit, of_verdict
 from studies.statistics.effects import EQUIVALENCE_CONFIDENCE, POWER, t_quantile
 from studies.statistics.intervals import CONFIDENCE
 
@@ -19,8 +19,6 @@ _GRAMMAR = "double_dissociation"
 _STATUSES = frozenset(map(str, Status))
 MANY = 3
 """Models up to which each has a sentence of its own."""
-MULTIPLES = math.log(10)
-"""A rise of log-perplexity from which on it is told as a multiple."""
 
 
 def headline(report: Mapping[str, Any]) -> list[str]:
@@ -79,7 +77,7 @@ def _moves(rise: Mapping[str, Any]) -> str:
     estimate, low, high = (rise[name] for name in ("estimate", "low", "high"))
     if low is None or high is None or low <= 0 <= high:
         return f"changes perplexity by {interval(rise, PERCENT)}"
-    if estimate >= MULTIPLES:
+    if PERCENT.read(estimate) > LARGE_RISE:
         return f"multiplies perplexity by {math.exp(min(estimate, 700.0)):,.3g}"
     return f"{'raises' if estimate > 0 else 'lowers'} perplexity by {abs(PERCENT.read(estimate)):.1f} %"
 
