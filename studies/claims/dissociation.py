@@ -17,7 +17,7 @@ from studies.claims.scorecard import Denial, Draft, Part, format_interval, judge
 from studies.claims.wording import error_increase, random_sets, shown
 from studies.statistics.crossing import crossing
 from studies.statistics.effects import Effect, contrast, effect, mean_difference, mean_effect
-from studies.statistics.intervals import difference
+from studies.statistics.intervals import Interval, difference
 from studies.statistics.items import BenchmarkItems
 from studies.statistics.random_controls import over_randoms
 
@@ -108,7 +108,14 @@ def _matched_cost(evidence: Evidence) -> Draft:
         f" {format_interval(found.interval())} over {found.basis};"
         f" {MatchedControl(evidence, compared.conditions['matched']).quality}"
     )
-    return judged(claim, [more], margin=None, detail=detail, num_items=num_windows)
+    draft = judged(claim, [more], margin=None, detail=detail, num_items=num_windows)
+    return draft._replace(effect=_possible(more.effect.interval(), treated))
+
+
+def _possible(found: Interval, treated: float) -> Interval:
+    """Of an interval of the difference of a fraction to the treated one, what fractions from 0 to 1 leave; where the
+    curve of a search is nearly flat, that is all of it."""
+    return Interval(found.estimate, max(found.low, -treated), min(found.high, 1 - treated))
 
 
 def _crossing(losses: pd.DataFrame) -> Effect:

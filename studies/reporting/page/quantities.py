@@ -11,6 +11,8 @@ from studies.reporting.units import Unit
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "–"
+HUGE = 1e6
+"""From here on a number is written with its power of ten."""
 
 
 def number(value: float | None, unit: Unit, *, sign: bool = True) -> str:
@@ -22,7 +24,7 @@ def number(value: float | None, unit: Unit, *, sign: bool = True) -> str:
 
 def signed(value: float, digits: int, sign: str = "+") -> str:
     """`+0.25`, `−0.25`, `0.00`: a zero has no side."""
-    text = f"{value:{sign}.{digits}f}"
+    text = f"{value:{sign}.{digits}f}" if abs(value) < HUGE else f"{value:{sign}.1e}"
     return (text.lstrip("+-") if float(text) == 0 else text).replace("-", MINUS)
 
 

@@ -6,15 +6,16 @@ loads nothing, and every text in it is escaped; figures stand in it as images, i
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from studies.reporting.figures.style import LOOKS
 from studies.reporting.page import costs, downloads, forgotten, methods, quantities, scorecard, tokens, trust
 from studies.reporting.page.content import Content, Picture
-from studies.reporting.page.headline import headline
+from studies.reporting.page.headline import MANY, headline
 from studies.reporting.text import across_models_lines, finding_lines, margin_lines, series_lines
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def page(content: Content) -> Page:
         "passages": tokens.all_shown(content.passages),
         "series": [(series["label"], series_lines(series)) for series in report.get("series", ())],
         "across": across_models_lines(report),
-        "pictures": _by_section(content.pictures),
+        "pictures": _by_section(content.pictures, [model["display"] for model in report["models"]]),
     }
     html = _template("report.html").render(
         **shown,
@@ -81,6 +82,7 @@ def page(content: Content) -> Page:
         several=any(len({one.model for one in row.judged}) > 1 for row in shown["scorecard"])
         or len(report["models"]) > 1,
         contents=[(anchor, name) for anchor, name in _CONTENTS.items() if _has(anchor, shown)],
+        many=len(report["models"]) > MANY,
         margins=margin_lines(report),
         findings=[(model["label"], finding_lines(model)) for model in report["models"]],
         overlaps=[(m["label"], (m.get("structure") or {}).get("overlaps", [])) for m in report["models"]],
@@ -123,10 +125,15 @@ def _subtitle(content: Content) -> str:
     return " · ".join(filter(None, [labels, sizes, content.finished, f"halfwave {commit}" if commit else ""]))
 
 
-def _by_section(pictures: Mapping[str, Picture]) -> dict[str, list[dict[str, str]]]:
-    """{section: its figures}, with an entry for every section."""
+def _by_section(pictures: Mapping[str, Picture], models: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+    """{section: its figures, in the order of the models}, with an entry for every section; models: displayed names."""
+
+    def order(picture: Picture) -> int:
+        named = [name for name in models if picture.title.startswith(name)]
+        return models.index(max(named, key=len)) if named else -1
+
     sections: dict[str, list[dict[str, str]]] = {section: [] for section in (*_CONTENTS, "matching")}
-    for name, picture in pictures.items():
+    for name, picture in sorted(pictures.items(), key=lambda named: order(named[1])):
         if (section := section_of(name)) and (source := _source(picture)):
             title = picture.title or name
             sections[section].append({"source": source, "title": title, "caption": picture.caption})
@@ -183,6 +190,7 @@ def _environment() -> "Environment":
         finalize=visible,
     )
     style, script = (_shipped(name) for name in ("style.css", "script.js"))
+    style += "".join(f".part-{part} {{ background: {look.colour}; }}\n" for part, look in LOOKS.items())
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shipped = {"style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
     made.globals.update(shipped, NOTHING=quantities.NOTHING)

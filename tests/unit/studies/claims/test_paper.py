@@ -296,6 +296,16 @@ def test_other_items_under_one_condition_raise(benchmark: str, alone: str) -> No
     assert str(error.value) == f"the item sets differ: {alone}; evaluate both conditions on the same items"
 
 
+def test_a_nearly_flat_search_leaves_every_fraction_possible_and_none_beyond() -> None:
+    losses = search(0.35)
+    flat = losses["role"] == "try"
+    noise = np.random.default_rng(1).normal(size=len(losses))
+    losses.loc[flat, "nll"] = (3.2 + 0.1 * losses["window"] + 1e-4 * losses["fraction"] + 0.3 * noise)[flat]
+    verdict = score(evidence(match_losses=losses))["matched_cost"]
+    assert verdict.status is UNDECIDED and verdict.effect is not None
+    assert (verdict.effect.low, verdict.effect.high) == (-0.01, 0.99)
+
+
 def test_details_show_the_numbers_behind_the_verdict() -> None:
     verdicts = score(evidence())
     syntax = verdicts["syntax_loss/blimp"].detail

@@ -22,6 +22,8 @@ PLAIN = Unit("", "a number")
         (0.12345, SURPRISAL, "+0.123"),
         (0.5, PLAIN, "+0.500"),
         (None, POINTS, "–"),
+        (4.97e37, POINTS, "+5.0e+39"),
+        (-123456.0, PLAIN, "−123456.000"),
         (math.nan, POINTS, "–"),
     ],
 )

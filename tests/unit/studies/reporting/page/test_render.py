@@ -115,6 +115,14 @@ def test_what_a_study_does_not_have_has_no_section() -> None:
     assert set(found.ids) == {"trust", "methods"} and "nothing has been measured yet" in found.text
 
 
+def test_figures_stand_in_the_order_of_the_models() -> None:
+    models = [model(f"m@step{step}") for step in (5, 512, 50)]
+    pictures = {f"m_step{step}-conditions": Picture(None, b"x", f"m@step{step}: costs", "") for step in (5, 50, 512)}
+    text = read(report=report(*models), pictures={**pictures, "a-conditions": Picture(None, b"x", "all", "")}).text
+    places = [text.index(title) for title in ("all.", "m@step5: costs", "m@step512: costs", "m@step50: costs")]
+    assert places == sorted(places)
+
+
 def test_a_later_run_is_said_and_conditions_lead_to_their_runs() -> None:
     found = page(content(run_since="2026-12-02T10:00", run_links={("m", "matched"): "http://127.0.0.1:5000/#/r"})).html
     assert "was run again at 2026-12-02T10:00" in found and '<a href="http://127.0.0.1:5000/#/r">matched</a>' in found
