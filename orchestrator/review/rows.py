@@ -104,7 +104,7 @@ class Rows:
         shortfall = self._findings.metrics(self._model, condition.name).get("magnitude_shortfall", 0.0)
         short = f" ({100 * shortfall:.2g} % short)" if shortfall else ""
         matched = " (matched)" if spec.match and not condition.is_neighbour else ""
-        neighbour = " (neighbour of the matched control)" if condition.is_neighbour else ""
+        neighbour = " (neighbour)" if condition.is_neighbour else ""
         chosen = f"{spec.select}{share}{matched}{neighbour}{self._by_difficulty(spec)}"
         return f"{chosen}, {spec.clamp.display}{short}{layers}"
 

@@ -100,7 +100,7 @@ def test_nothing_in_the_report_doubles_because_of_a_neighbour() -> None:
     assert [rows[name]["part"] for name in ("treated", "random/seed=0", "matched")] == ["treated", "random", "matched"]
     neighbour = rows["matched/neighbour"]
     assert neighbour["part"] == "neighbour" and neighbour["neurons"].startswith("bottom ")
-    assert "(neighbour of the matched control)" in neighbour["neurons"]
+    assert "(neighbour)" in neighbour["neurons"]
     assert neighbour["fraction"] not in (None, rows["matched"]["fraction"])
 
 
