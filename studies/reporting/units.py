@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from studies.benchmarks.measures import Measure
+from studies.statistics.intervals import Interval
 
 LARGE_RISE = 200.0
 """A rise of perplexity, in %, beyond which it is told as a multiple."""
@@ -38,6 +39,11 @@ class Unit(NamedTuple):
             return math.nan
         return 100 * math.expm1(min(value, 600.0)) if self.is_ratio else self.factor * value
 
+    def interval(self, recorded: Mapping[str, Any] | None) -> Interval:
+        """A recorded interval in this unit; nan for what is not known, and for all of it where there is none."""
+        found = recorded or {}
+        return Interval(*(self.read(found.get(side)) for side in ("estimate", "low", "high")))
+
     @property
     def label(self) -> str:
         """`accuracy, percentage points`."""
@@ -48,6 +54,8 @@ POINTS = Unit("percentage points", "accuracy", 100.0, suffix=" pp", digits=1)
 PERCENT = Unit("%", "perplexity", is_ratio=True, suffix=" %", digits=1)
 SURPRISAL = Unit("nats a token", "surprisal", suffix=" nats")
 FRACTION = Unit("percentage points of a layer's neurons", "neurons clamped", 100.0, suffix=" pp", digits=1)
+
+NUMBER = Unit("", "effect")
 
 OF_EFFECTS: Mapping[str, Unit] = {
     "accuracy": POINTS,
@@ -84,4 +92,4 @@ def of_verdict(verdict: Mapping[str, Any], benchmarks: Mapping[str, Mapping[str,
     if unit == "of_benchmark" and benchmark in benchmarks:
         of_benchmark = measured(benchmarks[benchmark])
         return of_benchmark._replace(quantity=f"cost in {of_benchmark.quantity}")
-    return OF_EFFECTS.get(unit, Unit("", "effect"))
+    return OF_EFFECTS.get(unit, NUMBER)

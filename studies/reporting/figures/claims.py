@@ -6,7 +6,7 @@ A marker says the verdict, which stands in the report; nothing is judged here. E
 from collections.abc import Mapping
 from typing import Any
 
-from studies.reporting.figures.marks import Estimate, draw_estimate
+from studies.reporting.figures.marks import draw_estimate
 from studies.reporting.figures.sheet import (
     Drawing,
     Entry,
@@ -57,8 +57,8 @@ def claims(model: Mapping[str, Any]) -> Drawing | None:
         for y, verdict in enumerate(of_unit):
             _draw_margin(panel, y, verdict, unit)
             if verdict["contrast"]:
-                draw_estimate(panel, y + 0.26, _read(verdict["contrast"], unit), contrast)
-            draw_estimate(panel, y, _read(verdict["effect"], unit), VERDICTS[verdict["status"]], size=6.5)
+                draw_estimate(panel, y + 0.26, unit.interval(verdict["contrast"]), contrast)
+            draw_estimate(panel, y, unit.interval(verdict["effect"]), VERDICTS[verdict["status"]], size=6.5)
         zero_line(panel)
         grid(panel)
         of.signed.add(id(panel.xaxis))
@@ -89,10 +89,6 @@ def _verdict_key(verdicts: Any) -> list[Entry]:
 
 def _margin_entry() -> Entry:
     return Entry("margin", Look(FAINT, "", "-"), "patch")
-
-
-def _read(interval: Mapping[str, Any], unit: Unit) -> Estimate:
-    return Estimate(*(unit.read(interval[side]) for side in ("estimate", "low", "high")))
 
 
 def _draw_margin(panel: Any, y: float, verdict: Mapping[str, Any], unit: Unit) -> None:
@@ -128,7 +124,7 @@ def effects_across_models(report: Mapping[str, Any]) -> Drawing | None:
         unit = units[claim]
         for y, model in enumerate(models):
             if verdict := effects[claim].get(model["label"]):
-                draw_estimate(panel, y, _read(verdict["effect"], unit), VERDICTS[verdict["status"]], size=6)
+                draw_estimate(panel, y, unit.interval(verdict["effect"]), VERDICTS[verdict["status"]], size=6)
         if claim in summaries:
             _draw_summary(panel, len(models), summaries[claim], unit)
         zero_line(panel)
@@ -168,7 +164,7 @@ def _limits(
 ) -> tuple[float, float]:
     """Of the axis that all claims of a unit share."""
     claims_of = [claim for claim, other in units.items() if other == unit]
-    drawn = [_read(verdict["effect"], unit) for claim in claims_of for verdict in effects[claim].values()]
+    drawn = [unit.interval(verdict["effect"]) for claim in claims_of for verdict in effects[claim].values()]
     values = [0.0, *(value for estimate in drawn for value in estimate if is_number(value))]
     for summary in (summaries[claim] for claim in claims_of if claim in summaries):
         keys = ("estimate", "low", "high", "prediction_low", "prediction_high")
@@ -182,7 +178,7 @@ def _draw_summary(panel: Any, y: float, summary: Mapping[str, Any], unit: Unit) 
     low, high = (unit.read(summary[f"prediction_{side}"]) for side in ("low", "high"))
     if is_number(low) and is_number(high):
         panel.plot([low, high], [y, y], color=PALE, linewidth=0.8, zorder=2)
-    draw_estimate(panel, y, _read(summary, unit), _SUMMARY_LOOK, size=7)
+    draw_estimate(panel, y, unit.interval(summary), _SUMMARY_LOOK, size=7)
 
 
 _SUMMARY_LOOK = Look("#222222", "d", "-")

@@ -3,11 +3,10 @@
 Reads the report's plain JSON (`part`, `deltas` and the names of its rows) and computes nothing but the mean of seeds.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from studies.reporting.figures.marks import Estimate, draw_estimate, draw_seeds
+from studies.reporting.figures.marks import draw_estimate, draw_seeds
 from studies.reporting.figures.sheet import (
     Drawing,
     Layout,
@@ -21,6 +20,7 @@ from studies.reporting.figures.sheet import (
 )
 from studies.reporting.figures.style import LOOKS, by_part, is_number, spoken, styled, width_of
 from studies.reporting.units import LARGE_RISE, Unit, measured
+from studies.statistics.intervals import Interval
 
 ROW = 18
 """Pixels of a condition's row."""
@@ -43,7 +43,7 @@ def _lines(model: Mapping[str, Any]) -> list[_Line]:
     rows = [row for row in model["rows"] if row["deltas"] and not row["remark"] and not row["spread"]]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_name.setdefault(row["condition"] if row["seed"] is None else row["of"], []).append(row)
+        by_name.setdefault(row["of"], []).append(row)
     parts = {name: of_name[0]["part"] for name, of_name in by_name.items()}
     return [_Line(name, parts[name], by_name[name]) for name in by_part(by_name, parts) if parts[name] != "baseline"]
 
@@ -80,12 +80,12 @@ def conditions(model: Mapping[str, Any]) -> Drawing | None:
     )
     for panel, benchmark in zip(of.axes, benchmarks, strict=True):
         unit = measured(benchmark["measure"])
-        by_line = [[_delta(row, benchmark["name"], unit) for row in line.rows] for line in lines]
+        by_line = [[unit.interval(row["deltas"].get(benchmark["name"])) for row in line.rows] for line in lines]
         unit, by_line = _as_multiples(unit, by_line)
         for y, (line, deltas) in enumerate(zip(lines, by_line, strict=True)):
-            found = [delta for delta in deltas if is_number(delta.value)]
+            found = [delta for delta in deltas if is_number(delta.estimate)]
             if len(found) > 1:
-                draw_seeds(panel, y, [delta.value for delta in found], LOOKS[line.part])
+                draw_seeds(panel, y, [delta.estimate for delta in found], LOOKS[line.part])
             elif found:
                 draw_estimate(panel, y, found[0], LOOKS[line.part])
         multiples = unit.name == "times"
@@ -105,19 +105,12 @@ def conditions(model: Mapping[str, Any]) -> Drawing | None:
     )
 
 
-def _delta(row: Mapping[str, Any], benchmark: str, unit: Unit) -> Estimate:
-    found = row["deltas"].get(benchmark)
-    if found is None:
-        return Estimate(math.nan, math.nan, math.nan)
-    return Estimate(*(unit.read(found[key]) for key in ("estimate", "low", "high")))
-
-
-def _as_multiples(unit: Unit, deltas: list[list[Estimate]]) -> tuple[Unit, list[list[Estimate]]]:
+def _as_multiples(unit: Unit, deltas: list[list[Interval]]) -> tuple[Unit, list[list[Interval]]]:
     """Rises of hundreds of % as multiples of the baseline, whose axis is logarithmic."""
-    largest = max((d.value for of_line in deltas for d in of_line if is_number(d.value)), default=0.0)
+    largest = max((d.estimate for of_line in deltas for d in of_line if is_number(d.estimate)), default=0.0)
     if not unit.is_ratio or largest <= LARGE_RISE:
         return unit, deltas
-    multiples = [[Estimate(*(1 + value / 100 for value in delta)) for delta in of_line] for of_line in deltas]
+    multiples = [[Interval(*(1 + value / 100 for value in delta)) for delta in of_line] for of_line in deltas]
     return unit._replace(name="times"), multiples
 
 

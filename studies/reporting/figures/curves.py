@@ -14,7 +14,7 @@ import pandas as pd
 from studies.benchmarks.measures import Measure
 from studies.reporting.figures.marks import draw_curve
 from studies.reporting.figures.sheet import Drawing, Entry, Layout, Sheet, grid, set_labels, set_title, sheet, zero_line
-from studies.reporting.figures.style import INK, LOOKS, PALE, TEAL, Look, looks, percent, span, styled, words
+from studies.reporting.figures.style import INK, LOOKS, PALE, TEAL, Look, counted, looks, percent, span, styled, words
 from studies.reporting.units import LARGE_RISE, Unit, increased
 from studies.statistics.increases import ALL
 
@@ -90,7 +90,7 @@ def depth_curves(
     counts = {names[name]: _number_of(effects, ALL) for name, effects in tables.items()}
     return of.finished(
         f"{title}: cost over depth",
-        f"Increase over the baseline with 95 % bootstrap band, paired by item; n = {_counted(counts)}. "
+        f"Increase over the baseline with 95 % bootstrap band, paired by item; n = {counted(counts)}. "
         "Depth: the layers up to the end of the group.",
     )
 
@@ -142,10 +142,6 @@ def _number_of(effects: pd.DataFrame, phenomenon: str) -> int:
     return int(effects.loc[effects["phenomenon"] == phenomenon, "num_items"].max())
 
 
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} ({name})" for name, count in counts.items())
-
-
 # ---- dose
 
 
@@ -195,7 +191,7 @@ def dose_curves(
     seeds = " Of several seeds: their mean, lowest and highest." if (conditions > 1).any() else ""
     return of.finished(
         f"{title}: dose-response",
-        f"Increase over the baseline with 95 % bootstrap band, paired by item; n = {_counted(counts)}.{seeds}{beyond}",
+        f"Increase over the baseline with 95 % bootstrap band, paired by item; n = {counted(counts)}.{seeds}{beyond}",
     )
 
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from studies.reporting.figures.marks import Estimate
 from studies.reporting.figures.sheet import MARK, Drawing, Entry, Layout, grid, set_labels, sheet, zero_line
 from studies.reporting.figures.style import INK, LOOKS, PAPER, SMALL, Look, is_number, styled
+from studies.statistics.intervals import Interval
 
 PUBLISHED_ERRORS = {"treated": 4.0, "matched": 11.0}
 """Non-syntactic error of the paper, in % over the baseline's (Kong et al., ICLR 2026); it gives no interval."""
@@ -19,8 +19,8 @@ PUBLISHED_ERRORS = {"treated": 4.0, "matched": 11.0}
 class _Place(NamedTuple):
     """Where a condition stands: the change of both kinds of error, in % of the baseline's."""
 
-    syntactic: Estimate
-    other: Estimate
+    syntactic: Interval
+    other: Interval
 
 
 @styled
@@ -43,7 +43,7 @@ def double_dissociation(models: Sequence[Mapping[str, Any]]) -> Drawing | None:
     for number, (_, matched, treated) in enumerate(pairs, start=1):
         for place, look in ((matched, LOOKS["matched"]), (treated, LOOKS["treated"])):
             _draw(panel, place, look, str(number) if len(pairs) > 1 else "")
-        start, end = ((place.syntactic.value, place.other.value) for place in (matched, treated))
+        start, end = ((place.syntactic.estimate, place.other.estimate) for place in (matched, treated))
         arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.2, "shrinkA": 6, "shrinkB": 6}
         panel.annotate("", end, start, arrowprops=arrow, zorder=5)
     panel.margins(0.1)
@@ -78,13 +78,13 @@ def _draw(panel: Any, place: _Place, look: Look, number: str) -> None:
     x, y = place
     for low, high, along in ((x.low, x.high, "x"), (y.low, y.high, "y")):
         if is_number(low) and is_number(high):
-            ends = ([low, high], [y.value, y.value]) if along == "x" else ([x.value, x.value], [low, high])
+            ends = ([low, high], [y.estimate, y.estimate]) if along == "x" else ([x.estimate, x.estimate], [low, high])
             panel.plot(*ends, color=look.colour, linewidth=1.2, zorder=2)
-    panel.plot(x.value, y.value, look.marker, color=look.colour, markersize=11 if number else 7, zorder=4)
+    panel.plot(x.estimate, y.estimate, look.marker, color=look.colour, markersize=11 if number else 7, zorder=4)
     if number:
         panel.text(
-            x.value,
-            y.value,
+            x.estimate,
+            y.estimate,
             number,
             color="white",
             fontsize=SMALL,
@@ -130,11 +130,11 @@ def _place(model: Mapping[str, Any], row: Mapping[str, Any], baseline: Mapping[s
     return _Place(*changes)
 
 
-def _mean(deltas: Sequence[Mapping[str, Any]], scale: float) -> Estimate:
+def _mean(deltas: Sequence[Mapping[str, Any]], scale: float) -> Interval:
     """The mean of independent estimates, times a negative scale."""
     value = scale * math.fsum(delta["estimate"] for delta in deltas) / len(deltas)
     if any(delta["low"] is None or delta["high"] is None for delta in deltas):
-        return Estimate(value, math.nan, math.nan)
+        return Interval(value, math.nan, math.nan)
     halves = [(delta["high"] - delta["low"]) / 2 for delta in deltas]
     half = abs(scale) * math.hypot(*halves) / len(deltas)
-    return Estimate(value, value - half, value + half)
+    return Interval(value, value - half, value + half)

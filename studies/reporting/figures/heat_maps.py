@@ -91,7 +91,7 @@ def forgotten(comparisons: pd.DataFrame, model: Mapping[str, Any], benchmark: st
     if rows["phenomenon"].nunique() < 3:  # one of them stands for all items
         return None
     rows = pd.concat([_means(by_name, benchmark, rows), rows[rows["phenomenon"] != ALL]], ignore_index=True)
-    column_of = {name: name if row["seed"] is None else row["of"] for name, row in by_name.items()}
+    column_of = {name: row["of"] for name, row in by_name.items()}
     parts = {column_of[name]: by_name[name]["part"] for name in dict.fromkeys(rows["condition"])}
     seeds = rows.groupby(rows["condition"].map(column_of))["condition"].nunique()
     ordered = by_part(parts, parts)

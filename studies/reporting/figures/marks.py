@@ -6,33 +6,26 @@ shown; nan where there is none.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from studies.reporting.figures.style import Look, blended, is_number
+from studies.statistics.intervals import Interval
 
 BAND = 0.16
 """Opacity of an interval along a curve."""
 
 
-class Estimate(NamedTuple):
-    """A number with its interval; low and high are nan where there is no interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def draw_estimate(panel: Any, y: float, of: Estimate, look: Look, *, size: float = 5.0) -> None:
+def draw_estimate(panel: Any, y: float, of: Interval, look: Look, *, size: float = 5.0) -> None:
     """A marker at a height, with its interval."""
-    if not is_number(of.value):
+    if not is_number(of.estimate):
         return
     known = is_number(of.low) and is_number(of.high)
     if known:
         panel.plot([of.low, of.high], [y, y], color=look.colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
     inside = look.colour if known else "white"
-    panel.plot(of.value, y, look.marker, color=look.colour, markerfacecolor=inside, markersize=size, zorder=4)
+    panel.plot(of.estimate, y, look.marker, color=look.colour, markerfacecolor=inside, markersize=size, zorder=4)
 
 
 def draw_seeds(panel: Any, y: float, values: Sequence[float], look: Look, *, width: float = 8) -> None:

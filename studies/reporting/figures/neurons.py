@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from studies.neurons.selection import NeuronSet, rows_of
-from studies.reporting.figures.marks import Estimate, draw_estimate
+from studies.reporting.figures.marks import draw_estimate
 from studies.reporting.figures.sheet import (
     Drawing,
     Entry,
@@ -20,6 +19,7 @@ from studies.reporting.figures.sheet import (
     sheet,
 )
 from studies.reporting.figures.style import INK, LOOKS, MINT, PALE, TEAL, Look, fitted, plain, span, spoken, styled
+from studies.reporting.units import NUMBER
 
 TOP = 0.99
 """Quantile of a layer's WD from which on a neuron is among the most entangled."""
@@ -85,8 +85,7 @@ def negative_shares(models: Sequence[Mapping[str, Any]]) -> Drawing:
     for y, model in enumerate(models):
         share = model["structure"]["negative_share"]
         for side, look, shift in (("top", ENTANGLED, -0.15), ("rest", OTHERS, 0.15)):
-            value = [np.nan if share[side][key] is None else share[side][key] for key in ("estimate", "low", "high")]
-            draw_estimate(panel, y + shift, Estimate(*value), look)
+            draw_estimate(panel, y + shift, NUMBER.interval(share[side]), look)
     panel.axvline(0.5, color=PALE, linestyle=":", linewidth=1)
     panel.set_xlim(0, 1)
     grid(panel)

@@ -248,6 +248,11 @@ def span(counts: Sequence[int]) -> str:
     return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """`400 (BLiMP), 16 (perplexity)`."""
+    return ", ".join(f"{count:,} ({name})" for name, count in counts.items())
+
+
 def percent(fraction: float) -> str:
     """`1 %`, `34.8 %`."""
     return f"{100 * fraction:.3g} %"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from studies.reporting.figures.marks import Estimate, draw_estimate, draw_seeds
+from studies.reporting.figures.marks import draw_estimate, draw_seeds
 from studies.reporting.figures.sheet import (
     Drawing,
     Entry,
@@ -19,7 +19,9 @@ from studies.reporting.figures.sheet import (
     zero_line,
 )
 from studies.reporting.figures.style import INK, MINT, PALE, Look, by_part, is_number, looks, spoken, styled
+from studies.reporting.units import NUMBER
 from studies.statistics.excess_surprisal import CONTENT, SCAFFOLDING
+from studies.statistics.intervals import Interval
 
 SHOWN_CLASSES = 24
 """Classes in a figure, the most frequent ones."""
@@ -51,7 +53,7 @@ def excess_by_class(table: pd.DataFrame, *, kind: str, title: str) -> Drawing:
     of = sheet(1, Layout(height=ROW * len(rows) + 10, across=1, names=width, title_lines=0, key=key if look_of else ()))
     (panel,) = of.axes
     for y, row in enumerate(rows.itertuples(index=False)):
-        draw_estimate(panel, y, Estimate(row.excess, row.low, row.high), look_of.get(row.name, OTHERS))
+        draw_estimate(panel, y, Interval(row.excess, row.low, row.high), look_of.get(row.name, OTHERS))
     _finish(of, panel, names, width)
     return of.finished(
         f"{title}: excess surprisal by {'part of speech' if kind == 'upos' else 'relation'}",
@@ -70,8 +72,7 @@ def excess_by_condition(model: Mapping[str, Any], benchmark: str) -> Drawing | N
     rows = {row["condition"]: row for row in model["rows"]}
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for entry in (entry for entry in entries if entry["condition"] in rows):
-        row = rows[entry["condition"]]
-        by_name.setdefault(row["condition"] if row["seed"] is None else row["of"], []).append(entry)
+        by_name.setdefault(rows[entry["condition"]]["of"], []).append(entry)
     if not by_name:
         return None
     parts = {name: rows[of_name[0]["condition"]]["part"] for name, of_name in by_name.items()}
@@ -100,17 +101,15 @@ def excess_by_condition(model: Mapping[str, Any], benchmark: str) -> Drawing | N
     )
 
 
-def _of_class(entry: Mapping[str, Any], name: str) -> Estimate:
+def _of_class(entry: Mapping[str, Any], name: str) -> Interval:
     found = next((c for c in entry["upos"] if c["name"] == name), None)
-    if found is None:
-        return Estimate(math.nan, math.nan, math.nan)
-    return Estimate(*(math.nan if found[key] is None else found[key] for key in ("excess", "low", "high")))
+    return NUMBER.interval(found and {**found, "estimate": found["excess"]})
 
 
-def _draw_condition(panel: Any, y: float, found: Sequence[Estimate], look: Look) -> None:
-    known = [estimate for estimate in found if is_number(estimate.value)]
+def _draw_condition(panel: Any, y: float, found: Sequence[Interval], look: Look) -> None:
+    known = [estimate for estimate in found if is_number(estimate.estimate)]
     if len(known) > 1:
-        draw_seeds(panel, y, [estimate.value for estimate in known], look, width=5)
+        draw_seeds(panel, y, [estimate.estimate for estimate in known], look, width=5)
     elif known:
         draw_estimate(panel, y, known[0], look, size=4.5)
 

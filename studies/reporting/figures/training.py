@@ -22,7 +22,7 @@ from studies.reporting.figures.sheet import (
     sheet,
     zero_line,
 )
-from studies.reporting.figures.style import PALE, Look, looks, spoken, styled
+from studies.reporting.figures.style import PALE, Look, counted, looks, spoken, styled
 from studies.reporting.units import increased
 from studies.statistics.training import ALL_NEURONS
 
@@ -143,7 +143,7 @@ def condition_figure(
         set_title(of, panel, label)
     return of.finished(
         f"{title}: results over training",
-        f"Every condition at each of {steps.nunique()} checkpoints; n = {_counted(counts)}. Bands: lowest to highest "
+        f"Every condition at each of {steps.nunique()} checkpoints; n = {counted(counts)}. Bands: lowest to highest "
         "seed. Intervals stand at the differences to the baseline.",
     )
 
@@ -180,7 +180,7 @@ def effect_figure(
     return of.finished(
         f"{title}: cost of the ablation over training",
         f"Increase over the baseline of the same checkpoint with 95 % bootstrap band, paired by item, at each of "
-        f"{effects['step'].nunique()} checkpoints; n = {_counted(counts)}. Of several seeds their mean, lowest and "
+        f"{effects['step'].nunique()} checkpoints; n = {counted(counts)}. Of several seeds their mean, lowest and "
         "highest.",
     )
 
@@ -214,11 +214,6 @@ def correlation_figure(
         f"{steps[-1]:,} (bright); {note}. Points follow each other in time and are no independent sample: "
         "there is no interval.",
     )
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    """`400 (BLiMP), 16 (perplexity)`."""
-    return ", ".join(f"{count:,} ({name})" for name, count in counts.items())
 
 
 def _draw(panel: Any, rows: pd.DataFrame, look: Look, column: str, *, banded: bool) -> None:
