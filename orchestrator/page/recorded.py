@@ -1,8 +1,8 @@
 """The page beside its report: looked up, or made and recorded.
 
 Owns the step of a page, whose id follows from that of the report, so that a page is made once for each report. Callers
-rely on: a page is made of what the record holds, also while a server is away, and of nothing else; one that is on disk
-already is not read back.
+rely on: a page is made of what the record holds, what waits in the outbox among it, and of nothing else; while a server
+is away it is not made (Unreachable), because the study file lies there; one that is on disk already is not read back.
 """
 
 from pathlib import Path

@@ -78,3 +78,5 @@ class RecordedRun(NamedTuple):
     params: Mapping[str, str]
     steps: Mapping[str, Committed]
     """{name of a step: the step}."""
+    tags: Mapping[str, str] = NOTHING
+    """Empty while MLflow has no such run."""

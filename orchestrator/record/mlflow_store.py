@@ -386,10 +386,15 @@ class Store(Calls):
 
     # ---- links
 
+    @property
+    def server_uri(self) -> str:
+        """The tracking URI of a server; empty where the store is a database."""
+        return self.uri if self.is_server else ""
+
     def ui_command(self) -> str:
         """The shell command that opens MLflow on this store (a password left out), or the address of its server."""
-        return links.ui_command(self.uri if self.is_server else "", self.safe_uri)
+        return links.ui_command(self.server_uri, self.safe_uri)
 
     def ui_link(self, experiment_id: str) -> str:
         """The address of an experiment, opened on a table of its conditions; valid while `ui_command` runs."""
-        return links.printed(self.uri if self.is_server else "", links.view_address(experiment_id))
+        return links.printed(self.server_uri, links.view_address(experiment_id))

@@ -159,7 +159,7 @@ class Reader:
         for run in self._current_runs(study):
             slot, identity = place_of(run.tags)
             steps = {step.step_name: step for step in committed_steps(self._store, run.run_id, run.tags, study)}
-            found[slot, identity] = RecordedRun(slot, run.run_id, run.name, run.status, run.params, steps)
+            found[slot, identity] = RecordedRun(slot, run.run_id, run.name, run.status, run.params, steps, run.tags)
         for entry in self._waiting(study):
             key = entry.key
             for other in [place for place in found if place[0] == key.slot and place != key.slot_and_identity]:
@@ -196,15 +196,9 @@ class Reader:
 
     def last_run(self, study: str) -> Definition | None:
         """The study file that a study was last run from; None where nobody has noted it."""
-        return tagged_definition(self._parent_tags(study), DEFINITION)
-
-    def last_reported(self, study: str) -> Definition | None:
-        """The study file of which the last report is; None where nobody has noted it."""
-        return tagged_definition(self._parent_tags(study), REPORTED)
-
-    def _parent_tags(self, study: str) -> Mapping[str, str]:
         tags = [run.data.tags for run in self._patiently(lambda: self._current(study))]
-        return next((of_run for of_run in tags if slot_of(of_run).kind == "study"), NOTHING)
+        parent = next((of_run for of_run in tags if slot_of(of_run).kind == "study"), NOTHING)
+        return tagged_definition(parent, DEFINITION)
 
     def verify(self, committed: Committed) -> bool:
         """Whether the artifacts are there and intact. On a server only names are looked up, or see `reads_back`."""
@@ -247,17 +241,12 @@ class Reader:
 
     def addresses(self, experiment_id: str, run_id: str) -> dict[str, str]:
         """{what: where MLflow's interface shows it}, of a study's runs and of its own one."""
-        own = links.printed(self._server, links.artifacts_address(experiment_id, run_id))
+        own = links.printed(self._store.server_uri, links.artifacts_address(experiment_id, run_id))
         return {"All runs": self._store.ui_link(experiment_id), "Tables and figures": own}
 
     def run_address(self, experiment_id: str, run_id: str) -> str:
         """Where MLflow's interface shows a run."""
-        return links.printed(self._server, links.run_address(experiment_id, run_id))
-
-    @property
-    def _server(self) -> str:
-        """The URI of the tracking server; empty where the store is a database."""
-        return self._store.uri if self._store.is_server else ""
+        return links.printed(self._store.server_uri, links.run_address(experiment_id, run_id))
 
     @property
     def uri(self) -> str:

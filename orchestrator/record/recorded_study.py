@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.record.client.failures import DamagedArtifact, RecordError
 from orchestrator.record.keys import Committed, RecordedRun
 from orchestrator.record.reader import Reader
-from orchestrator.record.tags import Definition
+from orchestrator.record.tags import DEFINITION, REPORTED, Definition, tagged_definition
 from studies.errors import did_you_mean, printable
 
 if TYPE_CHECKING:  # pandas takes half a second to import
@@ -54,6 +54,7 @@ class RecordedStudy:
         self.name = name
         self._reader = reader
         self._recorded = reader.recorded_runs(name)
+        self._own = next(iter(self._of_kind("study")), None)
 
     def __repr__(self) -> str:
         counts = {"model": len(self._models), "condition": len(self._of_kind("condition"))}
@@ -98,12 +99,12 @@ class RecordedStudy:
     @property
     def last_run(self) -> Definition | None:
         """The study file that the study was last run from, and when; None where nobody has noted it."""
-        return self._reader.last_run(self.name)
+        return tagged_definition(self._own.tags, DEFINITION) if self._own else None
 
     @property
     def last_reported(self) -> Definition | None:
         """As `last_run`, of the run that made the last report."""
-        return self._reader.last_reported(self.name)
+        return tagged_definition(self._own.tags, REPORTED) if self._own else None
 
     @property
     def _known(self) -> Mapping[str, Any]:
@@ -159,14 +160,13 @@ class RecordedStudy:
 
     def addresses(self) -> dict[str, str]:
         """{what: where MLflow shows it}: its runs, and its own run. Empty where only the outbox knows the study."""
-        runs = [run.run_id for run in self._of_kind("study") if run.run_id]
-        return self._reader.addresses(self.experiment_id, runs[0]) if runs and self.experiment_id else {}
+        own = self._own
+        return self._reader.addresses(self.experiment_id, own.run_id) if own and own.run_id else {}
 
     def run_addresses(self) -> dict[tuple[str, str], str]:
         """{(model, condition): where MLflow shows its run}; empty as `addresses`."""
-        shown, own = self._reader.run_address, self.experiment_id
-        runs = [run for run in self._of_kind("condition") if run.run_id and own]
-        return {(run.slot.model, run.slot.condition): shown(own, run.run_id) for run in runs}
+        shown, runs = self._reader.run_address, (run for run in self._of_kind("condition") if run.run_id)
+        return {(run.slot.model, run.slot.condition): shown(self.experiment_id, run.run_id) for run in runs}
 
     def _attached_json(self, path: str) -> dict[str, Any]:
         try:
@@ -176,7 +176,7 @@ class RecordedStudy:
         return found if isinstance(found, dict) else {}
 
     def _attachment(self, path: str) -> str:
-        return next((self._reader.attachment(run.run_id, path) for run in self._of_kind("study")), "")
+        return self._reader.attachment(self._own.run_id, path) if self._own else ""
 
     # -- conditions, claims, comparisons -----------------------------------------------------------------------------
 
@@ -366,9 +366,9 @@ class RecordedStudy:
         """As `_table`; RecordError where no run has recorded such a table."""
         recorded = {path for run in self._of_kind(kind) for step in run.steps.values() for path in step.artifacts}
         if path not in recorded:
-            folder, _, file = path.rpartition("/")
-            names = [PurePosixPath(one).stem for one in recorded if one.rpartition("/")[0] == folder]
-            raise RecordError(f"no run of this study recorded {path}{did_you_mean(PurePosixPath(file).stem, names)}")
+            wanted, *others = (PurePosixPath(one) for one in (path, *recorded))
+            hint = did_you_mean(wanted.stem, [one.stem for one in others if one.parent == wanted.parent])
+            raise RecordError(f"no run of this study recorded {path}{hint}")
         return self._table(path, kind, **how)
 
     def _table(

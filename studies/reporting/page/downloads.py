@@ -1,12 +1,13 @@
 """The numbers of the page as CSV files that are part of it: every bit of them, in the units of the record."""
 
 import base64
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from studies.errors import unformulated
+from studies.reporting.frames import verdicts
 
 VERDICTS = ("model", "claim", "status", "unit", "estimate", "low", "high", "num_items", "margin", "p_value")
 COSTS = ("model", "condition", "part", "fraction", "num_neurons", "seed", "benchmark", "estimate", "low", "high")
@@ -22,16 +23,9 @@ class Download(NamedTuple):
 
 def downloads(report: Mapping[str, Any]) -> list[Download]:
     """The verdicts and the paired differences, where there are any."""
-    tables = {"verdicts.csv": (VERDICTS, list(_verdicts(report))), "costs.csv": (COSTS, list(_costs(report)))}
-    return [Download(name, _data(columns, rows)) for name, (columns, rows) in tables.items() if rows]
-
-
-def _verdicts(report: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-    for judged in (*report["models"], *report.get("series", ())):
-        for verdict in judged["verdicts"]:
-            effect = verdict["effect"] or {}
-            known = {**verdict, **{name: effect.get(name) for name in ("estimate", "low", "high")}}
-            yield [judged["label"], *(known.get(name) for name in VERDICTS[1:])]
+    costs = pd.DataFrame(_costs(report), columns=list(COSTS))
+    tables = {"verdicts.csv": verdicts(report).reindex(columns=VERDICTS), "costs.csv": costs}
+    return [Download(name, _data(table)) for name, table in tables.items() if len(table)]
 
 
 def _costs(report: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
@@ -42,10 +36,7 @@ def _costs(report: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
                 yield [model["label"], *about, benchmark, *(delta[name] for name in ("estimate", "low", "high"))]
 
 
-def _data(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _data(table: pd.DataFrame) -> str:
     """A table as a data URI; a text that a spreadsheet would take for a formula begins with an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([unformulated(cell) for cell in row] for row in rows)
-    return f"data:text/csv;base64,{base64.b64encode(text.getvalue().encode()).decode()}"
+    text = table.map(unformulated).to_csv(index=False, lineterminator="\n")
+    return f"data:text/csv;base64,{base64.b64encode(text.encode()).decode()}"

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from studies.reporting.figures.style import by_part
 from studies.reporting.page.content import Cell, Content
-from studies.reporting.page.quantities import interval, number
+from studies.reporting.page.quantities import interval, number, tint
 from studies.reporting.records import SIGNIFICANT
 from studies.reporting.units import FULL_STRENGTH, POINTS
 from studies.statistics.increases import ALL
@@ -27,7 +28,6 @@ MAX_NAME = 120
 """Characters of a condition in the name of its page."""
 FULL_COLOUR = 0.10
 """A difference of accuracies at which a colour is at its strongest."""
-_SHOWN_PARTS = ("treated", "matched", "sign", "random", "other")
 
 
 class Change(NamedTuple):
@@ -103,12 +103,10 @@ def grids(content: Content) -> list[Grid]:
                 & (found["against"] == "baseline")
                 & found["p_value"].notna()
             ]
-            order = [
-                name
-                for part in _SHOWN_PARTS
-                for name in dict.fromkeys(rows["condition"])
-                if name in parts and parts[name]["part"] == part and parts[name]["seed"] is None
+            compared = [
+                name for name in dict.fromkeys(rows["condition"]) if name in parts and parts[name]["seed"] is None
             ]
+            order = by_part(compared, {name: parts[name]["part"] for name in compared})
             if order:
                 means = {name: parts[name]["deltas"].get(benchmark["name"]) for name in order}
                 cells = _cells(content, model["label"], benchmark["name"], order, limit, f"flips-{len(made)}")
@@ -183,10 +181,9 @@ def _known(value: float) -> float | None:
 
 
 def _colour(difference: float, num_items: int) -> str:
-    """Orange for lost accuracy, blue for gained; paler the fewer items there are."""
-    red, green, blue = (213, 94, 0) if difference < 0 else (0, 114, 178)
-    strength = min(1.0, abs(difference) / FULL_COLOUR) * min(1.0, math.sqrt(num_items / FULL_STRENGTH))
-    return f"rgba({red},{green},{blue},{0.75 * strength:.2f})"
+    """Paler the fewer items there are."""
+    few = min(1.0, math.sqrt(num_items / FULL_STRENGTH))
+    return tint(difference < 0, min(1.0, abs(difference) / FULL_COLOUR) * few)
 
 
 def _behind(cell: Cell, flips: pd.DataFrame, limit: int, prefix: str) -> list[Behind]:

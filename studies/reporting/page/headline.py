@@ -12,8 +12,7 @@ from typing import Any
 from studies.claims.scorecard import Status
 from studies.reporting.page.quantities import interval, number, share
 from studies.reporting.units import LARGE_RISE, PERCENT, POINTS, Unit, of_verdict
-from studies.statistics.effects import EQUIVALENCE_CONFIDENCE, POWER, t_quantile
-from studies.statistics.intervals import CONFIDENCE
+from studies.statistics.effects import Component, Effect
 
 _GRAMMAR = "double_dissociation"
 _STATUSES = frozenset(map(str, Status))
@@ -37,16 +36,22 @@ def headline(report: Mapping[str, Any]) -> list[str]:
     return sentences or [f"{report['study']} judges no claims; what each condition costs stands below."]
 
 
-def detectable(verdict: Mapping[str, Any]) -> float | None:
-    """The smallest true effect whose 95 % interval would exclude 0 with 80 % probability; None where it is unknown.
-
-    In the unit of the verdict; as `effects.Effect.detectable`, with Student's t of the recorded degrees of freedom.
-    """
-    error = verdict.get("standard_error")
-    if error is None:
+def _effect(verdict: Mapping[str, Any]) -> Effect | None:
+    """The effect that a verdict records, with its standard error; None where it has none."""
+    error, recorded = verdict.get("standard_error"), verdict["effect"]
+    if error is None or recorded is None:
         return None
-    df = verdict.get("df") or math.inf
-    return error * (t_quantile((1 - CONFIDENCE) / 2, df) + t_quantile(1 - POWER, df))
+    spread = Component(error**2, verdict.get("df") or math.inf, verdict["num_items"], "items")
+    return Effect(recorded["estimate"], (spread,))
+
+
+def detectable(verdict: Mapping[str, Any]) -> float | None:
+    """The smallest true effect that would be shown with 80 % probability (`Effect.detectable`), in the verdict's unit.
+
+    None where it is unknown.
+    """
+    found = _effect(verdict)
+    return None if found is None else found.detectable()
 
 
 def _cost(model: Mapping[str, Any], *, named: bool) -> str:
@@ -74,8 +79,8 @@ def _cost(model: Mapping[str, Any], *, named: bool) -> str:
 def _moves(rise: Mapping[str, Any]) -> str:
     """`raises perplexity by 11.2 %`, `multiplies perplexity by 12`; where its interval includes 0, or is not known,
     `changes perplexity by +0.4 % [−0.2, +1.0]`. rise: of log-perplexity."""
-    estimate, low, high = (rise[name] for name in ("estimate", "low", "high"))
-    if low is None or high is None or low <= 0 <= high:
+    estimate = rise["estimate"]
+    if not _excludes_0(rise):
         return f"changes perplexity by {interval(rise, PERCENT)}"
     if PERCENT.read(estimate) > LARGE_RISE:
         return f"multiplies perplexity by {math.exp(min(estimate, 700.0)):,.3g}"
@@ -97,7 +102,8 @@ def _grammar(model: Mapping[str, Any]) -> list[str]:
         return [_sentence(f"{known}the double dissociation is contradicted.")]
     within = number(verdict["margin"], POINTS, sign=False)
     if status == Status.ABSENT:
-        if _is_within(verdict):
+        found = _effect(verdict)
+        if found is not None and found.is_within(verdict["margin"]):
             return [
                 "It is not grammar in particular that goes: at the same perplexity the difference in syntactic"
                 f" accuracy is smaller than {within} pp."
@@ -108,7 +114,7 @@ def _grammar(model: Mapping[str, Any]) -> list[str]:
 
 def _undecided(verdict: Mapping[str, Any]) -> str:
     smallest = detectable(verdict)
-    if smallest is None or verdict["effect"] is None:
+    if smallest is None:
         return f"Whether it is grammar that goes is undecided: {verdict['detail']}."
     if _excludes_0(verdict["effect"]):
         return _sentence(f"{_syntax(verdict)}; whether that is a double dissociation these data cannot tell.")
@@ -132,15 +138,6 @@ def _syntax(verdict: Mapping[str, Any]) -> str:
 def _excludes_0(effect: Mapping[str, Any]) -> bool:
     low, high = effect["low"], effect["high"]
     return low is not None and high is not None and not low <= 0 <= high
-
-
-def _is_within(verdict: Mapping[str, Any]) -> bool:
-    """Whether the 90 % interval of the recorded effect lies inside the margin."""
-    error, margin, effect = verdict.get("standard_error"), verdict.get("margin"), verdict["effect"]
-    if error is None or margin is None or effect is None:
-        return False
-    half = t_quantile((1 - EQUIVALENCE_CONFIDENCE) / 2, verdict.get("df") or math.inf) * error
-    return abs(effect["estimate"]) + half < margin
 
 
 def _sentence(text: str) -> str:
@@ -175,7 +172,7 @@ def _smallest(models: Sequence[Mapping[str, Any]]) -> list[str]:
         measures = {benchmark["name"]: benchmark["measure"] for benchmark in model["benchmarks"]}
         for verdict in model["verdicts"]:
             size = detectable(verdict)
-            if verdict["status"] == Status.UNDECIDED and size is not None and verdict["effect"] is not None:
+            if verdict["status"] == Status.UNDECIDED and size is not None:
                 unit = of_verdict(verdict, measures)
                 sizes[unit] = min(size, sizes.get(unit, math.inf))
     told = [f"±{number(size, unit, sign=False)}{unit.suffix} ({unit.quantity})" for unit, size in sizes.items()]

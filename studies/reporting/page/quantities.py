@@ -1,12 +1,13 @@
 """Numbers as the page shows them: each in its unit, with a sign, an interval and as many digits as help.
 
-Owns how a number is written; `units` has the units. Knows neither claims nor HTML.
+Owns how a number is written, and how a change is painted; `units` has the units. Knows neither claims nor HTML.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from studies.reporting.figures.style import percent
 from studies.reporting.units import Unit
 
 MINUS = "\N{MINUS SIGN}"
@@ -45,7 +46,7 @@ def margin(value: float | None, unit: Unit) -> str:
 
 def share(fraction: float | None) -> str:
     """`1 %`, `34.8 %`; a dash for none."""
-    return NOTHING if fraction is None else f"{100 * fraction:.3g} %"
+    return NOTHING if fraction is None else percent(fraction)
 
 
 def p_value(value: float | None) -> str:
@@ -53,3 +54,9 @@ def p_value(value: float | None) -> str:
     if value is None:
         return NOTHING
     return "< 1e-12" if value <= 1e-12 else f"{value:.2g}"
+
+
+def tint(is_worse: bool, strength: float) -> str:
+    """The CSS colour of a change: orange for worse, blue for better; strength from 0 to 1."""
+    red, green, blue = (213, 94, 0) if is_worse else (0, 114, 178)
+    return f"rgba({red},{green},{blue},{0.75 * min(1.0, strength):.2f})"

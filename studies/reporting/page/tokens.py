@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from studies.reporting.page.content import Passages
-from studies.reporting.page.quantities import signed
+from studies.reporting.page.quantities import signed, tint
 
 SENTENCES = 12
 """Sentences of a benchmark: half of them those that became most surprising under the first condition, half even."""
@@ -106,9 +106,8 @@ def _sentence(span: tuple[int, int, int], text: str, table: pd.DataFrame, full: 
 
 def _piece(text: str, row: Any, full: float) -> Piece:
     change = row.after - row.before
-    red, green, blue = (213, 94, 0) if change > 0 else (0, 114, 178)
-    colour = f"rgba({red},{green},{blue},{0.7 * min(1.0, abs(change) / full):.2f})"
-    return Piece(text, colour, f"{row.before:.2f} → {row.after:.2f} nats, {signed(change, 2)}")
+    numbers = f"{row.before:.2f} → {row.after:.2f} nats, {signed(change, 2)}"
+    return Piece(text, tint(change > 0, abs(change) / full), numbers)
 
 
 def all_shown(passages: Sequence[Passages]) -> list[Shown]:

@@ -28,7 +28,7 @@ def test_every_bit_of_a_number_is_that_of_the_report() -> None:
 
 
 def test_a_name_is_no_formula_and_nothing_is_no_file() -> None:
-    found = tables(report(model("=1+1", [verdict(claim="@x", effect=None)])))
+    found = tables(report(model("=1+1", [verdict(model="=1+1", claim="@x", effect=None)])))
     assert found["verdicts.csv"][0]["model"] == "'=1+1" and found["verdicts.csv"][0]["claim"] == "'@x"
     assert found["costs.csv"][0]["estimate"] == "0.106" and found["verdicts.csv"][0]["estimate"] == ""
     assert tables(report({**model(verdicts=[]), "rows": []})) == {}
