@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 SCHEMELESS = ("databricks",)
 """Tracking URIs without `://`."""
-STATUSES = ("supported", "contradicted", "absent", "undecided", "not applicable")
 
 
 def load(place: str | os.PathLike[str], study: str | None = None, artifact_root: str | None = None) -> RecordedStudy:
@@ -66,7 +65,7 @@ def studies(place: str | os.PathLike[str], artifact_root: str | None = None) -> 
     reader = reader_of(place, artifact_root)
     table = pandas.DataFrame(
         [_about(reader, name) for name in sorted(reader.studies())],
-        columns=["study", "models", "conditions", "last_run", *STATUSES],
+        columns=["study", "models", "conditions", "last_run", *_statuses()],
     )
     table["last_run"] = pandas.to_datetime(table["last_run"], utc=True)
     return table.sort_values("last_run", ascending=False, kind="stable", ignore_index=True)
@@ -88,8 +87,15 @@ def _about(reader: Reader, name: str) -> dict[str, Any]:
         "models": runs[runs["kind"].isin(("profile", "condition"))]["model"].nunique(),
         "conditions": int((runs["kind"] == "condition").sum()),
         "last_run": last.started if last else None,
-        **{status: statuses.get(status, 0) for status in STATUSES},
+        **{status: statuses.get(status, 0) for status in _statuses()},
     }
+
+
+def _statuses() -> list[str]:
+    """The verdicts, in the order of the rules."""
+    from studies.claims.scorecard import Status  # numpy and pandas come with it
+
+    return list(map(str, Status))
 
 
 def reader_of(place: str | os.PathLike[str], artifact_root: str | None = None) -> Reader:

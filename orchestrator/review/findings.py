@@ -38,6 +38,7 @@ from orchestrator.steps.artifacts import (
 from orchestrator.steps.comparability import Key, difference
 from orchestrator.steps.step import BASELINE, FINISHED, StepKind
 from studies.benchmarks.measures import PERPLEXITY, Measure
+from studies.benchmarks.protocol import Benchmark
 from studies.errors import describe
 from studies.neurons.selection import NeuronSet
 from studies.statistics.excess_surprisal import Excess
@@ -98,6 +99,7 @@ class Findings:
         self._damaged: set[str] = set()
         self._tables: dict[tuple[str, str], pd.DataFrame] = {}
         """{(step, artifact path): table}, each read once."""
+        self._texts: dict[str, pd.DataFrame | None] = {}
         self._structures: dict[str, Structure] = {}
         self._receipts: dict[str, dict[str, dict[str, Any]]] = {}
 
@@ -153,6 +155,12 @@ class Findings:
         if (step, path) not in self._tables:
             self._tables[step, path] = self.record.frame(self.committed[step], path)
         return self._tables[step, path]
+
+    def item_texts(self, benchmark: Benchmark) -> pd.DataFrame | None:
+        """The texts of a benchmark's items, made once for all conditions; None where they have none."""
+        if benchmark.name not in self._texts:
+            self._texts[benchmark.name] = benchmark.item_texts
+        return self._texts[benchmark.name]
 
     def metrics(self, model: ResolvedModel, condition: str) -> dict[str, float]:
         """Every metric of a condition's finished evaluations."""

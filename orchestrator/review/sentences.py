@@ -50,7 +50,7 @@ def record_texts(findings: Findings) -> None:
     for step, benchmark in steps.items():
         if step in known:
             record.adopt(key, known[step])
-        elif (texts := benchmark.item_texts) is not None:
+        elif (texts := findings.item_texts(benchmark)) is not None:
             name, path = TEXTS.format(benchmark.name), texts_table(benchmark.name)
             record.commit(key, step, name, metrics={}, frames={path: texts}, documents={})
 
@@ -99,7 +99,7 @@ def _flipped(findings: Findings, model: ResolvedModel, condition: str, benchmark
     for benchmark in benchmarks:
         name, measure = benchmark.name, benchmark.measure
         found = flips(treated[name], control[name])
-        table = _with_texts(found, benchmark.item_texts, measure.key)
+        table = _with_texts(found, findings.item_texts(benchmark), measure.key)
         documents[flipped_table(name)] = table_record(table, DIGITS)
         if len(content := encode_csv(table)) <= MAX_CSV:
             files[f"flipped/{name}.csv"] = content
