@@ -231,7 +231,8 @@ def numbers(values: Sequence[float], *, signed: bool = False) -> list[str]:
     tolerance = 1e-6 * (width or largest or 1.0)
     places = next((p for p in range(9) if all(abs(round(v, p) - v) <= tolerance for v in values)), 9)
     sign = "+" if signed else ""
-    plainly = [_minus(format(v, f"{sign if round(v, places) else ''},.{places}f")) for v in values]
+    rounded = [round(v, places) + 0.0 for v in values]  # + 0.0: a negative zero has no sign
+    plainly = [_minus(format(v, f"{sign if v else ''},.{places}f")) for v in rounded]
     shortly = [_short(format(v, f"{sign}.2e")) if v else "0" for v in values]
     is_odd = largest >= 1e6 or 0 < largest < 1e-3 or max(map(len, plainly), default=0) > LONG_NUMBER
     return shortly if is_odd and len(set(shortly)) == len(values) else plainly

@@ -97,3 +97,7 @@ def test_words() -> None:
 def test_colours_fade_to_white_and_what_is_written_on_them_is_read() -> None:
     assert blended("#d55e00", 1) == "#d55e00" and blended("#d55e00", 0) == "#ffffff"
     assert ink_on("#ffffff") == "#000000" and ink_on("#8b0000") == "#ffffff"
+
+
+def test_a_negative_zero_has_no_sign() -> None:
+    assert numbers([1.0, -0.0]) == ["1", "0"] and numbers([0.5, -1e-12], signed=True) == ["+0.5", "0.0"]
