@@ -65,7 +65,7 @@ FLOORS = (
         "orchestrator.definition",
         "orchestrator.notebook",
     ),
-    ("orchestrator.execution", "orchestrator.review", "orchestrator.live_display", "orchestrator.page"),
+    ("orchestrator.execution", "orchestrator.review", "orchestrator.page"),
     ("orchestrator.last_report", "orchestrator.planned_steps"),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
@@ -101,7 +101,7 @@ ONLY_IN = {
     "tokenizers": ("orchestrator.planning.tokenizer_files", "actors.gguf_tokenizer"),
     "jinja2": ("studies.reporting.page.render", "studies.benchmarks.harness"),
     "markupsafe": ("studies.reporting.page.render",),
-    "rich": ("orchestrator.terminal", "orchestrator.live_display"),
+    "rich": ("orchestrator.terminal",),
 }
 """Of the packages that are shipped, these modules alone may import it."""
 

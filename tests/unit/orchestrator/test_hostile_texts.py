@@ -10,12 +10,15 @@ import pytest
 from rich.console import Console
 
 from actors.messages.stream import Progress
-from orchestrator import cli, streams
-from orchestrator.live_display import Display
+from orchestrator import streams
+from orchestrator.cli.messages import say
 from orchestrator.planned_steps import PlannedStep
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.steps.step import State
-from orchestrator.terminal import UNBOUNDED, show_line, show_plan, show_report
+from orchestrator.terminal.console import UNBOUNDED, show_line
+from orchestrator.terminal.live import Display
+from orchestrator.terminal.plan import show_plan
+from orchestrator.terminal.report import show_report
 from studies.errors import Mistakes, StudyError, printable
 from tests.hostile import HOSTILE
 from tests.unit.studies.reporting.test_markdown import report
@@ -76,7 +79,7 @@ def test_messages_and_logs(text: str, capsys: pytest.CaptureFixture[str]) -> Non
         logging.getLogger("somebody").warning("found %s", text)
     finally:
         root.handlers = before
-    cli._say(str(StudyError(text)))
+    say(str(StudyError(text)))
     shown = capsys.readouterr().err
     assert_text(shown, text.split("\n")[0], 2)
     found, *_, told = shown.splitlines()

@@ -11,7 +11,9 @@ from rich.console import Console
 from orchestrator.planned_steps import PlannedStep
 from orchestrator.planning.power import PlannedPower
 from orchestrator.scheduling.forecast import Fit, Forecast
-from orchestrator.terminal import UNBOUNDED, make_console, show_plan, show_report
+from orchestrator.terminal.console import UNBOUNDED, make_console
+from orchestrator.terminal.plan import show_plan
+from orchestrator.terminal.report import show_report
 from studies.claims.power import ClaimPower
 
 STEPS: list[Any] = [
@@ -104,8 +106,8 @@ def wide_report() -> dict[str, Any]:
 
 def printed(width: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The lines of the report on a console of this width."""
-    monkeypatch.setattr("orchestrator.terminal.completed", lambda report: report)
-    monkeypatch.setattr("orchestrator.terminal.finding_lines", lambda model: [])
+    monkeypatch.setattr("orchestrator.terminal.report.completed", lambda report: report)
+    monkeypatch.setattr("orchestrator.terminal.report.finding_lines", lambda model: [])
     console = Console(file=io.StringIO(), width=width)
     show_report(console, wide_report())
     return console.file.getvalue().splitlines()

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from actors.messages.stream import Progress
-from orchestrator import live_display as module
-from orchestrator.live_display import Display, FirstReport, progress_text
 from orchestrator.steps.step import State
+from orchestrator.terminal import live as module
+from orchestrator.terminal.live import Display, FirstReport, progress_text
 
 STEPS: list[Any] = [
     SimpleNamespace(id=f"{i:08d}", name=f"evaluate.{i % 2}", title=f"evaluate.{i % 2} m{i}") for i in range(6)

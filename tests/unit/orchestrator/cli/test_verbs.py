@@ -30,7 +30,8 @@ POWER = ClaimPower("syntax_loss", 0.4, 0.04, ("blimp",), "67 paradigms", "defaul
 LOADS_NO_RAY = """\
 import sys
 from typer.testing import CliRunner
-from orchestrator import cli, live_display, study, terminal
+from orchestrator import cli, study
+from orchestrator.terminal import live, plan, report
 for words in sys.argv[1:]:
     print(CliRunner().invoke(cli.app, words.split(' ')).output)
 assert not {'ray', 'torch', 'vllm'} & set(sys.modules)
