@@ -53,6 +53,9 @@ KeepVersions = Annotated[
 Takeover = Annotated[
     bool, typer.Option("--takeover", help="Run although another driver seems to run the study; that one stops.")
 ]
+Full = Annotated[
+    bool, typer.Option("--full", help="Print every table and detail at the end, as `halfwave report` does.")
+]
 Verify = Annotated[
     bool,
     typer.Option(

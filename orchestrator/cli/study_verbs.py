@@ -4,6 +4,7 @@ Modules are imported in the verbs that need them, so that no verb waits for impo
 """
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from orchestrator.cli.options import (
     ArtifactRoot,
     AsJson,
     DataRoot,
+    Full,
     KeepVersions,
     ModelRoot,
     Silence,
@@ -120,8 +122,9 @@ def run(
     keep_versions: KeepVersions = False,
     takeover: Takeover = False,
     verify: Verify = False,
+    full: Full = False,
 ) -> None:
-    """Run the steps that are not recorded yet, then print tables and verdicts. Run again to resume."""
+    """Run the steps that are not recorded yet, then print the finding and the verdicts. Run again to resume."""
     from orchestrator.terminal.console import make_console, show_line
     from orchestrator.terminal.live import Display
     from orchestrator.terminal.result import show_result
@@ -149,7 +152,8 @@ def run(
     except KeyboardInterrupt:
         print("halfwave: interrupted; what was committed is kept, run again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
-    show_result(console, result, time.monotonic() - started)
+    tables = report_command(study, workdir, tracking_uri)
+    show_result(console, result, time.monotonic() - started, tables=tables, full=full)
     if not result.complete or result.unsent:
         raise typer.Exit(1)
 
@@ -172,6 +176,7 @@ def submit(
     keep_versions: KeepVersions = False,
     takeover: Takeover = False,
     verify: Verify = False,
+    full: Full = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the submission id and return.")] = False,
 ) -> None:
     """Run a study as a job on a Ray cluster, follow its log, and exit with its exit code.
@@ -192,6 +197,7 @@ def submit(
         *(["--keep-versions"] if keep_versions else []),
         *(["--takeover"] if takeover else []),
         *(["--verify"] if verify else []),
+        *(["--full"] if full else []),
     ]
     job = send(
         study,
@@ -204,6 +210,13 @@ def submit(
         print(printable(job.id))
     else:
         raise typer.Exit(follow(job))
+
+
+def report_command(study: Path, workdir: Path | None, tracking_uri: str | None) -> str:
+    """The command that prints the report of a run with these options."""
+    given = {"--workdir": workdir, "--tracking-uri": tracking_uri}
+    options = [word for option, value in given.items() if value for word in (option, str(value))]
+    return redacted(shlex.join(["halfwave", "report", str(study), *options]))
 
 
 def open_study(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.terminal.console import plain, print_table
+from orchestrator.terminal.scorecard import STATUS_COLOURS
 from studies.errors import StudyError, printable
 from studies.reporting.records import completed
 from studies.reporting.text import (
@@ -22,18 +23,6 @@ from studies.reporting.text import (
     series_lines,
     verdict_note,
 )
-
-STATUS_COLOURS = {
-    "supported": "green",
-    "contradicted": "red",
-    "absent": "cyan",
-    "undecided": "yellow",
-    "not applicable": "dim",
-    "holds": "green",
-    "does not hold": "yellow",
-    "not decidable": "yellow",
-}
-"""The last three: of reports before version 8. Red is what the evidence is against, never what it cannot tell."""
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
@@ -64,7 +53,7 @@ def show_completed(console: Console, report: Mapping[str, Any]) -> None:
     for line in across_models_lines(report):
         console.print(plain(line))
     for entry in report["unfinished"]:
-        console.print(Text("not finished", style="red").append(f" {printable(entry)}", style="default"))
+        console.print(Text("not finished: ", style="red").append(printable(entry), style="default"))
 
 
 def _show_model(console: Console, model: Mapping[str, Any]) -> None:

@@ -151,11 +151,25 @@ def series_lines(series: Mapping[str, Any]) -> list[str]:
 
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
     """What a model's part of a `completed` report says between its table and its verdicts, one finding per line."""
-    caveats = (not_compared_lines, within_noise_lines, no_longer_matched_lines)
-    parts = (*caveats, seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
+    parts = (*_CAVEATS, seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
     found = [line for part in parts for line in part(model)]
     found += [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
     return [*found, *left_out_lines(model), *special_token_lines(model.get("special_tokens", {}))]
+
+
+def caveat_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a reader of the verdicts alone must know too, one per line; of several models, each with its model.
+
+    Changed margins, what is not compared, controls that are not matched, effects within rounding, items left out.
+    report: a `completed` one.
+    """
+    lines = margin_lines(report)
+    for model in report["models"]:
+        found = [line for part in _CAVEATS for line in part(model)]
+        found += [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
+        found += left_out_lines(model)
+        lines += [f"{model['label']}: {line}" if len(report["models"]) > 1 else line for line in found]
+    return lines
 
 
 def not_compared_lines(model: Mapping[str, Any]) -> list[str]:
@@ -196,6 +210,9 @@ def no_longer_matched_lines(model: Mapping[str, Any]) -> list[str]:
         "other versions, and another value of `within` searches anew"
         for entry in model.get("no_longer_matched", ())
     ]
+
+
+_CAVEATS = (not_compared_lines, within_noise_lines, no_longer_matched_lines)
 
 
 def seed_lines(model: Mapping[str, Any]) -> list[str]:

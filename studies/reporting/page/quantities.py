@@ -29,12 +29,17 @@ def signed(value: float, digits: int, sign: str = "+") -> str:
     return (text.lstrip("+-") if float(text) == 0 else text).replace("-", MINUS)
 
 
-def interval(found: Mapping[str, Any] | None, unit: Unit) -> str:
-    """`−0.2 pp [−2.5, +2.0]`; without bounds where there are none, a dash where there is nothing."""
+def estimate(found: Mapping[str, Any] | None, unit: Unit) -> str:
+    """`−0.2 pp`; a dash where there is nothing."""
     if found is None or found["estimate"] is None:
         return NOTHING
-    whole = number(found["estimate"], unit) + unit.suffix
-    if found["low"] is None or found["high"] is None:
+    return number(found["estimate"], unit) + unit.suffix
+
+
+def interval(found: Mapping[str, Any] | None, unit: Unit) -> str:
+    """`−0.2 pp [−2.5, +2.0]`; without bounds where there are none, a dash where there is nothing."""
+    whole = estimate(found, unit)
+    if found is None or found["low"] is None or found["high"] is None:
         return whole
     return f"{whole} [{number(found['low'], unit)}, {number(found['high'], unit)}]"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from studies.claims.scorecard import Status
-from studies.reporting.page.quantities import NOTHING, interval, margin, p_value
+from studies.reporting.page.quantities import NOTHING, estimate, interval, margin, p_value
 from studies.reporting.units import of_verdict
 
 AGREEMENT: Mapping[str, str] = {
@@ -24,8 +24,10 @@ class Judged(NamedTuple):
 
     model: str
     status: str
+    estimate: str
+    """The effect in the reader's unit."""
     here: str
-    """The effect with its 95 % interval, in the reader's unit."""
+    """The same with its 95 % interval."""
     contrast: str
     """The effect minus that of the control."""
     agreement: str
@@ -90,6 +92,7 @@ def _judged(verdict: Mapping[str, Any], model: str, benchmarks: list[Mapping[str
     return Judged(
         model=model,
         status=verdict["status"],
+        estimate=estimate(verdict["effect"], unit),
         here=interval(verdict["effect"], unit),
         contrast=interval(verdict["contrast"], unit),
         agreement=AGREEMENT.get(verdict["status"], NOTHING),

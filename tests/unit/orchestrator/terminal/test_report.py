@@ -75,7 +75,7 @@ def test_a_plan_shows_the_power_of_its_claims() -> None:
 def test_a_report_names_what_is_not_finished() -> None:
     console = Console(file=io.StringIO(), width=120)
     show_report(console, {"models": [], "unfinished": ["evaluate.blimp m: failed (no memory)"]})
-    assert console.file.getvalue() == "not finished evaluate.blimp m: failed (no memory)\n"
+    assert console.file.getvalue() == "not finished: evaluate.blimp m: failed (no memory)\n"
 
 
 NAMES = ("baseline", "wasserstein", *(f"random/seed={i}" for i in range(3)), "dose/layers=0-3/fraction=0.05/seed=12")
