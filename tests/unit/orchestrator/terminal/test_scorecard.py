@@ -10,7 +10,7 @@ from tests.unit.studies.reporting.page.examples import model, report, verdict
 
 WIDE, NARROW = 200, 80
 CLAIMS = ("perplexity_cost", "syntax_loss/embedded_pairs", "double_dissociation")
-LABELS = ("SmolLM2-135M-Instruct", "pythia-160m@step_143000")
+LABELS = ("SmolLM2", "pythia")
 
 
 def judged(label: str, *statuses: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def test_one_model_has_verdict_effect_interval_and_agreement() -> None:
 
 def test_several_models_have_a_column_each_with_what_fits() -> None:
     models = [judged(label, "supported", "undecided", "absent") for label in LABELS]
-    wide, middle, narrow = (lines(width, *models) for width in (WIDE, 85, 75))
+    wide, middle, narrow = (lines(width, *models) for width in (WIDE, 80, 55))
     assert "supported, −2.5 pp [−4.0, −1.0]" in wide[1] and all(label in wide[0] for label in LABELS)
     assert "supported, −2.5 pp" in middle[1] and "[" not in middle[1]
     assert narrow[2].split() == ["syntax_loss/embedded_pairs", "undecided", "undecided"]
