@@ -16,11 +16,11 @@ import typer
 from orchestrator import streams
 from orchestrator.cli import record_verbs, study_verbs
 from orchestrator.cli.messages import say
+from orchestrator.cli.usage import UsageError, usage_line
 from orchestrator.redaction import redact_logs, redacted
 from studies.errors import StudyError
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -28,10 +28,15 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False) -> None:
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False,
+) -> None:
     # no docstring: typer would print it in place of the app's help
     streams.log_to_stderr(logging.DEBUG if verbose else logging.WARNING)
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 for verb in (
@@ -51,7 +56,10 @@ def entry() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     redact_logs()
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except UsageError as error:
+        say(usage_line(error))
+        sys.exit(2)
     except SystemExit as end:
         sys.exit(1 if not end.code and streams.is_lost() else end.code)
     except StudyError as error:

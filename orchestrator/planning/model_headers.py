@@ -38,7 +38,10 @@ def num_parameters_of(path: Path) -> int:
     """Parameters of a safetensors file, from its header. Raises StudyError, naming the file, if it has none."""
     try:
         with open_ordinary(path, MAX_WEIGHTS) as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
+            beginning = stream.read(8)
+            if beginning == b"version ":  # of the text that stands in place of a file in a Git repository
+                raise ValueError("it is a pointer of Git LFS; run `git lfs pull` in its repository")
+            (length,) = struct.unpack("<Q", beginning)
             if length > MAX_HEADER:
                 raise ValueError(f"its header has {length:,} bytes; at most {MAX_HEADER:,} are read")
             header = json.loads(stream.read(length))

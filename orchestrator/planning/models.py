@@ -148,12 +148,22 @@ def _local_folder(entry: ModelSpec, places: Places) -> Path | None:
     if entry.path is not None:
         path = places.path(entry.path)
         if not os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long
-            raise StudyError(f"there is no model folder {path}")
+            beside = _models_beside(path)
+            near = f"model folders beside it: {', '.join(beside)}" if beside else "name a model folder, or a hub name"
+            raise StudyError(f"there is no model folder {path}; {near}")
         return path
     inside = entry.revision or "."
     name = _hub_name(entry)
     folders = (root / folder / inside for root in places.model_roots for folder in (name, Path(name).name))
     return next((folder for folder in folders if os.path.isdir(folder)), None)
+
+
+def _models_beside(path: Path) -> list[str]:
+    """The names of model folders in the folder that a path should be in, at most ten."""
+    try:
+        return sorted(config.parent.name for config in path.parent.glob("*/config.json"))[:10]
+    except OSError:
+        return []
 
 
 def _hub_name(entry: ModelSpec) -> str:
@@ -167,6 +177,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
     if not is_utf8(folder):
         raise StudyError(f"the name of the folder {folder} is not UTF-8, and tokenizers could not open it; rename it")
     _refuse_folder_of_checkpoints(folder, entry.path or _hub_name(entry))
+    _refuse_without_config(folder)
     _refuse_adapter([path.name for path in folder.iterdir()], str(folder))
     provenance = folder / PROVENANCE_FILE
     model_files(folder, pickled=True)  # refuses what is endless before anything is read
@@ -189,6 +200,16 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         note=one_line(note, MAX_NOTE) if isinstance(note, str) else "",
         pickled=pickled,
     )
+
+
+def _refuse_without_config(folder: Path) -> None:
+    """Raise StudyError where the folder is no model: what is in it, and what to do."""
+    if (folder / "config.json").exists():
+        return
+    if packed := sorted(path.name for path in folder.glob("*.gguf")):
+        remedy = f"python -m actors.gguf {folder / packed[0]} FOLDER makes a model folder of it"
+        raise StudyError(f"{folder} has no config.json but {packed[0]}; {remedy}")
+    raise StudyError(f"{folder} has no config.json; a model folder holds it, tokenizer files and .safetensors weights")
 
 
 def _refuse_folder_of_checkpoints(folder: Path, written: str) -> None:

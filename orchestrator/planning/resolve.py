@@ -259,7 +259,8 @@ def _check_neurons(condition: ConditionSpec, neurons: NeuronSet | None, model: R
     try:
         explicit(neurons, _all_neurons(model.architecture.num_layers, model.architecture.d_mlp), condition.layer_list)
     except StudyError as error:
-        raise StudyError(f"{model.label}: {error}") from None
+        table = f"{condition.neurons}: " if isinstance(condition.neurons, str) else ""
+        raise StudyError(f"{table}{model.label}: {error}") from None
 
 
 @functools.lru_cache(maxsize=4)

@@ -64,6 +64,8 @@ def read(path: Path, *, trusted: bool = False) -> Reading:
     try:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(MAX_CHARACTERS + 1)
+    except IsADirectoryError:
+        raise StudyError(f"{path}: a folder, not a study file; name one{_in_folder(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: the study file cannot be read: {why_unreadable(error)}") from None
     if len(text) > MAX_CHARACTERS:
@@ -71,6 +73,12 @@ def read(path: Path, *, trusted: bool = False) -> Reading:
             f"{path}: a study file has at most {MAX_CHARACTERS} characters; put neurons into a .parquet file"
         )
     return read_text(text, str(path), trusted=trusted)
+
+
+def _in_folder(folder: Path) -> str:
+    """` in it: a.yaml, b.yaml`; empty where there is none."""
+    names = sorted(path.name for path in folder.glob("*.y*ml"))
+    return f" in it: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}" if names else ""
 
 
 def read_text(text: str, name: str, *, trusted: bool = False) -> Reading:

@@ -9,6 +9,7 @@ a value that cannot be read is noted in `problems`, and None stands in its place
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -131,7 +132,12 @@ class Located:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(child, (*path, i), ancestors) for i, child in enumerate(node.value)]
         plain: dict[str | int, Any] = {}
-        for key_node, value_node in node.value:
+        last: str | int = ""
+        for i, (key_node, value_node) in enumerate(node.value):
+            if i and (number := _number_with_comma(node.value[i - 1][1], key_node, value_node)):
+                self._note(key_node, (*path, last), _UnreadableError(number))
+                plain[last] = None
+                continue
             try:
                 key = _key(key_node)
                 if key in plain:
@@ -139,7 +145,7 @@ class Located:
             except _UnreadableError as error:
                 self._note(key_node, (*path, ""), error)
                 continue
-            plain[key] = self._plain(value_node, (*path, key), ancestors)
+            plain[key], last = self._plain(value_node, (*path, key), ancestors), key
             self._lines[(*path, key)] = key_node.start_mark.line + 1
         return plain
 
@@ -161,6 +167,15 @@ def _key(node: yaml.Node) -> str | int:
     if not isinstance(key, str | int):
         raise _UnreadableError("a key must be a plain word")
     return key
+
+
+def _number_with_comma(before: yaml.Node, key: yaml.Node, value: yaml.Node) -> str:
+    """What is wrong with `{fraction: 0,01}`, which YAML reads as a 0 and a key 01; empty where nothing is."""
+    parts = [node.value for node in (before, key) if isinstance(node, yaml.ScalarNode) and node.value.isdecimal()]
+    if len(parts) < 2 or value.tag != "tag:yaml.org,2002:null" or value.value:
+        return ""
+    whole, decimals = parts
+    return f"{whole},{decimals} is two values; write {whole}.{decimals}, with a point"
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
@@ -201,8 +216,19 @@ def _place(error: yaml.YAMLError, text: str) -> str:
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong, and where YAML's own words do not say it, what to do about it."""
     problem = getattr(error, "problem", None) or first_line(error)
-    return "found a tab; write spaces in its place" if r"character '\t'" in problem else problem
+    begins = getattr(error, "context_mark", None)
+    opened = re.match(r"expected ',' or '([]}])'", problem)
+    if r"character '\t'" in problem:
+        return "found a tab; write spaces in its place"
+    if opened and begins:
+        return f"{problem}; close the bracket of line {begins.line + 1} with {opened[1]}"
+    if problem.startswith("expected <block end>") and begins:
+        return f"the indentation does not fit the block that begins in line {begins.line + 1}"
+    if problem == "mapping values are not allowed here":
+        return "found a colon where no key is expected; quote a text that holds one, and indent keys alike"
+    return problem
 
 
 def _fits_into_a_message(value: Any) -> bool:

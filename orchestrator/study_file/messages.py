@@ -50,6 +50,11 @@ _EXPECTED = {
 """{pydantic's error type, or its first word: what stands after "must be"}."""
 
 
+_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
+"""{a word that other tools take for a dtype: ours}."""
+_THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+
+
 def grammar_problems(error: ValidationError, located: Located) -> list[Problem]:
     """What is wrong, for the user. An error inside a list or mapping replaces the one that it causes outside."""
     errors = [(_key_path(details, located), details) for details in error.errors()]
@@ -91,7 +96,8 @@ def _problem(path: KeyPath, first: ErrorDetails, alternatives: Sequence[ErrorDet
             return f"the key {first['loc'][-1]!r} is missing"
         case "literal_error":
             allowed = re.findall(r"'([^']+)'", context["expected"])
-            return f"{quote(value)} is not allowed{did_you_mean(value if isinstance(value, str) else '', allowed)}"
+            meant = _ALIASES.get(value, value) if isinstance(value, str) else ""
+            return f"{quote(value)} is not allowed{did_you_mean(meant, allowed)}"
         case "value_error":
             return first["msg"].removeprefix("Value error, ")
         case "string_pattern_mismatch":
@@ -131,12 +137,16 @@ def _remedy(path: KeyPath, expected: Sequence[str], value: Any) -> str:
     if _is_fraction(path) and isinstance(value, int | float) and 1 <= value < 100 and value is not True:
         return f"; for {value:g} % write {value / 100:g}"
     if list(expected) == ["a list"] and isinstance(value, str | int | float) and value not in ("", True, False):
-        return f"; write [{value}]"
+        each = f", or {list(range(value))} for {value} seeds" if path[-1] == "seeds" and value in range(2, 10) else ""
+        return f"; write [{value}]{each}"
     if expected[0] not in ("a number", "a whole number") or not isinstance(value, str):
         return ""
     percentage = re.fullmatch(r"\s*(\d{1,9}(?:[.,]\d{1,9})?)\s*%\s*", value)
     if percentage and expected[0] == "a number":
         return f"; write {float(percentage[1].replace(',', '.')) / 100:g}"
+    whole = re.fullmatch(r"(\d{1,3}(?:[, ]\d{3})+|\d{1,9})\s*([kmgb]?)", value.lower())
+    if expected[0] == "a whole number" and whole and not value.isdecimal():
+        return f"; write {int(re.sub('[, ]', '', whole[1])) * _THOUSANDS[whole[2]]}"
     if re.fullmatch(r"\d{1,9},\d{1,9}", value) and expected[0] == "a number":
         return f"; write {value.replace(',', '.')}, with a point"
     with contextlib.suppress(ValueError):

@@ -38,7 +38,8 @@ def unknown_options(spec: StudySpec, located: Located) -> Iterator[Problem]:
         for option, value in options.items():
             at = (*place, "engine", option)
             if _is_unknown(option):
-                near = did_you_mean(option, installed_options(), listed="`vllm serve --help`")
+                longer = [known for known in ALLOWED if known.startswith(option)]
+                near = did_you_mean(option, longer or installed_options(), listed="`vllm serve --help`")
                 yield located.problem(at, f"unknown key: the installed vLLM has no such engine option{near}")
             elif known := unknown_value(option, value):
                 yield located.problem(at, f"{quote(value)} is not allowed{did_you_mean(str(value), known)}")

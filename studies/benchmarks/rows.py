@@ -42,7 +42,8 @@ def _parse(line: str, where: str) -> Row:
     except UnicodeEncodeError:
         raise StudyError(f"{where}: not text: a \\ud800 to \\udfff is half of a character; write both halves") from None
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{where}: not JSON ({getattr(error, 'msg', error)})") from None
+        reason = getattr(error, "msg", error)
+        raise StudyError(f"{where}: not JSON ({reason}); write one object a line: {{...}}") from None
     if not isinstance(row, dict):
         raise StudyError(f"{where}: every line must be a JSON object, found {type(row).__name__}")
     return row
@@ -66,9 +67,14 @@ def required_texts(row: Row, where: str, *fields: str) -> list[str]:
     """The texts in these fields. Raises StudyError if one is missing, empty or not a text; `where` is file and line."""
     for field in fields:
         if not isinstance(row.get(field), str) or not row[field].strip():
-            found = f"found {shown(row[field])}" if field in row else "it has none"
+            found = f"found {shown(row[field])}" if field in row else f"it has none{_keys(row)}"
             raise StudyError(f"{where}: every line needs a non-empty text {field!r}; {found}")
     return [row[field] for field in fields]
+
+
+def _keys(row: Row) -> str:
+    """`; its keys are "good", "bad"`, the first six; empty where the row has none."""
+    return f"; its keys are {', '.join(map(shown, list(row)[:6]))}" if row else ""
 
 
 def require_metric_part(value: str, where: str, what: str) -> None:
@@ -130,7 +136,7 @@ class RowNames:
 def data_files(folder: Path, *patterns: str) -> list[Path]:
     """Files of the first pattern that matches any, sorted. Raises StudyError if the folder is missing or none match."""
     if not folder.is_dir():
-        raise StudyError(f"there is no folder {folder}")
+        raise StudyError(f"there is no folder {folder}, which should hold {' or '.join(patterns)}")
     for pattern in patterns:
         if files := sorted(folder.glob(pattern)):
             return files

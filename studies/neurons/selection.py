@@ -167,7 +167,7 @@ def explicit(neuron_set: NeuronSet, neurons: pd.DataFrame, layers: Collection[in
     for layer, indices in neuron_set.indices.items():
         outside = [index for index in indices if not 0 <= index < widths[layer]]
         if outside:
-            raise StudyError(f"layer {layer} has neurons 0 to {widths[layer] - 1}, not {outside[0]}")
+            raise StudyError(f"layer {layer} has neurons 0 to {widths[layer] - 1}; found {outside[0]}")
     if layers is not None:
         _check_layers(neurons, layers)
         neuron_set = NeuronSet({layer: chosen for layer, chosen in neuron_set.indices.items() if layer in layers})

@@ -62,6 +62,8 @@ class Calls:
         self.is_server = uri.partition("://")[0].lower() in ("http", "https")
         """Whether the store is reached over HTTP; else it is a database."""
         self._has_answered = not self.is_server
+        if ":/" not in uri and uri != "databricks":
+            raise RecordError(f"{self.safe_uri} is no tracking URI; write http://HOST:PORT or sqlite:///PATH/mlflow.db")
         try:
             self.client = MlflowClient(tracking_uri=uri)
         except Exception as error:  # MLflow, SQLAlchemy and the database's driver each raise their own

@@ -149,4 +149,4 @@ def test_what_is_not_there_is_one_line(project: Path, in_process: Command) -> No
 def test_options_of_models_and_data_are_unknown_to_report(project: Path, in_process: Command) -> None:
     for option in ("--data-root", "--model-root"):
         found = in_process("report", project / "same.yaml", option, project)
-        assert found.code == 2 and f"No such option: {option}" in found.err
+        assert found.code == 2 and f"there is no option {option}" in found.err

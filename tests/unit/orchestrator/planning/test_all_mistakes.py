@@ -138,7 +138,8 @@ def test_a_series_tells_each_checkpoint(tmp_path: Path) -> None:
     text = MANY.replace("study: many", "study: many\ncheckpoints: {of: ./run, revisions: [step0, step1, step2]}")
     lines = [line for line in told(tmp_path, text) if "checkpoints" in line]
     assert lines == [
-        f"2: checkpoints.revisions.1: there is no model folder {tmp_path}/run/step1",
+        f"2: checkpoints.revisions.1: there is no model folder {tmp_path}/run/step1; model folders beside it: step0, "
+        "step2",
         "2: checkpoints.revisions.2: step2 is not a checkpoint of the same model: d_mlp is 32, 16 at run@step0",
     ]
 

@@ -384,7 +384,7 @@ ODD_TABLES = {
         "row 2: the column neuron must hold whole numbers from 0 on; found -1",
     ),
     "truth.csv": (b"layer,neuron\nTrue,1\n", "row 1: the column layer must hold whole numbers from 0 on; found True"),
-    "huge.csv": (b"layer,neuron\n0,1e300\n", "a: layer 0 has neurons 0 to 15, not "),
+    "huge.csv": (b"layer,neuron\n0,1e300\n", "a: layer 0 has neurons 0 to 15; found "),
     "absent_layer.csv": (b"layer,neuron\n2,1\n", "a: there is no layer 2; layers are 0 to 1"),
     "no_table.parquet": (b"no parquet", "cannot be read: "),
     "folder.csv": (None, "cannot be read: Is a directory"),

@@ -21,7 +21,7 @@ TOO_LONG = f"a study file has at most {MAX_CHARACTERS} characters; put neurons i
 UNREADABLE = {
     "other bytes": ("bytes.yaml", "the study file cannot be read: it is not UTF-8 text"),
     "no file": ("absent.yaml", "the study file cannot be read: No such file or directory"),
-    "a folder": ("folder", "the study file cannot be read: Is a directory"),
+    "a folder": ("folder", "a folder, not a study file; name one"),
     "an enormous file": ("enormous.yaml", TOO_LONG),
     "an endless file": ("/dev/zero", TOO_LONG),
 }

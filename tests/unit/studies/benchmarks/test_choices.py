@@ -59,7 +59,7 @@ NEEDS_TEXT = "every line needs a non-empty text 'context'"
 NEEDS_CHOICES = "'choices' must be a list of at least 2 non-empty texts"
 NEEDS_GOLD = "'gold' must be an index from 0 to 1"
 BAD_CHOICES = {
-    "no context": ({"choices": ["a", "b"], "gold": 0}, f"{NEEDS_TEXT}; it has none"),
+    "no context": ({"choices": ["a", "b"], "gold": 0}, f'{NEEDS_TEXT}; it has none; its keys are "choices", "gold"'),
     "empty context": (QUESTION | {"context": " "}, f'{NEEDS_TEXT}; found " "'),
     "one choice": (QUESTION | {"choices": ["a"]}, f'{NEEDS_CHOICES}; found ["a"]'),
     "empty choice": (QUESTION | {"choices": ["a", ""]}, f'{NEEDS_CHOICES}; found ["a", ""]'),

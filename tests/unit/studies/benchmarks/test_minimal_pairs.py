@@ -153,12 +153,15 @@ def test_local_blimp_takes_the_first_pairs_of_every_paradigm(tmp_path: Path) -> 
 
 
 def test_local_blimp_that_is_missing_or_not_blimp(tmp_path: Path) -> None:
-    assert study_error(blimp, tmp_path, None, True) == f"there is no folder {tmp_path / 'blimp'}"
+    assert study_error(blimp, tmp_path, None, True) == (
+        f"there is no folder {tmp_path / 'blimp'}, which should hold *.jsonl"
+    )
     (tmp_path / "blimp").mkdir()
     assert study_error(blimp, tmp_path, None, True) == f"{tmp_path / 'blimp'} holds no *.jsonl"
     path = write_jsonl(tmp_path / "blimp" / "x.jsonl", blimp_row("x", 0), "", GOOD)
     message = study_error(blimp, tmp_path, None, True)
-    assert message == f"{path}:3: every line needs a non-empty text 'UID'; it has none"
+    keys = '"sentence_good", "sentence_bad"'
+    assert message == f"{path}:3: every line needs a non-empty text 'UID'; it has none; its keys are {keys}"
     write_jsonl(path, blimp_row("x", 1), {k: v for k, v in blimp_row("x", 2).items() if k != "pairID"})
     assert study_error(blimp, tmp_path, None, True).startswith(f'{path}:2: the id "1" is that of {path}:1, as rows')
     write_jsonl(path, "")
@@ -306,7 +309,8 @@ def test_local_tse_that_is_missing_or_not_tse(tmp_path: Path) -> None:
     assert study_error(tse, tmp_path, None, True) == f"{tmp_path / 'tse'} holds no *.jsonl or *.pickle"
     path = write_jsonl(tmp_path / "tse" / "x.jsonl", tse_row("sing", 0), GOOD)
     message = study_error(tse, tmp_path, None, True)
-    assert message == f"{path}:2: every line needs a non-empty text 'case'; it has none"
+    keys = '"sentence_good", "sentence_bad"'
+    assert message == f"{path}:2: every line needs a non-empty text 'case'; it has none; its keys are {keys}"
 
 
 # ---- the embedded pairs

@@ -60,13 +60,15 @@ def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
 def test_required_texts_are_non_empty() -> None:
     row = {"a": "x", "b": " y ", "c": "  ", "d": 3}
     assert required_texts(row, "f:1", "b", "a") == [" y ", "x"]
-    for field, value in (("c", 'found "  "'), ("d", "found 3"), ("e", "it has none")):
+    for field, value in (("c", 'found "  "'), ("d", "found 3"), ("e", 'it has none; its keys are "a", "b", "c", "d"')):
         message = study_error(required_texts, row, "f:1", "a", field)
         assert message == f"f:1: every line needs a non-empty text {field!r}; {value}"
 
 
 def test_data_files_are_those_of_the_first_pattern_that_matches(tmp_path: Path) -> None:
-    assert study_error(data_files, tmp_path / "absent", "*.a") == f"there is no folder {tmp_path / 'absent'}"
+    assert study_error(data_files, tmp_path / "absent", "*.a") == (
+        f"there is no folder {tmp_path / 'absent'}, which should hold *.a"
+    )
     assert study_error(data_files, tmp_path, "*.a", "*.b") == f"{tmp_path} holds no *.a or *.b"
     for name in ("2.b", "1.b"):
         (tmp_path / name).touch()

@@ -302,11 +302,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "neuron above": (
         lambda: selection.explicit(NeuronSet.of({2: [3, 25]}), table()),
-        "layer 2 has neurons 0 to 24, not 25",
+        "layer 2 has neurons 0 to 24; found 25",
     ),
     "neuron below": (
         lambda: selection.explicit(NeuronSet.of({0: [-2, 5]}), table()),
-        "layer 0 has neurons 0 to 39, not -2",
+        "layer 0 has neurons 0 to 39; found -2",
     ),
     "no neuron": (lambda: selection.explicit(NeuronSet.of({}), table()), "the neuron set is empty"),
     "no neuron of a layer": (lambda: selection.explicit(NeuronSet.of({0: []}), table()), "the neuron set is empty"),
