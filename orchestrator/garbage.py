@@ -21,8 +21,8 @@ from typing import NamedTuple
 from orchestrator.planning.digest_cache import DigestCache
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.commits import committed_steps
+from orchestrator.record.driver.lease import is_held
 from orchestrator.record.keys import Committed
-from orchestrator.record.lease import is_held
 from orchestrator.record.local_store import locate
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox, folder_size

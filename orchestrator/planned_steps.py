@@ -1,10 +1,20 @@
-"""The lines of `plan`, and what `plan --json` prints."""
+"""The lines of `plan`: which steps a run would compute, and why; and what `plan --json` prints."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+from orchestrator.planning.compared import evaluated_again
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.power import PlannedPower, power_records
+from orchestrator.record.client.failures import DamagedArtifact, RecordError
+from orchestrator.record.keys import Committed
+from orchestrator.record.reader import Reader
+from orchestrator.scheduling.estimates import flops
 from orchestrator.scheduling.forecast import Forecast
+from orchestrator.steps.artifacts import identity_document
+from orchestrator.steps.identity import difference
 from orchestrator.steps.step import Step
 
 
@@ -21,6 +31,48 @@ class PlannedStep(NamedTuple):
     """Whether it is recorded, and will be evaluated again under the versions installed here."""
     idle: bool = False
     """Whether there is nothing to compute, because of the finding of a recorded step."""
+
+
+def planned_steps(plan: Plan, record: Reader, installed: Mapping[str, str] | None) -> list[PlannedStep]:
+    """Every step of a plan, whether it is recorded, why not, and its estimated work.
+
+    installed: {package: version}; a recorded evaluation is not counted as cached where by these it will be evaluated
+    again, to be compared with a step to run. None = whatever is recorded stays.
+    """
+    known = record.known(list(plan.steps))
+    before = record.latest(plan.study.spec.study) if len(known) < len(plan.steps) else {}
+    idle = _not_applicable(plan, record, known)
+    again = {} if installed is None else evaluated_again(plan, known, installed, idle=idle)
+    planned = []
+    for step in plan.steps.values():
+        cached = step.id in known and step.id not in again
+        last = before.get((step.model, step.condition, step.name))
+        reason = "" if cached else again.get(step.id) or idle.get(step.id) or _why_not_cached(step, last, record)
+        work = 0.0 if step.id in idle else flops(plan.model(step.model), step.work)
+        planned.append(PlannedStep(step, cached, reason, work, again=step.id in again, idle=step.id in idle))
+    return planned
+
+
+def _not_applicable(plan: Plan, record: Reader, known: Mapping[str, Committed]) -> dict[str, str]:
+    """{step that is not recorded: the finding of a recorded step that leaves it nothing to compute}."""
+    reasons: dict[str, str] = {}
+    for step in (plan.steps[step] for step in known):
+        with contextlib.suppress(RecordError):  # damaged: it is computed again
+            findings = step.kind.why_barren(partial(record.document, known[step.id]))
+            for later, finding in plan.without_work(step.id, findings).items():
+                reasons[later] = f"not applicable: {finding}"
+    return {step: reason for step, reason in reasons.items() if step not in known}
+
+
+def _why_not_cached(step: Step, last: Committed | None, record: Reader) -> str:
+    """`new`, or what changed since the step was last recorded under its name: three differences at most."""
+    if last is None:
+        return "new"
+    try:
+        changes = difference(step.payload, record.document(last, identity_document(step.name)))
+    except DamagedArtifact:
+        return "changed; what it was is not known, because its recorded artifacts are damaged"
+    return "; ".join(changes[:3])
 
 
 def plan_json(

@@ -9,12 +9,11 @@ how a step is run, recorded or reviewed. Invariant: Ray is imported and started 
     >>> result.report["models"][0]["verdicts"]
 """
 
-import contextlib
 import logging
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,13 +22,13 @@ import psutil
 from actors.messages.stream import Progress
 from orchestrator.definition import definition_of, second_file
 from orchestrator.execution.interrupt import Interrupt
-from orchestrator.planned_steps import PlannedStep
-from orchestrator.planning.compared import evaluated_again
+from orchestrator.planned_steps import PlannedStep, planned_steps
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.power import PlannedPower, earlier_spreads, powers
 from orchestrator.planning.resolve import resolve
-from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
-from orchestrator.record.keys import Committed
+from orchestrator.progress.run_progress import RunProgress
+from orchestrator.progress.snapshot import encode
+from orchestrator.record.client.failures import Unreachable
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.reader import Reader
@@ -38,8 +37,6 @@ from orchestrator.redaction import redacted
 from orchestrator.scheduling.estimates import RATES, flops
 from orchestrator.scheduling.forecast import Forecast, forecast, parse_nodes
 from orchestrator.scheduling.placement import Node
-from orchestrator.steps.artifacts import identity_document
-from orchestrator.steps.identity import difference
 from orchestrator.steps.result import special_tokens_document
 from orchestrator.steps.step import State, Step
 from orchestrator.study_file.load import read
@@ -189,29 +186,7 @@ class Study:
         A recorded evaluation is not counted as cached where, by the versions installed here, it will be evaluated again
         to be compared with a step to run; with `keep_versions` none is.
         """
-        record = self.recorded()
-        known = record.known(list(self.plan.steps))
-        before = record.latest(self.spec.study) if len(known) < len(self.plan.steps) else {}
-        idle = self._not_applicable(record, known)
-        again = {} if keep_versions else evaluated_again(self.plan, known, engine_versions(), idle=idle)
-        planned = []
-        for step in self.plan.steps.values():
-            cached = step.id in known and step.id not in again
-            last = before.get((step.model, step.condition, step.name))
-            reason = "" if cached else again.get(step.id) or idle.get(step.id) or _why_not_cached(step, last, record)
-            work = 0.0 if step.id in idle else flops(self.plan.model(step.model), step.work)
-            planned.append(PlannedStep(step, cached, reason, work, again=step.id in again, idle=step.id in idle))
-        return planned
-
-    def _not_applicable(self, record: Reader, known: Mapping[str, Committed]) -> dict[str, str]:
-        """{step that is not recorded: the finding of a recorded step that leaves it nothing to compute}."""
-        reasons: dict[str, str] = {}
-        for step in (self.plan.steps[step] for step in known):
-            with contextlib.suppress(RecordError):  # damaged: it is computed again
-                findings = step.kind.why_barren(partial(record.document, known[step.id]))
-                for later, finding in self.plan.without_work(step.id, findings).items():
-                    reasons[later] = f"not applicable: {finding}"
-        return {step: reason for step, reason in reasons.items() if step not in known}
+        return planned_steps(self.plan, self.recorded(), None if keep_versions else engine_versions())
 
     def powers(self, *, by_store: bool) -> list[PlannedPower]:
         """The power that each claim will have, by earlier runs in the store, or by the stated defaults alone."""
@@ -261,25 +236,22 @@ class Study:
         listener: called with every transition: the step, its new state, a remark. on_progress: called with every
         report of a long step. address: of a running Ray cluster; None = a local one. silence_seconds: an actor that
         sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
-        that no node has yet, on a cluster that grows. keep_versions: evaluate nothing again that was computed under
+        that no node has yet, on a growing cluster. keep_versions: evaluate nothing again that was computed under
         other versions or on other devices, and compare only what was computed alike. takeover: run it although another
         driver seems to; that one stops. verify: read every artifact back first, also from a server. The first Ctrl-C
-        lets running steps finish, the second stops at once; either way the runs are closed and KeyboardInterrupt is
-        raised. Raises StudyError if the store or the cluster does not answer.
+        lets running steps finish, the second stops at once; either way the runs are closed. Raises KeyboardInterrupt
+        then, and StudyError if the store or the cluster does not answer.
         """
-        from orchestrator.execution.alike import Alike
-        from orchestrator.execution.runner import Runner
-
         record, status = self._open_record(takeover, reads_back=verify), "FAILED"
+        progress = self._progress(record)
         with Interrupt() as interrupt:
             try:
-                runner = Runner(
-                    self.plan,
+                runner = self._runner(
                     record,
-                    listener=lambda step, state, remark: listener and listener(step, state, redacted(remark)),
-                    on_progress=on_progress or (lambda *_: None),
+                    _each(progress.transition, listener),
+                    _each(progress.report, on_progress),
                     draining=interrupt.draining,
-                    alike=Alike(self.plan, engine_versions(), keep_versions=keep_versions),
+                    keep_versions=keep_versions,
                 )
                 with record.waiting(interrupt.draining):
                     is_complete = runner.load_finished()
@@ -291,6 +263,9 @@ class Study:
                 status = "FAILED" if reviewed.report["unfinished"] else "FINISHED"
             except KeyboardInterrupt:
                 status = "KILLED"
+                raise
+            except Exception as error:
+                progress.error = redacted(describe(error))
                 raise
             finally:
                 unsent = record.close(status)
@@ -305,11 +280,40 @@ class Study:
             page=page,
         )
 
+    def _runner(
+        self,
+        record: Record,
+        listener: Callable[[Step, State, str], None],
+        on_progress: Callable[[Step, Progress], None],
+        *,
+        draining: Callable[[], bool],
+        keep_versions: bool,
+    ) -> "Runner":
+        from orchestrator.execution.alike import Alike
+        from orchestrator.execution.runner import Runner
+
+        return Runner(
+            self.plan,
+            record,
+            listener=lambda step, state, remark: listener(step, state, redacted(remark)),
+            on_progress=on_progress,
+            draining=draining,
+            alike=Alike(self.plan, engine_versions(), keep_versions=keep_versions),
+        )
+
+    def _progress(self, record: Record) -> RunProgress:
+        """What follows the run that begins now; the record shows it to other processes."""
+        work = {step.id: flops(self.plan.model(step.model), step.work) for step in self.plan.steps.values()}
+        progress = RunProgress(self.plan.steps.values(), work=work, host=platform.node())
+        record.follow(lambda status: encode(progress.snapshot(status)))
+        return progress
+
     def _review(self, outcome: "Outcome", record: Record) -> tuple["Review", str]:
         """The review, and where its page lies; where the store stays away meanwhile, a report that says so."""
         from orchestrator.review.mlflow_pages import show_pages
         from orchestrator.review.report import review, unreviewed
 
+        record.show_progress()  # a review may take minutes, in which nothing is renewed
         try:
             reviewed = review(self.plan, outcome, record)
         except Unreachable as error:
@@ -359,12 +363,12 @@ class Study:
         return record
 
 
-def _why_not_cached(step: Step, last: Committed | None, record: Reader) -> str:
-    """`new`, or what changed since the step was last recorded under its name: three differences at most."""
-    if last is None:
-        return "new"
-    try:
-        changes = difference(step.payload, record.document(last, identity_document(step.name)))
-    except DamagedArtifact:
-        return "changed; what it was is not known, because its recorded artifacts are damaged"
-    return "; ".join(changes[:3])
+def _each(*hooks: Callable[..., None] | None) -> Callable[..., None]:
+    """A hook that calls each of these that there is."""
+
+    def call(*said: Any) -> None:
+        for hook in hooks:
+            if hook is not None:
+                hook(*said)
+
+    return call

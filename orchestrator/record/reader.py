@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.record.client.failures import DamagedArtifact, RecordError, Unreachable
 from orchestrator.record.client.patience import Patience
 from orchestrator.record.commits import Edit, committed_steps, edits, edits_line
+from orchestrator.record.driver.lease import Holder, holder
 from orchestrator.record.encoding import decode_document, decode_frame
 from orchestrator.record.entry import Entry
 from orchestrator.record.keys import NOTHING, Committed, RecordedRun, Slot
@@ -199,6 +200,20 @@ class Reader:
         tags = [run.data.tags for run in self._patiently(lambda: self._current(study))]
         parent = next((of_run for of_run in tags if slot_of(of_run).kind == "study"), NOTHING)
         return tagged_definition(parent, DEFINITION)
+
+    def driver(self, study: str) -> Holder | None:
+        """The driver whose lease stands on a study, alive or not; None where it was released, or there never was
+        one."""
+        experiment = self.experiment_id(study)
+        return self._patiently(lambda: holder(self._store, experiment)) if experiment else None
+
+    def recorded_at(self, committed: Committed) -> datetime | None:
+        """When a step was recorded on its run; None where no metric of it tells, and while it waits in the outbox."""
+        run_id = self._run_id(committed)
+        if not run_id or not committed.metrics:
+            return None
+        history = self._patiently(lambda: self._store.call("get_metric_history", run_id, min(committed.metrics)))
+        return datetime.fromtimestamp(history[0].timestamp / 1000, UTC) if history else None
 
     def verify(self, committed: Committed) -> bool:
         """Whether the artifacts are there and intact. On a server only names are looked up, or see `reads_back`."""

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Required, TypedDict, Unpack
 
 from orchestrator.record.client.failures import RecordError, UnrecordableError
 from orchestrator.record.commits import committed_steps, edits_line
+from orchestrator.record.driver.lease import Lease
+from orchestrator.record.driver.progress_tag import TAG as PROGRESS
+from orchestrator.record.driver.progress_tag import ProgressTag
 from orchestrator.record.encoding import Document, digest, encode, encode_json
 from orchestrator.record.entry import Entry, check_entry
 from orchestrator.record.keys import Committed, RunKey
-from orchestrator.record.lease import Lease
 from orchestrator.record.limits import check_key, check_series
 from orchestrator.record.local_store import ARTIFACTS, locate
 from orchestrator.record.mlflow_store import Store
@@ -102,6 +104,7 @@ class Record(Reader):
         self._invocation = ""
         self.pages = Pages(store, self._runs, self._sender)
         """What MLflow's pages show beside what is committed."""
+        self._progress = ProgressTag(self._runs)
         self._source: Definition | None = None
 
     # ---- opening
@@ -160,7 +163,8 @@ class Record(Reader):
         for path, text in texts.items():
             self._store.write_text(run.run_id, path, text)
         source = definition_tags(self._source, DEFINITION) if self._source else {}
-        self._runs.tag(run, {INVOCATION + self._invocation: "RUNNING", **source})
+        stale = {PROGRESS: ""} if run.tags.get(PROGRESS) else {}
+        self._runs.tag(run, {INVOCATION + self._invocation: "RUNNING", **source, **stale})
 
     def _restore_metrics(self) -> None:
         """Log again what was recorded where MLflow shows other metrics on this study's runs; one line says which."""
@@ -305,10 +309,24 @@ class Record(Reader):
 
     # ---- closing
 
+    def follow(self, progress: Callable[[str], str]) -> None:
+        """From now to `close`, leave on the study's own run how far it is: what `progress` returns for the status of
+        the run. A store that is away delays nothing."""
+        self._progress.follow(progress)
+        self.show_progress()
+
+    def show_progress(self) -> None:
+        """Leave how far the study is, at once and not only now and then."""
+        self._opened()
+        self._progress.write(at_once=True)
+
     def renew(self) -> None:
-        """Renew this driver's lease on the study, now and then. RecordError if another driver has taken it over."""
+        """Renew this driver's lease on the study and leave how far it is, now and then. RecordError if another driver
+        has taken it over."""
         self._opened()
         self._lease.renew()
+        if self._lease.answers:
+            self._progress.write()
 
     def close(self, status: str) -> int:
         """Close the parent and all runs still open with this status and send what waits, in a few attempts.
@@ -330,7 +348,7 @@ class Record(Reader):
         for run in self._runs.running():
             if run is not parent:
                 self._runs.terminate(run, status)
-        self._runs.tag(parent, {INVOCATION + self._invocation: status})
+        self._runs.tag(parent, {INVOCATION + self._invocation: status, **self._progress.last(status)})
         self._runs.terminate(parent, status)
         self._store.relocate()  # an experiment that others made has its new runs elsewhere
 

@@ -64,6 +64,7 @@ FLOORS = (
         "orchestrator.jobs",
         "orchestrator.definition",
         "orchestrator.notebook",
+        "orchestrator.progress",
     ),
     ("orchestrator.execution", "orchestrator.review", "orchestrator.page"),
     ("orchestrator.last_report", "orchestrator.planned_steps"),

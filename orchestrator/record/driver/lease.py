@@ -13,6 +13,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -95,10 +96,28 @@ def decode_claim(text: str) -> Claim | None:
     return claim if 0 < claim.pid < 2**31 and math.isfinite(claim.started + claim.renewed) else None
 
 
+class Holder(NamedTuple):
+    """Whose claim stands on a study."""
+
+    host: str
+    renewed: float
+    """Seconds since 1970."""
+    is_alive: bool
+    """As far as this machine can tell."""
+
+
+def holder(store: Store, experiment: str) -> Holder | None:
+    """The driver whose claim stands on the study of this experiment id, alive or not; None where it was released."""
+    claim = _read(store, experiment)
+    if claim is None or (claim.store and store.identity and claim.store != store.identity):  # copied with the store
+        return None
+    return Holder(claim.host, claim.renewed, claim.is_alive(time.time(), store.identity))
+
+
 def is_held(store: Store, experiment: str) -> bool:
     """Whether a driver, as far as this machine can tell, runs the study of this experiment id now."""
-    claim = _read(store, experiment)
-    return claim is not None and claim.is_alive(time.time(), store.identity)
+    found = holder(store, experiment)
+    return found is not None and found.is_alive
 
 
 class Lease:
@@ -109,6 +128,8 @@ class Lease:
         self._renewed = 0.0
         self.lost = False
         """Whether another driver has taken the study over."""
+        self.answers = True
+        """Whether the store answered when it was last asked."""
 
     def acquire(self, *, takeover: bool = False) -> None:
         """Raises RecordError, naming the driver, if another one runs the study; `takeover` ends its lease instead, and
@@ -127,7 +148,9 @@ class Lease:
         try:
             self._refuse_other_driver()
             self._write()
+            self.answers = True
         except Unreachable:
+            self.answers = False
             return  # the lease may lapse; the next renewal sees who took the study over
         except RecordError:
             self.lost = True

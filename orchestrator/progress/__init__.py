@@ -1,0 +1,1 @@
+"""How far a run of a study is, and the form in which that is stored."""
