@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
-from actors.messages.stream import Progress
 from orchestrator.definition import definition_of, second_file
 from orchestrator.execution.interrupt import Interrupt
 from orchestrator.planned_steps import PlannedStep, planned_steps
@@ -28,6 +27,7 @@ from orchestrator.planning.power import PlannedPower, earlier_spreads, powers
 from orchestrator.planning.resolve import resolve
 from orchestrator.progress.run_progress import RunProgress
 from orchestrator.progress.snapshot import encode
+from orchestrator.progress.watcher import Watcher, Watchers
 from orchestrator.record.client.failures import Unreachable
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
@@ -38,7 +38,7 @@ from orchestrator.scheduling.estimates import RATES, flops
 from orchestrator.scheduling.forecast import Forecast, forecast, parse_nodes
 from orchestrator.scheduling.placement import Node
 from orchestrator.steps.result import special_tokens_document
-from orchestrator.steps.step import State, Step
+from orchestrator.steps.step import State
 from orchestrator.study_file.load import read
 from orchestrator.study_file.located import Problem
 from orchestrator.study_file.spec import StudySpec
@@ -54,6 +54,7 @@ from orchestrator.workspace import (
     store_of_study_file,
 )
 from studies.errors import StudyError, describe
+from studies.reporting.records import measure_record
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +167,11 @@ class Study:
         """What a user may not expect of the study, one line each with its place in the file."""
         return self.plan.study.warnings
 
+    @property
+    def measures(self) -> dict[str, dict[str, Any]]:
+        """{benchmark: what it measures, as plain JSON}."""
+        return {benchmark.name: measure_record(benchmark.measure) for benchmark in self.plan.study.benchmarks}
+
     def record(self) -> Record:
         """The study's record in its store, which is created if it is absent. Raises StudyError where nobody may
         write."""
@@ -219,11 +225,15 @@ class Study:
         memory = psutil.virtual_memory().available
         return forecast(self.plan, done, [here], rates, where="this machine", memory=memory)
 
-    def run(  # noqa: PLR0913 - keywords, as the options of the verb
+    def progress(self) -> RunProgress:
+        """What follows a run that begins now, fed with what a watcher hears."""
+        work = {step.id: flops(self.plan.model(step.model), step.work) for step in self.plan.steps.values()}
+        return RunProgress(self.plan.steps.values(), work=work, host=platform.node())
+
+    def run(
         self,
+        watcher: Watcher | None = None,
         *,
-        listener: Callable[[Step, State, str], None] | None = None,
-        on_progress: Callable[[Step, Progress], None] | None = None,
         address: str | None = None,
         silence_seconds: float = 1800.0,
         patience_seconds: float = 0.0,
@@ -233,26 +243,21 @@ class Study:
     ) -> Result:
         """Run the steps that are not recorded, then review the whole study.
 
-        listener: called with every transition: the step, its new state, a remark. on_progress: called with every
-        report of a long step. address: of a running Ray cluster; None = a local one. silence_seconds: an actor that
-        sends no message for this long counts as hanging. patience_seconds: how long to wait for a node with resources
-        that no node has yet, on a growing cluster. keep_versions: evaluate nothing again that was computed under
-        other versions or on other devices, and compare only what was computed alike. takeover: run it although another
-        driver seems to; that one stops. verify: read every artifact back first, also from a server. The first Ctrl-C
-        lets running steps finish, the second stops at once; either way the runs are closed. Raises KeyboardInterrupt
-        then, and StudyError if the store or the cluster does not answer.
+        watcher: hears of the run while it goes on. address: of a running Ray cluster; None = a local one.
+        silence_seconds: an actor that sends no message for this long counts as hanging. patience_seconds: how long to
+        wait for a node with resources that no node has yet, on a growing cluster. keep_versions: evaluate nothing again
+        that was computed under other versions or on other devices, and compare only what was computed alike. takeover:
+        run it although another driver seems to; that one stops. verify: read every artifact back first, also from a
+        server. The first Ctrl-C lets running steps finish, the second stops at once; either way the runs are closed.
+        Raises KeyboardInterrupt then, and StudyError if the store or the cluster does not answer.
         """
         record, status = self._open_record(takeover, reads_back=verify), "FAILED"
-        progress = self._progress(record)
+        progress = self.progress()
+        record.follow(lambda status: encode(progress.snapshot(status)))
         with Interrupt() as interrupt:
             try:
-                runner = self._runner(
-                    record,
-                    _each(progress.transition, listener),
-                    _each(progress.report, on_progress),
-                    draining=interrupt.draining,
-                    keep_versions=keep_versions,
-                )
+                heard = Watchers([progress, *([watcher] if watcher else [])])
+                runner = self._runner(record, heard, draining=interrupt.draining, keep_versions=keep_versions)
                 with record.waiting(interrupt.draining):
                     is_complete = runner.load_finished()
                 if not is_complete:
@@ -281,32 +286,22 @@ class Study:
         )
 
     def _runner(
-        self,
-        record: Record,
-        listener: Callable[[Step, State, str], None],
-        on_progress: Callable[[Step, Progress], None],
-        *,
-        draining: Callable[[], bool],
-        keep_versions: bool,
+        self, record: Record, watcher: Watcher, *, draining: Callable[[], bool], keep_versions: bool
     ) -> "Runner":
+        """The runner of a run that `watcher` hears of; claims are judged as soon as they can be."""
         from orchestrator.execution.alike import Alike
         from orchestrator.execution.runner import Runner
+        from orchestrator.review.claims.early import EarlyVerdicts
 
-        return Runner(
+        early = EarlyVerdicts(self.plan, record, lambda: runner.outcome(), tell=watcher)
+        runner = Runner(
             self.plan,
             record,
-            listener=lambda step, state, remark: listener(step, state, redacted(remark)),
-            on_progress=on_progress,
+            watcher=Watchers([watcher, early]),
             draining=draining,
             alike=Alike(self.plan, engine_versions(), keep_versions=keep_versions),
         )
-
-    def _progress(self, record: Record) -> RunProgress:
-        """What follows the run that begins now; the record shows it to other processes."""
-        work = {step.id: flops(self.plan.model(step.model), step.work) for step in self.plan.steps.values()}
-        progress = RunProgress(self.plan.steps.values(), work=work, host=platform.node())
-        record.follow(lambda status: encode(progress.snapshot(status)))
-        return progress
+        return runner
 
     def _review(self, outcome: "Outcome", record: Record) -> tuple["Review", str]:
         """The review, and where its page lies; where the store stays away meanwhile, a report that says so."""
@@ -361,14 +356,3 @@ class Study:
             takeover=takeover,
         )
         return record
-
-
-def _each(*hooks: Callable[..., None] | None) -> Callable[..., None]:
-    """A hook that calls each of these that there is."""
-
-    def call(*said: Any) -> None:
-        for hook in hooks:
-            if hook is not None:
-                hook(*said)
-
-    return call

@@ -138,10 +138,9 @@ def run(
     console = make_console()
     show_line(console, f"{opened.spec.study}: working folder {opened.workdir}")
     try:
-        with Display(console, opened.plan.steps.values()) as display:
+        with Display(console, opened.spec.study, opened.progress(), opened.measures) as display:
             result = opened.run(
-                listener=display.transition,
-                on_progress=display.progress,
+                display,
                 address=address,
                 silence_seconds=silence,
                 patience_seconds=wait_for_nodes,

@@ -25,6 +25,7 @@ from orchestrator.execution.recorder import Recorder
 from orchestrator.planning.inputs import Inputs
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
+from orchestrator.progress.watcher import Watcher
 from orchestrator.record.client.failures import UnrecordableError
 from orchestrator.record.keys import NOTHING
 from orchestrator.record.record import Record
@@ -43,9 +44,6 @@ DAMAGED = "its recorded artifacts are damaged"
 
 T = TypeVar("T")
 
-Listener = Callable[[Step, State, str], None]
-"""Called at every transition with the step, its new state, and a remark."""
-
 
 class Runner:
     """One run of one plan."""
@@ -55,14 +53,13 @@ class Runner:
         plan: Plan,
         record: Record,
         *,
-        listener: Listener,
-        on_progress: Callable[[Step, Progress], None],
+        watcher: Watcher | None = None,
         draining: Callable[[], bool] = lambda: False,
         alike: Alike | None = None,
     ) -> None:
         """draining: called wherever stopping breaks nothing; True = start nothing more. It raises to stop at once."""
         self._plan, self._record = plan, record
-        self._listener, self._on_progress, self._draining = listener, on_progress, draining
+        self._watcher, self._draining = watcher or Watcher(), draining
         self._queues = ReadyQueues(plan.steps, {})
         self._reasons: dict[str, str] = {}
         self._recorder = Recorder(plan, record)
@@ -77,13 +74,11 @@ class Runner:
         for step in self._plan.steps.values():
             if self._draining():
                 raise KeyboardInterrupt
-            if step.id not in known:
-                continue
-            if not self._recorder.take_over(step, known[step.id]):
+            if step.id in known and self._recorder.take_over(step, known[step.id]):
+                self._end(step, State.CACHED, "")
+            elif step.id in known:
                 self._reasons[step.id] = DAMAGED
                 log.warning("%s: recorded artifacts are missing or damaged; it is computed again", step.title)
-                continue
-            self._end(step, State.CACHED, "")
         self._evaluate_again(self._alike.load(self._recorder.committed))
         return self._queues.ended
 
@@ -140,6 +135,7 @@ class Runner:
                 pool.evict(actor)
             case Start(steps=()):
                 self._in_flight.prewarm(decision.actor, ActorKind(decision.model, decision.role))
+                self._watcher.opening(decision.actor, decision.model, decision.role)
                 pool.start(decision)
             case Start():
                 return self._start(pool, context, decision)
@@ -162,7 +158,7 @@ class Runner:
         assert isinstance(kind, DriverStepKind)
         result = self._prepare([step], lambda: kind.compute(step, context))
         if result is not None:
-            self._listener(step, State.RUNNING, "")
+            self._watcher.transition(step, State.RUNNING, "")
             self._commit(step, result)
 
     def _send(
@@ -172,10 +168,12 @@ class Runner:
         if request is None:
             return not self._preparation.store_is_away
         self._in_flight.send(start.actor, start.steps, kind.pack_size(steps[0], context))
+        if start.placement or start.reload:
+            self._watcher.opening(start.actor, start.model, start.role)
         pool.start(start, request.method, request.message)
         for step in steps:
             self._queues.set(step.id, State.RUNNING)
-            self._listener(step, State.RUNNING, self._reasons.get(step.id, ""))
+            self._watcher.transition(step, State.RUNNING, self._reasons.get(step.id, ""))
             self._recorder.begin(step)
         return True
 
@@ -193,6 +191,8 @@ class Runner:
     # -- messages ----------------------------------------------------------------------------------------------------
 
     def _receive(self, context: RunContext, actor: str, message: Any) -> None:
+        if isinstance(message, Opened | RequestFailed | ActorLost):
+            self._watcher.opened(actor)
         match message:
             case Opened():
                 self._opened(actor, message)
@@ -201,7 +201,7 @@ class Runner:
             case Load(metrics=metrics):
                 self._record.pages.sample(metrics)
             case Progress():
-                self._on_progress(self._plan.steps[message.step], message)
+                self._watcher.report(self._plan.steps[message.step], message)
             case Part():
                 self._in_flight.add_part(message)
             case StepFailed(step=step, error=error):
@@ -371,7 +371,7 @@ class Runner:
     def _wait_again(self, step: Step, reason: str) -> None:
         self._queues.set(step.id, State.PENDING)
         self._reasons[step.id] = reason
-        self._listener(step, State.PENDING, reason)
+        self._watcher.transition(step, State.PENDING, reason)
 
     def _commit(self, step: Step, result: StepResult) -> None:
         try:
@@ -396,5 +396,5 @@ class Runner:
         self._in_flight.drop_part(step.id)
         if reason:
             self._reasons[step.id] = reason
-        self._listener(step, state, reason)
+        self._watcher.transition(step, state, reason)
         self._recorder.close_runs(step, self._queues.states)

@@ -18,7 +18,7 @@ from actors.messages.model import DTYPE_BYTES
 from actors.model_files import PROVENANCE_FILE, blob_digest, model_files, sha256
 from actors.sites import Architecture, architecture
 from orchestrator.planning.digest_cache import DigestCache
-from orchestrator.planning.model_headers import num_parameters_of, read_json
+from orchestrator.planning.model_folder import num_parameters_of, read_json, require_config, require_folder
 from orchestrator.planning.places import Places
 from orchestrator.study_file.models import CheckpointsSpec, ModelSpec
 from studies.benchmarks.hub import about_to_ask
@@ -147,23 +147,12 @@ def _local_folder(entry: ModelSpec, places: Places) -> Path | None:
     """The model's folder on this machine; None where only the hub can have it."""
     if entry.path is not None:
         path = places.path(entry.path)
-        if not os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long
-            beside = _models_beside(path)
-            near = f"model folders beside it: {', '.join(beside)}" if beside else "name a model folder, or a hub name"
-            raise StudyError(f"there is no model folder {path}; {near}")
+        require_folder(path)
         return path
     inside = entry.revision or "."
     name = _hub_name(entry)
     folders = (root / folder / inside for root in places.model_roots for folder in (name, Path(name).name))
     return next((folder for folder in folders if os.path.isdir(folder)), None)
-
-
-def _models_beside(path: Path) -> list[str]:
-    """The names of model folders in the folder that a path should be in, at most ten."""
-    try:
-        return sorted(config.parent.name for config in path.parent.glob("*/config.json"))[:10]
-    except OSError:
-        return []
 
 
 def _hub_name(entry: ModelSpec) -> str:
@@ -176,8 +165,7 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
     folder = folder.resolve()  # once: a link such as checkpoint-latest may soon point elsewhere
     if not is_utf8(folder):
         raise StudyError(f"the name of the folder {folder} is not UTF-8, and tokenizers could not open it; rename it")
-    _refuse_folder_of_checkpoints(folder, entry.path or _hub_name(entry))
-    _refuse_without_config(folder)
+    require_config(folder, entry.path or _hub_name(entry))
     _refuse_adapter([path.name for path in folder.iterdir()], str(folder))
     provenance = folder / PROVENANCE_FILE
     model_files(folder, pickled=True)  # refuses what is endless before anything is read
@@ -200,29 +188,6 @@ def _local_model(entry: ModelSpec, folder: Path, cache: DigestCache) -> Resolved
         note=one_line(note, MAX_NOTE) if isinstance(note, str) else "",
         pickled=pickled,
     )
-
-
-def _refuse_without_config(folder: Path) -> None:
-    """Raise StudyError where the folder is no model: what is in it, and what to do."""
-    if (folder / "config.json").exists():
-        return
-    if packed := sorted(path.name for path in folder.glob("*.gguf")):
-        remedy = f"python -m actors.gguf {folder / packed[0]} FOLDER makes a model folder of it"
-        raise StudyError(f"{folder} has no config.json but {packed[0]}; {remedy}")
-    raise StudyError(f"{folder} has no config.json; a model folder holds it, tokenizer files and .safetensors weights")
-
-
-def _refuse_folder_of_checkpoints(folder: Path, written: str) -> None:
-    """Raise StudyError where the folder is no model and holds models: which one is meant?"""
-    if (folder / "config.json").exists():
-        return
-    inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
-    if inside:
-        names = ", ".join(inside[:4]) + (f" and {len(inside) - 4} more" if len(inside) > 4 else "")
-        raise StudyError(
-            f"{folder} is a folder of models ({names}), not a model: name one of them, {written}/{inside[0]}, or all "
-            f"of a training run under checkpoints: {{of: {written}, revisions: [...]}}"
-        )
 
 
 def _weights(entry: ModelSpec, folder: Path, config: dict[str, Any]) -> tuple[int, bool]:

@@ -1,7 +1,7 @@
 """How far a run is, from the transitions of its steps and the reports of its actors.
 
 Owns the counts by state, what is computed now, the failures, and the estimates of the time left. Pure: the clock is
-passed in, and nothing is printed or stored. Feed it what `Study.run` passes to its listeners.
+passed in, and nothing is printed or stored.
 """
 
 import time
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from actors.messages.stream import Progress
-from orchestrator.progress.snapshot import RUNNING, Failure, Request, Snapshot
-from orchestrator.steps.step import TERMINAL, State, Step
+from orchestrator.progress.snapshot import RUNNING, Failure, Opening, Request, Snapshot
+from orchestrator.progress.watcher import Watcher
+from orchestrator.steps.step import TERMINAL, Role, State, Step
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,9 +28,10 @@ class _Sent:
     """The first report. Before it the model loads, which says nothing about the rate."""
     first_at: float = 0.0
     last: Progress | None = None
+    last_at: float = 0.0
 
 
-class RunProgress:
+class RunProgress(Watcher):
     """One run of a plan.
 
     >>> progress = RunProgress(plan.steps.values())
@@ -65,6 +67,8 @@ class RunProgress:
         """{running step: the request that it is part of}."""
         self._last_sent: _Sent | None = None
         """The request that the next step that runs may be part of."""
+        self._opening: dict[str, Opening] = {}
+        """{actor: what it opens}."""
         self._computing_since: float | None = None
         self._failures: dict[str, Failure] = {}
         self.error = ""
@@ -105,7 +109,15 @@ class RunProgress:
             return
         if sent.first is None or sent.first.total != progress.total:
             sent.first, sent.first_at = progress, self._clock()
-        sent.last = progress
+        sent.last, sent.last_at = progress, self._clock()
+
+    def opening(self, actor: str, model: str, role: Role) -> None:
+        """Note that an actor begins to load a model."""
+        self._opening[actor] = Opening(role=role, model=model, since=self._clock())
+
+    def opened(self, actor: str) -> None:
+        """Note that it has, or is gone."""
+        self._opening.pop(actor, None)
 
     def snapshot(self, status: str = RUNNING) -> Snapshot:
         """How far the run is now. status: one of `snapshot`'s."""
@@ -119,6 +131,7 @@ class RunProgress:
                 name: {state: of_name[state] for state in State if of_name[state]}
                 for name, of_name in self._counts.items()
             },
+            openings=tuple(list(self._opening.values())),
             requests=tuple(self._request(sent) for sent in requests.values()),
             failures=tuple(self._failures.values()),
             error=self.error,
@@ -152,15 +165,21 @@ class RunProgress:
             done=last.done if last else 0,
             total=last.total if last else 0,
             unit=last.unit if last else "",
+            rate=self._rate(sent),
             seconds_left=self._seconds_left_of(sent),
         )
 
-    def _seconds_left_of(self, sent: _Sent) -> float | None:
-        """By the rate since the first report."""
+    def _rate(self, sent: _Sent) -> float | None:
+        """Units a second from the first report to the last; it does not fall while the next one is awaited."""
         if sent.first is None or sent.last is None or sent.last.done <= sent.first.done:
             return None
-        rate = (sent.last.done - sent.first.done) / max(self._clock() - sent.first_at, 1e-9)
-        return (sent.last.total - sent.last.done) / rate
+        return (sent.last.done - sent.first.done) / max(sent.last_at - sent.first_at, 1e-9)
+
+    def _seconds_left_of(self, sent: _Sent) -> float | None:
+        rate = self._rate(sent)
+        if rate is None or sent.last is None:
+            return None
+        return max(0.0, (sent.last.total - sent.last.done) / rate - (self._clock() - sent.last_at))
 
     def _share(self, sent: _Sent) -> float:
         """Of a running request, how much is done."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orchestrator.record.limits import MAX_TAG
-from orchestrator.steps.step import TERMINAL, State
+from orchestrator.steps.step import TERMINAL, Role, State
 from studies.errors import one_line
 
 VERSION = 1
@@ -26,6 +26,15 @@ class Failure(NamedTuple):
 
     title: str
     reason: str
+
+
+class Opening(NamedTuple):
+    """An actor that loads a model."""
+
+    role: Role
+    model: str
+    since: float
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +53,9 @@ class Request:
     """Of its units; 0 until the actor has sent a report."""
     unit: str = ""
     """`packs`, `windows`."""
+    rate: float | None = None
+    """Units a second; None until two reports show it."""
     seconds_left: float | None = None
-    """None until two reports show a rate."""
     conditions_left_out: int = 0
     """Conditions that the stored form had no room for."""
 
@@ -63,6 +73,7 @@ class Snapshot:
     """The machine of the driver."""
     counts: Mapping[str, Mapping[State, int]]
     """{name of steps: how many are in each state}, without zeros."""
+    openings: tuple[Opening, ...] = ()
     requests: tuple[Request, ...] = ()
     """What is computed."""
     failures: tuple[Failure, ...] = ()
@@ -138,6 +149,10 @@ def _document(snapshot: Snapshot, room: _Room) -> dict[str, Any]:
             for name, of_name in (_by_kind(snapshot.counts) if room.is_by_kind else snapshot.counts).items()
         },
         "seconds_left": snapshot.seconds_left,
+        "opening": [
+            {"role": str(role), "model": model, "since": since}
+            for role, model, since in snapshot.openings[: room.entries]
+        ],
         "running": [_request_document(request, room.conditions) for request in requests],
         "running_left_out": snapshot.requests_left_out + len(snapshot.requests) - len(requests),
         "failures": [{"step": title, "reason": one_line(reason, room.reason)} for title, reason in failures],
@@ -157,6 +172,7 @@ def _request_document(request: Request, num_conditions: int) -> dict[str, Any]:
         "done": request.done,
         "total": request.total,
         "unit": request.unit,
+        "rate": request.rate,
         "seconds_left": request.seconds_left,
     }
 
@@ -183,6 +199,9 @@ def decode(text: str) -> Snapshot | None:
                 str(name): {State(state): int(count) for state, count in of_name.items()}
                 for name, of_name in content["steps"].items()
             },
+            openings=tuple(
+                Opening(Role(one["role"]), str(one["model"]), _finite(one["since"])) for one in content["opening"]
+            ),
             requests=tuple(map(_request, content["running"])),
             failures=tuple(Failure(str(one["step"]), str(one["reason"])) for one in content["failures"]),
             error=str(content["error"]),
@@ -204,6 +223,7 @@ def _request(content: Mapping[str, Any]) -> Request:
         done=int(content["done"]),
         total=int(content["total"]),
         unit=str(content["unit"]),
+        rate=_optional(content["rate"]),
         seconds_left=_optional(content["seconds_left"]),
         conditions_left_out=int(content["conditions_left_out"]),
     )

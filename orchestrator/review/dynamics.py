@@ -15,7 +15,7 @@ from orchestrator.planning.conditions import Condition
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.roles import margins, roles
 from orchestrator.record.keys import RunKey
-from orchestrator.review.evidence import graded_benchmarks, perplexity_name
+from orchestrator.review.claims.evidence import graded_benchmarks, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.review.mlflow_pages import verdict_page
 from orchestrator.review.recorded import ReviewStep, adopt_or_make

@@ -13,18 +13,15 @@ import pandas as pd
 from orchestrator.planning.conditions import NOISE_FLOOR
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.roles import roles
-from orchestrator.review.curve_evidence import CURVE_CLAIMS, curve_drafts
+from orchestrator.review.claims.evidence import perplexity_name
+from orchestrator.review.claims.spreads import record_spreads
+from orchestrator.review.claims.verdicts import model_verdicts
 from orchestrator.review.doses import record_doses
-from orchestrator.review.evidence import claims_evidence, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.review.layers import record_schedules
 from orchestrator.review.rows import condition_rows
-from orchestrator.review.spreads import record_spreads
 from orchestrator.review.surprisal import record_excess
 from orchestrator.steps.step import BASELINE
-from studies.claims.paper import DRAFTS
-from studies.claims.scorecard import Draft, Verdict, verdicts
-from studies.claims.wording import CLAIMS
 from studies.neurons.matching import SearchLimits, tolerance
 from studies.reporting import records, text
 from studies.statistics.comparisons import NoiseFloor, compare, noise_floor, seed_summary, within_noise
@@ -79,7 +76,7 @@ class ModelReport:
             "special_tokens": findings.special_tokens(model),
             "not_compared": [records.not_compared_record(*entry) for entry in findings.not_compared(model)],
             "no_longer_matched": self._no_longer_matched(),
-            "verdicts": [records.verdict_record(verdict) for verdict in self._verdicts()],
+            "verdicts": [records.verdict_record(verdict) for verdict in model_verdicts(findings, model)],
         }
 
     @cached_property
@@ -186,14 +183,3 @@ class ModelReport:
         self.tables |= {"neuron_set_overlaps.parquet": shared, "score_correlation.parquet": structure.correlation}
         has_seed = shared["one"].isin(self._seeded) | shared["other"].isin(self._seeded)
         return records.structure_record(structure, shared[~has_seed])
-
-    def _verdicts(self) -> list[Verdict]:
-        """All claims of the model on one scorecard: those of the study's set, and those on its curves."""
-        claims = self._plan.study.spec.claims
-        if claims is None:
-            return []
-        drafts: list[Draft] = []
-        if claims in DRAFTS and (evidence := claims_evidence(self._findings, self.model)):
-            drafts += DRAFTS[claims](evidence)
-        drafts += curve_drafts(self._findings, self.model)
-        return verdicts(self.label, {**CLAIMS, **CURVE_CLAIMS}, drafts)

@@ -16,7 +16,7 @@ from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.encoding import encode_json
 from orchestrator.record.keys import Committed, RunKey
 from orchestrator.record.record import Record
-from orchestrator.review.across_models import record_across_models
+from orchestrator.review.claims.across_models import record_across_models
 from orchestrator.review.drawings import Reviewed, report_figures
 from orchestrator.review.dynamics import record_dynamics
 from orchestrator.review.findings import Findings

@@ -137,8 +137,8 @@ def _remedy(path: KeyPath, expected: Sequence[str], value: Any) -> str:
     if _is_fraction(path) and isinstance(value, int | float) and 1 <= value < 100 and value is not True:
         return f"; for {value:g} % write {value / 100:g}"
     if list(expected) == ["a list"] and isinstance(value, str | int | float) and value not in ("", True, False):
-        each = f", or {list(range(value))} for {value} seeds" if path[-1] == "seeds" and value in range(2, 10) else ""
-        return f"; write [{value}]{each}"
+        is_number = path[-1] == "seeds" and isinstance(value, int) and 2 <= value < 10
+        return f"; write [{value}]" + (f", or {list(range(int(value)))} for {value} seeds" if is_number else "")
     if expected[0] not in ("a number", "a whole number") or not isinstance(value, str):
         return ""
     percentage = re.fullmatch(r"\s*(\d{1,9}(?:[.,]\d{1,9})?)\s*%\s*", value)

@@ -1,24 +1,33 @@
-"""The display of a running study: a live table on a terminal, elsewhere one plain line per transition.
+"""The display of a running study: a live screen on a terminal, elsewhere one plain line per event.
 
-Owns the grammar of those lines, `RUN  3fa9c1d2  evaluate.blimp SmolLM2-135M wasserstein (remark)`, and the rate and
-remaining time of long steps. Plans and reports are printed by `terminal`.
+Owns the grammar of those lines, `RUN  3fa9c1d2  evaluate.blimp SmolLM2-135M wasserstein (remark)`, and the layout of
+the screen; counts, rates and times left are those of `progress.run_progress`.
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from actors.messages.stream import Progress
-from orchestrator.steps.step import FINISHED, State, Step
+from orchestrator.progress.run_progress import RunProgress
+from orchestrator.progress.snapshot import Request, Snapshot
+from orchestrator.progress.watcher import Watcher
+from orchestrator.steps.step import FINISHED, Role, State, Step
+from orchestrator.terminal.names import shortened
+from orchestrator.terminal.scorecard import STATUS_COLOURS
+from orchestrator.terminal.times import duration
+from studies.claims.scorecard import Verdict
 from studies.errors import printable
+from studies.reporting.page.quantities import interval
+from studies.reporting.records import verdict_record
+from studies.reporting.units import of_verdict
 
 WORDS = {
     State.PENDING: "WAIT",
@@ -37,18 +46,18 @@ COLOURS = {
     State.CACHED: "cyan",
     State.RUNNING: "bold",
 }
+OPENED = {Role.ABLATION: "engine", Role.SCORE: "model in Transformers"}
+"""{role of an actor: what it opens}."""
 UNBOUNDED = 10_000
 """Columns that no live table needs."""
 PLAIN_SECONDS = 30.0
-"""Seconds between two progress lines where there is no live table."""
-
-
-class FirstReport(NamedTuple):
-    """The first progress report of a step. Before it the model loads, which says nothing about the rate."""
-
-    done: int
-    at: float
-    """Seconds, on the monotonic clock."""
+"""Seconds between two progress lines where there is no live screen."""
+BAR = 24
+"""Columns of the bar over all steps; at least, where the terminal is narrow."""
+ROOM_FOR_ALL = 110
+"""Columns from which a request shows all that is known of it."""
+SHARE_OF_NAME = 0.5
+"""Of a line, that the name of a request may take if its conditions need the rest."""
 
 
 def transition_line(step: Step, state: State, remark: str) -> str:
@@ -56,22 +65,16 @@ def transition_line(step: Step, state: State, remark: str) -> str:
     return printable(f"{WORDS[state]}  {step.id[:8]}  {step.title}{f' ({remark})' if remark else ''}")
 
 
-class Display:
-    """Shows a running study. A context manager, whose `transition` and `progress` are passed to `Study.run`."""
+class Display(Watcher):
+    """Shows a running study; use it as a context manager, within which the study runs."""
 
-    def __init__(self, console: Console, steps: Iterable[Step]) -> None:
-        self._console = console
-        self._states: dict[str, State] = {}
-        self._counts: dict[str, Counter[State]] = {}
-        """{step name: number of its steps in each state}. Kept up to date, because counting at every transition would
-        take minutes with thousands of cached steps."""
-        for step in steps:
-            self._states[step.id] = State.PENDING
-            self._counts.setdefault(step.name, Counter())[State.PENDING] += 1
-        self._current: dict[str, tuple[Step, Progress]] = {}
-        """{step id: its latest report}, of the running steps that have sent one."""
+    def __init__(
+        self, console: Console, title: str, progress: RunProgress, measures: Mapping[str, Mapping[str, object]]
+    ) -> None:
+        """title: of the study. progress: of the run, not fed by anybody else. measures: {benchmark: its measure as
+        plain JSON}, in whose units verdicts are shown."""
+        self._console, self._title, self._progress, self._measures = console, title, progress, measures
         self._started: dict[str, float] = {}
-        self._first: dict[str, FirstReport] = {}
         self._last_line = time.monotonic()
         self._live: Live | None = None
 
@@ -87,70 +90,153 @@ class Display:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
+    # -- events ------------------------------------------------------------------------------------------------------
+
     def transition(self, step: Step, state: State, remark: str) -> None:
-        """Show that a step changed its state: in the table, or as a line where there is none."""
-        self._counts[step.name][self._states[step.id]] -= 1
-        self._counts[step.name][state] += 1
-        self._states[step.id] = state
+        """Show that a step changed its state: on the screen, or as a line where there is none."""
+        self._progress.transition(step, state, remark)
         if state is State.RUNNING:
             self._started[step.id] = time.monotonic()
-            self._first.pop(step.id, None)
-        else:
-            self._current.pop(step.id, None)
         is_notable = state in (State.FAILED, State.SKIPPED) or (state in FINISHED and remark)
         if state is State.DONE and step.id in self._started:
             seconds = f"{time.monotonic() - self._started[step.id]:.1f} s"
             remark = f"{seconds}; {remark}" if remark else seconds
-        text = transition_line(step, state, remark)
-        if self._live is None:
-            self._print(text)
-        elif is_notable:
-            self._live.console.print(Text(text, style=COLOURS[state]))
+        if self._live is None or is_notable:
+            self._print(Text(transition_line(step, state, remark), style=COLOURS.get(state, "") if self._live else ""))
 
-    def progress(self, step: Step, progress: Progress) -> None:
-        """Show how far a running step is: as a bar, or now and then as a line where there is no table."""
-        self._current[step.id] = (step, progress)
-        self._first.setdefault(step.id, FirstReport(progress.done, time.monotonic()))
+    def report(self, step: Step, progress: Progress) -> None:
+        """Show how far a request is: on the screen, or now and then as a line where there is none."""
+        self._progress.report(step, progress)
         if self._live is None and time.monotonic() - self._last_line > PLAIN_SECONDS:
-            self._print(f"      {step.title}: {progress_text(progress, self._first[step.id])}")
+            snapshot = self._progress.snapshot()
+            request = next((r for r in snapshot.requests if (r.name, r.model) == (step.name, step.model)), None)
+            if request is not None:
+                self._print(Text(f"      {request_name(request)}: {how_far(request)}"))
 
-    def _print(self, text: str) -> None:
+    def opening(self, actor: str, model: str, role: Role) -> None:
+        """Show that an actor loads a model."""
+        self._progress.opening(actor, model, role)
+        if self._live is None:
+            self._print(Text(printable(f"OPEN  {OPENED.get(role, role)} for {model}")))
+
+    def opened(self, actor: str) -> None:
+        """Show it no longer."""
+        self._progress.opened(actor)
+
+    def decided(self, verdict: Verdict) -> None:
+        """Print a verdict as soon as it is known."""
+        recorded = verdict_record(verdict)
+        effect = interval(recorded["effect"], of_verdict(recorded, self._measures))
+        line = Text(f"{verdict.status.upper():<14} ", style=STATUS_COLOURS.get(verdict.status, ""))
+        line.append(printable(f"{verdict.claim}: {effect} ({verdict.model})"), style="default")
+        self._print(line)
+
+    def _print(self, line: Text) -> None:
         self._last_line = time.monotonic()
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        (self._live.console if self._live else self._console).print(line, soft_wrap=True)
+
+    # -- the live screen ---------------------------------------------------------------------------------------------
 
     def _render(self) -> Group:
-        """The live table. Called from rich's refresh thread."""
-        table = self._table(list(State))
+        """The live screen. Called from rich's refresh thread."""
+        snapshot = self._progress.snapshot()
+        table = _counts(snapshot, list(State))
         anything = self._console.options.update_width(UNBOUNDED)
         if self._console.measure(table, options=anything).maximum > self._console.width:
-            table = self._table([state for state in State if any(counts[state] for counts in self._counts.values())])
-        return Group(table, *(self._bar(*current) for current in list(self._current.values())))
-
-    def _table(self, states: Sequence[State]) -> Table:
-        """How many steps of each name are in these states; names are folded where the terminal is narrow."""
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("step", overflow="fold")
-        for state in states:
-            table.add_column(state.value, justify="right", no_wrap=True)
-        for name, counts in self._counts.items():
-            cells = [
-                Text(str(counts[state]), style=COLOURS.get(state, "")) if counts[state] else Text("·", style="dim")
-                for state in states
-            ]
-            table.add_row(Text(printable(name)), *cells)
-        return table
-
-    def _bar(self, step: Step, progress: Progress) -> Table:
-        row = Table.grid(Column(overflow="fold"), Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
-        bar = ProgressBar(total=progress.total, completed=progress.done, width=24)
-        row.add_row(Text(printable(step.title)), bar, Text(progress_text(progress, self._first[step.id])))
-        return row
+            shown = [state for state in State if any(of_name.get(state) for of_name in snapshot.counts.values())]
+            table = _counts(snapshot, shown)
+        width = self._console.width
+        lines = [*_opening_lines(snapshot, width), *_request_lines(snapshot.requests, width)]
+        return Group(_headline(self._title, snapshot, width), table, *lines)
 
 
-def progress_text(progress: Progress, first: FirstReport) -> str:
-    """`312/780 packs  2.6/s  about 180 s left`; without rate and remaining time until there is a second report."""
-    text, done = f"{progress.done}/{progress.total} {progress.unit}", progress.done - first.done
-    if done <= 0:
-        return text
-    rate = done / max(time.monotonic() - first.at, 1e-9)
-    return f"{text}  {rate:.2g}/s  about {(progress.total - progress.done) / rate:.0f} s left"
+def _headline(title: str, snapshot: Snapshot, width: int) -> Table:
+    """Study, bar over all steps, how many have ended, seconds so far and left."""
+    ended, total = snapshot.num_ended, snapshot.num_steps
+    said = f"{ended} of {total} steps  {duration(snapshot.elapsed)}"
+    if snapshot.seconds_left is not None and ended < total:
+        said += f", about {duration(snapshot.seconds_left)} left"
+    elif ended == total:
+        said += ", reviewing"
+    bar = BAR if width >= ROOM_FOR_ALL else max(8, BAR - (ROOM_FOR_ALL - width) // 2)
+    room = max(12, width - cell_len(said) - bar - 4)
+    name = printable(title)
+    row = Table.grid(padding=(0, 2))
+    row.add_row(
+        Text(shortened([name], room)[name], style="bold"),
+        ProgressBar(total=max(total, 1), completed=ended, width=bar),
+        Text(said),
+    )
+    return row
+
+
+def _counts(snapshot: Snapshot, states: Sequence[State]) -> Table:
+    """How many steps of each name are in these states; names are folded where the terminal is narrow."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("step", overflow="fold")
+    for state in states:
+        table.add_column(state.value, justify="right", no_wrap=True)
+    for name, of_name in snapshot.counts.items():
+        cells = [
+            Text(str(of_name[state]), style=COLOURS.get(state, "")) if of_name.get(state) else Text("·", style="dim")
+            for state in states
+        ]
+        table.add_row(Text(printable(name)), *cells)
+    return table
+
+
+def _opening_lines(snapshot: Snapshot, width: int) -> list[Text]:
+    """`opening engine for SmolLM2-135M, 23 s`, a line each."""
+    before = [f"opening {OPENED.get(opening.role, opening.role)} for " for opening in snapshot.openings]
+    after = [f", {duration(snapshot.taken - opening.since)}" for opening in snapshot.openings]
+    names = [printable(opening.model) for opening in snapshot.openings]
+    around = max((cell_len(first + last) for first, last in zip(before, after, strict=True)), default=0)
+    short = shortened(names, max(12, width - around))
+    return [Text(f"{first}{short[name]}{last}") for first, name, last in zip(before, names, after, strict=True)]
+
+
+def _request_lines(requests: Sequence[Request], width: int) -> list[Text]:
+    """One line a request: its steps, its conditions, as many as there is room for, and how far it is."""
+    said = {id(request): how_far(request, short=width < ROOM_FOR_ALL) for request in requests}
+    longest = max(map(cell_len, said.values()), default=0)
+    room = max(20, width - longest - 2)
+    labels = {id(request): printable(f"{request.name} {request.model}") for request in requests}
+    names = shortened(labels.values(), max(12, int(SHARE_OF_NAME * room)))
+    lines = []
+    for request in requests:
+        name = names[labels[id(request)]]
+        about = listed(request.conditions, request.conditions_left_out, room - cell_len(name) - 2)
+        line = Text(name, style="bold").append(f"  {about}" if about else "", style="default")
+        line.append(" " * (room + 2 - cell_len(line.plain))).append(said[id(request)], style="default")
+        lines.append(line)
+    return lines
+
+
+def request_name(request: Request) -> str:
+    """`evaluate.blimp SmolLM2-135M baseline, wasserstein`, in full."""
+    about = listed(request.conditions, request.conditions_left_out, UNBOUNDED)
+    return printable(f"{request.name} {request.model}{f' {about}' if about else ''}")
+
+
+def listed(conditions: Iterable[str], num_left_out: int, width: int) -> str:
+    """`baseline, wasserstein +7`: as many conditions as fit into the width, and how many more there are."""
+    names = [printable(name) for name in conditions if name]
+    for shown in range(len(names), -1, -1):
+        hidden = len(names) - shown + num_left_out
+        text = ", ".join(names[:shown]) + (f" +{hidden}" if hidden else "")
+        if cell_len(text) <= width:
+            return text.strip()
+    return ""
+
+
+def how_far(request: Request, *, short: bool = False) -> str:
+    """`312/780 packs  2.6/s  about 3 min left`; without rate and time until there is a second report. short: without
+    the rate."""
+    if not request.total:
+        return ""
+    text = f"{request.done}/{request.total} {request.unit}"
+    if request.rate is not None and not short:
+        text += f"  {request.rate:.2g}/s"
+    if request.seconds_left is not None:
+        text += f"  {'' if short else 'about '}{duration(request.seconds_left)} left"
+    return text

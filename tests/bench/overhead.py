@@ -165,7 +165,7 @@ def resume(file: Path) -> Times:
         study = open_study(file)
     with stage(times, "resume: open the record"):
         record = open_record(study)
-    runner = Runner(study.plan, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study.plan, record)
     with stage(times, "resume: look up, verify, take over"):
         assert runner.load_finished()
     record.close("FINISHED")

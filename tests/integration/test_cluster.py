@@ -16,6 +16,7 @@ from orchestrator.study import Study
 from tests import oracles
 from tests.integration import made_up
 from tests.integration.made_up import assert_same, command, hosts, numbers, run, write_study
+from tests.watchers import On
 
 pytestmark = pytest.mark.usefixtures("no_process_outlives_its_driver")
 
@@ -147,9 +148,7 @@ def test_a_study_survives_a_node_an_actor_and_its_driver(root, tmp_path, three_n
             victims.append(sorted(hosts() - no_process_outlives_its_driver)[0])
             os.kill(victims[0], signal.SIGKILL)
 
-    result = Study.open(study_file, workdir=tmp_path / "stormy").run(
-        listener=kill_one_actor, address=three_nodes.address
-    )
+    result = Study.open(study_file, workdir=tmp_path / "stormy").run(On(kill_one_actor), address=three_nodes.address)
     assert victims and set(result.states.values()) <= {State.DONE, State.CACHED}
     again = {step[:8] for step, state in result.states.items() if state is State.DONE}
     assert not again & set(done), "a committed step was computed again"

@@ -23,6 +23,7 @@ from tests.integration import made_up
 from tests.integration.made_up import assert_same, hosts, numbers, run, write_study
 from tests.mlflow_server import Server
 from tests.startup.sitecustomize import CHANGES, NOTED, STARTUP
+from tests.watchers import On
 
 pytestmark = [pytest.mark.usefixtures("no_process_outlives_its_driver"), pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -100,7 +101,7 @@ def test_a_hanging_engine_is_given_up_and_replaced(root, tmp_path, expected, no_
             os.kill(pid, signal.SIGSTOP)
 
     study = Study.open(root / "frail.yaml", workdir=tmp_path)
-    result = study.run(listener=as_they_begin("evaluate.perplexity", hang), silence_seconds=120)
+    result = study.run(On(as_they_begin("evaluate.perplexity", hang)), silence_seconds=120)
     assert stopped and ended(result) == {State.DONE}
     assert any("no sign of life for 120 s" in reason for reason in result.reasons.values())
     assert not [pid for pid in stopped if psutil.pid_exists(pid)], "what hangs is killed, too"
@@ -140,7 +141,7 @@ def test_a_gpu_that_is_full_at_first_is_tried_again(root, tmp_path, expected, mo
     monkeypatch.setenv(NOTED, str(tmp_path / "full"))
     said = []
     study = Study.open(root / study_file, workdir=tmp_path)
-    result = study.run(listener=lambda step, state, remark: said.append(remark))
+    result = study.run(On(lambda step, state, remark: said.append(remark)))
     assert ended(result) == {State.DONE}
     assert any("no actor (llama: Free memory on device cuda:0 (1.0/80.0 GiB)" in remark for remark in said)
     assert_same(numbers(tmp_path, "frail"), expected, rtol=1e-4)
@@ -156,7 +157,7 @@ def test_a_killed_worker_process_is_replaced_with_its_engine(root, tmp_path, exp
                 os.kill(pid, signal.SIGKILL)
 
     study = Study.open(root / "frail_tp.yaml", workdir=tmp_path)
-    result = study.run(listener=after("evaluate.perplexity", kill_a_worker))
+    result = study.run(On(after("evaluate.perplexity", kill_a_worker)))
     assert killed and ended(result) == {State.DONE}
     assert any("a worker process of the engine is gone" in reason for reason in result.reasons.values())
     assert_same(numbers(tmp_path, "frail"), expected, rtol=1e-4)
@@ -173,7 +174,7 @@ def test_a_corpus_in_shards_outlives_one_of_their_actors(root, tmp_path, expecte
             killed.append(both[-1])
             os.kill(both[-1], signal.SIGKILL)
 
-    result = Study.open(study_file, workdir=tmp_path).run(on_progress=kill_the_second)
+    result = Study.open(study_file, workdir=tmp_path).run(On(report=kill_the_second))
     assert killed and ended(result) == {State.DONE}
     assert [reason for reason in result.reasons.values() if "actor lost" in reason]
     assert_same(numbers(tmp_path, "frail"), expected)
@@ -193,7 +194,7 @@ def test_the_tracking_server_may_be_away_for_two_minutes(root, tmp_path, expecte
 
     try:
         study = Study.open(root / "frail.yaml", workdir=tmp_path / "work", tracking_uri=server.uri)
-        result = study.run(listener=after("profile", go_away))
+        result = study.run(On(after("profile", go_away)))
         assert back and "does not answer" in caplog.text and "waiting for it" in caplog.text
         assert ended(result) == {State.DONE} and result.computed == NUM_STEPS and not result.unsent
         assert_same(numbers(tmp_path, "frail"), expected)
@@ -328,7 +329,7 @@ def test_an_actor_opened_ahead_may_die_like_any_other(root, tmp_path, expected, 
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
 
-    result = Study.open(write_study(root, "ahead.yaml", text), workdir=tmp_path).run(on_progress=kill_both)
+    result = Study.open(write_study(root, "ahead.yaml", text), workdir=tmp_path).run(On(report=kill_both))
     assert len(killed) == 2 and ended(result) <= {State.DONE, State.CACHED}
     assert "llama ablation 0 failed while it was opened ahead of its first step" in caplog.text
     assert_same(numbers(tmp_path, "frail"), expected)

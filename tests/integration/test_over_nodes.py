@@ -24,6 +24,7 @@ from tests.integration import made_up
 from tests.integration.made_up import assert_same, hosts, numbers, run, write_study
 from tests.integration.test_failures import NUM_STEPS, STUDY, after
 from tests.startup.sitecustomize import CHANGES, STARTUP
+from tests.watchers import On
 
 pytestmark = [pytest.mark.usefixtures("no_process_outlives_its_driver"), pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -88,7 +89,7 @@ def test_a_killed_actor_leaves_no_rank_and_no_placement_group(
             psutil.Process(pid).send_signal(signal.SIGKILL)
 
     study = Study.open(root / "two.yaml", workdir=tmp_path)
-    result = study.run(listener=after("evaluate.perplexity", kill_the_engine), address=address)
+    result = study.run(On(after("evaluate.perplexity", kill_the_engine), address=address))
     assert killed and len(nodes) == len(set(nodes)) == 2, "a rank on each of two nodes"
     assert set(result.states.values()) == {State.DONE}
     assert any("actor lost" in reason for reason in result.reasons.values())

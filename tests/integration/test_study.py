@@ -18,6 +18,7 @@ from tests import oracles
 from tests.integration import made_up
 from tests.integration.made_up import assert_same, command, hosts, numbers, run, write_study
 from tests.integration.test_harness import write_tasks
+from tests.watchers import On
 
 pytestmark = pytest.mark.usefixtures("no_process_outlives_its_driver")
 
@@ -188,7 +189,7 @@ def test_a_killed_actor_is_replaced_and_the_numbers_are_the_same(
             for victim in killed:
                 os.kill(victim, signal.SIGKILL)
 
-    result = study.run(listener=kill_once)
+    result = study.run(On(kill_once))
     assert killed
     lost = [step for step, reason in result.reasons.items() if "actor lost" in reason]
     assert lost and all(result.states[step] is State.DONE for step in lost)
@@ -214,7 +215,7 @@ def test_an_actor_killed_in_a_sweep_goes_on_after_the_packs_that_were_done(
             for victim in victims:
                 os.kill(victim, signal.SIGKILL)
 
-    result = Study.open(study_file, workdir=tmp_path / "killed").run(on_progress=kill_in_the_middle)
+    result = Study.open(study_file, workdir=tmp_path / "killed").run(On(report=kill_in_the_middle))
     assert victims and set(result.states.values()) == {State.DONE}
     begun = [tuple(map(int, line.split())) for line in sweeps.read_text().splitlines()]
     together, _, total = max(begun)

@@ -13,8 +13,9 @@ from actors.messages.stream import Progress
 from orchestrator import streams
 from orchestrator.cli.messages import say
 from orchestrator.planned_steps import PlannedStep
+from orchestrator.progress.run_progress import RunProgress
 from orchestrator.scheduling.forecast import Fit, Forecast
-from orchestrator.steps.step import State
+from orchestrator.steps.step import Role, State
 from orchestrator.terminal.console import UNBOUNDED, show_line
 from orchestrator.terminal.live import Display
 from orchestrator.terminal.plan import show_plan
@@ -29,7 +30,7 @@ each_text = pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 
 
 def step(text: str) -> Any:
-    return SimpleNamespace(id="0" * 20, name=text, title=text)
+    return SimpleNamespace(id="0" * 20, name=text, title=text, model=text, condition=text)
 
 
 def assert_text(shown: str, text: str, times: int) -> None:
@@ -62,9 +63,11 @@ def test_a_plan_and_its_forecast(text: str) -> None:
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_running_study(text: str, terminal: bool) -> None:
     console = Console(file=io.StringIO(), width=400, force_terminal=terminal)
-    with Display(console, [step(text)]) as display:
+    with Display(console, text, RunProgress([step(text)]), {}) as display:
+        display.opening(text, text, Role.ABLATION)
         display.transition(step(text), State.RUNNING, "")
-        display.progress(step(text), Progress(step="0" * 20, done=1, total=2, unit="packs"))
+        display.report(step(text), Progress(step="0" * 20, done=1, total=2, unit="packs"))
+        console.print(display._render())
         display.transition(step(text), State.FAILED, text)
     shown = console.file.getvalue().replace("\r", "")
     assert_text(shown, text, 2)

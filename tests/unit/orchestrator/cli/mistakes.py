@@ -140,8 +140,8 @@ YAML = {
 }  # fmt: skip
 FILES = {
     "no such folder": Mistake(
-        "3: models.0: there is no model folder {here}/smollm; model folders beside it: a, broken, family, pointer, "
-        "weightless",
+        "3: models.0: there is no model folder {here}/smollm; model folders beside it: a, broken, family, pointer "
+        "and 1 more",
         "./a", "./smollm",
     ),
     "an empty folder": Mistake(

@@ -18,6 +18,7 @@ from orchestrator.steps.step import State
 from tests import fakes
 from tests.fakes import ENGINE, NODE, FakePool, FakeRecord, scored
 from tests.plans import STUDY, plan, step_id
+from tests.watchers import On
 from tests.world import make_cluster
 
 OLD, NEW = {"torch": "2.12.0", "vllm": "0.32.0"}, {"torch": "2.13.0", "vllm": "0.32.0"}
@@ -41,8 +42,7 @@ def run(
     runner = Runner(
         study,
         record,
-        listener=listener,
-        on_progress=lambda *_: None,
+        watcher=On(listener),
         alike=Alike(study, NEW, **options),
     )
     runner.load_finished()

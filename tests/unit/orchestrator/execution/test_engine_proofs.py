@@ -30,7 +30,7 @@ TOLERANCE = TOLERANCES["cpu"]
 
 
 def run(study: Plan, pool: FakePool, record: FakeRecord, models: tuple[str, ...] = ("a",), **options: Any) -> Outcome:
-    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None, **options)
+    runner = Runner(study, record, **options)
     runner.load_finished()
     return runner.run(pool, make_cluster([NODE], dict.fromkeys(models, Demand(2.0, 0.0))), {})
 

@@ -26,6 +26,7 @@ from orchestrator.steps.step import BASELINE, FINISHED, Role, State, Step
 from studies.benchmarks.perplexity import PerplexityBenchmark
 from tests.fakes import NODE, FakePool, FakeRecord, matched, scored
 from tests.plans import BENCHMARKS, TRAIN, model, plan, step_id
+from tests.watchers import On
 from tests.world import make_cluster
 
 CLUSTER = make_cluster([NODE], {"a": Demand(2.0, 0.0), "b": Demand(2.0, 0.0)})
@@ -36,9 +37,7 @@ def run(
     costs: Mapping[str, float] = {},
 ) -> Outcome:  # fmt: skip
     """One run of the plan."""
-    runner = Runner(
-        study, record or FakeRecord(), listener=lambda *_: None, on_progress=lambda *_: None, draining=draining
-    )
+    runner = Runner(study, record or FakeRecord(), draining=draining)
     runner.load_finished()
     return runner.run(pool, CLUSTER, costs)
 
@@ -82,7 +81,7 @@ def test_ready_evaluations_of_a_benchmark_go_out_as_one_request() -> None:
 def test_what_the_record_holds_is_not_computed_again() -> None:
     study, record = plan(), FakeRecord()
     run(study, FakePool(study), record)
-    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study, record)
     assert runner.load_finished()
     assert set(runner.outcome().states.values()) == {State.CACHED}
 
@@ -267,7 +266,7 @@ def test_a_search_without_a_match_is_a_finding_and_its_evaluations_are_not_appli
     assert others == {State.DONE} and record.finished["matched · a"] == "FINISHED" and outcome.complete
     assert "matched/neighbour · a" not in record.finished.keys() | record.begun
 
-    again = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    again = Runner(study, record)
     assert again.load_finished(), "nothing is left to compute"
     assert {again.outcome().states[step] for step in evaluations} == {State.NOT_APPLICABLE}
 
@@ -288,7 +287,7 @@ def test_a_control_that_needs_no_neighbour_leaves_its_evaluations_not_applicable
     assert {at for step, at in outcome.states.items() if step not in neighbour} == {State.DONE} and outcome.complete
     assert "matched/neighbour · a" not in record.finished.keys() | record.begun
 
-    again = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    again = Runner(study, record)
     assert again.load_finished() and {again.outcome().states[step] for step in neighbour} == {State.NOT_APPLICABLE}
 
 
@@ -463,7 +462,7 @@ def test_transitions_are_heard_in_order() -> None:
     def listener(step: Step, state: State, remark: str) -> None:
         heard.append((step.title, state))
 
-    runner = Runner(study, FakeRecord(), listener=listener, on_progress=lambda *_: None)
+    runner = Runner(study, FakeRecord(), watcher=On(listener))
     runner.run(FakePool(study), CLUSTER, {})
     for step in study.steps.values():
         assert [state for title, state in heard if title == step.title] == [State.RUNNING, State.DONE]

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.progress.snapshot import Failure, Request, Snapshot, decode, encode
+from orchestrator.progress.snapshot import Failure, Opening, Request, Snapshot, decode, encode
 from orchestrator.record.limits import MAX_TAG
-from orchestrator.steps.step import State
+from orchestrator.steps.step import Role, State
 
 REQUEST = Request(
     name="evaluate.blimp", model="m", conditions=("treated",), since=5.0, done=312, total=780, unit="packs",
-    seconds_left=99.5,
+    rate=2.5, seconds_left=99.5,
 )  # fmt: skip
 SNAPSHOT = Snapshot(
     status="RUNNING",
@@ -19,6 +19,7 @@ SNAPSHOT = Snapshot(
     taken=61.5,
     host="node7",
     counts={"profile": {State.CACHED: 1}, "evaluate.blimp": {State.RUNNING: 1, State.NOT_APPLICABLE: 2}},
+    openings=(Opening(Role.ABLATION, "m", 4.0),),
     requests=(REQUEST,),
     failures=(Failure("match m matched", "no memory"),),
     seconds_left=None,
@@ -26,8 +27,8 @@ SNAPSHOT = Snapshot(
 TEXT = (
     '{"version":1,"status":"RUNNING","began":1.5,"taken":61.5,"host":"node7",'
     '"steps":{"profile":{"cached":1},"evaluate.blimp":{"running":1,"not applicable":2}},"seconds_left":null,'
-    '"running":[{"name":"evaluate.blimp","model":"m","conditions":["treated"],"conditions_left_out":0,"since":5.0,'
-    '"done":312,"total":780,"unit":"packs","seconds_left":99.5}],"running_left_out":0,'
+    '"opening":[{"role":"ablation","model":"m","since":4.0}],"running":[{"name":"evaluate.blimp","model":"m","conditions":["treated"],"conditions_left_out":0,"since":5.0,'
+    '"done":312,"total":780,"unit":"packs","rate":2.5,"seconds_left":99.5}],"running_left_out":0,'
     '"failures":[{"step":"match m matched","reason":"no memory"}],"failures_left_out":0,"error":""}'
 )
 """It must not change: other versions read it."""

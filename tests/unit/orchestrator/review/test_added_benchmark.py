@@ -69,7 +69,7 @@ def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
 
 def run(study: Plan, record: FakeRecord) -> Review:
     """One run and its report; every step is done, or was."""
-    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study, record)
     if not runner.load_finished():
         runner.run(FakePool(study, answer), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
     outcome = runner.outcome()

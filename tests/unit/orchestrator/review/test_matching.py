@@ -125,7 +125,7 @@ def test_a_control_is_named_where_it_moved_since_its_search_not_where_other_wind
 def test_checkpoints_share_the_neighbour_of_their_cohort() -> None:
     study = training()
     labels = {model.label: Demand(2.0, 0.0) for model in study.study.models}
-    runner = Runner(study, FakeRecord(), listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study, FakeRecord())
     runner.load_finished()
     outcome = runner.run(FakePool(study), make_cluster([NODE], labels), {})
     of_neighbours = {

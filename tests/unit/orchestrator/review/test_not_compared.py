@@ -44,7 +44,7 @@ def run_twice(before: Plan, after: Plan, monkeypatch: pytest.MonkeyPatch, record
     for study, torch in ((before, "2.12.0"), (after, "2.13.0")):
         monkeypatch.setattr(fakes, "ENGINE", replace(ENGINE, versions={"torch": torch}))
         alike = Alike(study, {"torch": torch}, keep_versions=True)
-        runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None, alike=alike)
+        runner = Runner(study, record, alike=alike)
         runner.load_finished()
         pool = FakePool(study, without_weights)
         pool.sources = dict.fromkeys(demands)
@@ -152,9 +152,7 @@ def test_without_a_baseline_the_first_condition_stands_for_it(monkeypatch: pytes
 def test_a_report_is_made_anew_once_its_results_were_evaluated_again(monkeypatch: pytest.MonkeyPatch) -> None:
     record, study = FakeRecord(), plan()
     first = upgraded(plan(STUDY.replace("seeds: [0, 1]", "seeds: [0]")), study, monkeypatch, record)
-    runner = Runner(
-        study, record, listener=lambda *_: None, on_progress=lambda *_: None, alike=Alike(study, {"torch": "2.13.0"})
-    )
+    runner = Runner(study, record, alike=Alike(study, {"torch": "2.13.0"}))
     assert not runner.load_finished()
     outcome = runner.run(FakePool(study), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
     second = review(study, outcome, record)
@@ -165,7 +163,7 @@ def test_a_report_is_made_anew_once_its_results_were_evaluated_again(monkeypatch
 def test_a_treated_perplexity_that_could_not_be_evaluated_again_costs_no_report() -> None:
     claims = STUDY + "claims: double_dissociation\n"
     record, study = FakeRecord(), plan(claims)
-    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study, record)
     runner.load_finished()
     outcome = runner.run(FakePool(study), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
     failed = step_id(study, "evaluate.perplexity", "treated")
@@ -178,7 +176,7 @@ def test_a_treated_perplexity_that_could_not_be_evaluated_again_costs_no_report(
 
 def test_a_control_that_no_longer_matches_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     record, study = FakeRecord(), plan()
-    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study, record)
     runner.load_finished()
     outcome = runner.run(FakePool(study), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
     committed = dict(outcome.committed)

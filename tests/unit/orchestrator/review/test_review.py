@@ -49,7 +49,7 @@ claims: double_dissociation
 
 def run(study: Plan, record: FakeRecord, answer: Answer | None = None) -> Outcome:
     """One whole run. answer: as of `FakePool`."""
-    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study, record)
     runner.load_finished()
     return runner.run(FakePool(study, answer), make_cluster([NODE], dict.fromkeys("abc", Demand(2.0, 0.0))), {})
 

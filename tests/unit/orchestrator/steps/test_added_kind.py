@@ -32,7 +32,7 @@ def answer(actor: str, start: Start, request: Any) -> Iterator[Any]:
 def run(record: FakeRecord) -> dict[str, State]:
     """One run of the study; {title: state}."""
     study = plan()
-    runner = Runner(study, record, listener=lambda *_: None, on_progress=lambda *_: None)
+    runner = Runner(study, record)
     if not runner.load_finished():
         runner.run(FakePool(study, answer), make_cluster([NODE], {"a": Demand(2.0, 0.0)}), {})
     return {study.steps[step].title: state for step, state in runner.outcome().states.items()}

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.planning.plan import Plan
-from orchestrator.review.curve_evidence import CURVE_CLAIMS, curve_drafts, depth_evidence, dose_evidence
+from orchestrator.review.claims.curve_evidence import CURVE_CLAIMS, curve_drafts, depth_evidence, dose_evidence
 from orchestrator.review.findings import Findings
 from orchestrator.review.model_report import ModelReport
 from studies.claims.scorecard import Draft, Status, verdicts

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.review.across_models import family, record_across_models
+from orchestrator.review.claims.across_models import family, record_across_models
 from tests.plans import checkpoint, model
 
 

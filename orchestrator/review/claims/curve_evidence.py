@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from orchestrator.planning.conditions import Condition, is_treated
 from orchestrator.planning.models import ResolvedModel
 from orchestrator.planning.roles import margins
-from orchestrator.review.evidence import graded_benchmarks, perplexity_name
+from orchestrator.review.claims.evidence import graded_benchmarks, perplexity_name
 from orchestrator.review.findings import Findings
 from orchestrator.steps.step import BASELINE
 from orchestrator.study_file.spec import ConditionSpec, LayerGroupsSpec

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.review.spreads import record_spreads
+from orchestrator.review.claims.spreads import record_spreads
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL
 from studies.statistics.items import Items
 from tests.plans import STUDY, plan

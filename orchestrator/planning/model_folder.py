@@ -1,10 +1,11 @@
-"""What the small files of a model and the headers of its weights say; weights themselves are never read.
+"""The folder of a model: what its small files and the headers of its weights say, and what to do where it is no model.
 
 Owns the reading of JSON and of safetensors headers, of which nothing is taken for granted: whatever they hold, it is
-what was asked for, or a StudyError of one line that names the file.
+what was asked for, or a StudyError of one line that names the file. Weights themselves are never read.
 """
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,46 @@ from studies.files import MAX_SMALL, MAX_WEIGHTS, open_ordinary, read_text
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """{dtype in a safetensors header: bytes of one number}."""
 
+_LISTED = 4
+"""Names that a message lists."""
 MAX_HEADER = 100_000_000
 """Bytes of a safetensors header; the bound of the library that loads the weights."""
+
+
+def require_folder(path: Path) -> None:
+    """Raise StudyError where there is no such folder; its neighbours are named."""
+    if os.path.isdir(path):  # `Path.is_dir` raises for a name that is too long
+        return
+    try:
+        beside = sorted(config.parent.name for config in path.parent.glob("*/config.json"))
+    except OSError:
+        beside = []
+    remedy = f"model folders beside it: {_names(beside)}" if beside else "name a model folder, or a hub name"
+    raise StudyError(f"there is no model folder {path}; {remedy}")
+
+
+def require_config(folder: Path, written: str) -> None:
+    """Raise StudyError where a folder has no config.json: it may hold several models, or a GGUF file.
+
+    written: as in the study file.
+    """
+    if (folder / "config.json").exists():
+        return
+    if inside := sorted(path.parent.name for path in folder.glob("*/config.json")):
+        raise StudyError(
+            f"{folder} is a folder of models ({_names(inside)}), not a model: name one of them, {written}/{inside[0]}, "
+            f"or all of a training run under checkpoints: {{of: {written}, revisions: [...]}}"
+        )
+    if packed := sorted(path.name for path in folder.glob("*.gguf")):
+        remedy = f"python -m actors.gguf {folder / packed[0]} FOLDER makes a model folder of it"
+        raise StudyError(f"{folder} has no config.json but {packed[0]}; {remedy}")
+    raise StudyError(f"{folder} has no config.json; a model folder holds it, tokenizer files and .safetensors weights")
+
+
+def _names(names: list[str]) -> str:
+    """`a, b, c, d and 5 more`."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED])}{more}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

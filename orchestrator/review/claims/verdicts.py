@@ -1,0 +1,21 @@
+"""The verdicts on one model: all its claims on one scorecard."""
+
+from orchestrator.planning.models import ResolvedModel
+from orchestrator.review.claims.curve_evidence import CURVE_CLAIMS, curve_drafts
+from orchestrator.review.claims.evidence import claims_evidence
+from orchestrator.review.findings import Findings
+from studies.claims.paper import DRAFTS
+from studies.claims.scorecard import Draft, Verdict, verdicts
+from studies.claims.wording import CLAIMS
+
+
+def model_verdicts(findings: Findings, model: ResolvedModel) -> list[Verdict]:
+    """The claims of the study's set, and those on its curves; empty where the study has no claims."""
+    claims = findings.plan.study.spec.claims
+    if claims is None:
+        return []
+    drafts: list[Draft] = []
+    if claims in DRAFTS and (evidence := claims_evidence(findings, model)):
+        drafts += DRAFTS[claims](evidence)
+    drafts += curve_drafts(findings, model)
+    return verdicts(model.label, {**CLAIMS, **CURVE_CLAIMS}, drafts)

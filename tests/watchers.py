@@ -1,0 +1,26 @@
+"""Watchers of a run that call functions of a test."""
+
+from collections.abc import Callable
+
+from actors.messages.stream import Progress
+from orchestrator.progress.watcher import Watcher
+from orchestrator.steps.step import State, Step
+
+
+class On(Watcher):
+    """Calls one function at every transition, another at every report."""
+
+    def __init__(
+        self,
+        transition: Callable[[Step, State, str], object] | None = None,
+        report: Callable[[Step, Progress], object] | None = None,
+    ) -> None:
+        self._transition, self._report = transition, report
+
+    def transition(self, step: Step, state: State, remark: str) -> None:
+        if self._transition:
+            self._transition(step, state, remark)
+
+    def report(self, step: Step, progress: Progress) -> None:
+        if self._report:
+            self._report(step, progress)
