@@ -16,8 +16,8 @@ from mlflow.entities import ViewType
 
 import halfwave
 from orchestrator.record.client.failures import RecordError
-from orchestrator.record.keys import RunKey
 from orchestrator.record.driver.lease import TAG, encode_claim, own_claim
+from orchestrator.record.keys import RunKey
 from orchestrator.record.local_store import sqlite_uri
 from orchestrator.study import Study
 from tests.integration.made_up import Command

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.record.driver import lease as module
 from orchestrator.record.client.failures import RecordError, Unreachable
+from orchestrator.record.driver import lease as module
 from orchestrator.record.driver.lease import (
     LAPSE_SECONDS,
     TAG,
