@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import streams
-from orchestrator.cli import record_verbs, study_verbs
+from orchestrator.cli import record_verbs, status_verbs, study_verbs
 from orchestrator.cli.messages import say
 from orchestrator.cli.usage import UsageError, usage_line
 from orchestrator.redaction import redact_logs, redacted
@@ -44,6 +44,7 @@ for verb in (
     study_verbs.plan,
     study_verbs.run,
     study_verbs.submit,
+    status_verbs.status,
     record_verbs.report,
     record_verbs.gc,
 ):

@@ -55,9 +55,9 @@ class RunProgress(Watcher):
         self._states: dict[str, State] = {}
         self._counts: dict[str, Counter[State]] = {}
         self._work: dict[str, float] = {}
-        self._work_in: Counter[State] = Counter()
-        """Kept up to date like the counts: adding up thousands of steps at every turn would take longer than the
-        turn."""
+        self._work_in = dict.fromkeys(State, 0.0)
+        """{state: work of the steps in it}. Kept up to date like the counts: adding up thousands of steps at every turn
+        would take longer than the turn."""
         for step in steps:
             self._states[step.id] = State.PENDING
             self._counts.setdefault(step.name, Counter())[State.PENDING] += 1

@@ -1,15 +1,28 @@
 """Names shortened to a width, in the middle, so that none is mistaken for another.
 
-The ends of a name say most: `HuggingFaceTB/SmolLM2-135M-Instruct` is known by both. Invariant: names that differ stay
-different, and no shortened name is also a whole one; where a width has no room for that, they get wider than it.
+The ends of a name say most: `HuggingFaceTB/SmolLM2-135M-Instruct` is known by both. Where two names have equal ends,
+the cut moves to keep what tells them apart. Invariant: names that differ stay different, and no shortened name is also
+a whole one; where a width has no room for that, they get wider than it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from rich.cells import cell_len, chop_cells
 
 CUT = "…"
 """Stands for what is left out; one column wide."""
+
+
+class _Kept(NamedTuple):
+    """What is kept of a name."""
+
+    head: str
+    tail: str
+
+    def fits(self, name: str) -> bool:
+        """Whether a name could be meant."""
+        return name.startswith(self.head) and name.endswith(self.tail)
 
 
 def shortened(names: Iterable[str], width: int) -> dict[str, str]:
@@ -19,26 +32,31 @@ def shortened(names: Iterable[str], width: int) -> dict[str, str]:
     taken = set(short)
     for name in unique:
         if name not in short:
-            short[name] = next(cut for cut in _cuts(name, width) if cut not in taken)
+            short[name] = _short(name, unique, width, taken)
             taken.add(short[name])
     return {name: short[name] for name in unique}
 
 
-def _cuts(name: str, width: int) -> Iterator[str]:
-    """The name, cut in ever more places and widths, the best cut first; at last the name as it is."""
-    whole = cell_len(name)
-    for columns in range(max(width, 3), whole):
-        kept = columns - cell_len(CUT)
-        for head in sorted(range(1, kept), key=lambda head: abs(head - (kept + 1) // 2)):
-            yield f"{_head(name, head)}{CUT}{_tail(name, kept - head)}"
-    yield name
+def _short(name: str, names: Collection[str], width: int, taken: Collection[str]) -> str:
+    """The name with the best cut: one that fits no other name, else one that no other name has."""
+    for kept in _cuts(name, width):
+        text = f"{kept.head}{CUT}{kept.tail}"
+        if text not in taken and not any(kept.fits(other) for other in names if other != name):
+            return text
+    for columns in range(width, cell_len(name)):
+        for kept in _cuts(name, columns):
+            if (text := f"{kept.head}{CUT}{kept.tail}") not in taken:
+                return text
+    return name
+
+
+def _cuts(name: str, width: int) -> Iterator[_Kept]:
+    """The ways to keep so much of a name, those first that keep as much of either end."""
+    kept = width - cell_len(CUT)
+    for head in sorted(range(1, kept), key=lambda head: abs(head - (kept + 1) // 2)):
+        yield _Kept(_head(name, head), _head(name[::-1], kept - head)[::-1])
 
 
 def _head(name: str, columns: int) -> str:
     """As much of the beginning as fits into these columns."""
     return chop_cells(name, columns)[0] if columns else ""
-
-
-def _tail(name: str, columns: int) -> str:
-    """As much of the end as fits into these columns."""
-    return _head(name[::-1], columns)[::-1]

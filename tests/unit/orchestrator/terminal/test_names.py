@@ -12,6 +12,11 @@ def test_a_name_is_cut_in_the_middle_and_one_that_fits_stays() -> None:
     assert shortened(names, 16) == {names[0]: "HuggingF…nstruct", "gpt2": "gpt2"}
 
 
+def test_the_cut_moves_to_keep_what_tells_names_apart() -> None:
+    names = ["evaluate.blimp_of_a_long_name", "evaluate.tse_of_a_long_name", "profile_of_a_long_name"]
+    assert list(shortened(names, 16).values()) == ["evaluate.b…_name", "evaluate.t…_name", "profile_…ng_name"]
+
+
 def test_names_with_equal_ends_stay_different() -> None:
     names = [f"evaluate/layers={i}-{i + 3}/of the model" for i in range(0, 40, 4)]
     short = shortened(names, 14)
