@@ -82,8 +82,8 @@ def _two_objects_or_one() -> Iterator[Contrast]:
         ANIMATE.heads, PEOPLE, TWO_OBJECTS_OR_ONE, GIFTS, PLACES_AND_TIMES
     ):
         for n in NUMBERS:
-            yield contrast(f"The {head[n]} _ the {person[0]} {gift}.", gave_or_thanked, 0)
-            yield contrast(f"The {head[n]} _ the {person[0]} {place}.", gave_or_thanked, 1)
+            yield contrast(f"The {head[n]} _ the {person[1]} {gift}.", gave_or_thanked, 0)
+            yield contrast(f"The {head[n]} _ the {person[1]} {place}.", gave_or_thanked, 1)
 
 
 def _adjective_or_object() -> Iterator[Contrast]:

@@ -104,11 +104,9 @@ def _in_question() -> Iterator[Contrast]:
 
 def _of_adjunct() -> Iterator[Contrast]:
     """A question word for a time leaves no gap in the place of the object."""
-    for head, (_, repaired, thing), person, knew, place in deal(
-        ANIMATE.heads, DEEDS, PEOPLE, FACTIVE_VERBS, PLACES_AND_TIMES
-    ):
+    for head, (_, repaired, thing), knew, place in deal(ANIMATE.heads, DEEDS, FACTIVE_VERBS, PLACES_AND_TIMES):
         for n in NUMBERS:
-            clause = f"The {person[0]} {knew} _ the {head[n]} {repaired}"
+            clause = f"We {knew} _ the {head[n]} {repaired}"
             yield contrast(f"{clause} {place}.", WHAT_OR_WHEN, GAP)
             yield contrast(f"{clause} the {thing} {place}.", WHAT_OR_WHEN, NO_GAP)
 

@@ -12,7 +12,7 @@ from itertools import product
 from typing import NamedTuple
 
 from studies.embedded.frames import NUMBERS, Constructions, Contrast, contrast, deal
-from studies.embedded.lexicon import ANIMATE
+from studies.embedded.lexicon import ANIMATE, PLACES_AND_TIMES
 
 
 class Verb(NamedTuple):
@@ -63,11 +63,11 @@ def _modal_or_perfect() -> Iterator[Contrast]:
 
 
 def _modal_or_progressive() -> Iterator[Contrast]:
-    for head, verb, modal in deal(ANIMATE.heads, VERBS, MODALS):
+    for head, verb, modal, place in deal(ANIMATE.heads, VERBS, MODALS, PLACES_AND_TIMES):
         for n in NUMBERS:
             critical = (verb.base, verb.progressive)
-            yield contrast(f"The {head[n]} {modal} _ the {verb.object}.", critical, 0)
-            yield contrast(f"The {head[n]} {WAS[n]} _ the {verb.object}.", critical, 1)
+            yield contrast(f"The {head[n]} {modal} _ the {verb.object} {place}.", critical, 0)
+            yield contrast(f"The {head[n]} {WAS[n]} _ the {verb.object} {place}.", critical, 1)
 
 
 def _under_negation() -> Iterator[Contrast]:

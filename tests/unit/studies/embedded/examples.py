@@ -64,10 +64,10 @@ argument_structure_transitive
     The guests greeted/*laughed the bankers during the party.
     The guests laughed/*greeted during the party.
 argument_structure_two_objects_or_one
-    The editor handed/*greeted the professor a photograph.
-    The editor greeted/*handed the professor near the station.
-    The patients gave/*thanked the mayor a letter.
-    The patients thanked/*gave the mayor near the station.
+    The editor handed/*greeted the professors a photograph.
+    The editor greeted/*handed the professors near the station.
+    The patients gave/*thanked the mayors a letter.
+    The patients thanked/*gave the mayors near the station.
 case_after_preposition
     The dentist laughed because we/*us fell.
     The dentist laughed at us/*we.
@@ -169,10 +169,10 @@ filler_gap_object_of_preposition
     We knew who/*that the guests waited for after the concert.
     We knew that/*who the guests waited for the scientists after the concert.
 filler_gap_of_adjunct
-    The scientist noticed what/*when the author described during the party.
-    The scientist noticed when/*what the author described the house during the party.
-    The captain remembered what/*when the patients damaged after the concert.
-    The captain remembered when/*what the patients damaged the fence after the concert.
+    We revealed what/*when the author described near the station.
+    We revealed when/*what the author described the house near the station.
+    We remembered what/*when the patients damaged during the party.
+    We remembered when/*what the patients damaged the fence during the party.
 filler_gap_subject
     The critics remembered who/*that carried the box during the party.
     The critics remembered that/*who the client carried the box during the party.
@@ -307,10 +307,10 @@ verb_form_modal_or_perfect
     The patients must steal/*stolen the coat.
     The patients had already stolen/*steal the coat.
 verb_form_modal_or_progressive
-    The editor must eat/*eating the bread.
-    The editor was eating/*eat the bread.
-    The singers could shake/*shaking the tree.
-    The singers were shaking/*shake the tree.
+    The editor must eat/*eating the bread near the station.
+    The editor was eating/*eat the bread near the station.
+    The singers could shake/*shaking the tree near the station.
+    The singers were shaking/*shake the tree near the station.
 verb_form_past_or_perfect
     The artist shook/*shaken the tree.
     The artist had shaken/*shook the tree.
