@@ -318,7 +318,7 @@ def test_local_tse_that_is_missing_or_not_tse(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", [4, 7, 40, 64, 200, 10_000])
 def test_a_thinned_embedded_construction_keeps_its_balance(wanted: int) -> None:
-    """As many pairs as asked for, in fours; each critical word as often right as wrong, in agreement and reflexives."""
+    """As many pairs as asked for, in fours; each word is as often good as bad, except in `npi_simple`."""
     by_uid: dict[str, list[Pair]] = defaultdict(list)
     for pair in embedded_pairs(wanted, True).pairs:
         by_uid[pair.uid].append(pair)
@@ -329,43 +329,41 @@ def test_a_thinned_embedded_construction_keeps_its_balance(wanted: int) -> None:
     for uid, pairs in by_uid.items():
         assert [pair.pair for pair in pairs] == list(map(str, range(len(pairs)))), "unique within the uid"
         assert len({(pair.good, pair.bad) for pair in pairs}) == len(pairs)
-        if uid.startswith("npi"):
-            continue
         good: Counter[str] = Counter()
         bad: Counter[str] = Counter()
         for pair in pairs:
-            good.update(pair.good.removesuffix(".").split())
-            bad.update(pair.bad.removesuffix(".").split())
-        assert good == bad, f"{uid}: words alone tell good from bad"
+            good.update(pair.good.lower().rstrip(".?").split())
+            bad.update(pair.bad.lower().rstrip(".?").split())
+        assert (good == bad) == (uid != "npi_simple"), f"{uid}: words alone tell good from bad"
+        if not uid.startswith("agreement"):
+            continue
         critical = [next(g for g, b in zip(p.good.split(), p.bad.split(), strict=True) if g != b) for p in pairs]
-        plural = sum(
-            word.removesuffix(".") in ("are", "have", "themselves") or not is_third_person(word) for word in critical
-        )
+        plural = sum(word.removesuffix(".") in ("are", "have") or not is_third_person(word) for word in critical)
         assert 2 * plural == len(pairs), f"{uid}: one number is right more often"
 
 
 def is_third_person(word: str) -> bool:
     word = word.removesuffix(".")
-    return word in ("is", "has", "himself", "herself") or word.endswith("s")
+    return word in ("is", "has") or word.endswith("s")
 
 
-@pytest.mark.parametrize("wanted", [4, 40, 200])
-@pytest.mark.parametrize("phenomenon", ["agreement", "reflexives"])
-def test_a_unigram_model_scores_half_on_thinned_constructions(wanted: int, phenomenon: str) -> None:
+@pytest.mark.parametrize("wanted", [4, 12, 40, 200])
+def test_a_unigram_model_scores_half_on_thinned_constructions(wanted: int) -> None:
     benchmark = embedded_pairs(wanted, True)
     generator = random.Random(wanted)
     weights: dict[str, int] = defaultdict(lambda: generator.getrandbits(40))
-    sums = np.array([sum(weights[word] for word in text.rstrip(".").split()) for text in benchmark.texts])
+    sums = np.array([sum(weights[word] for word in text.lower().rstrip(".?").split()) for text in benchmark.texts])
     items = benchmark.results(sums, np.ones(len(sums)))
-    for uid, pairs in items[items["phenomenon"] == phenomenon].groupby("uid"):
-        assert pairs["correct"].mean() == 0.5, uid
+    accuracies = {uid: pairs["correct"].mean() for uid, pairs in items.groupby("uid") if uid != "npi_simple"}
+    assert len(accuracies) == 63 and set(accuracies.values()) == {0.5}
 
 
 def test_the_embedded_set_says_so_and_is_whole_by_default() -> None:
     benchmark = embedded_pairs(None, True)
-    assert "embedded" in benchmark.label and benchmark.name == "embedded_pairs" and len(benchmark.pairs) >= 4000
-    assert benchmark.digest == "81c73fcc5822ca2e090766a4c070bf0ef25e93f5883830ac0fbdcf16619c9900"
+    assert "embedded" in benchmark.label and benchmark.name == "embedded_pairs" and len(benchmark.pairs) >= 19_000
+    assert benchmark.digest == "826f89c26ada89ef4be5903c5c0c6787a69d45f8aa95f220292bb59c36dabbcd"
     thinned = embedded_pairs(40, False)
-    assert thinned.digest == "9d42b4de07ef641535f29ad11ef0cb77ed9a1442f399a097c1ca7d72950773e6"
+    assert thinned.digest == "f38c50d485c6736cda2f5909470629a05008705b101e0f24aec630b9fd930665"
     assert embedded_pairs(None, True).digest == benchmark.digest != embedded_pairs(40, True).digest
-    assert {pair.phenomenon for pair in benchmark.pairs} == {"agreement", "reflexives", "npi"}
+    by_phenomenon = Counter(phenomenon for phenomenon, _ in {(pair.phenomenon, pair.uid) for pair in benchmark.pairs})
+    assert len(by_phenomenon) == 8 and min(by_phenomenon.values()) == 7, "units enough in every stratum of a claim"
