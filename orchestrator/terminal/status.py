@@ -100,7 +100,8 @@ def state_phrase(status: StudyStatus) -> str:
 
 
 def _after(status: StudyStatus) -> str:
-    return f", after {duration(status.elapsed)}" if status.elapsed is not None else ""
+    """How long it took; nothing where too little is known, as of a driver that was heard of only once."""
+    return f", after {duration(status.elapsed)}" if status.elapsed is not None and status.elapsed >= 1 else ""
 
 
 def _show_progress(console: Console, progress: Snapshot, *, is_running: bool) -> None:
