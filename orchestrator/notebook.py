@@ -6,7 +6,6 @@ and writes nothing; what a store holds of a study, `record.recorded_study` says.
 
 import logging
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,15 +39,15 @@ def load(place: str | os.PathLike[str], study: str | None = None, artifact_root:
 
 def load_from(reader: Reader, study: str | None = None) -> RecordedStudy:
     """As `load`, from an opened store."""
-    name = study or _only(reader.studies(), reader)
+    name = study or only_study(reader)
     found = RecordedStudy(reader, name)
     reader.warn_of_edits(name)
     return found
 
 
-def _only(names: Iterable[str], reader: Reader) -> str:
-    """The name of the only study; RecordError where there is none, or where there are several."""
-    known = sorted(names)
+def only_study(reader: Reader) -> str:
+    """The name of the only study of a store; RecordError where there is none, or where there are several."""
+    known = sorted(reader.studies())
     if len(known) == 1:
         return known[0]
     if not known:

@@ -33,8 +33,29 @@ class PlannedStep(NamedTuple):
     """Whether there is nothing to compute, because of the finding of a recorded step."""
 
 
-def planned_steps(plan: Plan, record: Reader, installed: Mapping[str, str] | None) -> list[PlannedStep]:
-    """Every step of a plan, whether it is recorded, why not, and its estimated work.
+class Survey(NamedTuple):
+    """What the record holds of a plan."""
+
+    known: Mapping[str, Committed]
+    """{step: where it is recorded}, of those that are."""
+    before: Mapping[tuple[str, str, str], Committed]
+    """{(model, condition, name): the step that the study recorded there last}; empty where every step is known."""
+    idle: Mapping[str, str]
+    """{step that is not recorded: the finding that leaves it nothing to compute}."""
+    again: Mapping[str, str]
+    """{recorded evaluation: why it will be evaluated again}."""
+
+    def is_cached(self, step: str) -> bool:
+        """Whether a run would take a step from the record."""
+        return step in self.known and step not in self.again
+
+    def last(self, step: Step) -> Committed | None:
+        """What the study recorded last under a step's name."""
+        return self.before.get((step.model, step.condition, step.name))
+
+
+def survey(plan: Plan, record: Reader, installed: Mapping[str, str] | None) -> Survey:
+    """What the record holds of a plan.
 
     installed: {package: version}; a recorded evaluation is not counted as cached where by these it will be evaluated
     again, to be compared with a step to run. None = whatever is recorded stays.
@@ -43,13 +64,20 @@ def planned_steps(plan: Plan, record: Reader, installed: Mapping[str, str] | Non
     before = record.latest(plan.study.spec.study) if len(known) < len(plan.steps) else {}
     idle = _not_applicable(plan, record, known)
     again = {} if installed is None else evaluated_again(plan, known, installed, idle=idle)
+    return Survey(known, before, idle, again)
+
+
+def planned_steps(plan: Plan, record: Reader, installed: Mapping[str, str] | None) -> list[PlannedStep]:
+    """Every step of a plan, whether it is recorded, why not, and its estimated work; `installed` as in `survey`."""
+    found = survey(plan, record, installed)
     planned = []
     for step in plan.steps.values():
-        cached = step.id in known and step.id not in again
-        last = before.get((step.model, step.condition, step.name))
-        reason = "" if cached else again.get(step.id) or idle.get(step.id) or _why_not_cached(step, last, record)
-        work = 0.0 if step.id in idle else flops(plan.model(step.model), step.work)
-        planned.append(PlannedStep(step, cached, reason, work, again=step.id in again, idle=step.id in idle))
+        cached, idle = found.is_cached(step.id), step.id in found.idle
+        reason = found.again.get(step.id) or found.idle.get(step.id, "")
+        if not cached and not reason:
+            reason = _why_not_cached(step, found.last(step), record)
+        work = 0.0 if idle else flops(plan.model(step.model), step.work)
+        planned.append(PlannedStep(step, cached, reason, work, again=step.id in found.again, idle=idle))
     return planned
 
 

@@ -23,13 +23,17 @@ from orchestrator.record.driver.progress_tag import TAG as PROGRESS
 from orchestrator.record.keys import RecordedRun
 from orchestrator.record.reader import Reader
 from orchestrator.record.recorded_study import REPORT
-from orchestrator.record.tags import DEFINITION, INVOCATION, REPORTED, Definition, tagged_definition
+from orchestrator.record.tags import (
+    DEFINITION,
+    INVOCATION,
+    REPORTED,
+    Definition,
+    invocation_started,
+    tagged_definition,
+)
 from orchestrator.redaction import redacted
 from orchestrator.steps.artifacts import ENGINE_PROBE
 from orchestrator.steps.step import REVIEW_VERSIONS, State
-
-INVOCATION_TIME = "%Y%m%dT%H%M%S.%f%z"
-"""Form of the time in the name of an invocation's tag."""
 
 
 class RunState(StrEnum):
@@ -160,10 +164,7 @@ def _last_invocation(tags: Mapping[str, str]) -> tuple[datetime | None, str]:
     if not invocations:
         return None, ""
     last = invocations[-1]
-    try:
-        return datetime.strptime(last.removeprefix(INVOCATION), INVOCATION_TIME), tags[last]
-    except ValueError:  # somebody else's tag
-        return None, tags[last]
+    return invocation_started(last.removeprefix(INVOCATION)), tags[last]
 
 
 def _state(holder: Holder | None, ended_as: str) -> RunState:

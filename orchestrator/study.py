@@ -21,7 +21,9 @@ import psutil
 
 from orchestrator.definition import definition_of, second_file
 from orchestrator.execution.interrupt import Interrupt
-from orchestrator.planned_steps import PlannedStep, planned_steps
+from orchestrator.explanation.explanation import Explanation
+from orchestrator.explanation.planned import explain_planned
+from orchestrator.planned_steps import PlannedStep, planned_steps, survey
 from orchestrator.planning.plan import Plan, build_plan
 from orchestrator.planning.power import PlannedPower, earlier_spreads, powers
 from orchestrator.planning.resolve import resolve
@@ -193,6 +195,14 @@ class Study:
         to be compared with a step to run; with `keep_versions` none is.
         """
         return planned_steps(self.plan, self.recorded(), None if keep_versions else engine_versions())
+
+    def explain(self, step: str, *, keep_versions: bool = False) -> Explanation:
+        """What a step stands for, and why it is or is not cached; by its id, its title, or a part of either.
+
+        Raises StudyError where no step of the plan fits, or several do."""
+        record = self.recorded()
+        found = survey(self.plan, record, None if keep_versions else engine_versions())
+        return explain_planned(self.plan, found, record, step)
 
     def powers(self, *, by_store: bool) -> list[PlannedPower]:
         """The power that each claim will have, by earlier runs in the store, or by the stated defaults alone."""

@@ -45,6 +45,7 @@ for verb in (
     study_verbs.run,
     study_verbs.submit,
     status_verbs.status,
+    status_verbs.explain,
     record_verbs.report,
     record_verbs.gc,
 ):

@@ -6,8 +6,20 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import ArtifactRoot, AsJson, TrackingUri, Workdir
+from orchestrator.cli.messages import warn
+from orchestrator.cli.options import (
+    ArtifactRoot,
+    AsJson,
+    DataRoot,
+    KeepVersions,
+    ModelRoot,
+    TrackingUri,
+    TrustStudy,
+    Workdir,
+)
+from orchestrator.cli.study_verbs import open_study
 from orchestrator.redaction import redacted
+from studies.errors import StudyError
 
 StudyName = Annotated[str | None, typer.Option("--study", help="Name of a recorded study, in place of a file.")]
 
@@ -35,3 +47,57 @@ def status(
         console = make_console()
         for one in found.studies:
             show_status(console, one)
+
+
+def explain(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[STUDY.yaml] STEP",
+            help="A study file, then a step: its id, as `plan` prints it, or its title, or a part of either. Without a "
+            "file: a recorded step.",
+        ),
+    ],
+    name: StudyName = None,
+    data_root: DataRoot = None,
+    model_root: ModelRoot = None,
+    workdir: Workdir = None,
+    tracking_uri: TrackingUri = None,
+    artifact_root: ArtifactRoot = None,
+    trust_study: TrustStudy = False,
+    keep_versions: KeepVersions = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a step stands for and why it is or is not cached: the parameter that changed, as the study file names
+    it. Without a study file: a recorded step, from the record alone."""
+    from orchestrator.explanation.explanation import explanation_json
+    from orchestrator.terminal.console import make_console
+    from orchestrator.terminal.explain import show_explanation
+
+    file, step = _file_and_step(words)
+    if file is None:
+        from orchestrator.explanation.recorded import explain_recorded
+        from orchestrator.named_study import named_study
+        from orchestrator.notebook import only_study
+
+        named = named_study(None, name, workdir=workdir, tracking_uri=tracking_uri, artifact_root=artifact_root)
+        explained = explain_recorded(named.reader, named.name or only_study(named.reader), step)
+    else:
+        if name is not None:
+            raise StudyError(f"--study: {file} names its study itself; give the file or the name")
+        opened = open_study(file, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
+        warn(opened.warnings)
+        explained = opened.explain(step, keep_versions=keep_versions)
+    if as_json:
+        print(json.dumps(redacted(explanation_json(explained)), indent=2))
+    else:
+        show_explanation(make_console(), explained)
+
+
+def _file_and_step(words: list[str]) -> tuple[Path | None, str]:
+    """The study file, if the first word names one, and the step: a title may come as several words."""
+    first = Path(words[0])
+    is_file = first.suffix in (".yaml", ".yml") or (len(first.parts) > 1 and first.is_file())
+    if is_file and len(words) == 1:
+        raise StudyError(f"STEP: which step of {first}? give its id or its title; `halfwave plan {first}` lists them")
+    return (first, " ".join(words[1:])) if is_file else (None, " ".join(words))

@@ -197,9 +197,12 @@ class Reader:
 
     def last_run(self, study: str) -> Definition | None:
         """The study file that a study was last run from; None where nobody has noted it."""
+        return tagged_definition(self.own_tags(study), DEFINITION)
+
+    def own_tags(self, study: str) -> Mapping[str, str]:
+        """The tags of a study's own run; empty where it has none."""
         tags = [run.data.tags for run in self._patiently(lambda: self._current(study))]
-        parent = next((of_run for of_run in tags if slot_of(of_run).kind == "study"), NOTHING)
-        return tagged_definition(parent, DEFINITION)
+        return next((of_run for of_run in tags if slot_of(of_run).kind == "study"), NOTHING)
 
     def driver(self, study: str) -> Holder | None:
         """The driver whose lease stands on a study, alive or not; None where it was released, or there never was
@@ -208,12 +211,16 @@ class Reader:
         return self._patiently(lambda: holder(self._store, experiment)) if experiment else None
 
     def recorded_at(self, committed: Committed) -> datetime | None:
-        """When a step was recorded on its run; None where no metric of it tells, and while it waits in the outbox."""
-        run_id = self._run_id(committed)
-        if not run_id or not committed.metrics:
+        """When a step was recorded on its run, by its metrics; without any, when the run was created. None while it
+        waits in the outbox."""
+        run_id, name = self._run_id(committed), min(committed.metrics, default="")
+        if not run_id:
             return None
-        history = self._patiently(lambda: self._store.call("get_metric_history", run_id, min(committed.metrics)))
-        return datetime.fromtimestamp(history[0].timestamp / 1000, UTC) if history else None
+        if name and (history := self._patiently(lambda: self._store.call("get_metric_history", run_id, name))):
+            return datetime.fromtimestamp(history[0].timestamp / 1000, UTC)
+        return datetime.fromtimestamp(
+            self._patiently(lambda: self._store.call("get_run", run_id)).info.start_time / 1000, UTC
+        )
 
     def verify(self, committed: Committed) -> bool:
         """Whether the artifacts are there and intact. On a server only names are looked up, or see `reads_back`."""

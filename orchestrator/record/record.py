@@ -45,6 +45,7 @@ from orchestrator.record.tags import (
     Definition,
     definition_tags,
     environment_tags,
+    invocation_name,
 )
 from orchestrator.redaction import redacted
 from studies.errors import one_line
@@ -131,7 +132,7 @@ class Record(Reader):
         """
         definition, resolved, environment = redacted(definition), redacted(resolved), redacted(environment)
         started = datetime.now(UTC)
-        self._invocation = f"{started:%Y%m%dT%H%M%S.%fZ}"
+        self._invocation = invocation_name(started)
         parent = check_key(
             RunKey(kind="study", name=study, params={"study": study}, tags=environment_tags(environment))
         )

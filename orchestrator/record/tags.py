@@ -5,6 +5,7 @@ commits a step is written in `commits`, the lease in `lease`.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from orchestrator.record.keys import RunKey, Slot
@@ -28,6 +29,8 @@ VIEW = "mlflow.sharedViewState.halfwave"
 
 RESERVED = (STEP, "halfwave.", INVOCATION, SUPERSEDED, ADOPTED)
 """Prefixes of names that no step may use for its own tags."""
+
+_INVOCATION_TIME = "%Y%m%dT%H%M%S.%fZ"
 
 ADOPTED_FROM_OUTBOX = "the spool"
 """The value of `ADOPTED` where the results were copied before they had reached any run."""
@@ -64,6 +67,19 @@ def tagged_definition(tags: Mapping[str, str], prefix: str) -> Definition | None
     values = [tags.get(prefix + name) for name in ("study_file", "definition_sha256", "started")]
     file, digest, started = values
     return Definition(file, digest, started) if file and digest and started else None
+
+
+def invocation_name(started: datetime) -> str:
+    """The name of the invocation that began then (UTC), which follows `INVOCATION` in its tag. Names sort by time."""
+    return f"{started:{_INVOCATION_TIME}}"
+
+
+def invocation_started(name: str) -> datetime | None:
+    """When the invocation of this name began; None for a name that is not one."""
+    try:
+        return datetime.strptime(name, _INVOCATION_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def run_tags(key: RunKey, parent_id: str = "") -> dict[str, str]:

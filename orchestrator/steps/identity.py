@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 ID_DIGITS = 20
 """Hex digits of a step id: 80 bits."""
@@ -25,20 +25,46 @@ def identify(payload: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(payload).encode()).hexdigest()[:ID_DIGITS]
 
 
-def difference(new: Mapping[str, Any], old: Mapping[str, Any], at: str = "") -> list[str]:
-    """What changed, one line per leaf: `params.fraction: 0.01 -> 0.02`."""
-    lines = []
+class Change(NamedTuple):
+    """One leaf in which two payloads differ."""
+
+    place: str
+    """`params.fraction`."""
+    how: Literal["changed", "added", "removed"]
+    before: Any
+    after: Any
+    """None where it was added or removed, respectively."""
+
+    @property
+    def values(self) -> str:
+        """`0.01 -> 0.02`, `added 3`, in canonical JSON, long values cut."""
+        match self.how:
+            case "changed":
+                return f"{_short(self.before)} -> {_short(self.after)}"
+            case "added":
+                return f"added {_short(self.after)}"
+        return f"removed {_short(self.before)}"
+
+
+def changes(new: Mapping[str, Any], old: Mapping[str, Any], at: str = "") -> list[Change]:
+    """What changed, leaf by leaf, in the order of the places."""
+    found: list[Change] = []
     for key in sorted({*new, *old}):
         place = f"{at}{key}"
         if key not in old:
-            lines.append(f"{place}: added {_short(new[key])}")
+            found.append(Change(place, "added", None, new[key]))
         elif key not in new:
-            lines.append(f"{place}: removed {_short(old[key])}")
+            found.append(Change(place, "removed", old[key], None))
         elif isinstance(new[key], Mapping) and isinstance(old[key], Mapping):
-            lines += difference(new[key], old[key], f"{place}.")
+            found += changes(new[key], old[key], f"{place}.")
         elif canonical(new[key]) != canonical(old[key]):  # as the id sees them: 1 is not 1.0, a tuple is a list
-            lines.append(f"{place}: {_short(old[key])} -> {_short(new[key])}")
-    return lines
+            found.append(Change(place, "changed", old[key], new[key]))
+    return found
+
+
+def difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+    """What changed, one line per leaf: `params.fraction: 0.01 -> 0.02`."""
+    return [f"{change.place}: {change.values}" for change in changes(new, old)]
 
 
 def _check(value: Any, place: str) -> None:

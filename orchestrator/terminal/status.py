@@ -1,7 +1,5 @@
 """How far studies are, on the terminal: one in full, or one line for each."""
 
-import textwrap
-
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -9,7 +7,8 @@ from rich.text import Text
 from orchestrator.progress.snapshot import Request, Snapshot
 from orchestrator.status import RunState, StoreStatus, StudyStatus
 from orchestrator.steps.step import State
-from orchestrator.terminal.console import plain, show_line
+from orchestrator.terminal.console import show_line
+from orchestrator.terminal.labelled import show_text, wrapped
 from orchestrator.terminal.names import shortened
 from orchestrator.terminal.times import ago, clock, duration
 from studies.errors import printable
@@ -33,7 +32,7 @@ MIN_NAME = 16
 def show_status(console: Console, status: StudyStatus) -> None:
     """Print how far a study is, and what to do next."""
     name = printable(status.study)
-    for number, line in enumerate(_wrapped(f"{name}: {state_phrase(status)}", console.width - LABEL)):
+    for number, line in enumerate(wrapped(f"{name}: {state_phrase(status)}", console.width - LABEL)):
         text = Text(f"{' ' * LABEL if number else ''}{line}", style=COLOURS[status.state])
         if not number:
             text.stylize("bold default", 0, len(name) + 1)
@@ -101,7 +100,8 @@ def state_phrase(status: StudyStatus) -> str:
 
 
 def _after(status: StudyStatus) -> str:
-    return f", after {duration(status.elapsed)}" if status.elapsed is not None else ""
+    """How long it took; nothing where too little is known, as of a driver that was heard of only once."""
+    return f", after {duration(status.elapsed)}" if status.elapsed is not None and status.elapsed >= 1 else ""
 
 
 def _show_progress(console: Console, progress: Snapshot, *, is_running: bool) -> None:
@@ -169,14 +169,7 @@ def _show_recorded(console: Console, status: StudyStatus) -> None:
 
 
 def _show_text(console: Console, label: str, text: str, style: str = "") -> None:
-    """A text after its label; further lines are indented like the first."""
-    for number, line in enumerate(_wrapped(printable(text), console.width - LABEL)):
-        shown = plain(label if number == 0 else "", style)
-        console.print(shown.append(f"{' ' * (LABEL - shown.cell_len)}{line}", style="default"), soft_wrap=True)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(MIN_NAME, width), break_long_words=False, break_on_hyphens=False) or [""]
+    show_text(console, label, text, columns=LABEL, style=style)
 
 
 def _padded(text: str, width: int) -> str:

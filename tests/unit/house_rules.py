@@ -68,6 +68,7 @@ FLOORS = (
     ),
     ("orchestrator.execution", "orchestrator.review", "orchestrator.page", "orchestrator.named_study"),
     ("orchestrator.last_report", "orchestrator.planned_steps", "orchestrator.status"),
+    ("orchestrator.explanation",),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
     ("orchestrator.cli",),

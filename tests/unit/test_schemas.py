@@ -12,7 +12,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def test_there_is_one_for_each_verb() -> None:
-    assert NAMES == ["status"]
+    assert NAMES == ["explain", "status"]
 
 
 @pytest.mark.parametrize("name", NAMES)

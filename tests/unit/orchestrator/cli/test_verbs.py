@@ -163,7 +163,8 @@ def test_importing_the_command_loads_neither_ray_nor_torch() -> None:
 
 
 @pytest.mark.long
-def test_plan_and_report_load_neither_ray_nor_torch(study_file: Path, tmp_path: Path) -> None:
-    verbs = [f"{verb} {study_file} --workdir {tmp_path / 'work'}" for verb in ("plan", "report")]
+def test_verbs_that_read_load_neither_ray_nor_torch(study_file: Path, tmp_path: Path) -> None:
+    verbs = [f"{verb} {study_file} --workdir {tmp_path / 'work'}" for verb in ("plan", "report", "status", "explain")]
+    verbs[-1] += " profile"
     answer = subprocess.run([sys.executable, "-c", LOADS_NO_RAY, *verbs], check=True, capture_output=True, text=True)
-    assert "0 cached" in answer.stdout
+    assert "0 cached" in answer.stdout and "new: the study has recorded nothing under this name" in answer.stdout

@@ -93,7 +93,7 @@ PHRASES = {
     ),
     "finished": (
         {"state": RunState.FINISHED, "last_sign": None, "ended": NOW - timedelta(hours=1)},
-        "finished on node7 11:03, 1 h ago, after 0 s",
+        "finished on node7 11:03, 1 h ago",
     ),
     "of an earlier version": (
         {"state": RunState.FAILED, "last_sign": None, "host": ""}, "failed; its last run began 11:49",
