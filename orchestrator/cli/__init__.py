@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,10 +29,33 @@ app = typer.Typer(
 )
 
 
+def show_versions(asked: bool) -> None:
+    """Print what is installed, and end."""
+    if asked:
+        from orchestrator.workspace import version_lines
+
+        print("\n".join(version_lines()))
+        raise typer.Exit
+
+
 @app.callback()
-def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False) -> None:
+def main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Append all messages to this file, debug messages too, with their times.", show_default=False
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - typer calls `show_versions`
+        bool,
+        typer.Option("--version", callback=show_versions, is_eager=True, help="Show what is installed, and end."),
+    ] = False,
+) -> None:
     # no docstring: typer would print it in place of the app's help
     streams.log_to_stderr(logging.DEBUG if verbose else logging.WARNING)
+    if log_file is not None:
+        streams.log_to_file(log_file)
 
 
 for verb in (
@@ -58,5 +82,7 @@ def entry() -> None:
         say(str(error))
         sys.exit(2)
     except Exception:
-        print(streams.plain(redacted(traceback.format_exc())), end="", file=sys.stderr)
+        trace = redacted(traceback.format_exc())
+        print(streams.plain(trace), end="", file=sys.stderr)
+        streams.said.error("%s", trace)
         sys.exit(1)

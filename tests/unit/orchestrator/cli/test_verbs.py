@@ -167,3 +167,10 @@ def test_plan_and_report_load_neither_ray_nor_torch(study_file: Path, tmp_path: 
     verbs = [f"{verb} {study_file} --workdir {tmp_path / 'work'}" for verb in ("plan", "report")]
     answer = subprocess.run([sys.executable, "-c", LOADS_NO_RAY, *verbs], check=True, capture_output=True, text=True)
     assert "0 cached" in answer.stdout
+
+
+def test_versions_are_shown_and_nothing_of_them_is_loaded() -> None:
+    answer = subprocess.run([sys.executable, "-c", LOADS_NO_RAY, "--version"], capture_output=True, text=True)
+    names = [line.split()[0].rstrip(":") for line in answer.stdout.split("\n") if line]
+    assert answer.returncode == 0, answer.stderr
+    assert names == ["halfwave", "vllm", "ray", "torch", "transformers", "mlflow"]
