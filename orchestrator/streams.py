@@ -90,7 +90,7 @@ def log_to_file(file: Path) -> None:
 class _LogFile(logging.FileHandler):
     """A log file that may fill its disk: that is said once, and costs the log alone."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def handleError(self, _: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         for logger in (logging.getLogger(), said):
             logger.removeHandler(self)

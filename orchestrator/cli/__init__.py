@@ -15,7 +15,8 @@ from typing import Annotated
 import typer
 
 from orchestrator import streams
-from orchestrator.cli import record_verbs, study_verbs
+from orchestrator.cli import catalog_verb, record_verbs, study_verbs
+from orchestrator.cli.answer import answering
 from orchestrator.cli.messages import say
 from orchestrator.redaction import redact_logs, redacted
 from studies.errors import StudyError
@@ -58,15 +59,16 @@ def main(
         streams.log_to_file(log_file)
 
 
+app.command()(answering(study_verbs.validate, {"valid": False}))
 for verb in (
-    study_verbs.validate,
     study_verbs.plan,
     study_verbs.run,
     study_verbs.submit,
     record_verbs.report,
     record_verbs.gc,
+    catalog_verb.catalog,
 ):
-    app.command()(verb)
+    app.command()(answering(verb))
 
 
 def entry() -> None:

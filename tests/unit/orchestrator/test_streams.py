@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ROOT
-from tests.unit.orchestrator.planning.test_resolve import make_folder
 from tests.unit.orchestrator.cli.test_verbs import STUDY
+from tests.unit.orchestrator.planning.test_resolve import make_folder
 
 WORK = """\
 import sys
