@@ -66,7 +66,7 @@ FLOORS = (
         "orchestrator.notebook",
     ),
     ("orchestrator.execution", "orchestrator.review", "orchestrator.page"),
-    ("orchestrator.last_report", "orchestrator.planned_steps"),
+    ("orchestrator.last_report", "orchestrator.planned_steps", "orchestrator.comparison"),
     ("orchestrator.study",),
     ("orchestrator.terminal",),
     ("orchestrator.cli",),
