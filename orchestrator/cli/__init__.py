@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import streams
-from orchestrator.cli import catalog_verb, compare_verb, record_verbs, study_verbs
+from orchestrator.cli import catalog_verb, compare_verb, record_verbs, study_verbs, ui_verb
 from orchestrator.cli.answer import answering
 from orchestrator.cli.messages import say
 from orchestrator.redaction import redact_logs, redacted
@@ -67,6 +67,7 @@ for verb in (
     record_verbs.report,
     record_verbs.gc,
     compare_verb.compare,
+    ui_verb.ui,
     catalog_verb.catalog,
 ):
     app.command()(answering(verb))

@@ -43,7 +43,7 @@ def compare(
     if (b is None) == (models is None):
         raise StudyError("compare needs A and B, or A and two of its models: compare STUDY --models M1 M2")
     names = [a, b] if b is not None else [f"{a}@{model}" for model in models or ()]
-    uris = tracking_uri or [None]
+    uris: list[str | None] = [*(tracking_uri or [None])]
     if len(uris) > len(names):
         raise StudyError(f"--tracking-uri: {len(uris)} are given; at most one for A and one for B")
     sides = [

@@ -135,16 +135,16 @@ def _computed_otherwise(a: Side, one: Committed, b: Side, other: Committed, meas
     before, after = _identity(a, one), _identity(b, other)
     if changed := difference(_of_the_benchmark(after), _of_the_benchmark(before)):
         return f"not the same measurement: {'; '.join(changed[:2])}"
-    keys = [comparability.recorded_key(step.step_name, step.tags) for step in (one, other)]
-    if keys[0] is None or keys[1] is None:
+    key_a, key_b = (comparability.recorded_key(step.step_name, step.tags) for step in (one, other))
+    if key_a is None or key_b is None:
         return ""
     if (
         before["model"] != after["model"] and not measure.is_of_tokens
     ):  # other tokens make other packs of the same texts
-        keys = [key.engine for key in keys if key]
-    if keys[0].agrees(keys[1]):
+        key_a, key_b = key_a.engine, key_b.engine
+    if key_a.agrees(key_b):
         return ""
-    with_a, with_b = comparability.difference(keys[0], keys[1])
+    with_a, with_b = comparability.difference(key_a, key_b)
     return f"{a.named} with {with_a}, {b.named} with {with_b}"
 
 

@@ -9,21 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.named_study import named_study
 from orchestrator.notebook import load_from, open_reader, reader_of
 from orchestrator.record.keys import RecordedRun, Slot
-from orchestrator.record.local_store import locate
 from orchestrator.record.reader import Reader
 from orchestrator.record.recorded_study import RecordedStudy
-from orchestrator.study_file.load import load_spec, parse_spec
-from orchestrator.workspace import default_store, default_workdir, outbox_folder, store_of_study_file
+from orchestrator.study_file.load import parse_spec
 from studies.benchmarks.measures import Measure
 from studies.errors import StudyError, did_you_mean
 
 _NAMED = re.compile(r"(?P<study>[^@#]+)(?:@(?P<model>[^#]+))?(?:#(?P<number>\d{1,6}))?")
-
-
-SUFFIXES = (".yaml", ".yml")
-"""Of study files: any other word without a folder is the name of a recorded study."""
 
 
 class Named(NamedTuple):
@@ -96,7 +91,8 @@ def open_side(
     working folder. StudyError, one line, where there is no such store, study, model or invocation.
     """
     named = parse(text)
-    reader, name = _find(named, workdir, tracking_uri, artifact_root)
+    uri, outbox, name = named_study(named.study, workdir=workdir, tracking_uri=tracking_uri)
+    reader = open_reader(uri, outbox, artifact_root) if outbox else reader_of(uri, artifact_root)
     study = load_from(reader, name)
     if named.number is None:
         side = Side(named, study, reader, reader.recorded_runs(name), {})
@@ -106,28 +102,3 @@ def open_side(
     if named.model and named.model not in known:
         raise StudyError(f"{study.name} has no model {named.model!r}{did_you_mean(named.model, known)}")
     return side
-
-
-def _find(
-    named: Named, workdir: Path | None, tracking_uri: str | None, artifact_root: str | None
-) -> tuple[Reader, str]:
-    """What reads the store, and the name of the study in it."""
-    path = Path(named.study)
-    if not (path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1):
-        place = workdir or default_workdir(Path("study.yaml"))
-        uri = tracking_uri or default_store(place)
-        is_of_place = workdir is not None or tracking_uri is None  # else what waits in its outbox is for another store
-        reader = _opened(uri, place, artifact_root) if is_of_place else reader_of(uri, artifact_root)
-        return reader, named.study
-    place = workdir or default_workdir(path)
-    spec, located = load_spec(path, trusted=True)  # nothing of it is run
-    return _opened(
-        tracking_uri or store_of_study_file(spec.tracking_uri, located, place), place, artifact_root
-    ), spec.study
-
-
-def _opened(uri: str, workdir: Path, artifact_root: str | None) -> Reader:
-    database = locate(uri).database
-    if database is not None and not database.exists():
-        raise StudyError(f"there is no MLflow store at {database}; name it with --workdir or --tracking-uri")
-    return open_reader(uri, outbox_folder(workdir), artifact_root)

@@ -271,12 +271,13 @@ def left_by(runs: Iterable[Any], began: datetime, ended: datetime) -> Earlier:
     for run in runs:
         if run.info.run_id not in others and _seconds(run) < ended.timestamp():
             newest[slot_of(run.data.tags)] = run
-    found, doubtful = [], []
+    earlier = Earlier([], [])
     for run in newest.values():
         successor = made.get(run.data.tags.get(SUPERSEDED, ""))
         was_restored = successor is not None and successor < run.info.start_time
-        (doubtful if was_restored and _seconds(run) < began.timestamp() else found).append(run)
-    return Earlier(found, doubtful)
+        is_doubtful = was_restored and _seconds(run) < began.timestamp()
+        (earlier.doubtful if is_doubtful else earlier.runs).append(run)
+    return earlier
 
 
 def _seconds(run: Any) -> float:
