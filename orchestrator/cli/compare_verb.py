@@ -43,12 +43,13 @@ def compare(
     if (b is None) == (models is None):
         raise StudyError("compare needs A and B, or A and two of its models: compare STUDY --models M1 M2")
     names = [a, b] if b is not None else [f"{a}@{model}" for model in models or ()]
-    uris: list[str | None] = [*(tracking_uri or [None])]
+    uris = tracking_uri or []
     if len(uris) > len(names):
         raise StudyError(f"--tracking-uri: {len(uris)} are given; at most one for A and one for B")
+    stores = (uris[0], uris[-1]) if uris else (None, None)
     sides = [
         open_side(name, workdir=workdir, tracking_uri=uri, artifact_root=artifact_root)
-        for name, uri in zip(names, (uris[0], uris[-1]), strict=True)
+        for name, uri in zip(names, stores, strict=True)
     ]
     found = compared(*sides)
     if as_json:

@@ -13,6 +13,7 @@ from orchestrator.record.keys import RunKey
 from orchestrator.record.local_store import sqlite_uri
 from orchestrator.record.record import Record
 from orchestrator.steps.identity import identify
+from tests import schemas
 from tests.integration.made_up import Command
 
 DEFINITION = """\
@@ -120,6 +121,7 @@ def compared(in_process: Command, workdir: Path, a: str, *words: str) -> dict[st
     answer = in_process("compare", a, *words, "--workdir", str(workdir), "--json")
     assert answer.code == 0, answer.err
     found: dict[str, Any] = json.loads(answer.out)
+    assert schemas.mistakes("compare", found) == []
     return found
 
 
