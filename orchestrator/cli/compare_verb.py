@@ -1,6 +1,7 @@
 """The verb `compare`: two recorded things on the same items."""
 
 import json
+import os
 from typing import Annotated
 
 import typer
@@ -22,8 +23,9 @@ def compare(
     tracking_uri: Annotated[
         list[str] | None,
         typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            help="MLflow tracking URI; twice for stores of their own: of A, then of B. Default: as of every verb.",
+            help="MLflow tracking URI; twice where A and B have stores of their own. Default: MLFLOW_TRACKING_URI, else "
+            "SQLite in the working folder.",
+            show_default=False,
         ),
     ] = None,
     artifact_root: ArtifactRoot = None,
@@ -43,7 +45,7 @@ def compare(
     if (b is None) == (models is None):
         raise StudyError("compare needs A and B, or A and two of its models: compare STUDY --models M1 M2")
     names = [a, b] if b is not None else [f"{a}@{model}" for model in models or ()]
-    uris = tracking_uri or []
+    uris = tracking_uri or [uri for uri in [os.environ.get("MLFLOW_TRACKING_URI")] if uri]  # typer would split it
     if len(uris) > len(names):
         raise StudyError(f"--tracking-uri: {len(uris)} are given; at most one for A and one for B")
     stores = (uris[0], uris[-1]) if uris else (None, None)

@@ -18,7 +18,7 @@ from orchestrator.study_file.load import parse_spec
 from studies.benchmarks.measures import Measure
 from studies.errors import StudyError, did_you_mean
 
-_NAMED = re.compile(r"(?P<study>[^@#]+)(?:@(?P<model>[^#]+))?(?:#(?P<number>\d{1,6}))?")
+_PART = r"(?:@(?P<model>[^#]+))?(?:#(?P<number>\d{1,6}))?"
 
 
 class Named(NamedTuple):
@@ -36,10 +36,11 @@ class Named(NamedTuple):
 
 
 def parse(text: str) -> Named:
-    """STUDY[@MODEL][#N]; StudyError for anything else. An existing file may have any name."""
-    if Path(text).is_file():
-        return Named(text, "", None)
-    match = _NAMED.fullmatch(text)
+    """STUDY[@MODEL][#N]; StudyError for anything else. The path of an existing file may have any characters."""
+    ends = [len(text), *(i for i in reversed(range(len(text))) if text[i] in "@#")]
+    file = next((text[:end] for end in ends if Path(text[:end]).is_file()), "")
+    study = re.escape(file) if file else "[^@#]+"
+    match = re.fullmatch(f"(?P<study>{study}){_PART}", text)
     if match is None:
         raise StudyError(f"{text!r} names nothing to compare; write STUDY, STUDY@MODEL, STUDY#2 or STUDY@MODEL#2")
     number = match["number"]

@@ -173,7 +173,9 @@ def test_a_study_is_compared_with_what_an_earlier_invocation_left(workdir: Path,
     assert rows(last) == rows(compared(in_process, workdir, "one", "two")["models"][0])
 
 
-def test_stores_of_their_own(workdir: Path, in_process: Command, tmp_path: Path) -> None:
+def test_stores_of_their_own(
+    workdir: Path, in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copied = Path(shutil.copytree(workdir, tmp_path / "copied"))
     uris = ("--tracking-uri", sqlite_uri(workdir / "mlflow.db"), "--tracking-uri", sqlite_uri(copied / "mlflow.db"))
     found = json.loads(in_process("compare", "one", "one", *uris, "--json").out)
@@ -181,6 +183,10 @@ def test_stores_of_their_own(workdir: Path, in_process: Command, tmp_path: Path)
     assert all(row["same_result"] for model in found["models"] for row in model["rows"])
     file = tmp_path / "two.yaml"
     file.write_text(DEFINITION.format(name="two"))
+    odd = Path(shutil.copytree(workdir, tmp_path / "of two words"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri(odd / "mlflow.db"))
+    assert json.loads(in_process("compare", "one", "two", "--json").out)["a"]["store"].endswith("two words/mlflow.db")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     copied.rename(tmp_path / ".halfwave")
     found = json.loads(in_process("compare", "one", str(file), *uris[:2], "--json").out)
     assert found["b"]["study"] == "two", "the tracking URI wins"

@@ -28,6 +28,8 @@ def test_anything_else_is_one_line(typed: str) -> None:
 
 
 def test_an_existing_file_may_have_any_name(tmp_path: Path) -> None:
-    odd = tmp_path / "a@b#1.yaml"
+    odd = tmp_path / "me@home" / "a@b#1.yaml"
+    odd.parent.mkdir()
     odd.write_text("")
     assert parse(str(odd)) == Named(str(odd), "", None)
+    assert parse(f"{odd}@pythia@step512#2") == Named(str(odd), "pythia@step512", 2)
