@@ -9,12 +9,15 @@ import typer
 from orchestrator.cli.options import ArtifactRoot, AsJson, Workdir
 from studies.errors import StudyError
 
-Thing = "STUDY, STUDY@MODEL, STUDY#2 or STUDY@MODEL#2 (as invocation 2 left it); STUDY: a file or a recorded name."
+THING = "STUDY, STUDY@MODEL, STUDY#2 (as invocation 2 left it) or STUDY@MODEL#2; STUDY: a file or a recorded name."
+"""What A and B may be."""
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help=Thing, show_default=False)],
-    b: Annotated[str | None, typer.Argument(metavar="[B]", help="The other one, alike.", show_default=False)] = None,
+    a: Annotated[str, typer.Argument(metavar="A", help=THING, show_default=False)],
+    b: Annotated[
+        str | None, typer.Argument(metavar="B", help="The other thing, named in the same way.", show_default=False)
+    ] = None,
     models: Annotated[
         tuple[str, str] | None,
         typer.Option("--models", metavar="M1 M2", help="In place of B: two models of A.", show_default=False),
@@ -23,8 +26,8 @@ def compare(
     tracking_uri: Annotated[
         list[str] | None,
         typer.Option(
-            help="MLflow tracking URI; twice where A and B have stores of their own. Default: MLFLOW_TRACKING_URI, else "
-            "SQLite in the working folder.",
+            help="MLflow tracking URI; twice where A and B have stores of their own. Default: MLFLOW_TRACKING_URI, "
+            "else SQLite in the working folder.",
             show_default=False,
         ),
     ] = None,
