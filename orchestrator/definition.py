@@ -2,13 +2,15 @@
 
 A store knows a study by its name, so two files of one name would overwrite each other's results. Owns the place of a
 file in its project, which stays the same when the project is moved or uploaded, and the rule by which another file is
-recognised. An edited, renamed or moved file is the ordinary case and passes; so does a store that does not know.
+recognised. An edited, renamed or moved file is the ordinary case and passes; so does a store that does not know. A
+study of the catalog is one file, known by its name alone from whatever folder of the project it is run.
 """
 
 from datetime import datetime
 from pathlib import Path
 
 from orchestrator.record.tags import Definition
+from orchestrator.study_file import catalog
 from orchestrator.study_file.located import Located
 from orchestrator.workspace import project_of
 from studies.errors import StudyError
@@ -23,7 +25,9 @@ OTHER_FILE = "this is the report of {other}, run on {date}, not of {file}, whose
 
 
 def definition_of(path: Path, located: Located) -> Definition:
-    """Where a study file lies in its project, and the digest of what it says."""
+    """Where a study file lies in its project, and the digest of what it says; a study of the catalog has its name."""
+    if catalog.is_of_catalog(path):
+        return Definition(path.name, located.digest)
     file = path.resolve()
     place = file.relative_to(project_of(path)).as_posix()
     return Definition(place.encode(errors="backslashreplace").decode(), located.digest)
@@ -35,9 +39,11 @@ def second_file(path: Path, located: Located, study: str, last: Definition | Non
     if last is None or last.digest == own.digest or last.file == own.file:
         return ""
     other = project_of(path) / last.file
-    if not _is_named(other, study):
+    of_catalog = last.file in catalog.names() and not other.exists()
+    if not (of_catalog or _is_named(other, study)):
         return ""
-    problem = SECOND_FILE.format(study=study, other=last.file, date=_date(last))
+    shown = f"the catalog's {last.file}" if of_catalog else last.file
+    problem = SECOND_FILE.format(study=study, other=shown, date=_date(last))
     return str(located.error(("study",), problem))
 
 

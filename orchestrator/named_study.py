@@ -4,30 +4,47 @@ Owns where its record is looked for. Needs the record alone: of a study file onl
 nothing of it is looked up or run, and nothing is written. Raises StudyError, one line, where there is no such store.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from orchestrator.notebook import open_reader, reader_of
 from orchestrator.record.local_store import locate
 from orchestrator.record.reader import Reader
+from orchestrator.study_file.catalog import found_study
 from orchestrator.study_file.load import load_spec
 from orchestrator.study_file.located import Located
 from orchestrator.workspace import default_store, default_workdir, outbox_folder, store_of_study_file
 from studies.errors import StudyError
 
+SUFFIXES = (".yaml", ".yml")
+"""Of study files: any other word without a folder is the name of a recorded study."""
 
-class NamedStudy(NamedTuple):
+
+@dataclass(frozen=True, kw_only=True)
+class NamedStudy:
     """Where the record of a study is."""
 
-    reader: Reader
+    uri: str
+    """Tracking URI of the store."""
+    outbox: Path | None
+    """Where results wait for this store; None where those of the working folder may be for another one."""
     name: str | None
     """None where neither a file nor a name was given."""
     workdir: Path
     """The working folder, which may be absent."""
-    file: Path | None
+    file: Path | None = None
     """The study file, where one was given."""
-    located: Located | None
+    located: Located | None = None
     """What it says."""
+    artifact_root: str | None = None
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What is recorded there."""
+        if self.outbox is None:
+            return reader_of(self.uri, self.artifact_root)
+        return open_reader(self.uri, self.outbox, self.artifact_root)
 
 
 def named_study(
@@ -48,16 +65,35 @@ def named_study(
     if file is not None and name is not None:
         raise StudyError(f"--study: {file} names its study itself; give the file or the name")
     place = workdir or default_workdir(file or Path("study.yaml"))
+    located = None
     if file is None:
         uri = tracking_uri or default_store(place)
-        _require_store(uri, name, wanted)
-        is_of_place = workdir is not None or tracking_uri is None  # else what waits in its outbox is for another store
-        reader = open_reader(uri, outbox_folder(place), artifact_root) if is_of_place else reader_of(uri, artifact_root)
-        return NamedStudy(reader, name, place, None, None)
-    spec, located = load_spec(file, trusted=True)  # nothing of it is run
-    uri = tracking_uri or store_of_study_file(spec.tracking_uri, located, place)
-    _require_store(uri, spec.study, wanted)
-    return NamedStudy(open_reader(uri, outbox_folder(place), artifact_root), spec.study, place, file, located)
+        is_of_place = workdir is not None or tracking_uri is None
+    else:
+        spec, located = load_spec(file, trusted=True)  # nothing of it is run
+        name, uri, is_of_place = (
+            spec.study,
+            tracking_uri or store_of_study_file(spec.tracking_uri, located, place),
+            True,
+        )
+    _require_store(uri, name, wanted)
+    return NamedStudy(
+        uri=uri,
+        outbox=outbox_folder(place) if is_of_place else None,
+        name=name,
+        workdir=place,
+        file=file,
+        located=located,
+        artifact_root=artifact_root,
+    )
+
+
+def file_or_name(text: str) -> tuple[Path | None, str | None]:
+    """(study file, None) or (None, name), whichever a text is; (None, None) for an empty text."""
+    path = Path(text)
+    if text and (path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1):
+        return found_study(path), None
+    return None, text or None
 
 
 def _require_store(uri: str, name: str | None, wanted: str) -> None:

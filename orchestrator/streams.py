@@ -3,7 +3,7 @@
 Owns three promises. A reader that goes away, or a disk that is full, ends the printing and never the work. What a
 terminal cannot show is replaced, and what is logged cannot steer it. And whatever the locale, names and files are
 UTF-8, as on every other machine: where the locale says otherwise, Python is started again in its UTF-8 mode, which its
-children inherit. Only the entry point of the command prepares streams.
+children inherit. Only the entry point of the command prepares streams, and only it says where the log goes.
 """
 
 import codecs
@@ -15,9 +15,13 @@ import os
 import re
 import select
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
-from studies.errors import printable
+from studies.errors import StudyError, printable
+
+said = logging.getLogger("halfwave.said")
+"""What the command prints as messages, for the log file alone: standard error has it already."""
 
 
 def prepare() -> None:
@@ -56,9 +60,41 @@ def log_to_stderr(level: int) -> None:
     """From now on log messages go to standard error, each as text: none of them can look like another one."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneMessage("%(levelname)s %(message)s"))
+    handler.setLevel(level)
     logging.basicConfig(level=level, handlers=[handler])
+    said.propagate = False
     for noisy in ("urllib3", "filelock", "httpx", "httpcore", "matplotlib", "alembic", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def log_to_file(file: Path) -> None:
+    """From now on log messages of every level also go to the end of a file, with their times, and so does `said`.
+
+    Raises StudyError if the file cannot be written."""
+    file = Path(os.path.expanduser(file))
+    try:
+        handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise StudyError(
+            f"--log-file: {file} cannot be written: {error.strerror}; name a file in a folder that exists and in which "
+            "you may write"
+        ) from None
+    handler.setFormatter(_OneMessage("%(asctime)s %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    root = logging.getLogger()
+    root.setLevel(logging.DEBUG)  # the handler of standard error has a level of its own
+    root.addHandler(handler)
+    said.addHandler(handler)
+    said.setLevel(logging.DEBUG)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that may fill its disk: that is said once, and costs the log alone."""
+
+    def handleError(self, _: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        for logger in (logging.getLogger(), said):
+            logger.removeHandler(self)
+        print(f"halfwave: --log-file: {self.baseFilename} cannot be written any more: {error}", file=sys.stderr)
 
 
 class _OneMessage(logging.Formatter):

@@ -41,7 +41,8 @@ from orchestrator.scheduling.forecast import Forecast, forecast, parse_nodes
 from orchestrator.scheduling.placement import Node
 from orchestrator.steps.result import special_tokens_document
 from orchestrator.steps.step import State
-from orchestrator.study_file.load import read
+from orchestrator.study_file.catalog import found_study
+from orchestrator.study_file.load import read, study_text
 from orchestrator.study_file.located import Problem
 from orchestrator.study_file.spec import StudySpec
 from orchestrator.workspace import (
@@ -126,7 +127,7 @@ class Study:
         artifact_root: str | None = None,
         trusted: bool = False,
     ) -> "Study":
-        """Read, resolve and plan a study file; nothing is started.
+        """Read, resolve and plan a study file, or a study of the catalog by its name; nothing is started.
 
         data_root, model_root: folders in which data and models are looked up by name, before those of the file.
         workdir: default `.halfwave` in the file's project. tracking_uri: default that of the file, else a SQLite file
@@ -134,7 +135,7 @@ class Study:
         a store that does not serve them; default HALFWAVE_ARTIFACT_ROOT. trusted: whether the file may run code and do
         what else `study_file.trust` lists. Raises StudyError, one line, for anything that the user can fix.
         """
-        path = Path(path)
+        path = found_study(Path(path))
         spec, located, faults = read(path, trusted=trusted)
         if spec is None:
             raise located.mistakes(faults.problems)
@@ -358,7 +359,7 @@ class Study:
         record.reads_back = reads_back
         record.open_study(
             self.spec.study,
-            definition=self.path.read_text(encoding="utf-8"),
+            definition=study_text(self.path),
             resolved=self.plan.study.document(),
             environment=environment(),
             metrics=self.plan.columns,

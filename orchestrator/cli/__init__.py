@@ -9,12 +9,14 @@ import logging
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator import streams
-from orchestrator.cli import record_verbs, status_verbs, study_verbs
+from orchestrator.cli import catalog_verb, compare_verb, record_verbs, status_verbs, study_verbs, ui_verb
+from orchestrator.cli.answer import answering
 from orchestrator.cli.messages import say
 from orchestrator.cli.usage import UsageError, usage_line
 from orchestrator.redaction import redact_logs, redacted
@@ -28,19 +30,40 @@ app = typer.Typer(
 )
 
 
+def show_versions(asked: bool) -> None:
+    """Print what is installed, and end."""
+    if asked:
+        from orchestrator.workspace import version_lines
+
+        print("\n".join(version_lines()))
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Append all messages to this file, debug messages too, with their times.", show_default=False
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - typer calls `show_versions`
+        bool,
+        typer.Option("--version", callback=show_versions, is_eager=True, help="Show what is installed, and end."),
+    ] = False,
 ) -> None:
     # no docstring: typer would print it in place of the app's help
     streams.log_to_stderr(logging.DEBUG if verbose else logging.WARNING)
+    if log_file is not None:
+        streams.log_to_file(log_file)
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
+app.command()(answering(study_verbs.validate, {"valid": False}))
 for verb in (
-    study_verbs.validate,
     study_verbs.plan,
     study_verbs.run,
     study_verbs.submit,
@@ -48,8 +71,11 @@ for verb in (
     status_verbs.explain,
     record_verbs.report,
     record_verbs.gc,
+    compare_verb.compare,
+    ui_verb.ui,
+    catalog_verb.catalog,
 ):
-    app.command()(verb)
+    app.command()(answering(verb))
 
 
 def entry() -> None:
@@ -68,5 +94,7 @@ def entry() -> None:
         say(str(error))
         sys.exit(2)
     except Exception:
-        print(streams.plain(redacted(traceback.format_exc())), end="", file=sys.stderr)
+        trace = redacted(traceback.format_exc())
+        print(streams.plain(trace), end="", file=sys.stderr)
+        streams.said.error("%s", trace)
         sys.exit(1)

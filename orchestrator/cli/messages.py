@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 
+from orchestrator import streams
 from orchestrator.redaction import redacted
 from studies.errors import printable
 
@@ -14,6 +15,7 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message, each of its lines, to stderr, which holds no results."""
+    """Print a message, each of its lines, to stderr, which holds no results; the log file has it, too."""
     for line in redacted(text).split("\n"):
         print(f"halfwave: {printable(line)}", file=sys.stderr)
+        streams.said.info("%s", line)

@@ -10,7 +10,7 @@ from orchestrator.record.client.artifact_places import VARIABLE as ARTIFACT_ROOT
 SILENCE_SECONDS = 1800.0
 """How long an actor may send no message, unless --silence says otherwise."""
 
-StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML).", show_default=False)]
+StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML), or a name of the catalog.", show_default=False)]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with evaluation data, in place of the file's own and of the hub.")
 ]

@@ -12,7 +12,9 @@ from studies.errors import StudyError, printable
 
 
 def report(
-    study: Annotated[Path | None, typer.Argument(help="A study file; default: see --study.")] = None,
+    study: Annotated[
+        Path | None, typer.Argument(help="A study file, or a name of the catalog; default: see --study.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--study", help="Name of a recorded study; default: the only one of the store.")
     ] = None,
@@ -46,7 +48,9 @@ def report(
 
 
 def gc(
-    study: Annotated[Path | None, typer.Argument(help="A study file; default: the whole store.")] = None,
+    study: Annotated[
+        Path | None, typer.Argument(help="A study file, or a name of the catalog; default: the whole store.")
+    ] = None,
     workdir: Workdir = None,
     tracking_uri: TrackingUri = None,
     artifact_root: ArtifactRoot = None,

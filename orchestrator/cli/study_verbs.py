@@ -32,7 +32,7 @@ from orchestrator.cli.options import (
     Workdir,
 )
 from orchestrator.redaction import redacted
-from studies.errors import StudyError, printable
+from studies.errors import printable
 
 if TYPE_CHECKING:
     from orchestrator.study import Study
@@ -51,12 +51,7 @@ def validate(
     """Check a study file and everything it names, without starting anything; warn of claims with too little data."""
     from orchestrator.planning.power import low_powers
 
-    try:
-        opened = open_study(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
-    except StudyError as error:
-        if as_json:
-            print(json.dumps({"valid": False, "mistakes": redacted(str(error)).split("\n")}, indent=2))
-        raise
+    opened = open_study(study, data_root, model_root, workdir, tracking_uri, artifact_root, trust_study)
     warnings = [*opened.warnings, *low_powers(opened.powers(by_store=False), opened.plan)]
     warn(warnings)
     name, num_models, num_steps = opened.spec.study, len(opened.spec.all_models), len(opened.plan.steps)

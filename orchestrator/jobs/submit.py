@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from orchestrator.address import check_dashboard
 from orchestrator.jobs.upload import Upload, choose_files
 from orchestrator.record.client.credentials import VARIABLES as CREDENTIALS
+from orchestrator.study_file.catalog import is_of_catalog
 from orchestrator.study_file.load import load_spec
 from orchestrator.workspace import store_of_study_file
 from studies.errors import StudyError, one_line
@@ -129,8 +130,14 @@ def submit(
     """Submit `halfwave run STUDY` to the cluster whose dashboard is at `address`, http://HOST:PORT.
 
     tracking_uri: default that of the study file. variables: names of environment variables to pass on with their
-    values. Raises StudyError, before anything is uploaded, if the job would not work or nothing answers there.
+    values. Raises StudyError, before anything is uploaded, if the job would not work or nothing answers there, and for
+    a study of the catalog, which is in no project.
     """
+    if is_of_catalog(study):
+        raise StudyError(
+            f"{study} is a study of the catalog and in no project that could be uploaded; copy it with `halfwave "
+            f"catalog {study} --copy`, then submit {study}.yaml"
+        )
     spec, located = load_spec(study, trusted=options.trusted)
     variables = tuple(variables)
     if options.workdir is not None and not options.workdir.is_absolute():

@@ -80,3 +80,11 @@ class RecordedRun(NamedTuple):
     """{name of a step: the step}."""
     tags: Mapping[str, str] = NOTHING
     """Empty while MLflow has no such run."""
+
+
+class EarlierRuns(NamedTuple):
+    """What a study's runs held when an earlier invocation ended."""
+
+    runs: list[RecordedRun]
+    lost: Mapping[tuple[Slot, str], str]
+    """{(slot, name of a step): why the record no longer tells its result}."""

@@ -18,11 +18,11 @@ from orchestrator.record.commits import Edit, committed_steps, edits, edits_line
 from orchestrator.record.driver.lease import Holder, holder
 from orchestrator.record.encoding import decode_document, decode_frame
 from orchestrator.record.entry import Entry
-from orchestrator.record.keys import NOTHING, Committed, RecordedRun, Slot
+from orchestrator.record.keys import NOTHING, Committed, EarlierRuns, RecordedRun, Slot
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.outbox import Outbox
 from orchestrator.record.pages import links
-from orchestrator.record.runs import Run, current, held, twins
+from orchestrator.record.runs import Run, current, held, invocations, left_by, twins
 from orchestrator.record.tags import (
     DEFINITION,
     REPORTED,
@@ -169,6 +169,46 @@ class Reader:
             steps = {**known.steps, entry.step_name: entry.committed()}
             found[key.slot_and_identity] = known._replace(params={**known.params, **key.params}, steps=steps)
         return list(found.values())
+
+    def earlier_runs(self, study: str, number: int) -> EarlierRuns:
+        """What a study's runs held when its invocation of this number ended, counted from 1.
+
+        Results that were computed again under the same definition have replaced the older ones; what waits in the
+        outbox belongs to the last invocation. RecordError, with the invocations that there are, for another number."""
+        return self._patiently(lambda: self._earlier_runs(study, number))
+
+    def _earlier_runs(self, study: str, number: int) -> EarlierRuns:
+        experiment = self._store.experiment(study)
+        runs = [] if experiment is None else list(self._store.runs([experiment.experiment_id]))
+        began = invocations(runs)
+        if not 1 <= number <= len(began):
+            known = ", ".join(f"{i} ({date:%Y-%m-%d %H:%M} UTC)" for i, date in enumerate(began, 1)) or "none"
+            raise RecordError(f"{study} has no invocation {number}; recorded: {known}")
+        if number == len(began):
+            return EarlierRuns(self._recorded_runs(study), {})
+        ended = began[number]
+        earlier = left_by(runs, began[number - 1], ended)
+        lost = {
+            (slot_of(run.tags), step.step_name): "an older definition was gone back to, and nothing says when"
+            for run in map(held, earlier.doubtful)
+            for step in committed_steps(self._store, run.run_id, run.tags, study)
+        }
+        found = []
+        for run in map(held, earlier.runs):
+            steps = {}
+            for step in committed_steps(self._store, run.run_id, run.tags, study):
+                if self._was_logged(step, ended):
+                    steps[step.step_name] = step
+                else:
+                    lost[slot_of(run.tags), step.step_name] = f"it was computed again after invocation {number}"
+            found.append(RecordedRun(slot_of(run.tags), run.run_id, run.name, run.status, run.params, steps, run.tags))
+        return EarlierRuns(found, lost)
+
+    def _was_logged(self, step: Committed, before: datetime) -> bool:
+        """Whether what a step recorded is from before a time, as MLflow dates its metrics; true for one without any."""
+        name = next(iter(step.metrics), None)
+        history = self._store.call("get_metric_history", step.run_id, name) if name else ()
+        return all(metric.timestamp / 1000 < before.timestamp() for metric in history)
 
     def _current_runs(self, study: str) -> Iterable[Run]:
         """The current runs of a study that MLflow has."""

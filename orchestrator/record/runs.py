@@ -7,16 +7,18 @@ know of steps, artifacts and outages: a call that MLflow does not answer raises 
 is. Invariant: after `ensure(key)` the key's run is the only current one in its slot.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey, Slot
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.pages.run_page import RunPage, difference
-from orchestrator.record.tags import KIND, NOTE, STEP, SUPERSEDED, place_of, run_tags
+from orchestrator.record.tags import INVOCATION, KIND, NOTE, STEP, SUPERSEDED, place_of, run_tags, slot_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -238,3 +240,46 @@ def current(runs: Iterable[Any]) -> Iterator[Any]:
     runs = list(runs)
     others = twins(runs)
     return (run for run in runs if SUPERSEDED not in run.data.tags and run.info.run_id not in others)
+
+
+def invocations(runs: Iterable[Any]) -> list[datetime]:
+    """When the invocations of a study began, in their order, as its own run among these of MLflow's says."""
+    found: set[datetime] = set()
+    for tag in (tag for run in runs if run.data.tags[KIND] == "study" for tag in run.data.tags):
+        with contextlib.suppress(ValueError):  # a tag of others
+            found.add(datetime.strptime(tag, f"{INVOCATION}%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC))
+    return sorted(found)
+
+
+class Earlier(NamedTuple):
+    """The runs of a study as an earlier invocation left them."""
+
+    runs: list[Any]
+    """MLflow's runs, in each slot the newest that was made by then."""
+    doubtful: list[Any]
+    """Runs in whose slot an older definition was gone back to later, nothing says when."""
+
+
+def left_by(runs: Iterable[Any], began: datetime, ended: datetime) -> Earlier:
+    """The runs that an invocation left, of MLflow's runs, oldest first. ended: when the next one began.
+
+    Superseded runs are all that tells of the past: what `gc` has removed is absent, and a definition that was gone back
+    to and left again passes unnoticed."""
+    runs = list(runs)
+    others, made = twins(runs), {run.info.run_id: run.info.start_time for run in runs}
+    newest: dict[Slot, Any] = {}
+    for run in runs:
+        if run.info.run_id not in others and _seconds(run) < ended.timestamp():
+            newest[slot_of(run.data.tags)] = run
+    earlier = Earlier([], [])
+    for run in newest.values():
+        successor = made.get(run.data.tags.get(SUPERSEDED, ""))
+        was_restored = successor is not None and successor < run.info.start_time
+        is_doubtful = was_restored and _seconds(run) < began.timestamp()
+        (earlier.doubtful if is_doubtful else earlier.runs).append(run)
+    return earlier
+
+
+def _seconds(run: Any) -> float:
+    """When one of MLflow's runs was made, as Unix time."""
+    return float(run.info.start_time) / 1000

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from orchestrator.study_file import catalog
 from orchestrator.study_file.located import MAX_PROBLEMS, KeyPath, Located, Problem
 from orchestrator.study_file.messages import grammar_problems
 from orchestrator.study_file.references import contradictions
@@ -61,6 +62,13 @@ def parse_spec(text: str, name: str, *, trusted: bool = False) -> tuple[StudySpe
 
 def read(path: Path, *, trusted: bool = False) -> Reading:
     """Read a study file; trusted: as in `load_spec`. Raises StudyError, one line, where it is no YAML mapping."""
+    return read_text(study_text(path), str(path), trusted=trusted)
+
+
+def study_text(path: Path) -> str:
+    """The text of a study file, or of the study of the catalog that has this name. Raises StudyError, one line."""
+    if catalog.is_of_catalog(path):
+        return catalog.entry(str(path)).text
     try:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(MAX_CHARACTERS + 1)
@@ -72,7 +80,7 @@ def read(path: Path, *, trusted: bool = False) -> Reading:
         raise StudyError(
             f"{path}: a study file has at most {MAX_CHARACTERS} characters; put neurons into a .parquet file"
         )
-    return read_text(text, str(path), trusted=trusted)
+    return text
 
 
 def _in_folder(folder: Path) -> str:

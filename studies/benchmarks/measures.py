@@ -32,6 +32,8 @@ class Measure:
     """Columns that identify an item; two conditions are paired by them."""
     is_ordered: bool = False
     """Whether several items may share a key: conditions are then paired row by row, and the keys must agree."""
+    is_of_tokens: bool = False
+    """Whether items are made of a model's tokens: with another tokenizer they are others, whatever their keys say."""
     stratum: str | None = None
     """Column whose values are a fixed mix: the bootstrap resamples items within them. None = one stratum."""
     cluster: str | None = None
@@ -124,6 +126,7 @@ PERPLEXITY = Measure(
     higher_is_better=False,
     is_log=True,
     key=("window", "num_tokens"),  # a window of another length is another window
+    is_of_tokens=True,
     block="window",
     log_probabilities=("nll",),
     noun="windows",
@@ -139,6 +142,7 @@ SURPRISAL = Measure(
     higher_is_better=False,
     key=("document", "start", "end"),
     is_ordered=True,  # several tokens may lie within one character
+    is_of_tokens=True,
     cluster="document",
     resamples_clusters=True,
     block="document",

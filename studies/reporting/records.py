@@ -14,7 +14,7 @@ import pandas as pd
 from studies.benchmarks.measures import MINIMAL_PAIRS, PERPLEXITY, SURPRISAL, Measure
 from studies.claims.scorecard import Margins, Status, Verdict
 from studies.statistics.across_models import Summary
-from studies.statistics.comparisons import Delta, NoiseFloor, WithinNoise
+from studies.statistics.comparisons import Delta, NoiseFloor, Paired, WithinNoise
 from studies.statistics.excess_surprisal import Contrast
 from studies.statistics.increases import Trend
 from studies.statistics.intervals import Interval, estimate
@@ -72,6 +72,16 @@ def roles_record(conditions: Mapping[str, str], randoms: Mapping[str, Sequence[s
 def delta_record(found: Delta) -> dict[str, Any]:
     """What a condition costs on a benchmark, as plain JSON."""
     return {**interval_record(found.interval), "num_items": found.num_items, "basis": found.basis}
+
+
+def paired_record(found: Paired) -> dict[str, Any]:
+    """Two results on the same items, and the second minus the first, as plain JSON."""
+    return {
+        "num_items": found.num_items,
+        "a": interval_record(found.one),
+        "b": interval_record(found.other),
+        "difference": interval_record(found.difference),
+    }
 
 
 def table_record(table: pd.DataFrame, digits: int) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import scipy  # `scipy.stats` is loaded on first use: that takes seconds, and a 
 
 from studies.statistics.effects import effect
 from studies.statistics.increases import ALL
-from studies.statistics.intervals import Interval, clustered_difference, difference
+from studies.statistics.intervals import Interval, clustered_difference, difference, estimate
 from studies.statistics.items import (
     BenchmarkItems,
     Items,
+    common_items,
     paired_differences,
     paired_values,
     same_items,
@@ -166,6 +167,22 @@ def delta(condition: Items, baseline: Items) -> Delta:
         return Delta(difference(condition, baseline), len(baseline), f"{clusters:,} {noun}, bootstrapped")
     found = effect(condition, baseline)
     return Delta(found.interval(), len(baseline), found.basis)
+
+
+class Paired(NamedTuple):
+    """Two results on one benchmark, on the items that both hold; intervals are bootstrapped over items."""
+
+    one: Interval
+    other: Interval
+    difference: Interval
+    """The other minus the one, paired by item: of accuracy, else in nats (the logarithm of a ratio of perplexities)."""
+    num_items: int
+
+
+def paired(one: Items, other: Items) -> Paired:
+    """Two results on the items that both hold. Raises ValueError as `common_items`."""
+    one, other = common_items(one, other)
+    return Paired(estimate(one), estimate(other), difference(other, one), len(one))
 
 
 def seed_summary(by_seed: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

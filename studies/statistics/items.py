@@ -92,6 +92,24 @@ def same_items(treated: Items, control: Items) -> Items:
     return replace(treated, table=treated.table.iloc[left.get_indexer(right)])
 
 
+def common_items(one: Items, other: Items) -> tuple[Items, Items]:
+    """Those of both whose item the other holds too, each in its own order.
+
+    Raises ValueError where the measures differ or no item is common; where several items may share a key
+    (`Measure.is_ordered`), as `same_items`, because nothing tells which of them are left out.
+    """
+    if one.measure != other.measure or one.measure.is_ordered:
+        return same_items(one, other), other
+    columns = list(one.measure.key)
+    for items in (one, other):
+        require_columns(items.table, columns)
+    left, right = (pd.MultiIndex.from_frame(items.table[columns]) for items in (one, other))
+    is_common = left.isin(right)
+    if not is_common.any():
+        raise ValueError(f"no {one.measure.noun} in common")
+    return replace(one, table=one.table[is_common]), replace(other, table=other.table[right.isin(left)])
+
+
 def paired_values(treated: Items, control: Items) -> tuple[np.ndarray, np.ndarray]:
     """The values of both, in the row order of `control`. Raises ValueError as `same_items` and `Items.values`."""
     return same_items(treated, control).values, control.values

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -26,9 +25,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     """The command as a user types it, in this process."""
     monkeypatch.setattr(cli, "redact_logs", lambda: None)
 
-    def call(verb: str, file: Path, *options: str) -> Answer:
+    def call(verb: str, *words: object) -> Answer:
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["halfwave", verb, str(file), *options])
+        monkeypatch.setattr(sys, "argv", ["halfwave", verb, *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.entry()
         return Answer(int(ended.value.code or 0), *capsys.readouterr())

@@ -1,5 +1,6 @@
 """The wheel: built from a copy, installed elsewhere, imported from there; no network, nothing left in the tree."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -87,3 +88,18 @@ assert load_corpus("embedded", split="train", joiner=" ").text
 def test_the_command_is_installed(installed: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(installed)}
     assert "run" in run(str(installed / "bin" / "halfwave"), "--help", cwd=tmp_path, env=environment)
+
+
+def test_the_catalog_is_used_by_name_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    halfwave = str(installed / "bin" / "halfwave")
+    files = [file.stem for file in (installed / "studies" / "catalog").glob("*.yaml")]
+    listed = json.loads(run(halfwave, "catalog", "--json", cwd=tmp_path, env=environment))
+    assert [study["name"] for study in listed["studies"]] == sorted(files) and len(files) > 10
+    before = sorted(installed.rglob("*"))
+    found = subprocess.run(
+        [halfwave, "validate", "quickstart"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 2 and found.stderr.startswith("halfwave: quickstart:"), "there are no weights"
+    assert (tmp_path / ".halfwave").is_dir()
+    assert [file for file in installed.rglob("*") if file not in before and "__pycache__" not in file.parts] == []

@@ -7,8 +7,9 @@ is opened under, so notes hold these; what is printed for a person begins with a
 import shlex
 from urllib.parse import quote, urlsplit
 
-LOCAL_ADDRESS = "http://127.0.0.1:5000"
+LOOPBACK, PORT = "127.0.0.1", 5000
 """Where `mlflow ui` listens."""
+LOCAL_ADDRESS = f"http://{LOOPBACK}:{PORT}"
 _RUNS = "workflowType=machine_learning"
 """Without it MLflow opens an experiment on traces of chats."""
 CONDITIONS, MEMBERS = "halfwave", "halfwave-members"
@@ -21,7 +22,7 @@ def ui_command(server_uri: str, safe_uri: str) -> str:
     server_uri: '' where the store is a database; safe_uri: the store's URI without a password."""
     if server_uri:
         return server_address(server_uri)
-    return f"mlflow ui --backend-store-uri {shlex.quote(safe_uri)} --port 5000"
+    return f"mlflow ui --backend-store-uri {shlex.quote(safe_uri)} --port {PORT}"
 
 
 def server_address(uri: str) -> str:

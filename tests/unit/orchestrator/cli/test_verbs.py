@@ -15,7 +15,9 @@ from orchestrator.planning.power import PlannedPower
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.study import Study
 from studies.claims.power import ClaimPower
-from tests.unit.orchestrator.planning.test_resolve import make_folder
+from studies.errors import StudyError
+from tests.conftest import ROOT
+from tests.unit.orchestrator.planning.test_resolve import CONFIG, make_folder
 
 STUDY = """\
 study: s
@@ -168,3 +170,61 @@ def test_verbs_that_read_load_neither_ray_nor_torch(study_file: Path, tmp_path: 
     verbs[-1] += " profile"
     answer = subprocess.run([sys.executable, "-c", LOADS_NO_RAY, *verbs], check=True, capture_output=True, text=True)
     assert "0 cached" in answer.stdout and "new: the study has recorded nothing under this name" in answer.stdout
+
+
+def test_versions_are_shown_and_nothing_of_them_is_loaded() -> None:
+    answer = subprocess.run([sys.executable, "-c", LOADS_NO_RAY, "--version"], capture_output=True, text=True)
+    names = [line.split()[0].rstrip(":") for line in answer.stdout.split("\n") if line]
+    assert answer.returncode == 0, answer.stderr
+    assert names == ["halfwave", "vllm", "ray", "torch", "transformers", "mlflow"]
+
+
+def refused(verb: str, *words: str) -> str:
+    answer = CliRunner().invoke(cli.app, [verb, *words])
+    assert isinstance(answer.exception, StudyError), answer.output
+    return str(answer.exception)
+
+
+def test_verbs_take_a_name_of_the_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the package is installed elsewhere: see `integration/test_wheel.py`."""
+    monkeypatch.chdir(tmp_path)
+    make_folder(tmp_path / "models" / "SmolLM2-135M-Instruct", CONFIG | {"intermediate_size": 200})
+    answer = CliRunner().invoke(cli.app, ["validate", "quickstart", "--model-root", "models", "--json"])
+    assert json.loads(answer.stdout)["study"] == "quickstart", answer.output
+    assert (tmp_path / ".halfwave").is_dir(), "its working folder"
+    for verb in ("report", "gc"):
+        assert f"there is no MLflow store at {tmp_path}/.halfwave/mlflow.db" in refused(verb, "quickstart")
+    for verb in ("validate", "plan", "run", "submit", "report", "gc"):
+        assert refused(verb, "quickstrat").endswith("nor a study of the catalog; did you mean 'quickstart'?")
+
+
+def test_a_study_of_the_catalog_is_copied_before_it_is_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ("--tracking-uri", "http://127.0.0.1:1", "--address", "http://127.0.0.1:2")
+    assert "copy it with `halfwave catalog quickstart --copy`, then submit quickstart.yaml" in refused(
+        "submit", "quickstart", *where
+    )
+    CliRunner().invoke(cli.app, ["catalog", "quickstart", "--copy"])
+    assert "127.0.0.1:2" in refused("submit", "quickstart", *where), "it is a file now, and only the cluster is missing"
+
+
+def test_the_catalog_is_listed_printed_and_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def printed(*words: str) -> str:
+        answer = CliRunner().invoke(cli.app, ["catalog", *words])
+        assert answer.exit_code == 0, answer.output
+        return answer.stdout
+
+    listed = {study["name"]: study for study in json.loads(printed("--json"))["studies"]}
+    assert list(listed["quickstart"]) == ["name", "study", "about", "needs", "models", "conditions"]
+    assert listed["quickstart"]["models"] == ["SmolLM2-135M-Instruct"]
+    assert listed["quickstart"]["conditions"] == ["wasserstein", "random", "matched"]
+    (row,) = [line for line in printed().split("\n") if " quickstart " in line]
+    assert "weights or hub" in row and listed["quickstart"]["about"] in row
+    assert printed("quickstart") == (ROOT / "studies" / "catalog" / "quickstart.yaml").read_text()
+    assert printed("quickstart", "--copy", "mine.yaml") == "wrote mine.yaml\n"
+    assert (tmp_path / "mine.yaml").read_text() == printed("quickstart")
+    assert refused("catalog", "quickstart", "mine.yaml") == "mine.yaml: a file to write needs --copy"

@@ -1,6 +1,7 @@
 """The life of runs, and that nothing is asked or written twice, without MLflow."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey
 from orchestrator.record.pages.run_page import RunInput, RunPage
-from orchestrator.record.runs import Runs, current, twins
+from orchestrator.record.runs import Runs, current, invocations, left_by, twins
 from tests.unit.orchestrator.record.examples import KEY, STUDY_KEY
 
 
@@ -249,3 +250,45 @@ def test_a_run_that_is_not_there_or_was_superseded_has_no_page(store: FakeStore,
     store.calls.clear()
     runs.show(KEY, PAGE)
     assert store.calls == []
+
+
+def at(second: int, name: str, condition: str = "top", **tags: str) -> Any:
+    """One of MLflow's runs, made at a second."""
+    tags = {"halfwave.kind": "condition", "halfwave.condition": condition, "halfwave.identity": name, **tags}
+    info = SimpleNamespace(run_id=name, start_time=1000 * second, experiment_id="1")
+    return SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
+
+
+def second(number: int) -> datetime:
+    return datetime.fromtimestamp(number, UTC)
+
+
+def left(runs: list[Any], began: int, ended: int) -> tuple[list[str], list[str]]:
+    """Names of the runs that an invocation left, and of the doubtful ones."""
+    found = left_by(runs, second(began), second(ended))
+    return [run.info.run_id for run in found.runs], [run.info.run_id for run in found.doubtful]
+
+
+def test_an_invocation_left_the_newest_run_of_every_slot() -> None:
+    runs = [
+        at(11, "first", superseded_by="second"),
+        at(12, "other", "bottom"),
+        at(21, "second", superseded_by="third"),
+        at(31, "third"),
+    ]
+    assert left(runs, 10, 20) == (["first", "other"], [])
+    assert left(runs, 20, 30) == (["second", "other"], [])
+
+
+def test_a_definition_that_was_gone_back_to_leaves_a_doubt_in_later_invocations_alone() -> None:
+    """first, then second, then first again, then third."""
+    runs = [at(11, "first", superseded_by="third"), at(21, "second", superseded_by="first"), at(41, "third")]
+    assert left(runs, 10, 20) == (["first"], [])
+    assert left(runs, 20, 30) == (["second"], []), "an invocation has one definition, and made this run"
+    assert left(runs, 30, 40) == ([], ["second"])
+
+
+def test_invocations_are_told_by_the_tags_of_the_studys_own_run() -> None:
+    tags = {"invocation.19700101T000020.500000Z": "FINISHED", "invocation.19700101T000010.000000Z": "KILLED"}
+    parent = at(1, "s", **tags, **{"invocation.of others": "x", "halfwave.kind": "study"})
+    assert invocations([at(2, "a"), parent]) == [second(10), datetime.fromtimestamp(20.5, UTC)]

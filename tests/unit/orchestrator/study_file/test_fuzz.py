@@ -110,7 +110,7 @@ def write_world(root: Path) -> None:
     files |= {f"mc/{task}.jsonl": lines(choices) for task in tasks.split()}
     own = {"text.txt": prose, "gold.conllu": conllu, "pairs.jsonl": lines(pairs), "choices.jsonl": lines(choices)}
     own["neurons.csv"] = "layer,neuron\n0,1\n1,2\n"
-    for folder, contents in ((root / "data", files), (here, own)):
+    for folder, contents in ((here / "data", files), (here, own)):
         for path, text in contents.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
@@ -299,7 +299,7 @@ def _bytes(content: bytes, generator: random.Random) -> bytes:
 def plan_of(content: bytes, root: Path) -> Plan:
     path = root / "a" / "b" / "study.yaml"
     path.write_bytes(content)
-    data = None if re.search(rb"^data:", content, re.M) else root / "data"
+    data = None if re.search(rb"^data:", content, re.M) else root / "a" / "b" / "data"
     models = None if re.search(rb"^model_root:", content, re.M) else path.parent
     study = Study.open(path, data_root=data, model_root=models, workdir=root / "work")
     assert all(line.isprintable() for line in study.warnings)

@@ -16,6 +16,7 @@ from studies.statistics.comparisons import (
     holm,
     mcnemar,
     noise_floor,
+    paired,
     seed_summary,
     within_noise,
 )
@@ -164,3 +165,12 @@ def test_what_cannot_be_compared_is_refused(compared: Callable[[], object], mess
     with pytest.raises(ValueError) as error:
         compared()
     assert str(error.value) == message
+
+
+def test_two_results_are_paired_on_the_items_of_both_and_estimated_on_them_alone() -> None:
+    one, other = windows([2.0, 3.0, 4.0, 9.0]), windows([2.5, 3.5, 4.5])
+    found = paired(one, other)
+    assert found.num_items == 3
+    assert found.one.estimate == pytest.approx(np.exp(3.0)) and found.other.estimate == pytest.approx(np.exp(3.5))
+    assert found.difference == pytest.approx((0.5, 0.5, 0.5)), "the other minus the one, in nats"
+    assert paired(other, one).difference.estimate == pytest.approx(-0.5)

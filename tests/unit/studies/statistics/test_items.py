@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.benchmarks.measures import MULTIPLE_CHOICE
+from studies.benchmarks.measures import MULTIPLE_CHOICE, SURPRISAL
 from studies.statistics.comparisons import mcnemar
 from studies.statistics.intervals import difference
-from studies.statistics.items import Items, item_changes
-from tests.unit.studies.statistics.frames import altered, bernoulli, pairs, windows
+from studies.statistics.items import Items, common_items, item_changes
+from tests.unit.studies.statistics.frames import altered, bernoulli, choices, pairs, windows
 
 
 def test_differences_are_paired_whatever_the_row_order() -> None:
@@ -102,3 +102,22 @@ def test_changes_are_differences_in_place_of_the_value() -> None:
     changes = item_changes(treated, control)
     assert changes.values.tolist() == [0.5, 0.25]
     assert changes.table[["window", "num_tokens"]].equals(control.table[["window", "num_tokens"]])
+
+
+def test_common_items_are_those_whose_key_both_hold() -> None:
+    one, other = pairs([1, 0, 1, 0], num_uids=2), pairs([0, 0, 1, 1, 1], num_uids=2)
+    other = altered(other, lambda table: table.iloc[[4, 3, 1]])
+    kept, theirs = common_items(one, other)
+    assert list(kept.table["pair"]) == [1, 3] and list(theirs.table["pair"]) == [3, 1]
+    with pytest.raises(ValueError, match="no items in common"):
+        common_items(one, altered(other, lambda table: table.iloc[:1]))
+    with pytest.raises(ValueError, match="different measures"):
+        common_items(one, choices([1, 0, 1, 0]))
+
+
+def test_items_that_may_share_a_key_are_common_only_all_together() -> None:
+    table = pd.DataFrame({"document": 0, "start": [0, 1, 1], "end": [1, 2, 2], "surprisal": [1.0, 2.0, 3.0]})
+    one = Items(table, SURPRISAL)
+    assert common_items(one, one) == (one, one)
+    with pytest.raises(ValueError, match="different tokens: 3 in the first, 2 in the second"):
+        common_items(one, Items(table.iloc[:2], SURPRISAL))
