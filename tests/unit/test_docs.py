@@ -54,11 +54,11 @@ def test_the_quickstart_in_a_page_is_that_of_the_catalog(page: str) -> None:
 CLEAN = {
     "README.md": "# A\n[b](docs/index.md#two-words) ![c](c.svg) [d](https://x.org/y)\n`halfwave run X --verify`\n",
     "docs/index.md": "# Two words\n[e](e.md#f-g1)\n",
-    "docs/e.md": "## F, `g<1>`\n[here](#f-g1) `run --takeover`, `--json`, `make env model`, `python -m orchestrator.x`\n",
+    "docs/e.md": "## F, `g<1>`\n[here](#f-g1) `run --takeover`, `--json`, `make env model`, `python -m actors.x`\n",
     "c.svg": "",
     "Makefile": "env: x\nmodel: env\n",
     ".mkdocs.yml": "nav: [index.md, e.md]",
-    "orchestrator/x.py": '"""See docs/e.md."""',
+    "actors/x.py": '"""See docs/e.md."""',
 }
 
 BLOCK = "```yaml\n{}\n```\n"
