@@ -9,6 +9,7 @@ Invariant: every block of the grammar has one table in the page, and a page with
 
 import json
 import re
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -160,4 +161,8 @@ def _limits(schema: Schema) -> str:
 
 
 if __name__ == "__main__":
-    write(Path("docs"))
+    try:
+        write(Path("docs"))
+    except StudyError as error:
+        print(f"halfwave: {error}", file=sys.stderr)
+        sys.exit(2)

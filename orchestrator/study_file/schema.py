@@ -38,7 +38,8 @@ from studies.neurons.clamps import CLAMP_KINDS
 
 Schema = dict[str, Any]
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_DIALECT = "http://json-schema.org/draft-07/schema#"
+"""The newest that every YAML language server reads."""
 _DEFINED = (DataSpec, ProfileSpec, ConditionSpec, MatchSpec, LayerGroupsSpec, MarginsSpec, ModelSpec, CheckpointsSpec)
 """The blocks that pydantic defines by the name of their class."""
 

@@ -48,8 +48,8 @@ class SurprisalOptions:
     tagger: Text | None = None
     """An installed spaCy pipeline; without it, the corpus's gold annotation."""
     unit: Literal["token", "word"] = "token"
-    """Whether items are tokens, with the tags of the word that each overlaps most, or words, with the sum of their
-    tokens."""
+    """Whether items are tokens, with the tags of the word that each overlaps most in characters, or words, with the sum
+    of their tokens."""
     documents: Count | None = None
     """How many documents, evenly spaced over the corpus; without it, all."""
     window: Window = 2048

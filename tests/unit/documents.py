@@ -173,7 +173,7 @@ def verbs() -> dict[str, set[str]]:
 
 def study_files_are_valid(pages: Pages) -> Iterator[str]:
     """Every block of YAML says what it is, and is accepted by the command and by the schema for editors."""
-    schema = jsonschema.Draft202012Validator(study_schema())
+    schema = jsonschema.Draft7Validator(study_schema())
     for page, text in markdown(pages):
         for piece in code(text):
             if piece.language != "yaml":

@@ -3,11 +3,15 @@
 import re
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from orchestrator.study_file import reference
+from orchestrator.study_file.clamps import clamp_words
+from orchestrator.study_file.references import claim_sets
+from studies.benchmarks.texts import Bos
 from studies.errors import StudyError
 from tests.conftest import ROOT
 
@@ -70,6 +74,12 @@ def test_a_page_without_one_place_for_every_table_is_refused(old: str, new: str,
 def test_without_a_page_it_says_where_to_start(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="start this at the top of the repository"):
         reference.write(tmp_path)
+
+
+def test_every_word_has_a_row() -> None:
+    """Of the tables that are written by hand: clamps, scorecards, places of BOS."""
+    for word in (*clamp_words(), *claim_sets(), *get_args(Bos)):
+        assert re.search(rf"^\| `{word}`", PAGE, re.MULTILINE), word
 
 
 def test_every_key_has_an_example_in_its_section() -> None:

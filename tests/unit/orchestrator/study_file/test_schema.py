@@ -86,12 +86,12 @@ BROKEN = {
 def problems(text: str, schema: Mapping[str, Any] | None = None) -> list[str]:
     """What an editor would mark in this text; keys are texts to it."""
     data = json.loads(json.dumps(yaml.safe_load(text)))
-    checker = jsonschema.Draft202012Validator(study_schema() if schema is None else schema)
+    checker = jsonschema.Draft7Validator(study_schema() if schema is None else schema)
     return [error.message for error in checker.iter_errors(data)]
 
 
 def test_it_is_a_json_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(study_schema())
+    jsonschema.Draft7Validator.check_schema(study_schema())
 
 
 @pytest.mark.parametrize("path", CATALOG, ids=lambda path: path.stem)
