@@ -119,7 +119,8 @@ def no_link_is_dead(pages: Pages) -> Iterator[str]:
 def every_command_exists(pages: Pages) -> Iterator[str]:
     """`halfwave VERB --option`, `VERB --option` and an option by itself."""
     options = verbs()
-    known = set().union(*options.values(), OF_OTHER_COMMANDS)
+    of_all_verbs = {name for one in typer.main.get_command(app).params for name in one.opts}
+    known = of_all_verbs.union(*options.values(), OF_OTHER_COMMANDS)
     for page, text in markdown(pages):
         for piece in code(text):
             for verb, arguments in commands(piece, options):
@@ -128,7 +129,9 @@ def every_command_exists(pages: Pages) -> Iterator[str]:
                     yield f"{page}:{piece.line}: there is no verb {verb!r}"
                 else:
                     allowed = options[verb] if verb else known
-                    yield from (f"{page}:{piece.line}: {verb} has no {one}" for one in sorted(used - allowed))
+                    yield from (
+                        f"{page}:{piece.line}: {verb or 'halfwave'} has no {one}" for one in sorted(used - allowed)
+                    )
 
 
 def every_target_and_module_exists(pages: Pages) -> Iterator[str]:
@@ -145,15 +148,18 @@ def every_target_and_module_exists(pages: Pages) -> Iterator[str]:
 
 
 def commands(piece: Code, options: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
-    """(verb, what follows it) of the command's uses in a piece of code; an empty verb for an option by itself."""
+    """(verb, what follows it) of the command's uses in a piece of code; an empty verb where an option has none."""
     if piece.language not in ("", "console", "bash"):
         return
     for line in piece.text.replace("\\\n", " ").splitlines():
         if piece.language == "console" and not re.match(r"\w*\$ ", line):
             continue  # what a command printed
         called = re.search(r"(?:^|[\s/])halfwave (?=[a-z])([a-z]+)(.*)", line)
+        before_a_verb = re.search(r"(?:^|[\s/])halfwave (--?[a-z].*)", line)
         first, _, rest = line.partition(" ")
-        if called:
+        if before_a_verb:
+            yield "", before_a_verb[1].split(" #")[0]
+        elif called:
             yield called[1], called[2].split(" #")[0]
         elif not piece.language and first in options and rest.startswith("-"):
             yield first, rest

@@ -54,7 +54,7 @@ def test_the_quickstart_in_a_page_is_that_of_the_catalog(page: str) -> None:
 CLEAN = {
     "README.md": "# A\n[b](docs/index.md#two-words) ![c](c.svg) [d](https://x.org/y)\n`halfwave run X --verify`\n",
     "docs/index.md": "# Two words\n[e](e.md#f-g1)\n",
-    "docs/e.md": "## F, `g<1>`\n[here](#f-g1) `run --takeover`, `--json`, `make env model`, `python -m actors.x`\n",
+    "docs/e.md": "## F, `g<1>`\n[here](#f-g1) `run --takeover`, `--verbose`, `make env model`, `python -m actors.x`\n",
     "c.svg": "",
     "Makefile": "env: x\nmodel: env\n",
     ".mkdocs.yml": "nav: [index.md, e.md]",
@@ -72,7 +72,8 @@ BREACHES = [
     (every_command_exists, "`halfwave fly STUDY`", "there is no verb 'fly'"),
     (every_command_exists, "`halfwave run X --on 4x8`", "run has no --on"),
     (every_command_exists, "`plan --takeover`", "plan has no --takeover"),
-    (every_command_exists, "`--taking-over`", "has no --taking-over"),
+    (every_command_exists, "`--taking-over`", "halfwave has no --taking-over"),
+    (every_command_exists, "`halfwave --loud`", "halfwave has no --loud"),
     (every_command_exists, "```console\n$ .venv/bin/halfwave gc --force --old\n```", "gc has no --old"),
     (every_command_exists, "```bash\nhalfwave run X \\\n  --head\n```", "run has no --head"),
     (every_target_and_module_exists, "`make env mode`", "no target mode"),
