@@ -66,12 +66,18 @@ test-all: env model  ## everything that runs on this machine, about 80 minutes
 	@$(PYTHON) -m pytest tests/integration tests/gpu --ignore $(RECORD_TESTS) --durations=40
 
 .PHONY: bench
-bench: env model  ## speed against the peers, as ratios in one run, at most 45 minutes
-	@$(PYTHON) -m tests.bench --data $(DATA) --model $(SMOLLM2) --json bench.json
+bench: env model  ## speed against the peers, as ratios in one run, at most 45 minutes; written to docs/numbers.md
+	@$(PYTHON) -m tests.bench --data $(DATA) --model $(SMOLLM2) --json bench.json --page docs/numbers.md
 
 .PHONY: bench-full
 bench-full: env model  ## the same over all of BLiMP and TSE, one round
 	@$(PYTHON) -m tests.bench --data $(DATA) --model $(SMOLLM2) --full --rounds 1 --json bench-full.json
+
+.PHONY: docs
+docs: env  ## the reference of the study file, and the documentation as a site in build/docs
+	@$(PYTHON) -m orchestrator.study_file.reference
+	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) $(SOURCES) -e '.[$(BACKEND),docs]'
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict --config-file .mkdocs.yml
 
 .PHONY: lint
 lint: env  ## style and types

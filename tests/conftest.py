@@ -23,7 +23,7 @@ SMOLLM2 = ROOT / ".models" / "SmolLM2-135M-Instruct"
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The evaluation data of the README's layout."""
+    """The evaluation data, in the layout of docs/data.md."""
     if not (DATA / "blimp").is_dir():
         pytest.skip(f"no evaluation data at {DATA} (set HALFWAVE_TEST_DATA)")
     return DATA

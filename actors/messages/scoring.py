@@ -36,7 +36,7 @@ class Profiled:
 
     step: str
     columns: Mapping[str, np.ndarray]
-    """`layer`, `neuron` and the statistics named in the README; one row per neuron."""
+    """`layer`, `neuron` and the statistics named in docs/review.md; one row per neuron."""
     num_windows: int
     num_tokens: int
     """Tokens that entered the statistics."""

@@ -81,7 +81,7 @@ def _gpus_of_a_node(suited: Sequence[Node]) -> int:
 def host_memory_need(model: ResolvedModel) -> int:
     """Bytes that an actor without a GPU needs: weights, plus working memory for activations, logits and the runtime.
 
-    1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (README, Numbers): 0.5 GiB of weights, 2.0 GiB resident.
+    1.2 x weights + 1.5 GiB was measured on SmolLM2 in float32 (docs/numbers.md): 0.5 GiB of weights, 2.0 GiB resident.
     A checkpoint's actor holds a second copy, to compare weights and to prove a reload.
     """
     copies = LOADED_WEIGHTS + 1 if model.checkpoint else LOADED_WEIGHTS

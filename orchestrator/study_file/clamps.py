@@ -22,29 +22,36 @@ def _known_kind(value: Any) -> Any:
     return value
 
 
-class _ClampBlock(Strict):
+def clamp_words() -> list[str]:
+    """The words that a clamp may be written as."""
+    return [*NAMED_CLAMPS, *(kind for kind, of_kind in CLAMP_KINDS.items() if not of_kind.takes_bounds)]
+
+
+class ClampBlock(Strict):
     """The mapping that every form of a clamp is brought into; the fields are those of `Clamp`."""
 
     kind: Annotated[str, BeforeValidator(_known_kind)] = BOUNDED
+    """`clamp`, or a clamp without bounds by its word."""
     floor: Number | None = None
+    """Lower values become this."""
     ceiling: Number | None = None
+    """Higher values become this."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_word(cls, value: Any) -> Any:
         if isinstance(value, dict):
             return value
-        words = {name: kind for name, kind in CLAMP_KINDS.items() if not kind.takes_bounds}
-        if isinstance(value, str) and value in words:
+        if isinstance(value, str) and value in clamp_words() and value not in NAMED_CLAMPS:
             return {"kind": value}
         if not isinstance(value, str) or value not in NAMED_CLAMPS:
-            allowed = [*NAMED_CLAMPS, *words, "{floor: number, ceiling: number}"]
+            allowed = [*clamp_words(), "{floor: number, ceiling: number}"]
             remedy = did_you_mean(value if isinstance(value, str) else "", allowed)
             raise ValueError(f"{quote(value)} is not a clamp{remedy}")
         return NAMED_CLAMPS[value].payload
 
     @model_validator(mode="after")
-    def _consistent_bounds(self) -> "_ClampBlock":
+    def _consistent_bounds(self) -> "ClampBlock":
         bounded = self.floor is not None or self.ceiling is not None
         takes_bounds = CLAMP_KINDS[self.kind].takes_bounds
         if bounded and not takes_bounds:
@@ -57,7 +64,7 @@ class _ClampBlock(Strict):
 
 
 def _parse(value: Any) -> Clamp:
-    block = _ClampBlock.model_validate(value)
+    block = ClampBlock.model_validate(value)
     return Clamp(block.kind, block.floor, block.ceiling)
 
 

@@ -28,7 +28,7 @@ _Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 _Backend = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
-class _AllowedOptions(Strict, extra="allow"):
+class AllowedOptions(Strict, extra="allow"):
     """The options that every study file may set. The others pass here and are judged by name."""
 
     # sizes
@@ -65,7 +65,7 @@ class _AllowedOptions(Strict, extra="allow"):
     safetensors_load_strategy: _Backend = ""
 
 
-ALLOWED = frozenset(_AllowedOptions.model_fields)
+ALLOWED = frozenset(AllowedOptions.model_fields)
 
 _BACKENDS = {
     "all2all_backend": "All2AllBackend",
@@ -118,7 +118,7 @@ NEVER = {
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """The options as they are. Raises ValidationError at an option with a wrong type, or that is never allowed."""
-    _AllowedOptions.model_validate(options)
+    AllowedOptions.model_validate(options)
     refused = {option: ValueError(NEVER[option]) for option in options if option in NEVER}
     for option, value in options.items():
         try:

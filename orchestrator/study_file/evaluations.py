@@ -72,7 +72,7 @@ def _evaluation(entry: Any) -> Evaluation:
         raise ValueError(f"the options of {kind} must be a mapping; found {quote(options)}{remedy}")
     if "kind" in (options or {}):
         raise ValueError(f"{kind} has no option 'kind'")
-    checked = _model(BENCHMARKS[kind]).model_validate(options or {})
+    checked = options_model(kind).model_validate(options or {})
     return Evaluation(kind=kind, options=BENCHMARKS[kind](**dict(checked)))
 
 
@@ -88,9 +88,13 @@ def _as_tasks(tasks: list[str]) -> str:
 EvaluationSpec = Annotated[Evaluation, PlainValidator(_evaluation), PlainSerializer(Evaluation.document)]
 
 
+def options_model(word: str) -> type[Strict]:
+    """The model that checks the options of a word of the registry, field by field."""
+    return _model(BENCHMARKS[word])
+
+
 @functools.cache
 def _model(options: type[Options]) -> type[Strict]:
-    """The model that checks an options class field by field."""
     hints = get_type_hints(options, include_extras=True)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(options):

@@ -28,25 +28,31 @@ class _Loading(Strict):
     """How a model is loaded and which resources its actors get."""
 
     label: Text | None = None
+    """The name in tables, runs and folders; without it, the last part of the model's name, with its revision."""
     route: Literal["auto", "tree", "flat"] = "auto"
+    """How texts are scored: packed as token trees, or as ordinary vLLM requests (`flat`). `auto` takes the tree unless
+    the model cannot."""
     tensor_parallel: Count | None = None
-    """Ranks of the engine; None = as many as `gpus`, else the fewest that hold the model."""
+    """Ranks of the engine; without it, as many as `gpus`, else the fewest that hold the model."""
     cpus: Count | None = None
+    """CPU cores of each actor."""
     gpus: Annotated[Number, Field(ge=0)] | None = None
-    """A share of one GPU, or whole GPUs; None = one per rank where the cluster has GPUs."""
+    """A share of one GPU, or whole GPUs; without it, one per rank where the cluster has GPUs."""
     dtype: Annotated[Literal["float32", "bfloat16", "float16"] | None, AfterValidator(_dtype_by_rule)] = Field(
         default=None, validate_default=True
     )
-    """None = the checkpoint's own: the default with `gpus` or `tensor_parallel`; else float32. It follows the file, not
-    the machine, because it is part of every step's identity. The preset `paper` fills in float32 (`load`)."""
+    """Without it, the checkpoint's own where the file gives `gpus` or `tensor_parallel`, else float32; always float32
+    under the preset `paper`. It follows the file, not the machine, because it is part of every step's identity."""
     labels: dict[Text, Text] = Field(default={})
     """Labels of the Ray nodes on which its actors may run."""
     shards: Count = 1
     """How many score actors divide the scoring corpus among them, each with the resources above."""
     trust_remote_code: Flag = False
+    """Whether the Python in the model's repository runs; needs `--trust-study`."""
     pickled_weights: Flag = False
     """Whether `pytorch_model*.bin` is accepted where there are no safetensors."""
     engine: EngineOptions = Field(default={})
+    """Options of vLLM's engine: sizes, memory and named backends in any study, others with `--trust-study`."""
 
     @model_validator(mode="after")
     def _gpus_match_ranks(self) -> "_Loading":
@@ -60,6 +66,10 @@ class _Loading(Strict):
         return self
 
 
+LOADING_KEYS = tuple(_Loading.model_fields)
+"""The keys that a model and a series of checkpoints share."""
+
+
 def _is_folder(name: str) -> bool:
     """Whether a bare name means a local folder; any other name is looked up."""
     return name.startswith((".", "/", "~"))
@@ -69,8 +79,11 @@ class ModelSpec(_Loading):
     """One model: a hub name (with revision) or a local folder."""
 
     name: Text | None = None
+    """A name under `--model-root`, or else on the hub."""
     path: Text | None = None
+    """A folder, in place of a name; a relative one starts at the study file."""
     revision: Text | None = None
+    """A branch, tag or commit on the hub."""
 
     @model_validator(mode="before")
     @classmethod
@@ -124,10 +137,12 @@ class CheckpointsSpec(_Loading):
     """One architecture at several points of its training run; every checkpoint becomes a model of the study."""
 
     of: Text
-    """A hub name, whose revisions are the checkpoints, or a folder with one subfolder per checkpoint."""
+    """A name on the hub, whose revisions are the checkpoints, or a folder or a name under `--model-root` with one
+    subfolder per checkpoint."""
     revisions: Annotated[tuple[Annotated[Revision, BeforeValidator(_revision)], ...], Field(min_length=2)]
+    """The checkpoints in the order of training: `step1000`, or `{main: 143000}` where a name does not say its step."""
     cohort: Text | None = None
-    """The checkpoint at which neurons are selected for all of them; None = the last."""
+    """The checkpoint at which neurons are selected for all of them; without it, the last."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "CheckpointsSpec":

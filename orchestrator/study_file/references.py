@@ -175,10 +175,14 @@ def _series_labels(spec: StudySpec, located: Located) -> Iterator[Problem]:
             yield located.problem(("checkpoints", i), f"two series are shown as {label!r}; give one of them a label")
 
 
+def claim_sets() -> list[str]:
+    """The words that `claims` may be."""
+    return [*DRAFTS, depth.CLAIM_SET, dose.CLAIM_SET, *SERIES_CLAIM_SETS]
+
+
 def _claims(spec: StudySpec, located: Located) -> Iterator[Problem]:
-    claim_sets = [*DRAFTS, depth.CLAIM_SET, dose.CLAIM_SET, *SERIES_CLAIM_SETS]
-    if spec.claims is not None and spec.claims not in claim_sets:
-        remedy = did_you_mean(spec.claims, claim_sets)
+    if spec.claims is not None and spec.claims not in claim_sets():
+        remedy = did_you_mean(spec.claims, claim_sets())
         yield located.problem(("claims",), f"there is no claim set {quote(spec.claims)}{remedy}")
     if spec.claims in SERIES_CLAIM_SETS and not spec.checkpoints:
         yield located.problem(

@@ -76,30 +76,42 @@ class DataSpec(Strict):
     """Where benchmarks and corpora come from."""
 
     root: Text | None = None
-    """A local folder; None = the hub."""
+    """A folder with evaluation data; without it, WikiText-2 and BLiMP come from the hub. `--data-root` overrides it."""
 
 
 class ProfileSpec(Strict):
     """How neurons are scored."""
 
     corpus: Text = "wikitext2"
+    """The text: `wikitext2`, `embedded`, or the path of a text file."""
     split: Literal["train", "validation", "test"] = "train"
+    """The part of `wikitext2` or `embedded`; a text file has no parts."""
     tokens: Count = 131072
+    """Tokens of the text, from its start."""
     window: Window = 2048
+    """Tokens that the model sees at once."""
     stride: Count | None = None
+    """Tokens from the start of one window to the start of the next; without it, the window."""
     bos: Bos = "tokenizer"
+    """Which windows begin with the beginning-of-sequence token."""
     scores: Annotated[tuple[Literal["wasserstein_distance", "mapping_difficulty"], ...], Field(min_length=1)] = (
         "wasserstein_distance",
         "mapping_difficulty",
     )
+    """The scores to compute; the moments come with either."""
     skip_first: Flag = True
+    """Whether the first position of every window and all special tokens, the attention sinks, are left out of the
+    scores."""
     bins: Annotated[int, Field(ge=16, le=65536, strict=True)] = 1024
+    """Bins of the histogram from which a neuron's Wasserstein distance is computed."""
     calibration_windows: Count = 4
+    """Windows, from the start of the text, that set the range of the histograms."""
     pairs: Count = 4096
     """Token pairs behind mapping difficulty, in every block or in the whole sample; fewer where tokens are too few."""
     pair_scope: Literal["block", "sample"] = "block"
-    """Whether `pairs` pairs are drawn in every block of 16 windows, or in the whole sample at once (the paper)."""
+    """Whether `pairs` pairs are drawn in every `block` of 16 windows, or in the whole `sample` at once (the paper)."""
     seed: Seed = 0
+    """Seed of the token pairs."""
     examples: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
     """How many of the most entangled neurons get examples: their densities, and token pairs that they pull apart."""
 
@@ -126,6 +138,7 @@ class LayerGroupsSpec(Strict):
     )
     """How many near-equal groups, or the layers of each."""
     schedule: Literal["single", "cumulative"] = "single"
+    """Whether a condition clamps one group (`single`) or also all groups before it (`cumulative`)."""
 
     @model_validator(mode="after")
     def _distinct_layers(self) -> "LayerGroupsSpec":
@@ -159,24 +172,30 @@ class ConditionSpec(Strict):
     """A neuron set and an intervention."""
 
     select: Literal["top", "bottom", "random", "explicit"]
+    """Which neurons: those with the highest or the lowest scores, a random draw, or a list of your own."""
     clamp: ClampSpec
+    """What is done to their pre-activations."""
     score: Score = "wasserstein_distance"
+    """The column of the neuron table by which `top` and `bottom` select."""
     fraction: FractionSpec | None = None
-    """Of each layer's neurons; several fractions make a dose-response."""
+    """Share of each layer's neurons; several fractions make a dose-response."""
     like: str | None = None
     """The condition whose number of neurons and layers a random control takes over."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    """One random control for each seed."""
     disjoint: Flag | None = None
-    """None = as the preset says; see `Scoring`."""
+    """Whether a random control avoids the neurons of the condition it is like; without it, the preset decides: `strict`
+    avoids them, `paper` does not."""
     match: MatchSpec | None = None
+    """Makes `bottom` a matched control, in place of a fraction."""
     layers: LayersSpec | None = None
-    """None = all."""
+    """The layers that are clamped, counted from 0, or a schedule of groups of them; without it, all."""
     evaluate: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    """Names of the evaluations it is scored on; None = all."""
+    """Names of the evaluations that the condition is scored on; without it, all."""
     neurons: (
         Text | Annotated[dict[Index, Annotated[tuple[Index, ...], Field(min_length=1)]], Field(min_length=1)] | None
     ) = None
-    """A file of neurons, or {layer: [indices]}."""
+    """The neurons of `explicit`: a .parquet or .csv file with the columns layer and neuron, or {layer: [indices]}."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ConditionSpec":
@@ -254,6 +273,7 @@ class MarginsSpec(Strict):
     """Effects that are too small to matter, by what is measured; the claims say so of smaller ones."""
 
     accuracy: Fraction = 0.02
+    """Difference of two accuracies."""
     perplexity: Annotated[float, Field(gt=0, le=10, strict=True)] = 0.02
     """Nats of log-perplexity."""
     surprisal: Annotated[float, Field(gt=0, le=10, strict=True)] = 0.02
@@ -273,19 +293,31 @@ class StudySpec(Strict):
     """One study file."""
 
     study: Annotated[str, Field(pattern=NAME)]
+    """The name under which the study is recorded; it names the MLflow experiment."""
     preset: Literal["strict", "paper"] = "strict"
+    """The protocol: the defaults of the keys that the file leaves out."""
     models: tuple[ModelSpec, ...] = ()
+    """The models, each a name, a folder or a mapping. A study has models, checkpoints or both."""
     checkpoints: Annotated[tuple[CheckpointsSpec, ...], BeforeValidator(_as_list)] = ()
-    """Series of checkpoints, each of which is a model too."""
+    """A series of checkpoints, or a list of several. Every checkpoint is a model of the study."""
     model_root: Text | None = None
+    """A folder in which models are looked up by name before the hub, as by `--model-root`."""
     data: DataSpec = DataSpec()
+    """Where benchmarks and corpora come from."""
     profile: ProfileSpec = ProfileSpec()
+    """How neurons are scored."""
     conditions: Annotated[dict[str, ConditionSpec], Field(min_length=1)]
+    """The conditions by name: each a set of neurons and what is done to them. The baseline is always there."""
     evaluate: Annotated[tuple[EvaluationSpec, ...], Field(min_length=1)]
+    """The benchmarks that score every condition, each a word or a word with options."""
     claims: str | None = None
+    """The scorecard: the set of claims that the report judges."""
     margins: MarginsSpec = MarginsSpec()
+    """Effects that are too small to matter."""
     noise_floor: Flag = True
+    """Whether the baseline is scored again on another pack plan, to show how far batching alone moves a number."""
     tracking_uri: Text | None = None
+    """The MLflow store; without it, SQLite in the working folder. `--tracking-uri` overrides it."""
 
     @model_validator(mode="after")
     def _at_least_one_model(self, info: ValidationInfo) -> "StudySpec":

@@ -37,9 +37,10 @@ class EmbeddedKnowledgeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserChoicesOptions:
-    """Multiple-choice items from a file of the user's."""
+    """Multiple-choice questions from a file of your own."""
 
     path: Text
+    """A .jsonl file with `context`, `choices` and `gold`, the index of the right choice."""
     measure: ClassVar[Measure] = MULTIPLE_CHOICE
 
     def load(self, name: str, study: StudySettings) -> "ChoiceBenchmark":  # noqa: ARG002

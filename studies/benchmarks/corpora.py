@@ -1,6 +1,6 @@
 """Corpora: names -> one text, with the digest of what was read.
 
-Owns where a corpus comes from (the hub, a local folder in the layout of the README, a user's text file, the embedded
+Owns where a corpus comes from (the hub, a local folder in the layout of docs/data.md, a user's text file, the embedded
 prose) and how its rows are joined, because that changes the tokens. Rows are as on the hub: each line with its newline,
 white-space-only lines as the empty string.
 """

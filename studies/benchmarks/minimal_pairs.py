@@ -46,7 +46,7 @@ class BlimpOptions:
     """BLiMP's minimal pairs."""
 
     per_paradigm: Count | None = None
-    """None = all pairs."""
+    """The first pairs of each paradigm; without it, all."""
     measure: ClassVar[Measure] = MINIMAL_PAIRS
 
     def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
@@ -58,9 +58,9 @@ class TseOptions:
     """Targeted syntactic evaluation: minimal pairs made from templates."""
 
     per_case: Count | None = None
-    """None = all pairs."""
+    """The first pairs of each case of a template; without it, all."""
     templates: Annotated[tuple[Text, ...], MinLen(1)] | None = None
-    """None = all templates."""
+    """The templates to take; without it, all."""
     measure: ClassVar[Measure] = TEMPLATES
 
     def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
@@ -72,7 +72,7 @@ class EmbeddedPairsOptions:
     """Minimal pairs that come with Halfwave."""
 
     per_construction: Annotated[int, Ge(4), Le(10**12)] | None = None
-    """None = all pairs."""
+    """Pairs of each construction, drawn in fours; without it, all."""
     measure: ClassVar[Measure] = MINIMAL_PAIRS
 
     def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002
@@ -81,9 +81,10 @@ class EmbeddedPairsOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserPairsOptions:
-    """Minimal pairs from a file of the user's."""
+    """Minimal pairs from a file of your own."""
 
     path: Text
+    """A .jsonl file with `sentence_good`, `sentence_bad` and optionally `uid` and `phenomenon`."""
     measure: ClassVar[Measure] = OWN_PAIRS
 
     def load(self, name: str, study: StudySettings) -> "PairBenchmark":  # noqa: ARG002

@@ -26,7 +26,7 @@ class MultipleChoiceOptions:
     """A multiple-choice benchmark in its zero-shot form."""
 
     items: Count | None = None
-    """None = all items."""
+    """How many questions, evenly spaced; without it, all."""
     measure: ClassVar[Measure] = MULTIPLE_CHOICE
 
     def load(self, name: str, study: StudySettings) -> ChoiceBenchmark:

@@ -45,7 +45,8 @@ class Options(Protocol):
     A field's type is `str`, `int`, `float`, `bool`, a `Literal`, a tuple of one of them, or one of these or None; a
     field with a default may be left out of the file. `Annotated` adds constraints: those of `annotated_types`, and for
     a text the compiled regular expression that it must match. What concerns several fields, `__post_init__` checks: it
-    raises ValueError with the problem as its text.
+    raises ValueError with the problem as its text. The docstring under a field is what users read of it, in
+    `docs/study-file.md` and in editors.
 
     Two fields have a meaning of their own. The benchmark takes its name from `name`, or from the file that `path`
     names; without these fields, its name is its word. `path` has no default, and may be written without its key:

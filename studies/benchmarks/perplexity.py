@@ -26,12 +26,15 @@ class PerplexityOptions:
     """Perplexity of a text."""
 
     corpus: Text = "wikitext2"
+    """`wikitext2`, `embedded`, or the path of a text file."""
     split: Literal["train", "validation", "test"] = "validation"
+    """The part of `wikitext2` or `embedded`."""
     tokens: Count | None = None
-    """None = the whole split."""
+    """Tokens from the start of the text; without it, the whole text."""
     window: Window = 2048
+    """Tokens of each window; windows do not overlap."""
     bos: Bos | None = None
-    """None = as the preset says."""
+    """Which windows begin with the beginning-of-sequence token; without it, the preset decides."""
     measure: ClassVar[Measure] = PERPLEXITY
 
     def load(self, name: str, study: StudySettings) -> "PerplexityBenchmark":

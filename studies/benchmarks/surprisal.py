@@ -44,18 +44,22 @@ class SurprisalOptions:
     corpus: Text = UD_EWT
     """`ud_ewt` or a CoNLL-U file, both with gold annotation; or a plain text, for a tagger."""
     split: Literal["train", "validation", "dev", "test"] = "validation"
-    """`dev` is the validation split."""
+    """The part of the corpus; `dev` is the validation split."""
     tagger: Text | None = None
-    """An installed spaCy pipeline; None = the corpus's gold annotation."""
+    """An installed spaCy pipeline; without it, the corpus's gold annotation."""
     unit: Literal["token", "word"] = "token"
+    """Whether items are tokens, with the tags of the word that each overlaps most in characters, or words, with the sum
+    of their tokens."""
     documents: Count | None = None
-    """How many documents, evenly spaced over the corpus; None = all."""
+    """How many documents, evenly spaced over the corpus; without it, all."""
     window: Window = 2048
+    """Tokens of each window of a document."""
     stride: Count | None = None
-    """Tokens scored in each window of a document after its first; None = all but the window's first token."""
+    """Tokens scored in each window of a document after its first; without it, all but the window's first token."""
     bos: Bos | None = None
-    """None = as the preset says."""
+    """Which windows begin with the beginning-of-sequence token; without it, the preset decides."""
     name: Annotated[str, re.compile(r"^surprisal[A-Za-z0-9._-]{0,80}$")] = "surprisal"
+    """The name of its metrics and files; two of them need two names."""
     measure: ClassVar[Measure] = SURPRISAL
 
     def __post_init__(self) -> None:

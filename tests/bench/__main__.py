@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["BLiMP", "TSE"], help="one of the two")
     parser.add_argument("--rounds", type=int, default=3, help="of single conditions and peers; the sweeps run once")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
+    parser.add_argument("--page", type=Path, help="write the tables between the marks of this file")
     arguments = parser.parse_args()
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -82,9 +82,9 @@ def main() -> None:
     print(text)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    if arguments.readme:
-        before, _, after = arguments.readme.read_text().split(MARK)
-        arguments.readme.write_text(before + MARK + text + MARK + after)
+    if arguments.page:
+        before, _, after = arguments.page.read_text().split(MARK)
+        arguments.page.write_text(before + MARK + text + MARK + after)
 
 
 def hardware(threads: int) -> str:

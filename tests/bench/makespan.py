@@ -2,8 +2,8 @@
 
     python -m tests.bench.makespan --data DATA
 
-Durations are those of `estimates`; nodes have up to eight GPUs of 79 GiB. Prints the README's table, then the driver's
-milliseconds a step: 10,000 steps in chains of 50 a model, decided and applied without actors.
+Durations are those of `estimates`; nodes have up to eight GPUs of 79 GiB. Prints the table of docs/numbers.md, then the
+driver's milliseconds a step: 10,000 steps in chains of 50 a model, decided and applied without actors.
 """
 
 import argparse

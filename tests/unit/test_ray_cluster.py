@@ -1,4 +1,4 @@
-"""`ray_cluster.yaml`, offline: Ray's schema and checks, shell syntax, and names that the README and others use too."""
+"""`ray_cluster.yaml`, offline: Ray's schema and checks, shell syntax, and names that others use, as docs/cluster.md."""
 
 import copy
 import re
@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 
 Config = dict[str, Any]
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -133,16 +133,15 @@ def test_dashboard_and_mlflow_listen_on_localhost_only(config: Config) -> None:
     assert all(host.split(":")[0] in ("localhost", "127.0.0.1") for host in allowed)
 
 
-def test_the_labels_and_node_types_in_the_readme_exist(config: Config) -> None:
-    section = README.split("\n## On a cluster\n")[1].split("\n## ")[0]
-    used = re.findall(r"labels: \{(\w+): ([\w-]+)\}", section) + re.findall(r"--labels (\w+)=([\w-]+)", section)
+def test_the_labels_and_node_types_in_the_documentation_exist(config: Config) -> None:
+    used = re.findall(r"labels: \{(\w+): ([\w-]+)\}", PAGE) + re.findall(r"--labels (\w+)=([\w-]+)", PAGE)
     labels = {item for node_type in config["available_node_types"].values() for item in node_type["labels"].items()}
     assert len(used) >= 3 and set(used) <= labels
-    assert "ray up ray_cluster.yaml" in section
+    assert "ray up ray_cluster.yaml" in PAGE
 
 
-def test_the_batch_script_in_the_readme_parses() -> None:
-    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", README, re.S)
+def test_the_batch_script_in_the_documentation_parses() -> None:
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", PAGE, re.S)
     check = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
     assert (check.returncode, check.stderr) == (0, "")
     start = options_of(ray.scripts.scripts.start)

@@ -52,17 +52,20 @@ class LmEvalOptions:
     """Tasks of lm-evaluation-harness, as one benchmark."""
 
     tasks: Annotated[tuple[Text, ...], MinLen(1)]
+    """Names of tasks, as `lm_eval` knows them."""
     items: Count | None = None
-    """Items of each task; None = all."""
+    """Items of each task; without it, all."""
     fewshot: Annotated[int, Ge(0), Le(100)] | None = None
-    """None = as the task says."""
+    """Examples in front of each item; without it, as the task says."""
     include: Text | None = None
     """A folder with task definitions of your own; they and the folder's Python enter the identity of the results."""
     trust_remote_code: bool = False
-    """Whether those definitions may run Python: `!function`, templates without a sandbox, downloaded metrics."""
+    """Whether those definitions may run Python: `!function`, templates without a sandbox, downloaded metrics; needs
+    `--trust-study`."""
     syntactic: bool = False
     """Whether the tasks test grammar, as BLiMP does: decides on which side of the claims they count."""
     name: Name = "lm_eval"
+    """The name of its metrics and files; two of them need two names."""
     measure: ClassVar[Measure] = TASKS
 
     def load(self, name: str, study: StudySettings) -> "TaskBenchmark":
