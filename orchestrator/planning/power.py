@@ -22,6 +22,7 @@ from orchestrator.record.client.failures import RecordError
 from orchestrator.record.reader import Reader
 from studies.benchmarks.protocol import Benchmark
 from studies.benchmarks.texts import CHARACTERS_PER_TOKEN, Continuations, Documents, Sentences, Windows
+from studies.claims.paper import is_among
 from studies.claims.power import LOW, Assumed, Assumptions, ClaimPower, Design, claim_powers
 from studies.reporting.records import REPORT
 from studies.reporting.spreads import EarlierSpread, spreads_of_report
@@ -54,7 +55,8 @@ def powers(plan: Plan, earlier: Sequence[EarlierSpread] = ()) -> list[PlannedPow
         if design is not None:
             assumptions = _assumptions(plan, model, earlier)
             powers = claim_powers(claims, design, assumptions, margins(plan))
-            found += [PlannedPower(model.label, power) for power in powers]
+            asked = plan.study.spec.only_claims
+            found += [PlannedPower(model.label, power) for power in powers if is_among(power.claim, asked)]
     return found
 
 

@@ -137,7 +137,7 @@ def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str], used: list[d
     finished = sorted(step for step, state in outcome.states.items() if state in FINISHED)
     spec = plan.study.spec
     places = {model.label: model.checkpoint for model in plan.study.models if model.checkpoint}
-    params = {
+    params: dict[str, Any] = {
         "claims": spec.claims,
         "margins": used,
         "study": spec.study,
@@ -145,6 +145,8 @@ def _report_id(plan: Plan, outcome: Outcome, unfinished: list[str], used: list[d
         "annotations": [[name, words.unit, words.identity] for name, words in plan.annotations.items()],
         "checkpoints": {label: [p.series, p.step, p.cohort, p.before] for label, p in places.items()},
     }
+    if spec.only_claims is not None:
+        params["only_claims"] = list(spec.only_claims)
     return review_id("report", params, finished, outcome.committed)
 
 

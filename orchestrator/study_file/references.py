@@ -14,7 +14,7 @@ from orchestrator.study_file.spec import LayerGroupsSpec, StudySpec
 from studies.benchmarks.measures import PERPLEXITY
 from studies.benchmarks.registry import BENCHMARKS
 from studies.claims import depth, dose
-from studies.claims.paper import DRAFTS
+from studies.claims.paper import DRAFTS, NAMES
 from studies.claims.training import SERIES_CLAIM_SETS
 from studies.errors import did_you_mean
 
@@ -184,6 +184,10 @@ def _claims(spec: StudySpec, located: Located) -> Iterator[Problem]:
     if spec.claims is not None and spec.claims not in claim_sets():
         remedy = did_you_mean(spec.claims, claim_sets())
         yield located.problem(("claims",), f"there is no claim set {quote(spec.claims)}{remedy}")
+    for i, claim in enumerate(spec.only_claims or ()):
+        if claim not in (names := NAMES.get(spec.claims or "", ())):
+            known = did_you_mean(claim, names) if names else f"; `claims` may be {' or '.join(NAMES)} then"
+            yield located.problem(("only_claims", i), f"{quote(claim)} is not a claim of {spec.claims}{known}")
     if spec.claims in SERIES_CLAIM_SETS and not spec.checkpoints:
         yield located.problem(
             ("claims",), f"{spec.claims} needs checkpoints: a model at several points of its training"

@@ -312,6 +312,8 @@ class StudySpec(Strict):
     """The benchmarks that score every condition, each a word or a word with options."""
     claims: str | None = None
     """The scorecard: the set of claims that the report judges."""
+    only_claims: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Claims of the set that are judged, where the others would be undecided anyway (`plan` shows their power)."""
     margins: MarginsSpec = MarginsSpec()
     """Effects that are too small to matter."""
     noise_floor: Flag = True

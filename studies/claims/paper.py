@@ -6,7 +6,7 @@ syntax have one verdict per syntactic benchmark, those on surprisal one per surp
 different item sets raise ValueError. Callers leave out results that were computed differently.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from studies.claims.dissociation import difficulty_agrees, dissociation_drafts, perplexity_cost
 from studies.claims.evidence import Evidence, sample
@@ -43,6 +43,29 @@ def token_surprisal_drafts(evidence: Evidence) -> list[Draft]:
     """perplexity_cost, and scaffolding and content_spared (per surprisal benchmark)."""
     first = not_applicable(("perplexity_cost",)) if evidence.relu else [perplexity_cost(evidence)]
     return [*first, *surprisal_drafts(evidence)]
+
+
+_DISSOCIATION = (
+    "perplexity_cost",
+    "matched_cost",
+    "syntax_loss",
+    "syntax_spared",
+    "knowledge_loss",
+    "knowledge_spared",
+    "double_dissociation",
+)
+_SURPRISAL = ("scaffolding", "content_spared")
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "double_dissociation": _DISSOCIATION,
+    "paper": (*_DISSOCIATION, "negative_mass", "difficulty_agrees", "sign_not_magnitude", *_SURPRISAL),
+    "token_surprisal": ("perplexity_cost", *_SURPRISAL),
+}
+"""{word of a study file: its claims}; on a scorecard, those on syntax and surprisal have one verdict per benchmark."""
+
+
+def is_among(claim: str, names: Sequence[str] | None) -> bool:
+    """Whether a claim of a scorecard, `syntax_loss/blimp`, is one of these; None = all."""
+    return names is None or claim.partition("/")[0] in names
 
 
 DRAFTS: Mapping[str, Callable[[Evidence], list[Draft]]] = {

@@ -39,7 +39,7 @@ def estimate(found: Mapping[str, Any] | None, unit: Unit) -> str:
 def interval(found: Mapping[str, Any] | None, unit: Unit) -> str:
     """`−0.2 pp [−2.5, +2.0]`; without bounds where there are none, a dash where there is nothing."""
     whole = estimate(found, unit)
-    if found is None or found["low"] is None or found["high"] is None:
+    if found is None or None in (found["estimate"], found["low"], found["high"]):
         return whole
     return f"{whole} [{number(found['low'], unit)}, {number(found['high'], unit)}]"
 
