@@ -126,7 +126,9 @@ class Display(Watcher):
     def decided(self, verdict: Verdict) -> None:
         """Print a verdict as soon as it is known."""
         recorded = verdict_record(verdict)
-        effect = interval(recorded["effect"], of_verdict(recorded, self._measures))
+        effect = (
+            interval(recorded["effect"], of_verdict(recorded, self._measures)) if verdict.effect else verdict.detail
+        )
         line = Text(f"{verdict.status.upper():<14} ", style=STATUS_COLOURS.get(verdict.status, ""))
         line.append(printable(f"{verdict.claim}: {effect} ({verdict.model})"), style="default")
         self._print(line)

@@ -7,12 +7,13 @@ for Holm's correction, which needs the whole scorecard. Claims of which no power
 import logging
 from collections.abc import Callable
 
-from orchestrator.planning.conditions import NOISE_FLOOR, Condition
+from orchestrator.planning.conditions import NOISE_FLOOR
 from orchestrator.planning.outcome import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.power import powers
 from orchestrator.progress.watcher import Watcher
 from orchestrator.record.record import Record
+from orchestrator.review.claims.evidence import perplexity_name
 from orchestrator.review.claims.verdicts import model_verdicts
 from orchestrator.review.findings import Findings
 from orchestrator.steps.step import TERMINAL, State, Step
@@ -57,19 +58,20 @@ class EarlyVerdicts(Watcher):
 def _evidence(plan: Plan) -> dict[tuple[str, str], set[str]]:
     """{(model, claim): the evaluations that it may rest on}."""
     found: dict[tuple[str, str], set[str]] = {}
+    perplexity = perplexity_name(plan)
     for label, power in powers(plan):
-        matched = {c.name for c in (*plan.conditions[label], *plan.neighbours[label].values()) if _is_matched(c)}
-        without = matched if power.claim in UNMATCHED else set()
+        left_out, benchmarks = {NOISE_FLOOR}, set(power.benchmarks)
+        if power.claim in UNMATCHED:
+            controls = (*plan.conditions[label], *plan.neighbours[label].values())
+            left_out |= {control.name for control in controls if control.spec.match is not None}
+        else:  # how well a control matches, its perplexity says
+            benchmarks.add(perplexity)
         steps = {
             step
             for (of_model, condition), by_benchmark in plan.evaluations.items()
             for benchmark, step in by_benchmark.items()
-            if of_model == label and condition not in {*without, NOISE_FLOOR} and benchmark in power.benchmarks
+            if of_model == label and condition not in left_out and benchmark in benchmarks
         }
         if steps:
             found[label, power.claim] = steps
     return found
-
-
-def _is_matched(condition: Condition) -> bool:
-    return condition.spec.match is not None

@@ -61,6 +61,7 @@ def test_a_claim_waits_for_all_that_it_rests_on_and_for_nothing_else() -> None:
     assert ("evaluate.perplexity", "matched") not in before
     syntax = listener.ended_before["syntax_loss/embedded_pairs"]
     assert {("evaluate.embedded_pairs", c) for c in ("treated", "matched", "matched/neighbour")} <= syntax
+    assert {("evaluate.perplexity", c) for c in ("treated", "matched", "matched/neighbour")} <= syntax
 
 
 def test_nothing_is_judged_early_where_everything_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
