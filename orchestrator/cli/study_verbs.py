@@ -146,8 +146,8 @@ def run(
     except KeyboardInterrupt:
         print("halfwave: interrupted; what was committed is kept, run again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
-    tables = report_command(study, workdir, tracking_uri)
-    show_result(console, result, time.monotonic() - started, tables=tables, full=full)
+    tables, ui = (command(verb, study, workdir, tracking_uri) for verb in ("report", "ui"))
+    show_result(console, result, time.monotonic() - started, tables=tables, ui=ui, full=full)
     if not result.complete or result.unsent:
         raise typer.Exit(1)
 
@@ -206,11 +206,11 @@ def submit(
         raise typer.Exit(follow(job))
 
 
-def report_command(study: Path, workdir: Path | None, tracking_uri: str | None) -> str:
-    """The command that prints the report of a run with these options."""
+def command(verb: str, study: Path, workdir: Path | None, tracking_uri: str | None) -> str:
+    """What a user types to ask another verb for the record of a run with these options."""
     given = {"--workdir": workdir, "--tracking-uri": tracking_uri}
     options = [word for option, value in given.items() if value for word in (option, str(value))]
-    return redacted(shlex.join(["halfwave", "report", str(study), *options]))
+    return redacted(shlex.join(["halfwave", verb, str(study), *options]))
 
 
 def open_study(

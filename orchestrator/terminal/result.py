@@ -26,11 +26,11 @@ REMARKS = 2
 """Steps that did not finish, and caveats, of which the end of a run tells so many each, one line for each."""
 
 
-def show_result(console: Console, result: Result, seconds: float, *, tables: str, full: bool = False) -> None:
-    """Print how a run ended. seconds: how long it took. tables: the command that prints every table. full: print all
-    of the report, as that command does, in place of the finding and the scorecard."""
+def show_result(console: Console, result: Result, seconds: float, *, tables: str, ui: str, full: bool = False) -> None:
+    """Print how a run ended. seconds: how long it took. tables, ui: the commands that print every table and open
+    MLflow. full: print all of the report, as the first one does, in place of the finding and the scorecard."""
     report = completed(result.report)
-    last = _last_lines(result, seconds, "" if full else tables)
+    last = _last_lines(result, seconds, "" if full else tables, ui)
     if full:
         show_completed(console, report)
         last = [Text(), *last]
@@ -78,7 +78,7 @@ def _remarks(console: Console, word: str, style: str, entries: Sequence[str]) ->
     return lines
 
 
-def _last_lines(result: Result, seconds: float, tables: str) -> list[Text]:
+def _last_lines(result: Result, seconds: float, tables: str, ui: str) -> list[Text]:
     """The counts, and where to read on; the page comes last."""
     lines = [plain(f"{result.computed} steps computed, {result.cached} cached, in {seconds:.0f} s")]
     if result.unsent:
@@ -86,8 +86,7 @@ def _last_lines(result: Result, seconds: float, tables: str) -> list[Text]:
         lines.append(plain(waiting, style="yellow"))
     if tables:
         lines.append(plain(f"See all tables:   {tables}"))
-    lines.append(plain(f"Open the record:  {result.ui_command}"))
-    lines.append(plain(f"then              {result.ui_link}"))
+    lines.append(plain(f"Open the record:  {ui}"))
     lines.append(plain(f"Read the page:    {result.page}"))
     return lines
 

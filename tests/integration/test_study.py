@@ -80,7 +80,7 @@ def test_a_study_runs_and_records_everything(undisturbed):
     assert 0.2 < llama.loc["treated", "clipped_fraction"] < 0.8
     controls = llama.loc[["treated", "even", "mean", "linear", "flip"], "perplexity"]
     assert controls.nunique() == 5 and 0 <= llama.loc["even", "magnitude_shortfall"] < 1
-    assert re.search(r"llama|opt", done.stdout) and "mlflow ui --backend-store-uri" in done.stdout
+    assert re.search(r"llama|opt", done.stdout) and "Open the record:  halfwave ui" in done.stdout
 
 
 def test_the_report_compares_corrects_and_looks_closer(undisturbed, root):

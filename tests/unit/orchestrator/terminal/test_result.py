@@ -11,7 +11,7 @@ from orchestrator.terminal.result import LINES, show_result
 from studies.reporting.records import completed
 from tests.unit.studies.reporting.page.examples import model, report, verdict
 
-COMMAND = "halfwave report studies/catalog/quickstart.yaml"
+COMMAND, UI = (f"halfwave {verb} studies/catalog/quickstart.yaml" for verb in ("report", "ui"))
 CLAIMS = [f"syntax_loss/benchmark_{i}" for i in range(30)]
 
 
@@ -23,13 +23,11 @@ def shown(made: dict[str, Any], width: int = 80, *, full: bool = False, **more: 
         cached=2,
         unsent=0,
         why_unsent="",
-        ui_command="mlflow ui --backend-store-uri sqlite:////home/somebody/a/project/.halfwave/mlflow.db --port 5000",
-        ui_link="http://127.0.0.1:5000/#/experiments/1/runs",
         page="/home/somebody/a/project/.halfwave/reports/s/report.html",
     )
     vars(result).update(more)
     console = Console(file=io.StringIO(), width=width)
-    show_result(console, result, 257.6, tables=COMMAND, full=full)
+    show_result(console, result, 257.6, tables=COMMAND, ui=UI, full=full)
     return [line[i : i + width] for line in written(console) for i in range(0, max(len(line), 1), width)]
 
 
@@ -44,7 +42,7 @@ def test_a_run_ends_with_finding_scorecard_and_places() -> None:
     assert text.startswith("Clamping 450 neurons (1 % of each layer) raises perplexity by 11.2 %")
     assert "double_dissociation  SUPPORTED  −2.5 pp [−4.0, −1.0]  same direction" in lines
     assert "28 steps computed, 2 cached, in 258 s" in lines
-    assert f"See all tables:   {COMMAND}" in lines
+    assert lines[-3:-1] == [f"See all tables:   {COMMAND}", f"Open the record:  {UI}"]
     assert lines[-1] == "Read the page:    /home/somebody/a/project/.halfwave/reports/s/report.html"
 
 
