@@ -14,7 +14,7 @@ from studies.reporting.page.quantities import interval, number, share
 from studies.reporting.units import LARGE_RISE, PERCENT, POINTS, Unit, of_verdict
 from studies.statistics.effects import Component, Effect
 
-_GRAMMAR = "double_dissociation"
+_GRAMMAR, _MATCHED = "double_dissociation", "matched_cost"
 _STATUSES = frozenset(map(str, Status))
 MANY = 3
 """Models up to which each has a sentence of its own."""
@@ -27,6 +27,7 @@ def headline(report: Mapping[str, Any]) -> list[str]:
     if any(verdict["status"] not in _STATUSES for verdict in judged):
         return [f"{report['study']} was judged by the rules of an earlier version; run it again for its finding."]
     told = [sentence for model in models for sentence in [_cost(model, named=len(models) > 1)] if sentence]
+    told += [sentence for model in models[:1] for sentence in [_ordinary(model)] if sentence and len(models) == 1]
     sentences = told if len(models) <= MANY else []
     sentences += _grammar(models[0]) if len(models) == 1 else _counts(models)
     for series in report.get("series", ()):
@@ -74,6 +75,18 @@ def _cost(model: Mapping[str, Any], *, named: bool) -> str:
         mean = sum(randoms) / len(randoms)
         sentence += f"; as many random ones change it by {number(mean, PERCENT)} %"
     return sentence + "."
+
+
+def _ordinary(model: Mapping[str, Any]) -> str:
+    """`Ordinary neurons cost as much only from 8.9 % of each layer on.`; empty where that is not shown."""
+    verdict = next((v for v in model["verdicts"] if v["claim"] == _MATCHED and v["status"] == Status.SUPPORTED), None)
+    treated = model["roles"]["conditions"].get("treated", "")
+    fraction = next((row["fraction"] for row in model["rows"] if row["condition"] == treated), None)
+    if verdict is None or verdict["effect"] is None or fraction is None:
+        return ""
+    return (
+        f"Ordinary neurons cost as much only from {share(fraction + verdict['effect']['estimate'])} of each layer on."
+    )
 
 
 def _moves(rise: Mapping[str, Any]) -> str:

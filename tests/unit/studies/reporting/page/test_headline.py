@@ -110,6 +110,18 @@ def test_other_claims_are_counted_with_the_smallest_effects_that_would_show() ->
     assert headline(report(model(verdicts=[]))) == [COST]
 
 
+def test_how_many_ordinary_neurons_cost_as_much_is_told_where_it_is_shown() -> None:
+    def matched(status: str) -> dict[str, Any]:
+        effect = {"estimate": 0.0789, "low": 0.06, "high": 0.10}
+        return verdict(status, claim="matched_cost", unit="fraction", effect=effect)
+
+    told = "Ordinary neurons cost as much only from 8.89 % of each layer on."
+    assert headline(report(model(verdicts=[matched("supported")])))[1] == told
+    for status in ("undecided", "absent", "contradicted"):
+        assert told not in headline(report(model(verdicts=[matched(status)])))
+    assert told not in headline(report(model("a", [matched("supported")]), model("b", [matched("supported")])))
+
+
 def test_several_models_are_counted_with_the_smallest_effects() -> None:
     models = [model("a"), model("b", [verdict("undecided")])]
     first, second, counted, smallest = headline(report(*models))
