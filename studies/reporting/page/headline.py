@@ -27,7 +27,8 @@ def headline(report: Mapping[str, Any]) -> list[str]:
     if any(verdict["status"] not in _STATUSES for verdict in judged):
         return [f"{report['study']} was judged by the rules of an earlier version; run it again for its finding."]
     told = [sentence for model in models for sentence in [_cost(model, named=len(models) > 1)] if sentence]
-    told += [sentence for model in models[:1] for sentence in [_ordinary(model)] if sentence and len(models) == 1]
+    if len(models) == 1 and (ordinary := _ordinary(models[0])):
+        told.append(ordinary)
     sentences = told if len(models) <= MANY else []
     sentences += _grammar(models[0]) if len(models) == 1 else _counts(models)
     for series in report.get("series", ()):
@@ -84,9 +85,8 @@ def _ordinary(model: Mapping[str, Any]) -> str:
     fraction = next((row["fraction"] for row in model["rows"] if row["condition"] == treated), None)
     if verdict is None or verdict["effect"] is None or fraction is None:
         return ""
-    return (
-        f"Ordinary neurons cost as much only from {share(fraction + verdict['effect']['estimate'])} of each layer on."
-    )
+    reached = share(fraction + verdict["effect"]["estimate"])
+    return f"Ordinary neurons cost as much only from {reached} of each layer on."
 
 
 def _moves(rise: Mapping[str, Any]) -> str:
