@@ -20,7 +20,7 @@ from studies.reporting.records import completed
 from studies.reporting.text import caveat_lines
 
 LINES = 25
-FINDING = 5
+FINDING = 7
 """Lines that the headline may take."""
 REMARKS = 2
 """Steps that did not finish, and caveats, of which the end of a run tells so many each, one line for each."""
