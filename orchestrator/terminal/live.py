@@ -46,6 +46,8 @@ COLOURS = {
     State.CACHED: "cyan",
     State.RUNNING: "bold",
 }
+HEADINGS = {State.NOT_APPLICABLE: "n/a"}
+"""Of columns whose state has a long name."""
 OPENED = {Role.ABLATION: "engine", Role.SCORE: "model in Transformers"}
 """{role of an actor: what it opens}."""
 UNBOUNDED = 10_000
@@ -166,7 +168,7 @@ def _headline(title: str, snapshot: Snapshot, width: int) -> Table:
     row = Table.grid(padding=(0, 2))
     row.add_row(
         Text(shortened([name], room)[name], style="bold"),
-        ProgressBar(total=max(total, 1), completed=ended, width=bar),
+        ProgressBar(total=max(total, 1), completed=ended, width=bar, complete_style="green", finished_style="green"),
         Text(said),
     )
     return row
@@ -177,7 +179,7 @@ def _counts(snapshot: Snapshot, states: Sequence[State]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("step", overflow="fold")
     for state in states:
-        table.add_column(state.value, justify="right", no_wrap=True)
+        table.add_column(HEADINGS.get(state, state.value), justify="right", no_wrap=True)
     for name, of_name in snapshot.counts.items():
         cells = [
             Text(str(of_name[state]), style=COLOURS.get(state, "")) if of_name.get(state) else Text("·", style="dim")
@@ -208,8 +210,8 @@ def _request_lines(requests: Sequence[Request], width: int) -> list[Text]:
     for request in requests:
         name = names[labels[id(request)]]
         about = listed(request.conditions, request.conditions_left_out, room - cell_len(name) - 2)
-        line = Text(name, style="bold").append(f"  {about}" if about else "", style="default")
-        line.append(" " * (room + 2 - cell_len(line.plain))).append(said[id(request)], style="default")
+        line = Text().append(name, style="bold").append(f"  {about}" if about else "")
+        line.append(" " * (room + 2 - cell_len(line.plain))).append(said[id(request)])
         lines.append(line)
     return lines
 

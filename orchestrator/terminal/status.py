@@ -9,6 +9,7 @@ from orchestrator.status import RunState, StoreStatus, StudyStatus
 from orchestrator.steps.step import State
 from orchestrator.terminal.console import show_line
 from orchestrator.terminal.labelled import show_text, wrapped
+from orchestrator.terminal.live import HEADINGS
 from orchestrator.terminal.names import shortened
 from orchestrator.terminal.times import ago, clock, duration
 from studies.errors import printable
@@ -20,7 +21,6 @@ COLOURS = {
     RunState.FINISHED: "green",
     RunState.NOT_RUN: "dim",
 }
-HEADINGS = {State.NOT_APPLICABLE: "n/a"}
 SHOWN_FAILURES, SHOWN_CONDITIONS = 10, 6
 LABEL = 9
 """Columns before a text: `failed   `."""
