@@ -84,7 +84,7 @@ def entry() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     redact_logs()
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:
         say(usage_line(error))
         sys.exit(2)

@@ -66,6 +66,7 @@ def missing(distributions: Collection[str]) -> dict[str, str]:
     return {name: path for name, path in needed().items() if name not in distributions}
 
 
+@pytest.mark.long
 def test_every_package_that_a_node_imports_is_installed_on_it() -> None:
     assert {"accelerate", "vllm", "ray", "mlflow", "torch", "lm-eval", "spacy"} <= needed().keys()
     assert not missing(resolved(ROOT / "pyproject.toml", extras_of_cluster()))

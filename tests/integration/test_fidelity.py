@@ -171,6 +171,7 @@ def test_the_baseline_after_a_clamp_is_bit_identical_to_the_one_before(scored: d
     np.testing.assert_array_equal(scored["perplexity again"].sums, scored["perplexity"].sums)
 
 
+@pytest.mark.long
 def test_blimp_decisions_equal_plain_transformers(
     scored: dict[str, Scored], plain: PreTrainedModel, source: ModelSource, data_root: Path
 ) -> None:

@@ -28,6 +28,7 @@ from studies.benchmarks.texts import Continuations
 from studies.errors import StudyError
 from tests import oracles
 from tests.sources import source_of
+from tests.tiers import every_third, first_tier
 
 QUESTIONS: list[dict[str, Any]] = [
     {"question": "Is water wet?", "choices": ["yes", "no"], "gold": 0},
@@ -169,16 +170,18 @@ def test_items_and_metrics_are_the_harness_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [
-        ({"tasks": ["tiny_choises"]}, "lm-eval has no task 'tiny_choises'; did you mean 'tiny_choices'?"),
-        (
-            {"tasks": ["tiny_generation"]},
-            "lm-eval's task tiny_generation asks for generate_until, which has no log-likelihoods of given text; "
-            "allowed: tasks of multiple_choice and loglikelihood",
-        ),
-        ({"items": 6}, "lm-eval's task tiny_choices holds 5 items; 6 were asked for"),
-        ({"include": Path("/nowhere")}, "include: there is no folder /nowhere"),
-    ],
+    every_third(
+        [
+            ({"tasks": ["tiny_choises"]}, "lm-eval has no task 'tiny_choises'; did you mean 'tiny_choices'?"),
+            (
+                {"tasks": ["tiny_generation"]},
+                "lm-eval's task tiny_generation asks for generate_until, which has no log-likelihoods of given text; "
+                "allowed: tasks of multiple_choice and loglikelihood",
+            ),
+            ({"items": 6}, "lm-eval's task tiny_choices holds 5 items; 6 were asked for"),
+            ({"include": Path("/nowhere")}, "include: there is no folder /nowhere"),
+        ]
+    ),
 )
 @pytest.mark.usefixtures("harness", "cache")
 def test_what_cannot_be_scored_is_one_line(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -226,9 +229,10 @@ UNTRUSTED = {
 }
 
 
-@pytest.mark.parametrize(("extra", "message"), UNTRUSTED.values(), ids=UNTRUSTED)
+@pytest.mark.parametrize("name", first_tier(UNTRUSTED, ["a cache", "a template"]))
 @pytest.mark.usefixtures("harness", "cache")
-def test_a_definition_runs_no_code_unless_the_file_says_so(tmp_path: Path, extra: str, message: str) -> None:
+def test_a_definition_runs_no_code_unless_the_file_says_so(tmp_path: Path, name: str) -> None:
+    extra, message = UNTRUSTED[name]
     folder, marker = write_tasks(tmp_path / "tasks"), tmp_path / "ran"
     code = PYTHON.format(marker=str(marker))
     for place in (folder / "code.py", tmp_path / "code.py", tmp_path / "metric.py"):

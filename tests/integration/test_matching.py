@@ -23,6 +23,7 @@ from studies.neurons.clamps import NAMED_CLAMPS
 from tests import oracles
 from tests.processes import one_process
 from tests.sources import source_of
+from tests.tiers import first_tier
 
 Call = Callable[..., Any]
 """call(function, *arguments) in another process."""
@@ -97,7 +98,7 @@ def searched_and_evaluated(
     return outcome, scored
 
 
-@pytest.mark.parametrize("route", ["tree", "flat"])
+@pytest.mark.parametrize("route", first_tier(["tree", "flat"], ["flat"]))
 def test_what_a_search_measures_is_what_a_longer_evaluation_finds_in_the_same_windows(
     route: str, gemma: Path, engines: Call
 ) -> None:

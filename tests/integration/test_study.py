@@ -64,7 +64,7 @@ def undisturbed(root):
     """The study run once, in peace."""
     workdir = root / "undisturbed"
     study_file = write_study(root, "study.yaml", STUDY)
-    return workdir, run(study_file, workdir)
+    return workdir, run(study_file, workdir, "--full")
 
 
 def test_a_study_runs_and_records_everything(undisturbed):

@@ -184,6 +184,7 @@ def refusal_of_an_engine(source: ModelSource) -> str:
     return f"{type(caught.value).__name__}: {caught.value}"
 
 
+@pytest.mark.long
 def test_an_engine_reads_pickles_without_code_and_stays_on_this_machine(folder: Path, marker: Path) -> None:
     plain = source_of(folder)
     tokenizer = load_tokenizer(plain)
