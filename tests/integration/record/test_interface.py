@@ -102,7 +102,7 @@ def test_what_is_not_there_is_one_line_before_anything_starts(
     with pytest.raises(RecordError, match="has no study 'shawn'; did you mean 'shown'"), serving(uri, "shawn"):
         pass
     absent = in_process("ui", "shown", "--workdir", str(tmp_path))
-    assert absent.code == 2 and f"there is no MLflow store at {tmp_path}/mlflow.db; run a study first" in absent.err
+    assert absent.code == 2 and f"there is no MLflow store at {tmp_path}/mlflow.db; run the study" in absent.err
 
 
 def test_an_interface_that_ends_at_once_says_its_last_words(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +127,7 @@ def test_a_store_that_cannot_be_used_is_named(store: StoreFolder, tmp_path: Path
     unused = tmp_path / "mlruns"
     with pytest.raises(RecordError) as error:
         Record(str(unused), outbox=tmp_path / "spool")
-    assert re.fullmatch(rf"cannot open the MLflow store \S*{re.escape(str(unused))}: .*sqlite.*", str(error.value))
+    assert str(error.value).startswith(f"{unused} is no tracking URI; write http://HOST:PORT or sqlite:///")
     refused: list[tuple[Callable[[], object], str]] = [
         (
             lambda: halfwave.load(f"sqlite:///{tmp_path}/none.db", "x"),
