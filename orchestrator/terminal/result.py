@@ -35,8 +35,8 @@ def show_result(console: Console, result: Result, seconds: float, *, tables: str
         show_completed(console, report)
         last = [Text(), *last]
     else:
-        room = LINES - sum(_height(console, line) for line in last)
-        last = [*_finding(console, report, room), *last]
+        room = LINES - 1 - sum(_height(console, line) for line in last)
+        last = [Text(), *_finding(console, report, room), *last]
     for line in last:
         console.print(line, soft_wrap=True)
 

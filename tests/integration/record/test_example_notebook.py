@@ -28,7 +28,7 @@ CHANGED = {
     "HuggingFaceTB/SmolLM2-135M-Instruct": "path: ./model",
     "fraction: 0.01": "fraction: 0.1",
     "seeds: [0, 1, 2]": "seeds: [0]",
-    "per_construction: 40": "per_construction: 8",
+    "per_construction: 8": "per_construction: 4",
 }
 """What a model with few neurons, and few seconds, ask of the quickstart."""
 

@@ -221,7 +221,7 @@ def test_the_catalog_is_listed_printed_and_copied(tmp_path: Path, monkeypatch: p
     listed = {study["name"]: study for study in json.loads(printed("--json"))["studies"]}
     assert list(listed["quickstart"]) == ["name", "study", "about", "needs", "models", "conditions"]
     assert listed["quickstart"]["models"] == ["SmolLM2-135M-Instruct"]
-    assert listed["quickstart"]["conditions"] == ["wasserstein", "random", "matched"]
+    assert listed["quickstart"]["conditions"] == ["wasserstein", "random", "matched", "depth", "depth_random"]
     (row,) = [line for line in printed().split("\n") if " quickstart " in line]
     assert "weights or hub" in row and listed["quickstart"]["about"] in row
     assert printed("quickstart") == (ROOT / "studies" / "catalog" / "quickstart.yaml").read_text()

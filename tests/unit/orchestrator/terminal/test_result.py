@@ -38,7 +38,7 @@ def written(console: Console) -> list[str]:
 
 def test_a_run_ends_with_finding_scorecard_and_places() -> None:
     lines = shown(report())
-    text = " ".join(lines)
+    text = " ".join(lines).strip()
     assert text.startswith("Clamping 450 neurons (1 % of each layer) raises perplexity by 11.2 %")
     assert "double_dissociation  SUPPORTED  −2.5 pp [−4.0, −1.0]  same direction" in lines
     assert "28 steps computed, 2 cached, in 258 s" in lines
