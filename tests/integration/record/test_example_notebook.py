@@ -59,7 +59,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> P
     make_folder(folder / "model")
     text = (ROOT / "studies" / "catalog" / "quickstart.yaml").read_text(encoding="utf-8")
     for old, new in CHANGED.items():
-        assert text.count(old) == 1
+        assert old in text
         text = text.replace(old, new)
     (folder / "quickstart.yaml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
