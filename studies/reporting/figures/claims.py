@@ -73,9 +73,15 @@ def claims(model: Mapping[str, Any]) -> Drawing | None:
 
 
 def _name(claim: str, labels: Mapping[str, str]) -> str:
-    """`syntax loss: BLiMP`; labels: {benchmark: its displayed name}."""
+    """`syntax loss: BLiMP`, `early layers matter most: perplexity`; labels: {benchmark: its displayed name}, of which
+    what stands in brackets is left out where no other benchmark is called the same without it."""
     name, _, benchmark = claim.partition("/")
-    return f"{words(name)}: {labels.get(benchmark, benchmark)}" if benchmark else words(name)
+    if not benchmark:
+        return words(name)
+    whole = labels.get(benchmark, benchmark)
+    short = whole.partition(" (")[0]
+    alike = [label for label in labels.values() if label.partition(" (")[0] == short]
+    return f"{words(name)}: {short if len(alike) < 2 else whole}"
 
 
 def _counts(verdicts: Any) -> str:
