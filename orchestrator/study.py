@@ -241,10 +241,11 @@ class Study:
         work = {step.id: flops(self.plan.model(step.model), step.work) for step in self.plan.steps.values()}
         return RunProgress(self.plan.steps.values(), work=work, host=platform.node())
 
-    def run(
+    def run(  # noqa: PLR0913 - keywords, as the options of the verb
         self,
         watcher: Watcher | None = None,
         *,
+        progress: RunProgress | None = None,
         address: str | None = None,
         silence_seconds: float = 1800.0,
         patience_seconds: float = 0.0,
@@ -254,7 +255,8 @@ class Study:
     ) -> Result:
         """Run the steps that are not recorded, then review the whole study.
 
-        watcher: hears of the run while it goes on. address: of a running Ray cluster; None = a local one.
+        watcher: hears of the run while it goes on. progress: how far it is, kept up to date before `watcher` hears of
+        a change; None = one that nobody shows. address: of a running Ray cluster; None = a local one.
         silence_seconds: an actor that sends no message for this long counts as hanging. patience_seconds: how long to
         wait for a node with resources that no node has yet, on a growing cluster. keep_versions: evaluate nothing again
         that was computed under other versions or on other devices, and compare only what was computed alike. takeover:
@@ -263,11 +265,11 @@ class Study:
         Raises KeyboardInterrupt then, and StudyError if the store or the cluster does not answer.
         """
         record, status = self._open_record(takeover, reads_back=verify), "FAILED"
-        progress = self.progress()
-        record.follow(lambda status: encode(progress.snapshot(status)))
+        followed = progress or self.progress()
+        record.follow(lambda status: encode(followed.snapshot(status)))
         with Interrupt() as interrupt:
             try:
-                heard = Watchers([progress, *([watcher] if watcher else [])])
+                heard = Watchers([followed, *([watcher] if watcher else [])])
                 runner = self._runner(record, heard, draining=interrupt.draining, keep_versions=keep_versions)
                 with record.waiting(interrupt.draining):
                     is_complete = runner.load_finished()
@@ -281,7 +283,7 @@ class Study:
                 status = "KILLED"
                 raise
             except Exception as error:
-                progress.error = redacted(describe(error))
+                followed.error = redacted(describe(error))
                 raise
             finally:
                 unsent = record.close(status)
@@ -297,18 +299,18 @@ class Study:
         )
 
     def _runner(
-        self, record: Record, watcher: Watcher, *, draining: Callable[[], bool], keep_versions: bool
+        self, record: Record, heard: Watchers, *, draining: Callable[[], bool], keep_versions: bool
     ) -> "Runner":
-        """The runner of a run that `watcher` hears of; claims are judged as soon as they can be."""
+        """The runner of a run; those who hear of it hear of claims as soon as they can be judged."""
         from orchestrator.execution.alike import Alike
         from orchestrator.execution.runner import Runner
         from orchestrator.review.claims.early import EarlyVerdicts
 
-        early = EarlyVerdicts(self.plan, record, lambda: runner.outcome(), tell=watcher)
+        heard.add(EarlyVerdicts(self.plan, record, lambda: runner.outcome(), tell=heard))
         runner = Runner(
             self.plan,
             record,
-            watcher=Watchers([watcher, early]),
+            watcher=heard,
             draining=draining,
             alike=Alike(self.plan, engine_versions(), keep_versions=keep_versions),
         )

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from actors.messages.stream import Progress
 from orchestrator.progress.watcher import Watcher
-from orchestrator.steps.step import State, Step
+from orchestrator.steps.step import Role, State, Step
+from orchestrator.terminal.live import Display
 
 
 class On(Watcher):
@@ -24,3 +25,22 @@ class On(Watcher):
     def report(self, step: Step, progress: Progress) -> None:
         if self._report:
             self._report(step, progress)
+
+
+class Shown(Display):
+    """A display that is told as by a run: its progress hears of everything first."""
+
+    def transition(self, step: Step, state: State, remark: str) -> None:
+        self._progress.transition(step, state, remark)
+        super().transition(step, state, remark)
+
+    def report(self, step: Step, progress: Progress) -> None:
+        self._progress.report(step, progress)
+        super().report(step, progress)
+
+    def opening(self, actor: str, model: str, role: Role) -> None:
+        self._progress.opening(actor, model, role)
+        super().opening(actor, model, role)
+
+    def opened(self, actor: str) -> None:
+        self._progress.opened(actor)

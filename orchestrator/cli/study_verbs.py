@@ -5,7 +5,6 @@ Modules are imported in the verbs that need them, so that no verb waits for impo
 
 import json
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,12 +129,13 @@ def run(
     streams.goes_on_without(
         "nobody reads the output any more; the study goes on, and `halfwave report` shows its result"
     )
-    console = make_console()
+    console, progress = make_console(), opened.progress()
     show_line(console, f"{opened.spec.study}: working folder {opened.workdir}")
     try:
-        with Display(console, opened.spec.study, opened.progress(), opened.measures) as display:
+        with Display(console, opened.spec.study, progress, opened.measures) as display:
             result = opened.run(
                 display,
+                progress=progress,
                 address=address,
                 silence_seconds=silence,
                 patience_seconds=wait_for_nodes,
@@ -144,7 +144,7 @@ def run(
                 verify=verify,
             )
     except KeyboardInterrupt:
-        print("halfwave: interrupted; what was committed is kept, run again to resume", file=sys.stderr)
+        say("interrupted; what was committed is kept, run again to resume")
         raise typer.Exit(130) from None
     tables, ui = (command(verb, study, workdir, tracking_uri) for verb in ("report", "ui"))
     show_result(console, result, time.monotonic() - started, tables=tables, ui=ui, full=full)

@@ -38,7 +38,11 @@ class Watchers(Watcher):
     """Tells each of several watchers, in their order, without secrets."""
 
     def __init__(self, watchers: Iterable[Watcher]) -> None:
-        self._watchers = tuple(watchers)
+        self._watchers = list(watchers)
+
+    def add(self, watcher: Watcher) -> None:
+        """From now on tell one more."""
+        self._watchers.append(watcher)
 
     def transition(self, step: Step, state: State, remark: str) -> None:
         for watcher in self._watchers:

@@ -73,8 +73,8 @@ class Display(Watcher):
     def __init__(
         self, console: Console, title: str, progress: RunProgress, measures: Mapping[str, Mapping[str, object]]
     ) -> None:
-        """title: of the study. progress: of the run, not fed by anybody else. measures: {benchmark: its measure as
-        plain JSON}, in whose units verdicts are shown."""
+        """title: of the study. progress: of the run, which hears of everything before the display does. measures:
+        {benchmark: its measure as plain JSON}, in whose units verdicts are shown."""
         self._console, self._title, self._progress, self._measures = console, title, progress, measures
         self._started: dict[str, float] = {}
         self._last_line = time.monotonic()
@@ -96,7 +96,6 @@ class Display(Watcher):
 
     def transition(self, step: Step, state: State, remark: str) -> None:
         """Show that a step changed its state: on the screen, or as a line where there is none."""
-        self._progress.transition(step, state, remark)
         if state is State.RUNNING:
             self._started[step.id] = time.monotonic()
         is_notable = state in (State.FAILED, State.SKIPPED) or (state in FINISHED and remark)
@@ -106,24 +105,18 @@ class Display(Watcher):
         if self._live is None or is_notable:
             self._print(Text(transition_line(step, state, remark), style=COLOURS.get(state, "") if self._live else ""))
 
-    def report(self, step: Step, progress: Progress) -> None:
+    def report(self, step: Step, progress: Progress) -> None:  # noqa: ARG002
         """Show how far a request is: on the screen, or now and then as a line where there is none."""
-        self._progress.report(step, progress)
         if self._live is None and time.monotonic() - self._last_line > PLAIN_SECONDS:
             snapshot = self._progress.snapshot()
             request = next((r for r in snapshot.requests if (r.name, r.model) == (step.name, step.model)), None)
             if request is not None:
                 self._print(Text(f"      {request_name(request)}: {how_far(request)}"))
 
-    def opening(self, actor: str, model: str, role: Role) -> None:
+    def opening(self, actor: str, model: str, role: Role) -> None:  # noqa: ARG002
         """Show that an actor loads a model."""
-        self._progress.opening(actor, model, role)
         if self._live is None:
             self._print(Text(printable(f"OPEN  {OPENED.get(role, role)} for {model}")))
-
-    def opened(self, actor: str) -> None:
-        """Show it no longer."""
-        self._progress.opened(actor)
 
     def decided(self, verdict: Verdict) -> None:
         """Print a verdict as soon as it is known."""
@@ -150,7 +143,7 @@ class Display(Watcher):
             shown = [state for state in State if any(of_name.get(state) for of_name in snapshot.counts.values())]
             table = _counts(snapshot, shown)
         width = self._console.width
-        lines = [*_opening_lines(snapshot, width), *_request_lines(snapshot.requests, width)]
+        lines = [*opening_lines(snapshot, width), *_request_lines(snapshot.requests, width)]
         return Group(_headline(self._title, snapshot, width), table, *lines)
 
 
@@ -189,7 +182,7 @@ def _counts(snapshot: Snapshot, states: Sequence[State]) -> Table:
     return table
 
 
-def _opening_lines(snapshot: Snapshot, width: int) -> list[Text]:
+def opening_lines(snapshot: Snapshot, width: int) -> list[Text]:
     """`opening engine for SmolLM2-135M, 23 s`, a line each."""
     before = [f"opening {OPENED.get(opening.role, opening.role)} for " for opening in snapshot.openings]
     after = [f", {duration(snapshot.taken - opening.since)}" for opening in snapshot.openings]

@@ -5,7 +5,8 @@ for Holm's correction, which needs the whole scorecard. Claims of which no power
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 
 from orchestrator.planning.conditions import NOISE_FLOOR
 from orchestrator.planning.outcome import Outcome
@@ -30,18 +31,24 @@ class EarlyVerdicts(Watcher):
     def __init__(self, plan: Plan, record: Record, outcome: Callable[[], Outcome], tell: Watcher) -> None:
         """outcome: the states and records of the run as they stand."""
         self._plan, self._record, self._outcome, self._tell = plan, record, outcome, tell
-        self._open: dict[tuple[str, str], set[str]] = _evidence(plan)
-        """{(model, claim): the steps that it still waits for}, of claims that have not been told."""
+        self._ended: set[str] = set()
 
     def transition(self, step: Step, state: State, remark: str) -> None:  # noqa: ARG002
-        waiting = [key for key, steps in self._open.items() if step.id in steps] if state in TERMINAL else []
-        for key in waiting:
-            self._open[key].discard(step.id)
-        due = [key for key in waiting if not self._open[key]]
-        for key in due:
-            del self._open[key]
-        if due and state is not State.CACHED:
-            self._judge(step.model, {claim for _, claim in due})
+        if state not in TERMINAL:  # it waits again, or is computed again
+            self._ended.discard(step.id)
+            return
+        self._ended.add(step.id)
+        if state is State.CACHED:
+            return
+        by_claim = self._evidence.get(step.model, {})
+        due = {claim for claim, steps in by_claim.items() if step.id in steps and steps <= self._ended}
+        if due:
+            self._judge(step.model, due)
+
+    @cached_property
+    def _evidence(self) -> Mapping[str, Mapping[str, set[str]]]:
+        """{model: {claim: the evaluations that it may rest on}}; not made where everything is recorded."""
+        return _evidence(self._plan)
 
     def _judge(self, label: str, claims: set[str]) -> None:
         try:
@@ -55,9 +62,8 @@ class EarlyVerdicts(Watcher):
                 self._tell.decided(verdict)
 
 
-def _evidence(plan: Plan) -> dict[tuple[str, str], set[str]]:
-    """{(model, claim): the evaluations that it may rest on}."""
-    found: dict[tuple[str, str], set[str]] = {}
+def _evidence(plan: Plan) -> dict[str, dict[str, set[str]]]:
+    found: dict[str, dict[str, set[str]]] = {}
     perplexity = perplexity_name(plan)
     for label, power in powers(plan):
         left_out, benchmarks = {NOISE_FLOOR}, set(power.benchmarks)
@@ -73,5 +79,5 @@ def _evidence(plan: Plan) -> dict[tuple[str, str], set[str]]:
             if of_model == label and condition not in left_out and benchmark in benchmarks
         }
         if steps:
-            found[label, power.claim] = steps
+            found.setdefault(label, {})[power.claim] = steps
     return found

@@ -17,12 +17,12 @@ from orchestrator.progress.run_progress import RunProgress
 from orchestrator.scheduling.forecast import Fit, Forecast
 from orchestrator.steps.step import Role, State
 from orchestrator.terminal.console import UNBOUNDED, show_line
-from orchestrator.terminal.live import Display
 from orchestrator.terminal.plan import show_plan
 from orchestrator.terminal.report import show_report
 from studies.errors import Mistakes, StudyError, printable
 from tests.hostile import HOSTILE
 from tests.unit.studies.reporting.test_markdown import report
+from tests.watchers import Shown
 
 STYLES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 
@@ -63,7 +63,7 @@ def test_a_plan_and_its_forecast(text: str) -> None:
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_running_study(text: str, terminal: bool) -> None:
     console = Console(file=io.StringIO(), width=400, force_terminal=terminal)
-    with Display(console, text, RunProgress([step(text)]), {}) as display:
+    with Shown(console, text, RunProgress([step(text)]), {}) as display:
         display.opening(text, text, Role.ABLATION)
         display.transition(step(text), State.RUNNING, "")
         display.report(step(text), Progress(step="0" * 20, done=1, total=2, unit="packs"))

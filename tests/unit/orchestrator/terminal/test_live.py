@@ -17,6 +17,7 @@ from orchestrator.terminal import live as module
 from orchestrator.terminal.live import Display, how_far, listed
 from studies.claims.scorecard import Status, Unit, Verdict
 from studies.statistics.intervals import Interval
+from tests.watchers import Shown
 
 
 def step(number: int, name: str = "", condition: str = "", model: str = "m") -> Any:
@@ -47,7 +48,7 @@ class Clock:
 
 
 def display(console: Console, steps: list[Any], clock: Clock | None = None) -> Display:
-    return Display(console, "a-study", RunProgress(steps, clock=clock or Clock()), {})
+    return Shown(console, "a-study", RunProgress(steps, clock=clock or Clock()), {})
 
 
 def terminal(width: int) -> Console:

@@ -79,3 +79,21 @@ def test_an_error_in_a_claim_costs_the_run_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("orchestrator.review.claims.early.model_verdicts", odd)
     listener, report = run(FakeRecord())
     assert listener.told == {} and report["unfinished"] == []
+
+
+def test_a_claim_waits_for_a_result_that_is_computed_again() -> None:
+    study, listener = plan(CLAIMS), Listener()
+    judged: list[set[str]] = []
+    early = EarlyVerdicts(study, FakeRecord(), lambda: pytest.fail("not asked"), tell=listener)
+    early._judge = lambda _, claims: judged.append(claims)  # type: ignore[method-assign]
+    needed = [
+        study.steps[study.evaluations["a", condition]["perplexity"]]
+        for condition in ("baseline", "treated", "random/seed=0", "random/seed=1")
+    ]
+    for step in needed[:3]:
+        early.transition(step, State.CACHED, "")
+    early.transition(needed[0], State.PENDING, "evaluated again")
+    early.transition(needed[3], State.DONE, "")
+    assert judged == []
+    early.transition(needed[0], State.DONE, "")
+    assert judged == [{"perplexity_cost"}]
