@@ -11,14 +11,14 @@ from pathlib import Path
 from orchestrator.notebook import open_reader, reader_of
 from orchestrator.record.local_store import locate
 from orchestrator.record.reader import Reader
-from orchestrator.study_file.catalog import found_study
+from orchestrator.study_file.catalog import found_study, is_of_catalog
 from orchestrator.study_file.load import load_spec
 from orchestrator.study_file.located import Located
 from orchestrator.workspace import default_store, default_workdir, outbox_folder, store_of_study_file
 from studies.errors import StudyError
 
 SUFFIXES = (".yaml", ".yml")
-"""Of study files: any other word without a folder is the name of a recorded study."""
+"""Of study files: any other word without a folder is a name of the catalog, or else of a recorded study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def named_study(
 def file_or_name(text: str) -> tuple[Path | None, str | None]:
     """(study file, None) or (None, name), whichever a text is; (None, None) for an empty text."""
     path = Path(text)
-    if text and (path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1):
+    if text and (path.suffix in SUFFIXES or len(path.parts) > 1 or path.is_file() or is_of_catalog(path)):
         return found_study(path), None
     return None, text or None
 

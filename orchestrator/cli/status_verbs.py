@@ -53,9 +53,9 @@ def explain(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[STUDY.yaml] STEP",
-            help="A study file, then a step: its id, as `plan` prints it, or its title, or a part of either. Without a "
-            "file: a recorded step.",
+            metavar="[STUDY] STEP",
+            help="A study file or a name of the catalog, then a step: its id, as `plan` prints it, or its title, or a "
+            "part of either. Without a study: a recorded step.",
         ),
     ],
     name: StudyName = None,
@@ -95,9 +95,12 @@ def explain(
 
 
 def _file_and_step(words: list[str]) -> tuple[Path | None, str]:
-    """The study file, if the first word names one, and the step: a title may come as several words."""
-    first = Path(words[0])
-    is_file = first.suffix in (".yaml", ".yml") or (len(first.parts) > 1 and first.is_file())
-    if is_file and len(words) == 1:
-        raise StudyError(f"STEP: which step of {first}? give its id or its title; `halfwave plan {first}` lists them")
-    return (first, " ".join(words[1:])) if is_file else (None, " ".join(words))
+    """The study file, if the first word names one, and the step: a title may come as several words, or hold a `/`."""
+    from orchestrator.named_study import file_or_name
+
+    file, _ = file_or_name(words[0])
+    if file is None or (len(file.parts) > 1 and not file.suffix and not file.is_file()):
+        return None, " ".join(words)
+    if len(words) == 1:
+        raise StudyError(f"STEP: which step of {file}? give its id or its title; `halfwave plan {file}` lists them")
+    return file, " ".join(words[1:])

@@ -192,10 +192,20 @@ def test_verbs_take_a_name_of_the_catalog(tmp_path: Path, monkeypatch: pytest.Mo
     answer = CliRunner().invoke(cli.app, ["validate", "quickstart", "--model-root", "models", "--json"])
     assert json.loads(answer.stdout)["study"] == "quickstart", answer.output
     assert (tmp_path / ".halfwave").is_dir(), "its working folder"
-    for verb in ("report", "gc"):
+    assert refused("explain", "quickstart").startswith("STEP: which step of quickstart? ")
+    assert "which step of" not in refused("explain", "no-such-step/of-layers=0-3")
+    for verb in ("report", "gc", "status", "ui"):
         assert f"there is no MLflow store at {tmp_path}/.halfwave/mlflow.db" in refused(verb, "quickstart")
     for verb in ("validate", "plan", "run", "submit", "report", "gc"):
         assert refused(verb, "quickstrat").endswith("nor a study of the catalog; did you mean 'quickstart'?")
+
+
+def test_the_name_of_a_study_need_not_be_that_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of the catalog's NAME ends with `halfwave ui NAME`, and that opens its study."""
+    monkeypatch.chdir(tmp_path)
+    absent = "double-dissociation has no record yet"
+    assert absent in refused("ui", "double_dissociation_smollm2")
+    assert absent in refused("compare", "double_dissociation_smollm2", "quickstart")
 
 
 def test_a_study_of_the_catalog_is_copied_before_it_is_submitted(
