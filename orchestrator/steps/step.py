@@ -64,7 +64,7 @@ REVIEW_VERSIONS = {
     "texts": 1,  # the texts of a benchmark's items
     "flipped": 1,  # the items that a condition answers otherwise than the baseline
     "report": 9,
-    "page": 1,  # the report as HTML
+    "page": 2,  # the report as HTML
 }
 """{review step: version}. Review steps are made from finished steps and are part of no plan."""
 

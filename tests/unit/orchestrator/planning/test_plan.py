@@ -104,7 +104,7 @@ VERSIONS = {
     "texts": 1,
     "flipped": 1,
     "report": 9,
-    "page": 1,
+    "page": 2,
 }
 
 
