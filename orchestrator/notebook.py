@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.record.client.calls import is_tracking_uri
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.local_store import locate, sqlite_uri
 from orchestrator.record.mlflow_store import Store
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import pandas
 
 log = logging.getLogger(__name__)
-
-SCHEMELESS = ("databricks",)
-"""Tracking URIs without `://`."""
 
 
 def load(place: str | os.PathLike[str], study: str | None = None, artifact_root: str | None = None) -> RecordedStudy:
@@ -101,8 +99,7 @@ def reader_of(place: str | os.PathLike[str], artifact_root: str | None = None) -
     """What reads the store at a place as of `load`, and what waits in the outbox beside a SQLite file. RecordError if
     there is no store."""
     named = os.fspath(place)
-    is_uri = "://" in named or named.startswith("sqlite:") or named in SCHEMELESS
-    uri = named if is_uri else _store_at(Path(named).expanduser())
+    uri = named if is_tracking_uri(named) else _store_at(Path(named).expanduser())
     database = locate(uri).database
     return open_reader(uri, None if database is None else outbox_folder(database.parent), artifact_root)
 

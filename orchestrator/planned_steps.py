@@ -17,6 +17,8 @@ from orchestrator.steps.artifacts import identity_document
 from orchestrator.steps.identity import difference
 from orchestrator.steps.step import Step
 
+DAMAGED = "changed; what it was is not known, because its recorded artifacts are damaged"
+
 
 class PlannedStep(NamedTuple):
     """One line of `plan`."""
@@ -99,7 +101,7 @@ def _why_not_cached(step: Step, last: Committed | None, record: Reader) -> str:
     try:
         changes = difference(step.payload, record.document(last, identity_document(step.name)))
     except DamagedArtifact:
-        return "changed; what it was is not known, because its recorded artifacts are damaged"
+        return DAMAGED
     return "; ".join(changes[:3])
 
 

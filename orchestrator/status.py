@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.named_study import NamedStudy, named_study
-from orchestrator.progress.snapshot import Request, Snapshot, decode
+from orchestrator.progress.snapshot import Opening, Request, Snapshot, decode
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.driver.lease import Holder
 from orchestrator.record.driver.progress_tag import TAG as PROGRESS
@@ -28,6 +28,7 @@ from orchestrator.record.tags import (
     INVOCATION,
     REPORTED,
     Definition,
+    invocation_names,
     invocation_started,
     tagged_definition,
 )
@@ -160,11 +161,8 @@ def _status(named: NamedStudy, study: str, where: Sequence[str]) -> StudyStatus:
 
 def _last_invocation(tags: Mapping[str, str]) -> tuple[datetime | None, str]:
     """When the last run began and its status, by the tags of the study's own run."""
-    invocations = sorted(name for name in tags if name.startswith(INVOCATION))
-    if not invocations:
-        return None, ""
-    last = invocations[-1]
-    return invocation_started(last.removeprefix(INVOCATION)), tags[last]
+    names = invocation_names(tags)
+    return (invocation_started(names[-1]), tags[INVOCATION + names[-1]]) if names else (None, "")
 
 
 def _state(holder: Holder | None, ended_as: str) -> RunState:
@@ -189,7 +187,7 @@ def _stopped(progress: Snapshot) -> Snapshot:
         waiting = of_name.get(State.PENDING, 0) + of_name.get(State.RUNNING, 0)
         stopped = {**of_name, State.PENDING: waiting, State.RUNNING: 0}
         counts[name] = {state: stopped[state] for state in State if stopped.get(state)}
-    return replace(progress, counts=counts, requests=(), requests_left_out=0, seconds_left=None)
+    return replace(progress, counts=counts, openings=(), requests=(), requests_left_out=0, seconds_left=None)
 
 
 def _moment(seconds: float) -> datetime | None:
@@ -273,6 +271,7 @@ def _study_json(status: StudyStatus) -> dict[str, Any]:
         "elapsed_seconds": status.elapsed,
         "error": progress.error or None if progress else None,
         "steps": None if progress is None else _steps_json(progress),
+        "opening": [_opening_json(opening) for opening in progress.openings] if progress else [],
         "running": [_request_json(request) for request in progress.requests] if progress else [],
         "running_left_out": progress.requests_left_out if progress else 0,
         "failures": [{"step": one.title, "reason": one.reason} for one in progress.failures] if progress else [],
@@ -295,6 +294,10 @@ def _steps_json(progress: Snapshot) -> dict[str, Any]:
             for name, of_name in progress.counts.items()
         ],
     }
+
+
+def _opening_json(opening: Opening) -> dict[str, Any]:
+    return {"role": str(opening.role), "model": opening.model, "since": _iso(_moment(opening.since))}
 
 
 def _request_json(request: Request) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from orchestrator.explanation.causes import root_causes
 from orchestrator.explanation.choice import chosen
 from orchestrator.explanation.explanation import Cause, Explanation, Related, Standing
 from orchestrator.explanation.recording import recording_of
-from orchestrator.planned_steps import Survey
+from orchestrator.planned_steps import DAMAGED, Survey
 from orchestrator.planning.plan import Plan
 from orchestrator.progress.snapshot import decode
 from orchestrator.record.client.failures import DamagedArtifact
@@ -16,7 +16,6 @@ from orchestrator.redaction import redacted
 from orchestrator.steps.step import Step
 
 NEW = "new: the study has recorded nothing under this name"
-DAMAGED = "changed; what it was is not known, because its recorded artifacts are damaged"
 
 
 def explain_planned(plan: Plan, found: Survey, reader: Reader, wanted: str) -> Explanation:

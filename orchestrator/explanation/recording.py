@@ -12,7 +12,7 @@ from orchestrator.explanation.explanation import Recording
 from orchestrator.record.client.failures import DamagedArtifact
 from orchestrator.record.keys import Committed
 from orchestrator.record.reader import Reader
-from orchestrator.record.tags import INVOCATION, invocation_name
+from orchestrator.record.tags import invocation_name, invocation_names
 from orchestrator.steps.artifacts import MATCHING, receipt
 from orchestrator.workspace import PACKAGES
 
@@ -50,7 +50,7 @@ def _documents(committed: Committed, reader: Reader) -> dict[str, Mapping[str, A
 def _environment(study: str, at: datetime, reader: Reader) -> dict[str, str]:
     """The versions of the last run of a study that had begun by then."""
     own = next((run for run in reader.recorded_runs(study) if run.slot.kind == "study"), None)
-    names = sorted(tag.removeprefix(INVOCATION) for tag in own.tags if tag.startswith(INVOCATION)) if own else []
+    names = invocation_names(own.tags) if own else []
     begun = [name for name in names if name <= invocation_name(at.astimezone(UTC))]
     if own is None or not begun:
         return {}

@@ -7,18 +7,27 @@ know of steps, artifacts and outages: a call that MLflow does not answer raises 
 is. Invariant: after `ensure(key)` the key's run is the only current one in its slot.
 """
 
-import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from orchestrator.record.client.failures import RecordError, Unreachable
 from orchestrator.record.keys import RunKey, Slot
 from orchestrator.record.mlflow_store import Store
 from orchestrator.record.pages.run_page import RunPage, difference
-from orchestrator.record.tags import INVOCATION, KIND, NOTE, STEP, SUPERSEDED, place_of, run_tags, slot_of
+from orchestrator.record.tags import (
+    KIND,
+    NOTE,
+    STEP,
+    SUPERSEDED,
+    invocation_names,
+    invocation_started,
+    place_of,
+    run_tags,
+    slot_of,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -244,11 +253,8 @@ def current(runs: Iterable[Any]) -> Iterator[Any]:
 
 def invocations(runs: Iterable[Any]) -> list[datetime]:
     """When the invocations of a study began, in their order, as its own run among these of MLflow's says."""
-    found: set[datetime] = set()
-    for tag in (tag for run in runs if run.data.tags[KIND] == "study" for tag in run.data.tags):
-        with contextlib.suppress(ValueError):  # a tag of others
-            found.add(datetime.strptime(tag, f"{INVOCATION}%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC))
-    return sorted(found)
+    names = {name for run in runs if run.data.tags[KIND] == "study" for name in invocation_names(run.data.tags)}
+    return [began for name in sorted(names) if (began := invocation_started(name)) is not None]
 
 
 class Earlier(NamedTuple):

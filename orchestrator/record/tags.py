@@ -4,7 +4,7 @@ Stores keep these names and values for years, so nothing here is derived from th
 commits a step is written in `commits`, the lease in `lease`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -80,6 +80,11 @@ def invocation_started(name: str) -> datetime | None:
         return datetime.strptime(name, _INVOCATION_TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def invocation_names(tags: Iterable[str]) -> list[str]:
+    """The names of the invocations that the tags of a study's own run tell of, in their order."""
+    return sorted(tag.removeprefix(INVOCATION) for tag in tags if tag.startswith(INVOCATION))
 
 
 def run_tags(key: RunKey, parent_id: str = "") -> dict[str, str]:

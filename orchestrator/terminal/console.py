@@ -31,6 +31,11 @@ def plain(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
+def padded(text: str, columns: int) -> str:
+    """The text with spaces behind it, so that it takes so many columns."""
+    return text + " " * (columns - cell_len(text))
+
+
 def show_line(console: Console, text: str) -> None:
     """Print one line of text, which is not wrapped."""
     console.print(plain(text), soft_wrap=True)

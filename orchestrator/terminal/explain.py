@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from orchestrator.explanation.explanation import Cause, Explanation, Recording, Related, Standing
-from orchestrator.terminal.console import plain, show_line
+from orchestrator.terminal.console import padded, plain, show_line
 from orchestrator.terminal.labelled import show_text
 from orchestrator.terminal.names import shortened
 from studies.errors import printable
@@ -85,8 +85,7 @@ def _show_related(console: Console, label: str, steps: Sequence[Related]) -> Non
     widest = max((cell_len(titles[printable(one.title)]) for one in steps[:SHOWN]), default=0)
     for number, one in enumerate(steps[:SHOWN]):
         role, title = printable(one.role), titles[printable(one.title)]
-        padding = " " * (widest - cell_len(title))
-        line = f"{role}{' ' * (roles - cell_len(role))}  {one.id[:8]}  {title}{padding}  {words[one.is_cached]}"
+        line = f"{padded(role, roles)}  {one.id[:8]}  {padded(title, widest)}  {words[one.is_cached]}"
         show_line(console, f"{'' if number else label:{LABEL}}{line}")
     if len(steps) > SHOWN:
         show_line(console, f"{'':{LABEL}}and {len(steps) - SHOWN} more steps")

@@ -7,9 +7,9 @@ from rich.text import Text
 from orchestrator.progress.snapshot import Request, Snapshot
 from orchestrator.status import RunState, StoreStatus, StudyStatus
 from orchestrator.steps.step import State
-from orchestrator.terminal.console import show_line
+from orchestrator.terminal.console import padded, show_line
 from orchestrator.terminal.labelled import show_text, wrapped
-from orchestrator.terminal.live import HEADINGS
+from orchestrator.terminal.live import HEADINGS, opening_lines
 from orchestrator.terminal.names import shortened
 from orchestrator.terminal.times import ago, clock, duration
 from studies.errors import printable
@@ -64,7 +64,7 @@ def show_statuses(console: Console, found: StoreStatus) -> None:
     names = shortened([printable(status.study) for status in found.studies], max(MIN_NAME, room))
     widest = max(map(cell_len, names.values()), default=0)
     for status, said in zip(found.studies, rest, strict=True):
-        line = Text(f"{_padded(names[printable(status.study)], widest)}  ")
+        line = Text(f"{padded(names[printable(status.study)], widest)}  ")
         line.append(f"{status.state.value:{WIDEST_STATE}}", style=COLOURS[status.state])
         console.print(line.append(said, style="default"), soft_wrap=True)
 
@@ -114,6 +114,8 @@ def _show_progress(console: Console, progress: Snapshot, *, is_running: bool) ->
         outlook = f", about {duration(left)} left" if is_running and left is not None else ""
     show_line(console, f"{'steps':{LABEL}}{ended} of {total} ended{share}{outlook}")
     _show_counts(console, progress)
+    for line in opening_lines(progress, console.width - LABEL):
+        console.print(Text(f"{'now':{LABEL}}").append_text(line), soft_wrap=True)
     for request in progress.requests:
         _show_request(console, request, progress.taken)
     if progress.requests_left_out:
@@ -138,7 +140,7 @@ def _show_counts(console: Console, progress: Snapshot) -> None:
     cells = "".join(f"{headings[state]:>{widths[state]}}" for state in states)
     console.print(Text(f"{' ' * (LABEL + widest)}{cells}", style="dim"), soft_wrap=True)
     for name, of_name in progress.counts.items():
-        line = Text(" " * LABEL + _padded(names[printable(name)], widest))
+        line = Text(" " * LABEL + padded(names[printable(name)], widest))
         for state in states:
             count = of_name.get(state)
             style = "red" if state is State.FAILED and count else "" if count else "dim"
@@ -170,7 +172,3 @@ def _show_recorded(console: Console, status: StudyStatus) -> None:
 
 def _show_text(console: Console, label: str, text: str, style: str = "") -> None:
     show_text(console, label, text, columns=LABEL, style=style)
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - cell_len(text))

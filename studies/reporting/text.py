@@ -151,10 +151,9 @@ def series_lines(series: Mapping[str, Any]) -> list[str]:
 
 def finding_lines(model: Mapping[str, Any]) -> list[str]:
     """What a model's part of a `completed` report says between its table and its verdicts, one finding per line."""
-    parts = (*_CAVEATS, seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
-    found = [line for part in parts for line in part(model)]
-    found += [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
-    return [*found, *left_out_lines(model), *special_token_lines(model.get("special_tokens", {}))]
+    described = (seed_lines, phenomenon_lines, excess_lines, structure_lines, trend_lines, doubling_lines)
+    found = [line for part in (*_DOUBTS, *described, *_GAPS) for line in part(model)]
+    return [*found, *special_token_lines(model.get("special_tokens", {}))]
 
 
 def caveat_lines(report: Mapping[str, Any]) -> list[str]:
@@ -165,9 +164,7 @@ def caveat_lines(report: Mapping[str, Any]) -> list[str]:
     """
     lines = margin_lines(report)
     for model in report["models"]:
-        found = [line for part in _CAVEATS for line in part(model)]
-        found += [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
-        found += left_out_lines(model)
+        found = [line for part in (*_DOUBTS, *_GAPS) for line in part(model)]
         lines += [f"{model['label']}: {line}" if len(report["models"]) > 1 else line for line in found]
     return lines
 
@@ -210,9 +207,6 @@ def no_longer_matched_lines(model: Mapping[str, Any]) -> list[str]:
         "other versions, and another value of `within` searches anew"
         for entry in model.get("no_longer_matched", ())
     ]
-
-
-_CAVEATS = (not_compared_lines, within_noise_lines, no_longer_matched_lines)
 
 
 def seed_lines(model: Mapping[str, Any]) -> list[str]:
@@ -317,6 +311,11 @@ def doubling_lines(model: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def unmatched_lines(model: Mapping[str, Any]) -> list[str]:
+    """One line per control for which no fraction was found."""
+    return [f"{condition}: {reason}" for condition, reason in model.get("unmatched", {}).items()]
+
+
 def left_out_lines(model: Mapping[str, Any]) -> list[str]:
     """One line per benchmark with items that the model could not score."""
     return [left_out_phrase(benchmark, left_out) for benchmark, left_out in model.get("left_out", {}).items()]
@@ -328,6 +327,12 @@ def left_out_phrase(benchmark: str, left_out: Mapping[str, Any]) -> str:
     items = "documents" if left_out["of"] is None else "items"
     more = ", ..." if left_out["items"] > 1 else ""
     return f"{benchmark}: {left_out['items']:,}{of} {items} left out: {left_out['first'][0]}{more}"
+
+
+_DOUBTS = (not_compared_lines, within_noise_lines, no_longer_matched_lines)
+"""Why a number that is shown may not say what it seems to."""
+_GAPS = (unmatched_lines, left_out_lines)
+"""What is not there."""
 
 
 def special_token_lines(by_texts: Mapping[str, Mapping[str, Any]]) -> list[str]:

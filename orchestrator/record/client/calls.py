@@ -46,6 +46,15 @@ def set_defaults() -> None:
         os.environ.setdefault(name, value)
 
 
+SCHEMELESS = ("databricks",)
+"""Tracking URIs without `://`."""
+
+
+def is_tracking_uri(text: str) -> bool:
+    """Whether a text is a tracking URI, and not a path."""
+    return "://" in text or text.startswith("sqlite:") or text in SCHEMELESS
+
+
 class Calls:
     """MlflowClient, with permanent and passing failures kept apart."""
 
@@ -62,7 +71,7 @@ class Calls:
         self.is_server = uri.partition("://")[0].lower() in ("http", "https")
         """Whether the store is reached over HTTP; else it is a database."""
         self._has_answered = not self.is_server
-        if ":/" not in uri and uri != "databricks":
+        if not is_tracking_uri(uri):
             raise RecordError(f"{self.safe_uri} is no tracking URI; write http://HOST:PORT or sqlite:///PATH/mlflow.db")
         try:
             self.client = MlflowClient(tracking_uri=uri)

@@ -8,9 +8,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from orchestrator.progress.snapshot import Failure, Request, Snapshot
+from orchestrator.progress.snapshot import Failure, Opening, Request, Snapshot
 from orchestrator.status import Finding, Next, RunState, StoreStatus, StudyStatus
-from orchestrator.steps.step import State
+from orchestrator.steps.step import Role, State
 from orchestrator.terminal.status import show_status, show_statuses, state_phrase
 from orchestrator.terminal.times import clock, duration
 
@@ -141,3 +141,10 @@ def test_a_time_of_another_day_has_its_date() -> None:
     here = NOW.astimezone()
     assert clock(here, here) == f"{here:%H:%M}"
     assert clock(here - timedelta(days=1), here) == f"{here - timedelta(days=1):%Y-%m-%d %H:%M}"
+
+
+def test_a_model_that_is_being_loaded_is_shown() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    loading = replace(PROGRESS, openings=(Opening(Role.ABLATION, "org/model", 37.0),), requests=(), failures=())
+    show_status(console, replace(STATUS, progress=loading))
+    assert "now      opening engine for org/model, 23 s" in console.file.getvalue().splitlines()
